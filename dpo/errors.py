@@ -1,0 +1,43 @@
+"""One exception tree: every message says what is wrong, where, and what to do.
+
+The command line prints the message of a `DpoError` on one line and exits with 2; the
+dashboard shows it in the page.  Anything else that escapes is a defect of ours.
+"""
+
+from __future__ import annotations
+
+
+class DpoError(Exception):
+    """Base of everything this package raises for a situation the user can mend."""
+
+
+class ConfigError(DpoError):
+    """A setting is unknown, out of range, or contradicts another one."""
+
+
+class DataError(DpoError):
+    """Preference data is missing, unreadable, empty, or not preference data."""
+
+
+class PolicyError(DpoError):
+    """A policy cannot be found, loaded, or used for what was asked."""
+
+
+class PromptError(DpoError):
+    """A prompt is blank or does not fit into the policy's context."""
+
+
+class RunError(DpoError):
+    """A run cannot be found, read, resumed or written."""
+
+
+class StepZeroError(RunError):
+    """The step-0 check failed: policy and reference disagree before the first update."""
+
+
+class StorageError(RunError):
+    """Something could not be saved (disk full, no permission); what was there before is kept."""
+
+
+class BusyError(DpoError):
+    """The generation queue is full."""
