@@ -1,0 +1,205 @@
+"""The one place that knows how decoder-only (GPT-2) and encoder-decoder (T5) models differ.
+
+Both see a prompt and answer with a completion that ends in EOS.  Prompt and completion are
+tokenised apart, so that the tokens a policy is trained on are the tokens it will be asked to
+generate: no token ever spans the boundary.
+
+* Causal: `prompt + "\\n"`, then the completion, in one sequence.
+* Seq2Seq: `prompt + EOS` into the encoder; the decoder starts at `decoder_start_token_id`.
+
+A batch has TRL's keys (`input_ids`, `attention_mask`, `completion_mask`), rows `[chosen; rejected]`
+for pairs.  For Seq2Seq `input_ids` is the decoder's sequence and the prompts come in two keys of
+their own, one row per prompt however many completions it has: each prompt is encoded once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from dpo.policies.text import decode_ids, encode_texts
+
+Batch = dict[str, Tensor]
+Ids = list[int]
+
+
+class Family(ABC):
+    """How one kind of model reads prompts and writes completions."""
+
+    key: Literal["t5", "gpt2"]
+    label: str
+
+    @abstractmethod
+    def encode_prompts(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[Ids]:
+        """Token ids of each prompt exactly as the model sees it."""
+
+    def encode_completions(self, tokenizer: PreTrainedTokenizerBase, completions: Sequence[str]) -> list[Ids]:
+        """Token ids of each completion, EOS included once."""
+        end = _eos(tokenizer)
+        return [[*ids, end] for ids in encode_texts(tokenizer, completions)]
+
+    def shown_prompt(self, tokenizer: PreTrainedTokenizerBase, prompt_ids: Ids) -> str:
+        """The prompt's tokens as text, special tokens visible."""
+        text = decode_ids(tokenizer, prompt_ids)
+        return text + str(tokenizer.eos_token) if prompt_ids[-1:] == [tokenizer.eos_token_id] else text
+
+    @abstractmethod
+    def context(self, config: PretrainedConfig) -> int | None:
+        """Most tokens that prompt and completion may hold together; None where there is no such limit."""
+
+    @abstractmethod
+    def collate(self, prompts: Sequence[Ids], completions: Sequence[Ids], pad: int, start: int | None) -> Batch:
+        """Right-padded batch of `len(completions)` rows; completion `i` belongs to prompt `i % len(prompts)`.
+
+        Shapes: `input_ids`, `attention_mask`, `completion_mask` are `(rows, length)`; masks are by
+        length, never by token id, because GPT-2 pads with its EOS.
+        """
+
+    @abstractmethod
+    def completion_states(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
+        """`(rows, length - 1, d)`: the state at `[:, t]` predicts `input_ids[:, t + 1]`, ready for the output head."""
+
+    @abstractmethod
+    def lora_targets(self, config: PretrainedConfig) -> list[str] | str:
+        """Modules that LoRA adapts unless told otherwise."""
+
+
+class Causal(Family):
+    """Decoder-only models: GPT-2 and every other causal language model."""
+
+    key: Literal["t5", "gpt2"] = "gpt2"
+    label = "GPT-2"
+
+    def encode_prompts(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[Ids]:
+        return encode_texts(tokenizer, [prompt + "\n" for prompt in prompts])
+
+    def context(self, config: PretrainedConfig) -> int | None:
+        limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+        return int(limit) if limit else None
+
+    def collate(self, prompts: Sequence[Ids], completions: Sequence[Ids], pad: int, start: int | None) -> Batch:
+        pairs = [(prompts[i % len(prompts)], completion) for i, completion in enumerate(completions)]
+        return {
+            "input_ids": _pad([p + c for p, c in pairs], pad),
+            "attention_mask": _pad([[1] * (len(p) + len(c)) for p, c in pairs], 0),
+            "completion_mask": _pad([[0] * len(p) + [1] * len(c) for p, c in pairs], 0),
+        }
+
+    def completion_states(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
+        backbone = model.base_model
+        states = backbone(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+        ).last_hidden_state
+        assert isinstance(states, Tensor)
+        return states[:, :-1]
+
+    def lora_targets(self, config: PretrainedConfig) -> list[str] | str:
+        # GPT-2's fused attention projection and its output; elsewhere PEFT's "all-linear" fits every architecture.
+        return ["c_attn", "c_proj"] if config.model_type == "gpt2" else "all-linear"
+
+
+class Seq2Seq(Family):
+    """Encoder-decoder models: T5 and BART."""
+
+    key: Literal["t5", "gpt2"] = "t5"
+    label = "T5"
+
+    def encode_prompts(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[Ids]:
+        end = _eos(tokenizer)
+        return [[*ids, end] for ids in encode_texts(tokenizer, prompts)]
+
+    def context(self, config: PretrainedConfig) -> int | None:
+        # T5's relative positions have no end; BART's learned ones do, for each side.
+        limit = None if config.model_type in ("t5", "mt5") else getattr(config, "max_position_embeddings", None)
+        return int(limit) if limit else None
+
+    def collate(self, prompts: Sequence[Ids], completions: Sequence[Ids], pad: int, start: int | None) -> Batch:
+        if start is None:
+            raise ValueError("an encoder-decoder model needs decoder_start_token_id")
+        return {
+            "input_ids": _pad([[start, *c] for c in completions], pad),
+            "attention_mask": _pad([[1] * (len(c) + 1) for c in completions], 0),
+            "completion_mask": _pad([[0] + [1] * len(c) for c in completions], 0),
+            "prompt_input_ids": _pad(prompts, pad),
+            "prompt_attention_mask": _pad([[1] * len(p) for p in prompts], 0),
+        }
+
+    def completion_states(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
+        prompt_mask = batch["prompt_attention_mask"]
+        encoded = model.get_encoder()(
+            input_ids=batch["prompt_input_ids"], attention_mask=prompt_mask
+        ).last_hidden_state
+        decoder_ids = batch["input_ids"][:, :-1]
+        per_prompt = decoder_ids.size(0) // encoded.size(0)
+        states = model.get_decoder()(
+            input_ids=decoder_ids,
+            encoder_hidden_states=encoded.repeat(per_prompt, 1, 1),
+            encoder_attention_mask=prompt_mask.repeat(per_prompt, 1),
+            use_cache=False,
+        ).last_hidden_state
+        assert isinstance(states, Tensor)
+        if getattr(model.config, "scale_decoder_outputs", False):
+            states = states * (model.config.d_model**-0.5)  # T5 with tied embeddings
+        return states
+
+    def lora_targets(self, config: PretrainedConfig) -> list[str] | str:
+        if config.model_type in ("t5", "mt5"):
+            return ["q", "k", "v", "o"]
+        return ["q_proj", "k_proj", "v_proj", "out_proj"]
+
+
+CAUSAL = Causal()
+SEQ2SEQ = Seq2Seq()
+
+
+def family_of(config: PretrainedConfig) -> Family:
+    """The family of a model, from its config alone."""
+    return SEQ2SEQ if config.is_encoder_decoder else CAUSAL
+
+
+def output_head(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
+    """Weights `(vocabulary, d)` and bias of the output layer as they act now.
+
+    Where PEFT trains single rows of the embeddings (`trainable_token_indices`), those rows are in.
+    """
+    head: Any = model.get_output_embeddings()
+    bias = getattr(model, "final_logits_bias", None)
+    trained_rows = getattr(head, "token_adapter", None)
+    if trained_rows is None:
+        weight = head.weight
+    elif trained_rows.disable_adapters:  # the reference: PEFT's own `.weight` would still merge them
+        weight = trained_rows.base_layer.weight
+    else:
+        weight = trained_rows.get_merged_weights(trained_rows.active_adapters)
+    return weight, bias if bias is not None else getattr(head, "bias", None)
+
+
+def disable_dropout(model: torch.nn.Module) -> None:
+    """Switch off every kind of dropout, for training too.
+
+    TRL zeroes `nn.Dropout` modules only.  T5's and BART's attention hand a float attribute to
+    `F.dropout`, so their policies would stay noisy against their reference (1.5 nats per answer on
+    a tiny model) and no run would start at ln 2.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name in ("dropout", "attention_dropout", "activation_dropout", "dropout_p", "layerdrop"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+def _eos(tokenizer: PreTrainedTokenizerBase) -> int:
+    end = tokenizer.eos_token_id
+    assert isinstance(end, int)
+    return end
+
+
+def _pad(rows: Sequence[Ids], value: int) -> Tensor:
+    length = max(map(len, rows))
+    return torch.tensor([row + [value] * (length - len(row)) for row in rows], dtype=torch.long)

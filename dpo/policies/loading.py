@@ -1,0 +1,258 @@
+"""From a name to a policy in memory: safetensors only, and never code from a model repository."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+from peft import PeftModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from dpo.errors import PolicyError, PromptError
+from dpo.policies.families import Family, Ids, disable_dropout, family_of
+from dpo.policies.names import Source, base_of, resolve
+from dpo.policies.text import decode_ids, lossless
+
+# Where T5's context has no end of its own; far more than a small model can follow.
+_UNBOUNDED_PROMPT = 4096
+
+
+@dataclass
+class Policy:
+    """A model, its tokenizer and its family, ready to answer and to be scored.
+
+    `model` is in evaluation mode with every dropout off.  Example:
+
+    >>> policy = load_policy("demo/gpt2")
+    >>> policy.shown_prompt("Do you like tea?")
+    'Do you like tea?\\n'
+    """
+
+    name: str
+    model: PreTrainedModel | PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    family: Family
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def network(self) -> PreTrainedModel:
+        """The transformers model itself, adapters injected but unwrapped."""
+        model = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        assert isinstance(model, PreTrainedModel)
+        return model
+
+    @property
+    def eos_token_id(self) -> int:
+        """The token that ends an answer."""
+        assert isinstance(self.tokenizer.eos_token_id, int)
+        return self.tokenizer.eos_token_id
+
+    @property
+    def pad_token_id(self) -> int:
+        """The token that fills rows up; masks decide what counts, so any id would do."""
+        pad = self.tokenizer.pad_token_id
+        return pad if isinstance(pad, int) else self.eos_token_id
+
+    @property
+    def decoder_start(self) -> int | None:
+        """The decoder's first token (encoder-decoder models only)."""
+        start = getattr(self.network.config, "decoder_start_token_id", None)
+        return int(start) if start is not None else None
+
+    def encode_prompt(self, prompt: str, reserve: int = 0) -> Ids:
+        """Token ids of `prompt` as the model sees it.
+
+        Raises:
+            PromptError: the prompt is blank, or leaves fewer than `reserve` tokens of the context.
+        """
+        if not prompt.strip():
+            raise PromptError("The prompt is blank: write a question or a sentence")
+        ids = self.family.encode_prompts(self.tokenizer, [prompt])[0]
+        limit = self._prompt_limit(reserve)
+        if len(ids) > limit:
+            kept = f" with {reserve} kept for the answer" if reserve else ""
+            raise PromptError(
+                f"The prompt has {len(ids)} tokens and {self.name} takes at most {limit}{kept}: shorten the prompt"
+            )
+        return ids
+
+    def max_new_tokens(self, prompt_ids: Ids) -> int:
+        """How many tokens an answer to this prompt may have at most."""
+        limit = self.family.context(self.network.config)
+        if limit is None:
+            return _UNBOUNDED_PROMPT
+        return limit if self.family.key == "t5" else limit - len(prompt_ids)
+
+    def decode(self, ids: Ids) -> str:
+        """The text of token ids, special tokens left out."""
+        return decode_ids(self.tokenizer, ids)
+
+    def shown_prompt(self, prompt: str) -> str:
+        """What the model gets to see, special tokens visible."""
+        return self.family.shown_prompt(self.tokenizer, self.encode_prompt(prompt))
+
+    @contextlib.contextmanager
+    def reference(self) -> Iterator[None]:
+        """Within this context an adapter policy is its own base; other policies are unchanged."""
+        with self.model.disable_adapter() if isinstance(self.model, PeftModel) else contextlib.nullcontext():
+            yield
+
+    def _prompt_limit(self, reserve: int) -> int:
+        limit = self.family.context(self.network.config)
+        if limit is None:
+            return _UNBOUNDED_PROMPT
+        return limit if self.family.key == "t5" else limit - max(reserve, 1)
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """`auto` is CUDA, else Apple's MPS, else the CPU."""
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def load_policy(
+    name: str,
+    *,
+    device: str = "auto",
+    dtype: torch.dtype = torch.float32,
+    new_text: Iterable[str] = (),
+    trainable_adapter: bool = False,
+) -> Policy:
+    """Load the policy called `name` (see `dpo.policies.names`).
+
+    Args:
+        device: `auto`, or a torch device.
+        dtype: of the weights in memory; the bundled weights are stored as bfloat16.
+        new_text: texts whose frequent characters become tokens if the tokenizer lacks them.
+        trainable_adapter: keep an adapter's weights trainable (to train it further).
+
+    Raises:
+        PolicyError: not found, hub out of reach, no safetensors, or files that do not fit.
+    """
+    source = resolve(name)
+    if source.adapter:
+        policy = _load_adapter(source, dtype, trainable_adapter)
+    else:
+        with _explained(source):
+            tokenizer = lossless(AutoTokenizer.from_pretrained(source.location, trust_remote_code=False), new_text)
+            config = AutoConfig.from_pretrained(source.location, trust_remote_code=False)
+            model = _load_weights(source.location, config, dtype)
+        policy = Policy(name, model, tokenizer, family_of(config))
+        fit_embeddings(model, tokenizer)
+    disable_dropout(policy.model)
+    policy.model.to(pick_device(device)).eval()  # type: ignore[arg-type]
+    return policy
+
+
+def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Grow the embeddings to the tokenizer's length if it has tokens that the model lacks.
+
+    New rows are the mean of the old ones, so an untrained policy practically never says them.
+    """
+    rows = model.get_input_embeddings().weight.size(0)
+    if len(tokenizer) <= rows:
+        return
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        for embeddings in {id(m): m for m in (model.get_input_embeddings(), model.get_output_embeddings())}.values():
+            weight = embeddings.weight
+            weight[rows:] = weight[:rows].mean(0, keepdim=True)
+
+
+def save_policy(policy: Policy, directory: Path, dtype: torch.dtype | None = None) -> None:
+    """Write weights (safetensors) and tokenizer so that plain transformers and PEFT load them too."""
+    model = policy.model
+    if dtype is not None:
+        model = model.to(dtype)  # type: ignore[assignment]
+    model.save_pretrained(directory)
+    save_tokenizer(policy.tokenizer, directory)
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
+    """Write the tokenizer under a class name that transformers 4 and 5 both know."""
+    tokenizer.save_pretrained(directory)
+    path = directory / "tokenizer_config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content.get("tokenizer_class") == "TokenizersBackend":
+        content["tokenizer_class"] = "PreTrainedTokenizerFast"
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _load_weights(location: str, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    # T5 in bf16 with SDPA scores differently with and without gradients (up to 0.47 nats an answer).
+    eager = config.is_encoder_decoder and dtype != torch.float32
+    model = auto.from_pretrained(
+        location,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        attn_implementation="eager" if eager else "sdpa",
+    )
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+def _load_adapter(source: Source, dtype: torch.dtype, trainable: bool) -> Policy:
+    directory = Path(source.location)
+    base = base_of(directory)
+    if not base:
+        raise PolicyError(f"{directory} is an adapter that does not say its base model: save it again with its base")
+    base_policy = load_policy(base, device="cpu", dtype=dtype)
+    with _explained(source):
+        tokenizer = (
+            AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+            if (directory / "tokenizer_config.json").is_file()
+            else base_policy.tokenizer
+        )
+        network = base_policy.network
+        fit_embeddings(network, tokenizer)
+        # `is_trainable` off would also leave the adapter in inference mode after loading.
+        model = PeftModel.from_pretrained(base_policy.model, str(directory), is_trainable=trainable)
+    return Policy(source.name, model, tokenizer, family_of(network.config))
+
+
+@contextlib.contextmanager
+def _explained(source: Source) -> Iterator[None]:
+    """Turn what the libraries raise while loading into one line that says what to do."""
+    where = f"{source.location} ({source.name})" if source.name != source.location else source.name
+    try:
+        yield
+    except (RepositoryNotFoundError, GatedRepoError) as error:
+        raise PolicyError(f"The hub has no model {where} that you may read: check the name or log in") from error
+    except (OSError, ValueError, KeyError, RuntimeError, HfHubHTTPError) as error:
+        if source.kind == "hub":
+            offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") == "1" else ""
+            raise PolicyError(
+                f"{where} is neither a local policy nor to be had from the hub{offline}: check the name "
+                f"and the connection, or use a local directory or demo/t5, demo/gpt2 [{first_line(error)}]"
+            ) from error
+        raise PolicyError(f"{where} cannot be loaded: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's text, for a message of our own."""
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__

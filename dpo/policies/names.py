@@ -1,0 +1,135 @@
+"""From a name to where a policy's files are, without loading anything heavy.
+
+A name is, in this order: a bundled policy (`demo/t5`), a short name (`t5`, `gpt2`), a run or
+checkpoint or model directory, the name of a run under `runs/`, or a Hugging Face hub id.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dpo.errors import PolicyError
+
+FamilyKey = Literal["t5", "gpt2"]
+Kind = Literal["bundled", "run", "checkpoint", "directory", "hub"]
+
+BUNDLED_RUNS = Path(__file__).resolve().parent.parent / "demo" / "runs"
+# Models trained on data that Llama 3 wrote carry its name (the data's licence asks for it).
+BUNDLED: Mapping[str, str] = {
+    "demo/t5": "Llama-3-t5-sft",
+    "demo/t5-dpo": "Llama-3-t5-dpo",
+    "demo/gpt2": "Llama-3-gpt2-sft",
+    "demo/gpt2-dpo": "Llama-3-gpt2-dpo",
+}
+SHORT_NAMES: Mapping[str, str] = {"t5": "google-t5/t5-small", "gpt2": "openai-community/gpt2"}
+DEFAULT_RUNS = Path("runs")
+_HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a policy comes from.
+
+    `location` is a directory, or a hub id when `kind` is "hub".  `family` is None when only the
+    hub could tell.  `adapter` says whether the directory holds a PEFT adapter instead of weights.
+    """
+
+    name: str
+    kind: Kind
+    location: str
+    family: FamilyKey | None
+    adapter: bool = False
+
+
+def resolve(name: str) -> Source:
+    """Find the policy called `name`.
+
+    Raises:
+        PolicyError: nothing is found under that name; the message lists what would be.
+    """
+    name = str(name).strip()
+    if not name:
+        raise PolicyError(f"The policy's name is empty: give one of {_known()}, a directory or a hub id")
+    if name in BUNDLED:
+        directory = BUNDLED_RUNS / BUNDLED[name] / "policy"
+        if not directory.is_dir():
+            raise PolicyError(f"The bundled policy {name} is missing from {directory}: reinstall the package")
+        return _directory(name, directory, "bundled")
+    if name in SHORT_NAMES:
+        return Source(name, "hub", SHORT_NAMES[name], "t5" if name == "t5" else "gpt2")
+    for directory in (Path(name).expanduser(), DEFAULT_RUNS / name):
+        if directory.is_dir():
+            return _local(name, directory)
+    looks_local = name.startswith((".", "/", "~", "demo/")) or name.count("/") > 1 or "\\" in name
+    if looks_local or not _HUB_ID.fullmatch(name):
+        raise PolicyError(
+            f"No policy {name!r}: give one of {_known()}, a run or model directory that exists, or a hub id"
+        )
+    return Source(name, "hub", name, None)
+
+
+def base_of(adapter_directory: Path) -> str:
+    """Name of the policy an adapter was trained on, as its `adapter_config.json` says."""
+    return str(_read_json(adapter_directory / "adapter_config.json").get("base_model_name_or_path") or "")
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    """The `checkpoint-N` directory with the largest N that holds a model, or None."""
+    numbered = [
+        (int(path.name.rpartition("-")[2]), path)
+        for path in run.glob("checkpoint-*")
+        if path.name.rpartition("-")[2].isdigit() and _holds_model(path)
+    ]
+    return max(numbered)[1] if numbered else None
+
+
+def _known() -> str:
+    return ", ".join([*SHORT_NAMES, *BUNDLED])
+
+
+def _local(name: str, directory: Path) -> Source:
+    if _holds_model(directory):
+        kind: Kind = "checkpoint" if directory.name.startswith("checkpoint-") else "directory"
+        return _directory(name, directory, kind)
+    if _holds_model(directory / "policy"):
+        return _directory(name, directory / "policy", "run")
+    checkpoint = newest_checkpoint(directory)
+    if checkpoint is not None:
+        return _directory(name, checkpoint, "run")
+    raise PolicyError(
+        f"{directory.absolute()} holds no policy (no config.json or adapter_config.json, no policy/, "
+        "no checkpoint-N): train one there first, or name another directory"
+    )
+
+
+def _holds_model(directory: Path) -> bool:
+    return (directory / "config.json").is_file() or (directory / "adapter_config.json").is_file()
+
+
+def _directory(name: str, directory: Path, kind: Kind) -> Source:
+    adapter = (directory / "adapter_config.json").is_file()
+    if adapter:
+        base = base_of(directory)
+        try:
+            family = resolve(base).family if base else None
+        except PolicyError:
+            family = None  # told when the adapter is loaded, where the user can act on it
+    else:
+        config = _read_json(directory / "config.json")
+        family = "t5" if config.get("is_encoder_decoder") else "gpt2"
+    return Source(name, kind, str(directory), family, adapter)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PolicyError(f"{path} cannot be read ({error}): save the policy again") from error
+    if not isinstance(content, dict):
+        raise PolicyError(f"{path} is not a JSON object: save the policy again")
+    return content

@@ -1,0 +1,123 @@
+"""The one scoring function: per-token log-probabilities of completions.
+
+The trainer (through `ScoringHead`), `dpo score`, evaluation and the lens all come through here, so
+their numbers are the same numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from dpo.policies.families import Family, output_head
+from dpo.policies.loading import Policy
+from dpo.policies.logps import token_logps
+
+
+@dataclass
+class ScoredOutput(ModelOutput):  # type: ignore[misc]
+    """What a scored forward pass returns; every field is `(rows, length - 1)` and 0 off the completion.
+
+    Names are TRL's (`FusedCausalLMOutput`), because its trainer reads them.
+    """
+
+    log_probs: Tensor | None = None
+    entropy: Tensor | None = None
+    mean_logits: Tensor | None = None
+    is_top1: Tensor | None = None
+    log_sum_sq_probs: Tensor | None = None
+    label_mask: Tensor | None = None
+
+
+def score_batch(
+    model: PreTrainedModel, family: Family, batch: dict[str, Any], labels: Tensor, details: bool = False
+) -> ScoredOutput:
+    """Score the positions of `labels` that are not -100.
+
+    Args:
+        model: the transformers model (adapters injected), not a wrapper.
+        batch: what `Family.collate` returns, on the model's device.
+        labels: `(rows, length)`, aligned with `input_ids`; position t is predicted from t - 1.
+        details: also entropy, mean logit, top-1 and squared-probability terms.
+    """
+    states = family.completion_states(model, batch)
+    targets = labels[:, 1:]
+    mask = targets != -100
+    weight, bias = output_head(model)
+    scored = token_logps(states[mask], weight, targets[mask], bias, details)
+
+    def spread(values: Tensor | None) -> Tensor | None:
+        return None if values is None else values.new_zeros(mask.shape).masked_scatter(mask, values)
+
+    return ScoredOutput(
+        log_probs=spread(scored.log_probs),
+        entropy=spread(scored.entropy),
+        mean_logits=spread(scored.mean_logits),
+        is_top1=spread(scored.is_top1),
+        log_sum_sq_probs=spread(scored.log_sum_sq_probs),
+        label_mask=mask,
+    )
+
+
+def install_scoring_head(model: PreTrainedModel, family: Family, details: bool) -> None:
+    """Let `model(**batch, labels=..., fused_lm_head=True)` return a `ScoredOutput`.
+
+    This is the seam TRL (1.15 and later) trains through: it calls the patched forward and reads the
+    fields by name.  Without `fused_lm_head` the forward is the class's own, so generation is unchanged.
+    """
+    own_forward = type(model).forward
+
+    @functools.wraps(own_forward)  # `generate` validates its arguments against the signature
+    def forward(self: PreTrainedModel, *args: Any, fused_lm_head: bool = False, **kwargs: Any) -> Any:
+        if not fused_lm_head:
+            return own_forward(self, *args, **kwargs)
+        return score_batch(self, family, kwargs, kwargs.pop("labels"), details)
+
+    model.forward = MethodType(forward, model)  # type: ignore[method-assign]
+
+
+@torch.no_grad()
+def completion_logps(
+    policy: Policy, prompts: Sequence[str], completions: Sequence[str], *, batch_size: int = 16
+) -> list[list[float]]:
+    """Log-probabilities (nats) of each completion's tokens, EOS last, given its prompt.
+
+    Inside `policy.reference()` the numbers are the reference's.
+
+    >>> policy = load_policy("demo/gpt2")
+    >>> [tokens] = completion_logps(policy, ["Do you like tea?"], ["I do!"])
+    >>> all(value <= 0 for value in tokens)
+    True
+
+    Raises:
+        PromptError: a prompt is blank or too long.
+        ValueError: the two sequences differ in length.
+    """
+    if len(prompts) != len(completions):
+        raise ValueError(f"{len(prompts)} prompts and {len(completions)} completions: give one prompt each")
+    answers = policy.family.encode_completions(policy.tokenizer, completions)
+    questions = [
+        policy.encode_prompt(prompt, reserve=len(answer)) for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+    order = sorted(range(len(answers)), key=lambda i: len(questions[i]) + len(answers[i]))
+    result: list[list[float]] = [[] for _ in answers]
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        batch = policy.family.collate(
+            [questions[i] for i in rows], [answers[i] for i in rows], policy.pad_token_id, policy.decoder_start
+        )
+        batch = {key: value.to(policy.device) for key, value in batch.items()}
+        labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+        scored = score_batch(policy.network, policy.family, batch, labels)
+        assert scored.log_probs is not None and scored.label_mask is not None
+        for row, index in enumerate(rows):
+            result[index] = scored.log_probs[row][scored.label_mask[row]].tolist()
+    return result
