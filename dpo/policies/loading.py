@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class Policy:
     model: PreTrainedModel | PeftModel
     tokenizer: PreTrainedTokenizerBase
     family: Family
+    # Tokens that the published vocabulary lacks: their embeddings know nothing until trained.
+    added_token_ids: tuple[int, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -139,6 +141,7 @@ def load_policy(
     dtype: torch.dtype = torch.float32,
     new_text: Iterable[str] = (),
     trainable_adapter: bool = False,
+    eager_attention: bool = False,
 ) -> Policy:
     """Load the policy called `name` (see `dpo.policies.names`).
 
@@ -147,38 +150,43 @@ def load_policy(
         dtype: of the weights in memory; the bundled weights are stored as bfloat16.
         new_text: texts whose frequent characters become tokens if the tokenizer lacks them.
         trainable_adapter: keep an adapter's weights trainable (to train it further).
+        eager_attention: plain attention, where the score must not depend on gradients being on.
 
     Raises:
         PolicyError: not found, hub out of reach, no safetensors, or files that do not fit.
     """
     source = resolve(name)
     if source.adapter:
-        policy = _load_adapter(source, dtype, trainable_adapter)
+        policy = _load_adapter(source, dtype, trainable_adapter, eager_attention)
     else:
         with _explained(source):
-            tokenizer = lossless(AutoTokenizer.from_pretrained(source.location, trust_remote_code=False), new_text)
+            published = AutoTokenizer.from_pretrained(source.location, trust_remote_code=False)
             config = AutoConfig.from_pretrained(source.location, trust_remote_code=False)
-            model = _load_weights(source.location, config, dtype)
-        policy = Policy(name, model, tokenizer, family_of(config))
-        fit_embeddings(model, tokenizer)
+            model = _load_weights(source.location, config, dtype, eager_attention)
+        tokenizer = lossless(published, new_text)
+        added = tuple(range(len(published), len(tokenizer)))
+        policy = Policy(name, model, tokenizer, family_of(config), added)
+        fit_embeddings(model, len(tokenizer), added)
     disable_dropout(policy.model)
     policy.model.to(pick_device(device)).eval()  # type: ignore[arg-type]
     return policy
 
 
-def fit_embeddings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Grow the embeddings to the tokenizer's length if it has tokens that the model lacks.
+def fit_embeddings(model: PreTrainedModel, tokens: int, added: Sequence[int]) -> None:
+    """Grow the embeddings to `tokens` rows if there are fewer, and start the `added` rows off.
 
-    New rows are the mean of the old ones, so an untrained policy practically never says them.
+    They begin as the mean of the rows that mean something, so that an untrained policy practically
+    never says them; without noise, so that every load gives the same policy.
     """
-    rows = model.get_input_embeddings().weight.size(0)
-    if len(tokenizer) <= rows:
+    if model.get_input_embeddings().weight.size(0) < tokens:
+        model.resize_token_embeddings(tokens, mean_resizing=False)
+    if not added:
         return
-    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     with torch.no_grad():
-        for embeddings in {id(m): m for m in (model.get_input_embeddings(), model.get_output_embeddings())}.values():
-            weight = embeddings.weight
-            weight[rows:] = weight[:rows].mean(0, keepdim=True)
+        # Tied embeddings are one tensor: by its address, so that it is not written twice.
+        layers = (model.get_input_embeddings(), model.get_output_embeddings())
+        for weight in {layer.weight.data_ptr(): layer.weight for layer in layers if layer is not None}.values():
+            weight[list(added)] = weight[: added[0]].mean(0)
 
 
 def save_policy(policy: Policy, directory: Path, dtype: torch.dtype | None = None) -> None:
@@ -200,10 +208,10 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _load_weights(location: str, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+def _load_weights(location: str, config: PretrainedConfig, dtype: torch.dtype, eager: bool) -> PreTrainedModel:
     auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     # T5 in bf16 with SDPA scores differently with and without gradients (up to 0.47 nats an answer).
-    eager = config.is_encoder_decoder and dtype != torch.float32
+    eager = eager or (config.is_encoder_decoder and dtype != torch.float32)
     model = auto.from_pretrained(
         location,
         dtype=dtype,
@@ -215,12 +223,12 @@ def _load_weights(location: str, config: PretrainedConfig, dtype: torch.dtype) -
     return model
 
 
-def _load_adapter(source: Source, dtype: torch.dtype, trainable: bool) -> Policy:
+def _load_adapter(source: Source, dtype: torch.dtype, trainable: bool, eager: bool) -> Policy:
     directory = Path(source.location)
     base = base_of(directory)
     if not base:
         raise PolicyError(f"{directory} is an adapter that does not say its base model: save it again with its base")
-    base_policy = load_policy(base, device="cpu", dtype=dtype)
+    base_policy = load_policy(base, device="cpu", dtype=dtype, eager_attention=eager)
     with _explained(source):
         tokenizer = (
             AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
@@ -228,7 +236,8 @@ def _load_adapter(source: Source, dtype: torch.dtype, trainable: bool) -> Policy
             else base_policy.tokenizer
         )
         network = base_policy.network
-        fit_embeddings(network, tokenizer)
+        # Rows of added tokens come with the adapter: it trained them.
+        fit_embeddings(network, len(tokenizer), range(len(base_policy.tokenizer), len(tokenizer)))
         # `is_trainable` off would also leave the adapter in inference mode after loading.
         model = PeftModel.from_pretrained(base_policy.model, str(directory), is_trainable=trainable)
     return Policy(source.name, model, tokenizer, family_of(network.config))

@@ -1,0 +1,1 @@
+"""The bundled policies and runs, and the recipe that made them."""

@@ -1,0 +1,118 @@
+"""How the bundled policies and runs were made; anyone with the data can run it again.
+
+    python -m dpo.demo.recipe --data human_like_dpo.jsonl --work build --family t5
+    python -m dpo.demo.recipe --data human_like_dpo.jsonl --work build --family gpt2
+
+For each family: mend the data, train a tokenizer, start from random weights, `dpo sft` on chosen
+and rejected answers alike (so that the base is half casual, half formal), then `dpo train`.  All
+training goes through the package's own functions; the runs land in `WORK/runs` and
+`python -m dpo.demo.bundle` copies what the package ships.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Literal
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
+
+from dpo.demo.cleaning import mend
+from dpo.demo.tokenizers import train_bpe, train_unigram
+from dpo.policies.families import CAUSAL, SEQ2SEQ
+from dpo.policies.loading import Policy, save_policy
+from dpo.preferences import load_preferences
+from dpo.preferences.sources import load_rows
+from dpo.training.config import SftConfig
+from dpo.training.run import sft
+
+VOCABULARY = 4096
+SEED = 0
+
+
+def prepare(data: str, work: Path) -> Path:
+    """The pairs with the mispaired block mended, in a file; returns its path."""
+    target = work / "pairs.jsonl"
+    if target.exists():
+        return target
+    mended = mend([dict(row) for row in load_rows(data)])
+    print(f"pairs kept {mended.kept}, re-paired {mended.repaired}, left out {mended.dropped}")
+    work.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps({name: row[name] for name in ("prompt", "chosen", "rejected")}) for row in mended.rows]
+    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return target
+
+
+def random_policy(family: Literal["t5", "gpt2"], pairs: Path, work: Path) -> Path:
+    """A tokenizer of the training side's text and a model with random weights; returns its directory."""
+    directory = work / f"{family}-random"
+    if (directory / "config.json").exists():
+        return directory
+    train = load_preferences(str(pairs)).train
+    texts = [text for name in ("prompt", "chosen", "rejected") for text in train[name]]
+    torch.manual_seed(SEED)
+    if family == "gpt2":
+        tokenizer = train_bpe(texts, VOCABULARY)
+        end = tokenizer.eos_token_id
+        config = GPT2Config(
+            vocab_size=len(tokenizer), n_positions=512, n_embd=256, n_layer=5, n_head=4,
+            activation_function="gelu_pytorch_tanh", bos_token_id=end, eos_token_id=end, pad_token_id=end,
+        )  # fmt: skip
+        policy = Policy("random", GPT2LMHeadModel(config), tokenizer, CAUSAL)
+    else:
+        tokenizer = train_unigram(texts, VOCABULARY)
+        t5 = T5Config(
+            vocab_size=len(tokenizer), d_model=256, d_kv=64, d_ff=1024, num_heads=4, num_layers=3,
+            num_decoder_layers=4, feed_forward_proj="relu", decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
+            dropout_rate=0.0,
+        )  # fmt: skip
+        policy = Policy("random", T5ForConditionalGeneration(t5), tokenizer, SEQ2SEQ)
+    save_policy(policy, directory)
+    return directory
+
+
+def base_config(family: str, model: Path, pairs: Path, runs: Path) -> SftConfig:
+    """Settings of the bases."""
+    return SftConfig(
+        model=str(model),
+        dataset=str(pairs),
+        learn="both",
+        optimizer="muon",
+        learning_rate=3e-3,
+        weight_decay=0.1,
+        schedule="cosine",
+        warmup=0.03,
+        epochs=4.0,
+        batch_size=24,
+        max_prompt_length=64,
+        max_completion_length=192,
+        overlong="drop",
+        eval_steps=100,
+        save_steps=100,
+        logging_steps=10,
+        eval_fraction=0.05,
+        device="cpu",
+        precision="fp32",
+        output_dir=str(runs / f"Llama-3-{family}-sft"),
+    )
+
+
+def main() -> None:
+    """Run the recipe for one family."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", required=True, help="the Human-Like DPO pairs (.jsonl) or human-like")
+    parser.add_argument("--work", type=Path, required=True, help="where to build")
+    parser.add_argument("--family", choices=("t5", "gpt2"), required=True)
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    pairs = prepare(arguments.data, arguments.work)
+    start = random_policy(arguments.family, pairs, arguments.work)
+    sft(base_config(arguments.family, start, pairs, arguments.work / "runs"))
+
+
+if __name__ == "__main__":
+    main()

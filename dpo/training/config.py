@@ -1,0 +1,253 @@
+"""The one definition of every training setting.
+
+The command line, YAML files, the documentation and (later) the dashboard's form are all made from
+these two dataclasses; nothing else names a setting.  This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from dpo.errors import ConfigError
+
+LOSS_TYPES = (
+    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
+    "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+)  # fmt: skip
+# Losses in which TRL uses label smoothing; elsewhere it would be ignored in silence.
+SMOOTHED = {"exo_pair", "robust", "aot", "aot_unpaired"}
+Config = TypeVar("Config", bound="CommonConfig")
+
+
+def setting(
+    group: str,
+    help: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A dataclass field with what the command line and the form need to know about it.
+
+    `low` and `high` are inclusive bounds, `above` an exclusive one.
+    """
+    metadata = {"group": group, "help": help, "low": low, "high": high, "above": above, "choices": choices}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(kw_only=True)
+class CommonConfig:
+    """Settings that supervised fine-tuning and preference training share."""
+
+    model: str = setting("model and data", "t5, gpt2, demo/t5, demo/gpt2, a directory, a run, or a hub id", "demo/gpt2")
+    dataset: str = setting(
+        "model and data", "human-like, sample, a .json/.jsonl/.csv/.parquet file, or a hub id", "sample"
+    )
+    split: str = setting("model and data", "split of a hub dataset", "train")
+    num_samples: int | None = setting("model and data", "use this many pairs, drawn by --seed", None, low=2)
+    prompt_column: str | None = setting("model and data", "column of the prompts, if not recognised", None)
+    chosen_column: str | None = setting("model and data", "column of the preferred answers", None)
+    rejected_column: str | None = setting("model and data", "column of the other answers", None)
+    eval_fraction: float = setting(
+        "model and data", "share of the prompts held out for evaluation", 0.05, low=0.0, high=0.5
+    )
+    max_prompt_length: int = setting("model and data", "tokens of a prompt; its end is kept", 256, low=2)
+    max_completion_length: int = setting("model and data", "tokens of an answer, EOS included", 256, low=2)
+    overlong: Literal["truncate", "drop"] = setting(
+        "model and data", "what to do with answers over the limit", "truncate", choices=("truncate", "drop")
+    )
+
+    epochs: float = setting("optimisation", "passes over the training pairs", 1.0, above=0.0)
+    max_steps: int | None = setting("optimisation", "stop after this many updates (overrides --epochs)", None, low=1)
+    batch_size: int = setting("optimisation", "pairs (dpo train) or answers (dpo sft) per device and step", 8, low=1)
+    gradient_accumulation: int = setting("optimisation", "batches per update", 1, low=1)
+    learning_rate: float | None = setting("optimisation", "peak rate (default: by family and method)", None, above=0.0)
+    weight_decay: float = setting("optimisation", "decoupled weight decay", 0.0, low=0.0)
+    warmup: float = setting("optimisation", "share of the updates with a rising rate", 0.1, low=0.0, high=1.0)
+    schedule: Literal["linear", "cosine", "constant"] = setting(
+        "optimisation", "how the rate falls after the warm-up", "linear", choices=("linear", "cosine", "constant")
+    )
+    max_grad_norm: float = setting("optimisation", "clip the gradient's norm here", 1.0, above=0.0)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
+        "optimisation",
+        "auto: bf16 on a GPU that has it, else fp32 (T5 never fp16)",
+        "auto",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting(
+        "optimisation", "where to train", "auto", choices=("auto", "cpu", "cuda", "mps")
+    )
+    gradient_checkpointing: bool = setting("optimisation", "less memory for about a third more time", False)
+    seed: int = setting("optimisation", "of everything random", 0, low=0, high=2**32 - 1)
+
+    output_dir: str | None = setting("record", "the run's directory (default: runs/NAME)", None)
+    resume: str | None = setting("record", "go on with the run in this directory", None)
+    logging_steps: int = setting("record", "updates between two logged points", 5, low=1)
+    eval_steps: int = setting("record", "updates between two held-out evaluations", 50, low=1)
+    save_steps: int = setting("record", "updates between two checkpoints", 100, low=1)
+    keep_checkpoints: int = setting("record", "how many checkpoints to keep", 2, low=1)
+    probes: int = setting("record", "held-out prompts answered at step 0 and at each save", 4, low=0, high=32)
+
+    def validate(self) -> None:
+        """Refuse values that are out of range or contradict each other.
+
+        Raises:
+            ConfigError: one line that names the setting, its value and what is allowed.
+        """
+        for spec in dataclasses.fields(self):
+            _check_range(spec.name, getattr(self, spec.name), spec.metadata)
+
+
+@dataclass(kw_only=True)
+class TrainConfig(CommonConfig):
+    """Settings of `dpo train`: Direct Preference Optimization (Rafailov et al. 2023)."""
+
+    beta: float = setting("preference loss", "strength of the pull towards the reference", 0.1, above=0.0)
+    loss_type: list[str] = setting(
+        "preference loss", "one or more of TRL's losses", ["sigmoid"], choices=LOSS_TYPES
+    )
+    loss_weights: list[float] | None = setting("preference loss", "a weight for each loss", None)
+    label_smoothing: float = setting(
+        "preference loss", "share of labels taken as wrong (robust, exo_pair, aot)", 0.0, low=0.0, high=0.499
+    )
+    lora: bool = setting("adapters", "train a LoRA adapter instead of all weights", False)
+    lora_rank: int = setting("adapters", "rank of the adapter", 16, low=1)
+    lora_alpha: float | None = setting("adapters", "scale of the adapter (default: twice the rank)", None, above=0.0)
+    lora_targets: list[str] | None = setting("adapters", "modules to adapt (default: by architecture)", None)
+    allow_step_zero: bool = setting("record", "go on even if the step-0 check fails", False)
+
+    def validate(self) -> None:
+        """See `CommonConfig.validate`; also the contradictions between losses and their settings."""
+        super().validate()
+        if not self.loss_type:
+            raise ConfigError("--loss-type is empty: give one of " + ", ".join(LOSS_TYPES))
+        if self.loss_weights is not None and len(self.loss_weights) != len(self.loss_type):
+            raise ConfigError(
+                f"--loss-weights has {len(self.loss_weights)} values for {len(self.loss_type)} losses: give one each"
+            )
+        if self.label_smoothing > 0 and not SMOOTHED & set(self.loss_type):
+            raise ConfigError(
+                f"--label-smoothing does nothing with --loss-type {' '.join(self.loss_type)}: "
+                f"use one of {', '.join(sorted(SMOOTHED))}, or leave it out"
+            )
+        if "exo_pair" in self.loss_type and self.label_smoothing == 0:
+            raise ConfigError("--loss-type exo_pair needs --label-smoothing above 0 (the EXO paper uses 1e-3)")
+        if not self.lora and (self.lora_alpha is not None or self.lora_targets is not None):
+            raise ConfigError("--lora-alpha and --lora-targets need --lora")
+
+
+@dataclass(kw_only=True)
+class SftConfig(CommonConfig):
+    """Settings of `dpo sft`: supervised fine-tuning on the answers of preference pairs."""
+
+    learn: Literal["chosen", "both"] = setting(
+        "model and data", "train on the preferred answers, or on both alike", "chosen", choices=("chosen", "both")
+    )
+    optimizer: Literal["adamw", "muon"] = setting(
+        "optimisation", "muon learns faster from random weights", "adamw", choices=("adamw", "muon")
+    )
+
+
+def read_yaml(path: str | Path, config: type[Config]) -> dict[str, Any]:
+    """The settings of a YAML file, names checked against `config`.
+
+    Raises:
+        ConfigError: no such file, not a mapping, or an unknown name.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where else ""
+        raise ConfigError(f"--config {path} is not valid YAML{line}: mend it there") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"--config {path} must be 'name: value' lines, it is {type(content).__name__}")
+    settings = {str(name).replace("-", "_"): value for name, value in content.items()}
+    return {name: _coerce(name, value, config, f"--config {path}") for name, value in settings.items()}
+
+
+def make(config: type[Config], values: dict[str, Any]) -> Config:
+    """A validated config from `values` (names as in the dataclass)."""
+    made = config(**{name: _coerce(name, value, config, "the settings") for name, value in values.items()})
+    made.validate()
+    return made
+
+
+def _coerce(name: str, value: Any, config: type[CommonConfig], where: str) -> Any:
+    """`value` in the type of the field `name`; YAML reads 1e-5 as text and 1 for 1.0."""
+    hints = get_type_hints(config)
+    if name not in hints:
+        near = difflib.get_close_matches(name, hints, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigError(f"{where}: no setting is called {name!r}{hint}; see dpo train --help")
+    wanted = hints[name]
+    options = get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else (wanted,)
+    if value is None and type(None) in options:
+        return None
+    kind = next(option for option in options if option is not type(None))
+    try:
+        return _as(kind, value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {name} is {value!r}, it must be {_kind_name(kind)}") from error
+
+
+def _as(kind: Any, value: Any) -> Any:
+    if get_origin(kind) is list:
+        (item,) = get_args(kind)
+        items = value if isinstance(value, list | tuple) else [value]
+        return [_as(item, entry) for entry in items]
+    if get_origin(kind) is Literal:
+        return value  # the range check lists the choices
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        raise ValueError(value)
+    if kind is int:
+        if isinstance(value, bool) or float(value) != int(float(value)):
+            raise ValueError(value)
+        return int(float(value))
+    if kind is float:
+        if isinstance(value, bool) or not math.isfinite(float(value)):
+            raise ValueError(value)
+        return float(value)
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _kind_name(kind: Any) -> str:
+    if get_origin(kind) is list:
+        return "a list of " + _kind_name(get_args(kind)[0])
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(kind, str(kind))
+
+
+def _check_range(name: str, value: Any, limits: Any) -> None:
+    flag = "--" + name.replace("_", "-")
+    for item in value if isinstance(value, list) else [value]:
+        if item is None:
+            continue
+        if limits["choices"] and item not in limits["choices"]:
+            near = difflib.get_close_matches(str(item), limits["choices"], n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ConfigError(f"{flag} {item}: {hint}choose from {', '.join(limits['choices'])}")
+        if limits["above"] is not None and not item > limits["above"]:
+            raise ConfigError(f"{flag} is {item}: it must be above {limits['above']:g}")
+        if limits["low"] is not None and item < limits["low"]:
+            raise ConfigError(f"{flag} is {item}: it must be at least {limits['low']:g}")
+        if limits["high"] is not None and item > limits["high"]:
+            raise ConfigError(f"{flag} is {item}: it must be at most {limits['high']:g}")

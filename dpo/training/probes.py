@@ -1,0 +1,62 @@
+"""Probe prompts: the same few held-out prompts answered at step 0 and at every save."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dpo.generation.sampler import generate
+from dpo.generation.settings import Sampling
+from dpo.policies.loading import Policy
+from dpo.runs import RunRecord
+
+_MAX_NEW_TOKENS = 128
+
+
+class Probes:
+    """Answers of policy and reference, written to the run's `samples.jsonl`.
+
+    The reference's answers never change, so they are generated once, at step 0 or at the first
+    probe after a resume (the same seed gives the same text).
+    """
+
+    def __init__(self, policy: Policy, prompts: Sequence[str], record: RunRecord, seed: int) -> None:
+        self.policy, self.prompts, self.record = policy, list(prompts), record
+        self.sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=_MAX_NEW_TOKENS, seed=seed)
+        self.reference: list[str] | None = None
+
+    def answer_reference(self, reference: Policy) -> None:
+        """Generate the reference's answers."""
+        if self.prompts:
+            with reference.reference():
+                self.reference = self._answers(reference)
+
+    def __call__(self, step: int) -> None:
+        """Answer every probe with the policy as it is now."""
+        if not self.prompts:
+            return
+        answers = self._answers(self.policy)
+        rows: list[dict[str, Any]] = []
+        for index, (prompt, answer) in enumerate(zip(self.prompts, answers, strict=True)):
+            row = {"step": step, "index": index, "prompt": prompt, "policy": answer}
+            rows.append(row | ({"reference": self.reference[index]} if self.reference else {}))
+        self.record.add_samples(rows)
+
+    def _answers(self, policy: Policy) -> list[str]:
+        training = policy.model.training
+        policy.model.eval()
+        try:
+            return [generation.text for generation in generate(policy, self.prompts, self.sampling)]
+        finally:
+            policy.model.train(training)
+
+
+def fitting(policy: Policy, prompts: Sequence[str], count: int, longest: int) -> list[str]:
+    """The first `count` different prompts of at most `longest` tokens."""
+    chosen: list[str] = []
+    for prompt in dict.fromkeys(prompts):
+        if len(chosen) == count:
+            break
+        if prompt.strip() and len(policy.family.encode_prompts(policy.tokenizer, [prompt])[0]) <= longest:
+            chosen.append(prompt)
+    return chosen
