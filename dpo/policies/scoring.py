@@ -85,7 +85,7 @@ def install_scoring_head(model: PreTrainedModel, family: Family, details: bool) 
 
 
 @torch.no_grad()
-def completion_logps(
+def score(
     policy: Policy, prompts: Sequence[str], completions: Sequence[str], *, batch_size: int = 16
 ) -> list[list[float]]:
     """Log-probabilities (nats) of each completion's tokens, EOS last, given its prompt.
@@ -93,7 +93,7 @@ def completion_logps(
     Inside `policy.reference()` the numbers are the reference's.
 
     >>> policy = load_policy("demo/gpt2")
-    >>> [tokens] = completion_logps(policy, ["Do you like tea?"], ["I do!"])
+    >>> [tokens] = score(policy, ["Do you like tea?"], ["I do!"])
     >>> all(value <= 0 for value in tokens)
     True
 

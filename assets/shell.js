@@ -1,0 +1,89 @@
+/* Navigation, theme, help and copying: everything that needs no server. */
+(() => {
+  "use strict";
+  const root = document.documentElement;
+  const KEY = "dpo-theme";
+
+  function setTheme(scheme) {
+    root.setAttribute("data-mantine-color-scheme", scheme);
+    const button = document.getElementById("theme-switch");
+    const icon = button && button.querySelector(".i");
+    if (icon) icon.className = "i " + (scheme === "dark" ? "i-sun" : "i-moon");
+  }
+  function preferred() {
+    let saved = null;
+    try { saved = localStorage.getItem(KEY); } catch { /* storage may be off */ }
+    return saved || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  }
+  setTheme(preferred());
+  // Mantine sets the attribute again when it mounts; ours is the one that counts.
+  new MutationObserver(() => {
+    if (root.getAttribute("data-mantine-color-scheme") !== current) setTheme(current);
+  }).observe(root, { attributes: true, attributeFilter: ["data-mantine-color-scheme"] });
+  let current = preferred();
+
+  function typing(target) {
+    return target instanceof Element && target.closest("input, textarea, select, [contenteditable='true']");
+  }
+  function go(path) {
+    const link = document.querySelector(`.rail a[href="${path}"]`);
+    if (link) link.click();
+  }
+  async function copy(text, button) {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const area = Object.assign(document.createElement("textarea"), { value: text });
+      document.body.append(area); area.select(); document.execCommand("copy"); area.remove();
+    }
+    if (!button) return;
+    button.classList.add("copied");
+    setTimeout(() => button.classList.remove("copied"), 1200);
+  }
+
+  document.addEventListener("click", (event) => {
+    if (!(event.target instanceof Element)) return;
+    const link = event.target.closest("a.js-nav");
+    if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey && event.button === 0) {
+      event.preventDefault();
+      history.pushState({}, "", link.getAttribute("href"));
+      dispatchEvent(new PopStateEvent("popstate"));
+      return;
+    }
+    const copyButton = event.target.closest(".js-copy");
+    if (copyButton) { copy(copyButton.closest(".cmd").querySelector("code").textContent, copyButton); return; }
+    if (event.target.closest("#theme-switch")) {
+      current = root.getAttribute("data-mantine-color-scheme") === "dark" ? "light" : "dark";
+      try { localStorage.setItem(KEY, current); } catch { /* it then lasts for this visit only */ }
+      setTheme(current);
+    }
+  });
+
+  let pending = "";
+  document.addEventListener("keydown", (event) => {
+    if (typing(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (pending === "g" && { c: 1, t: 1 }[event.key]) go(event.key === "c" ? "/" : "/training");
+    pending = event.key === "g" ? "g" : "";
+    if (event.key === "?") document.getElementById("open-help")?.click();
+  });
+
+  window.dpo = Object.assign(window.dpo || {}, { copy, typing });
+  window.dash_clientside = Object.assign(window.dash_clientside || {}, {
+    shell: {
+      show(pathname) {
+        const key = pathname === "/training" ? "training" : "compare";
+        document.querySelectorAll(".nav-item").forEach((item) => {
+          const on = item.dataset.page === key;
+          item.classList.toggle("on", on);
+          if (on) item.setAttribute("aria-current", "page"); else item.removeAttribute("aria-current");
+        });
+        document.title = (key === "training" ? "Training" : "Compare") + " · DPO Workbench";
+        // Charts measured themselves while they were hidden.
+        requestAnimationFrame(() => dispatchEvent(new Event("resize")));
+        setTheme(current);
+        return [key !== "compare", key !== "training"];
+      },
+      help(_clicks, opened) { return !opened; },
+    },
+  });
+})();

@@ -1,0 +1,127 @@
+"""Command-line flags from the settings' dataclasses, and parsers that fail in one line."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import types
+from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from dpo.errors import ConfigError, DpoError
+from dpo.training.config import CommonConfig, make, read_yaml
+
+Config = TypeVar("Config", bound=CommonConfig)
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises one line instead of printing the usage over it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", _Help)
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line."""
+        unknown = message.removeprefix("unrecognized arguments: ").split() if "unrecognized" in message else []
+        if unknown:
+            known = [option for action in self._actions for option in action.option_strings]
+            near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
+            message = f"unknown flag {unknown[0]}" + (f" (did you mean {near[0]}?)" if near else "")
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+class _Help(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34, width=100)
+
+
+def add_settings(parser: argparse.ArgumentParser, config: type[CommonConfig]) -> None:
+    """One flag for each field of `config`, in the field's group."""
+    hints = get_type_hints(config)
+    groups: dict[str, Any] = {}
+    fields = sorted(dataclasses.fields(config), key=lambda spec: list(_GROUPS).index(spec.metadata["group"]))
+    for spec in fields:
+        title = spec.metadata["group"]
+        group = groups.setdefault(title, parser.add_argument_group(title))
+        flag = "--" + spec.name.replace("_", "-")
+        default = spec.default if spec.default is not dataclasses.MISSING else spec.default_factory()  # type: ignore[misc]
+        shown = " ".join(map(str, default)) if isinstance(default, list) else default
+        known = "" if default is None or default is False else f" [{shown}]"
+        options: dict[str, Any] = {
+            "dest": spec.name,
+            "default": argparse.SUPPRESS,
+            "help": (spec.metadata["help"] + known).replace("%", "%%"),
+        }
+        kind = _inner(hints[spec.name])
+        if spec.name == "resume":
+            group.add_argument(flag, nargs="?", const="", metavar="DIR", **options)
+        elif kind is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+        elif get_origin(kind) is list:
+            group.add_argument(flag, nargs="+", metavar="X", **options)
+        else:
+            choices = spec.metadata["choices"]
+            metavar = "{" + ",".join(choices) + "}" if choices else _METAVARS.get(kind, "TEXT")
+            group.add_argument(flag, metavar=metavar, **options)
+    groups["record"].add_argument(
+        "--config", dest="config_file", metavar="FILE.yaml", default=None, help="settings by name; flags win over them"
+    )
+
+
+def settings(namespace: argparse.Namespace, config: type[Config]) -> Config:
+    """The config of a command line: defaults, then the YAML file, then the flags.
+
+    Raises:
+        ConfigError: unknown, out of range or contradictory values.
+        RunError: `--resume` without a run to go on with.
+    """
+    names = {spec.name for spec in dataclasses.fields(config)}
+    given = {name: value for name, value in vars(namespace).items() if name in names}
+    values = (read_yaml(namespace.config_file, config) if namespace.config_file else {}) | given
+    if "resume" not in values or values["resume"] is None:
+        return make(config, values)
+    directory = values.pop("resume") or values.get("output_dir")
+    if not directory:
+        raise ConfigError("--resume needs the run's directory: --resume DIR, or --output-dir DIR --resume")
+    return make(config, _stored(directory, values, config))
+
+
+def _stored(directory: str, values: dict[str, Any], config: type[Config]) -> dict[str, Any]:
+    """The stored settings of the run to resume; given ones may repeat but not change them."""
+    from dpo.runs import open_run
+
+    run = open_run(directory)
+    stored = {name: value for name, value in run.config.items() if name != "resume"}
+    if not stored:
+        raise ConfigError(f"{directory} was not made by dpo: only its own runs can be resumed")
+    kind = "sft" if config.__name__ == "SftConfig" else "dpo"
+    if run.kind != kind:
+        command = "sft" if run.kind == "sft" else "train"
+        raise ConfigError(f"{directory} was made by dpo {command}: use dpo {command} --resume {directory}")
+    asked = dataclasses.asdict(make(config, values))
+    changed = [name for name in values if name != "output_dir" and asked[name] != stored.get(name)]
+    if changed:
+        name = changed[0]
+        raise ConfigError(
+            f"--resume goes on with the run's own settings, and --{name.replace('_', '-')} was {stored.get(name)}, "
+            f"not {asked[name]}: leave it out, or start a new run"
+        )
+    known = {spec.name for spec in dataclasses.fields(config)}
+    return {name: value for name, value in stored.items() if name in known} | {"resume": str(directory)}
+
+
+def fail(error: DpoError, stream: Any) -> int:
+    """Print the one line and return the exit code."""
+    print(f"dpo: {' '.join(str(error).split())}", file=stream)
+    return 2
+
+
+def _inner(hint: Any) -> Any:
+    if get_origin(hint) in (Union, types.UnionType):
+        return next(option for option in get_args(hint) if option is not type(None))
+    return hint
+
+
+_METAVARS = {int: "N", float: "X", str: "TEXT"}
+_GROUPS = ("model and data", "preference loss", "adapters", "optimisation", "record")

@@ -1,0 +1,177 @@
+"""What each command does.  Heavy imports are inside, so that help and mistakes are quick."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from dpo.cli.arguments import settings
+from dpo.errors import DpoError, RunError
+from dpo.generation.settings import Sampling
+from dpo.policies.names import BUNDLED, DEFAULT_RUNS
+from dpo.runs import BUNDLED_RUNS, Run, find_runs, open_run, summarise
+from dpo.training.config import SftConfig, TrainConfig
+
+ARMS = tuple(BUNDLED)
+_LABELS = {"demo/t5": "T5 base", "demo/t5-dpo": "T5 DPO", "demo/gpt2": "GPT-2 base", "demo/gpt2-dpo": "GPT-2 DPO"}
+_ENDS = {"eos": "ended itself", "length": "hit the token limit", "stopped": "stopped"}
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """`dpo train`."""
+    config = settings(arguments, TrainConfig)
+    from dpo.training.run import train as run_training
+
+    return _report(run_training(config), "train")
+
+
+def sft(arguments: argparse.Namespace) -> int:
+    """`dpo sft`."""
+    config = settings(arguments, SftConfig)
+    from dpo.training.run import sft as run_sft
+
+    return _report(run_sft(config), "sft")
+
+
+def generate(arguments: argparse.Namespace) -> int:
+    """`dpo generate`: the text goes to standard output, the facts about it to standard error."""
+    sampling = _sampling(arguments)
+    prompt = _prompt(arguments.prompt)
+    _answer(arguments.policy, prompt, sampling, arguments.device)
+    return 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """`dpo compare`: one arm after the other; an arm that fails does not stop the others."""
+    sampling = _sampling(arguments)
+    prompt = _prompt(arguments.prompt)
+    failed = 0
+    for name in arguments.policies:
+        label = _LABELS.get(name)
+        print(f"── {label} ({name})" if label else f"── {name}", flush=True)
+        try:
+            _answer(name, prompt, sampling, arguments.device)
+        except DpoError as error:
+            failed += 1
+            print(f"dpo: {error}", file=sys.stderr)
+        print(flush=True)
+    return 2 if failed else 0
+
+
+def list_runs(arguments: argparse.Namespace) -> int:
+    """`dpo runs list`."""
+    runs = find_runs(_roots(arguments))
+    rows = [summarise(run) | ({"problem": run.problem} if run.problem else {}) for run in runs]
+    if arguments.json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return 0
+    if not rows:
+        print("No runs yet. Start one with: dpo train --model demo/gpt2 --dataset sample")
+        return 0
+    columns = ("name", "kind", "family", "state", "step", "loss", "margin", "accuracy")
+    table = [columns, *(tuple(_cell(row[column]) for column in columns) for row in rows)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for row in rows:
+        if "problem" in row:
+            print(f"! {row['problem']}", file=sys.stderr)
+    return 0
+
+
+def show_run(arguments: argparse.Namespace) -> int:
+    """`dpo runs show RUN`."""
+    run = _find(arguments.run, _roots(arguments))
+    facts = summarise(run) | {
+        "step_zero": run.step_zero,
+        "dataset": run.info.get("dataset"),
+        "policy": run.info.get("policy"),
+        "reference": run.info.get("reference"),
+        "config": run.config,
+    }
+    if arguments.json:
+        print(json.dumps(facts | {"metrics": run.metrics().columns}, indent=1, ensure_ascii=False))
+        return 0
+    for name in ("name", "kind", "family", "state", "step", "loss", "margin", "accuracy", "path"):
+        print(f"{name:10} {_cell(facts[name])}")
+    if run.step_zero:
+        check = run.step_zero
+        verdict = "passed" if check["passed"] else "FAILED"
+        print(f"{'step 0':10} {verdict}: loss {check['loss']:.6f}, expected {check['expected']:.6f}")
+    data = run.info.get("dataset") or {}
+    if data:
+        print(f"{'data':10} {data.get('source')} · {data.get('train')} train · {data.get('held_out')} held out")
+    for name in ("model", "beta", "learning_rate", "batch_size", "gradient_accumulation", "seed"):
+        if run.config.get(name) is not None:
+            print(f"{name.replace('_', ' '):10} {run.config[name]}")
+    return 0
+
+
+def _report(run: Run, command: str) -> int:
+    facts = summarise(run)
+    if run.state == "stopped":
+        print(f"Stopped at step {facts['step']}, saved. Go on with: dpo {command} --resume {run.path}")
+        return 0
+    parts = [f"{name} {facts[name]:.4g}" for name in ("loss", "margin", "accuracy") if facts[name] is not None]
+    print(f"Finished {run.name} at step {facts['step']}" + (": held out " + ", ".join(parts) if parts else ""))
+    print(f"Policy: {run.path / 'policy'}")
+    print(f'Try it: dpo generate --policy {run.path} --prompt "Do you have a favorite food?"')
+    return 0
+
+
+def _answer(name: str, prompt: str, sampling: Sampling, device: str) -> None:
+    from dpo.generation.sampler import stream
+    from dpo.policies.loading import load_policy
+
+    policy = load_policy(name, device=device)
+    began = time.perf_counter()
+    piece = None
+    for piece in stream(policy, prompt, sampling):
+        print(piece.text, end="", flush=True)
+    print(flush=True)
+    seconds = time.perf_counter() - began
+    if piece is not None and piece.end is not None:
+        rate = piece.tokens / seconds if seconds > 0 else 0.0
+        print(f"[{piece.tokens} tokens · {rate:.0f} tok/s · {_ENDS[piece.end]}]", file=sys.stderr, flush=True)
+
+
+def _sampling(arguments: argparse.Namespace) -> Sampling:
+    names = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
+    return Sampling.from_values({name: getattr(arguments, name) for name in names})
+
+
+def _prompt(given: str) -> str:
+    return sys.stdin.read() if given == "-" else given
+
+
+def _roots(arguments: argparse.Namespace) -> list[Path]:
+    if arguments.runs:
+        roots = [Path(root) for root in arguments.runs]
+        for root in roots:
+            if not root.is_dir():
+                raise RunError(f"--runs {root} is not a directory: check the path")
+        return roots
+    return [DEFAULT_RUNS, BUNDLED_RUNS]
+
+
+def _find(name: str, roots: list[Path]) -> Run:
+    if Path(name).is_dir():
+        return open_run(name)
+    runs = find_runs(roots)
+    for run in runs:
+        if name in (run.name, run.path.name):
+            if run.problem:
+                raise RunError(run.problem)
+            return run
+    known = ", ".join(run.name for run in runs[:6]) or "none yet"
+    raise RunError(f"No run {name!r} in {', '.join(map(str, roots))}: there are {known}")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""The dashboard: Dash pages over the library (no torch at module level)."""

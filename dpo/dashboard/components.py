@@ -1,0 +1,87 @@
+"""Small building blocks shared by all pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import html
+
+from dpo.dashboard.theme import FAMILY_LABEL
+
+_SHAPES = {"t5": "circle", "gpt2": "diamond", None: "square"}
+
+
+def icon(name: str, size: int = 16) -> html.Span:
+    """A mask from icons.css, in the colour of the text around it."""
+    return html.Span(className=f"i i-{name}", style={"width": size, "height": size}, **{"aria-hidden": "true"})
+
+
+def glyph(family: str | None, tuned: bool = True) -> html.Span:
+    """Policy identity: shape is the family, filled is tuned, hollow is base."""
+    fill = "solid" if tuned else "hollow"
+    return html.Span(
+        className=f"glyph {_SHAPES[family]} {family or 'other'} {fill}", **{"aria-hidden": "true"}
+    )
+
+
+def policy_name(family: str | None, tuned: bool = True, label: str | None = None) -> html.Span:
+    """Glyph and name."""
+    name = label or f"{FAMILY_LABEL[family]} {'DPO' if tuned else 'base'}"
+    return html.Span([glyph(family, tuned), name], className="policy")
+
+
+def card(*children: Any, cls: str = "", **attributes: Any) -> html.Section:
+    """A surface with a hairline border."""
+    return html.Section(list(children), className=f"card {cls}".strip(), **attributes)
+
+
+def page_title(title: str, sub: Any, *right: Any) -> html.Div:
+    """The page's H1 with a line beneath and actions at the right."""
+    return html.Div(
+        [html.Div([html.H1(title), html.P(sub, className="sub")]), html.Div(list(right), className="row")],
+        className="page-title",
+    )
+
+
+def light(state: str) -> html.Span:
+    """Traffic light by shape first, colour second: ok, warn or bad."""
+    name, text = {"ok": ("check", "OK"), "warn": ("warn", "Check"), "bad": ("stop", "Problem")}[state]
+    return html.Span([icon(name, 14), html.Span(text, className="vh")], className=f"light {state}")
+
+
+def action(name: str, label: str, **attributes: Any) -> Any:
+    """An icon button with a tooltip that says the same as its accessible name."""
+    return dmc.Tooltip(
+        dmc.ActionIcon(
+            icon(name), variant="subtle", color="gray", size=32, **{"aria-label": label}, **attributes
+        ),
+        label=label,
+    )
+
+
+def button(
+    text: str, icon_name: str | None = None, variant: str = "default", kbd: str | None = None, **attributes: Any
+) -> Any:
+    """A button; `filled` is the one main action of a screen."""
+    attributes.setdefault("size", "sm")
+    return dmc.Button(
+        text,
+        leftSection=icon(icon_name) if icon_name else None,
+        variant=variant,
+        rightSection=dmc.Kbd(kbd, size="xs") if kbd else None,
+        **attributes,
+    )
+
+
+def number(label: str, value: float, **attributes: Any) -> Any:
+    """A labelled number field without spinner buttons."""
+    return dmc.NumberInput(
+        label=label, value=value, size="sm", hideControls=True, className="num-input", **attributes
+    )
+
+
+def command(text: str, ident: str | None = None) -> html.Div:
+    """A command line with a copy button (assets/shell.js copies the code beside it)."""
+    code = html.Code(text, id=ident) if ident else html.Code(text)
+    return html.Div([code, action("copy", "Copy command", className="js-copy")], className="cmd")

@@ -1,0 +1,68 @@
+"""Design tokens for Python: the Mantine theme and one Plotly template for both colour schemes.
+
+Line colours are the same in light and dark (at least 3:1 on both cards), so a theme switch is pure
+CSS: `assets/tokens.css` recolours text and grid lines, no figure is rebuilt.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+T5, GPT2 = "#4476e5", "#d9691e"
+NEUTRAL = "#8a8e97"  # at least 3:1 on both card colours
+OTHER = "#8a8e97"
+FAMILY_COLOR = {"t5": T5, "gpt2": GPT2, None: OTHER}
+FAMILY_LABEL = {"t5": "T5", "gpt2": "GPT-2", None: "Other"}
+SYMBOL = {"t5": "circle", "gpt2": "diamond", None: "square"}
+SANS = '"Emoji only", Inter, ui-sans-serif, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
+
+_INK = ["#f7f7f5", "#ececea", "#d9dade", "#b9bcc4", "#8f949f", "#6b717c", "#4d535e", "#30343c", "#1c1f25", "#15171c"]
+_GRAY = ["#f7f7f5", "#f0f0ec", "#e6e6e1", "#d9d9d3", "#c9c9c2", "#a4a6ab", "#8a8e97", "#636973", "#474c57", "#15171c"]
+_DARK = ["#eceef2", "#b4bac5", "#8f96a3", "#444b56", "#2f343c", "#1d2025", "#16181c", "#0e1013", "#0b0c0f", "#08090b"]
+
+MANTINE: dict[str, Any] = {
+    "primaryColor": "ink",
+    "primaryShade": {"light": 9, "dark": 1},
+    "autoContrast": True,
+    "colors": {"ink": _INK, "gray": _GRAY, "dark": _DARK},
+    "fontFamily": "var(--sans)",
+    "fontFamilyMonospace": "var(--mono)",
+    "defaultRadius": "6px",
+    "focusRing": "auto",
+    "fontSizes": {"xs": "12px", "sm": "13px", "md": "14px", "lg": "16px", "xl": "20px"},
+    "components": {"Tooltip": {"defaultProps": {"withArrow": True, "openDelay": 250}}},
+}
+
+
+def rgba(color: str, alpha: float) -> str:
+    """`#rrggbb` with an alpha."""
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha})"
+
+
+def layout() -> dict[str, Any]:
+    """Layout shared by every figure; text is neutral and recoloured by CSS."""
+    axis = {
+        "showline": False, "ticks": "", "gridwidth": 1, "gridcolor": "#e6e6e1", "zeroline": False,
+        "automargin": False, "tickfont": {"size": 12, "color": NEUTRAL}, "nticks": 5,
+    }  # fmt: skip
+    return {
+        "font": {"family": SANS, "size": 12, "color": NEUTRAL},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "margin": {"l": 44, "r": 54, "t": 8, "b": 28},
+        "showlegend": False,
+        "hovermode": "x unified",
+        "hoverlabel": {
+            "font": {"family": SANS, "size": 12}, "bgcolor": "#ffffff", "bordercolor": "#c9cac4", "align": "left",
+        },
+        "xaxis": axis | {
+            "showgrid": False, "showline": True, "linecolor": "#c9cac4", "showspikes": True, "spikethickness": 1,
+            "spikedash": "solid", "spikemode": "across", "spikesnap": "cursor",
+        },
+        "yaxis": axis | {"tickformat": "~g"},
+        "dragmode": "zoom",
+        "uirevision": "keep",
+        "transition": {"duration": 0},
+        "template": None,
+    }  # fmt: skip

@@ -1,0 +1,5 @@
+"""The Training page: curves of several runs, and what the policies said along the way."""
+
+from dpo.dashboard.training.page import page, register
+
+__all__ = ["page", "register"]

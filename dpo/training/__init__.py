@@ -1,0 +1,1 @@
+"""Preference training and supervised fine-tuning."""
