@@ -19,16 +19,27 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", _Help)
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
-        unknown = message.removeprefix("unrecognized arguments: ").split() if "unrecognized" in message else []
-        if unknown:
-            known = [option for action in self._actions for option in action.option_strings]
-            near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
-            message = f"unknown flag {unknown[0]}" + (f" (did you mean {near[0]}?)" if near else "")
+        if message.startswith("unrecognized arguments: "):
+            unknown = message.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
+            near = difflib.get_close_matches(unknown, _options(self), n=1)
+            message = f"unknown flag {unknown}" + (f" (did you mean {near[0]}?)" if near else "")
         raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+def _options(parser: argparse.ArgumentParser) -> set[str]:
+    """Every flag of a parser and of its commands."""
+    found: set[str] = set()
+    for action in parser._actions:
+        found |= set(action.option_strings)
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                found |= _options(command)
+    return found
 
 
 class _Help(argparse.HelpFormatter):
@@ -39,13 +50,14 @@ class _Help(argparse.HelpFormatter):
 def add_settings(parser: argparse.ArgumentParser, config: type[CommonConfig]) -> None:
     """One flag for each field of `config`, in the field's group."""
     hints = get_type_hints(config)
+    defaults = dataclasses.asdict(config())
     groups: dict[str, Any] = {}
     fields = sorted(dataclasses.fields(config), key=lambda spec: list(_GROUPS).index(spec.metadata["group"]))
     for spec in fields:
         title = spec.metadata["group"]
         group = groups.setdefault(title, parser.add_argument_group(title))
         flag = "--" + spec.name.replace("_", "-")
-        default = spec.default if spec.default is not dataclasses.MISSING else spec.default_factory()  # type: ignore[misc]
+        default = defaults[spec.name]
         shown = " ".join(map(str, default)) if isinstance(default, list) else default
         known = "" if default is None or default is False else f" [{shown}]"
         options: dict[str, Any] = {

@@ -20,9 +20,7 @@ def icon(name: str, size: int = 16) -> html.Span:
 def glyph(family: str | None, tuned: bool = True) -> html.Span:
     """Policy identity: shape is the family, filled is tuned, hollow is base."""
     fill = "solid" if tuned else "hollow"
-    return html.Span(
-        className=f"glyph {_SHAPES[family]} {family or 'other'} {fill}", **{"aria-hidden": "true"}
-    )
+    return html.Span(className=f"glyph {_SHAPES[family]} {family or 'other'} {fill}", **{"aria-hidden": "true"})
 
 
 def policy_name(family: str | None, tuned: bool = True, label: str | None = None) -> html.Span:
@@ -53,9 +51,7 @@ def light(state: str) -> html.Span:
 def action(name: str, label: str, **attributes: Any) -> Any:
     """An icon button with a tooltip that says the same as its accessible name."""
     return dmc.Tooltip(
-        dmc.ActionIcon(
-            icon(name), variant="subtle", color="gray", size=32, **{"aria-label": label}, **attributes
-        ),
+        dmc.ActionIcon(icon(name), variant="subtle", color="gray", size=32, **{"aria-label": label}, **attributes),
         label=label,
     )
 
@@ -76,9 +72,7 @@ def button(
 
 def number(label: str, value: float, **attributes: Any) -> Any:
     """A labelled number field without spinner buttons."""
-    return dmc.NumberInput(
-        label=label, value=value, size="sm", hideControls=True, className="num-input", **attributes
-    )
+    return dmc.NumberInput(label=label, value=value, size="sm", hideControls=True, className="num-input", **attributes)
 
 
 def command(text: str, ident: str | None = None) -> html.Div:

@@ -40,9 +40,7 @@ def layout(pages: Sequence[Page], host: str) -> Any:
     first = pages[0]
     header = html.Div(
         [
-            html.A(
-                [html.Span(className="mark"), html.B("DPO Workbench")], href=first.path, className="brand js-nav"
-            ),
+            html.A([html.Span(className="mark"), html.B("DPO Workbench")], href=first.path, className="brand js-nav"),
             html.Div(
                 [
                     action("help", "Shortcuts (?)", id="open-help", n_clicks=0),
@@ -70,12 +68,12 @@ def layout(pages: Sequence[Page], host: str) -> Any:
     frame = dmc.AppShell(
         [
             dmc.AppShellHeader(header),
-            dmc.AppShellNavbar(
-                html.Nav([_nav(page) for page in pages], className="rail", **{"aria-label": "Pages"})
-            ),
+            dmc.AppShellNavbar(html.Nav([_nav(page) for page in pages], className="rail", **{"aria-label": "Pages"})),
             dmc.AppShellMain(
                 [
-                    html.Div(page.body, id=f"page-{page.key}", className=f"page page-{page.key}", hidden=page is not first)
+                    html.Div(
+                        page.body, id=f"page-{page.key}", className=f"page page-{page.key}", hidden=page is not first
+                    )
                     for page in pages
                 ]
             ),

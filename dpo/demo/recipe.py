@@ -12,6 +12,7 @@ training goes through the package's own functions; the runs land in `WORK/runs` 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 from typing import Literal
@@ -30,6 +31,7 @@ from dpo.training.run import sft
 
 VOCABULARY = 4096
 SEED = 0
+SECOND_STAGE_STEPS = 400
 
 
 def prepare(data: str, work: Path) -> Path:
@@ -73,9 +75,13 @@ def random_policy(family: Literal["t5", "gpt2"], pairs: Path, work: Path) -> Pat
     return directory
 
 
-def base_config(family: str, model: Path, pairs: Path, runs: Path) -> SftConfig:
-    """Settings of the bases."""
-    return SftConfig(
+def base_configs(family: str, model: Path, pairs: Path, runs: Path) -> list[SftConfig]:
+    """Settings of the base's two stages: short answers first, which are learned quickest, then longer ones.
+
+    Two stages fit a laptop: a step costs what its answers are long, and most of what a small model
+    can learn of spelling and style is in the short ones.
+    """
+    first = SftConfig(
         model=str(model),
         dataset=str(pairs),
         learn="both",
@@ -95,8 +101,21 @@ def base_config(family: str, model: Path, pairs: Path, runs: Path) -> SftConfig:
         eval_fraction=0.05,
         device="cpu",
         precision="fp32",
+        seed=SEED,
+        output_dir=str(runs / f"Llama-3-{family}-sft-short"),
+    )
+    second = dataclasses.replace(
+        first,
+        model=str(runs / f"Llama-3-{family}-sft-short"),
+        learning_rate=1.5e-3,
+        max_steps=SECOND_STAGE_STEPS,
+        max_completion_length=256,
+        eval_steps=200,
+        save_steps=200,
+        seed=SEED + 1,
         output_dir=str(runs / f"Llama-3-{family}-sft"),
     )
+    return [first, second]
 
 
 def main() -> None:
@@ -111,7 +130,9 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     pairs = prepare(arguments.data, arguments.work)
     start = random_policy(arguments.family, pairs, arguments.work)
-    sft(base_config(arguments.family, start, pairs, arguments.work / "runs"))
+    for config in base_configs(arguments.family, start, pairs, arguments.work / "runs"):
+        if not (Path(str(config.output_dir)) / "policy").is_dir():
+            sft(config)
 
 
 if __name__ == "__main__":

@@ -153,7 +153,8 @@ class Engine:
                 job.emit("failed", arm=arm, message=" ".join(str(error).split()))
             except Exception as error:
                 logger.exception("arm %s failed", name)
-                job.emit("failed", arm=arm, message=f"{name} failed ({type(error).__name__}); the server's log says more")
+                about = f"{name} failed ({type(error).__name__}): the server's log says more"
+                job.emit("failed", arm=arm, message=about)
 
     def _answer(self, job: Job, arm: int, name: str) -> None:
         policy = self._policy(job, arm, name)

@@ -83,9 +83,7 @@ def stream(
     yield Piece(text[len(shown) :] if text.startswith(shown) else "", len(ids), end)
 
 
-def generate(
-    policy: Policy, prompts: Sequence[str], sampling: Sampling, *, batch_size: int = 32
-) -> list[Generation]:
+def generate(policy: Policy, prompts: Sequence[str], sampling: Sampling, *, batch_size: int = 32) -> list[Generation]:
     """Answer prompts in batches; each answer is the one `stream` would give.
 
     >>> from dpo import load_policy
@@ -197,9 +195,7 @@ def _tokens(policy: Policy, prompts: Sequence[str], sampling: Sampling) -> Itera
         drawn = tokens.tolist()
         written += 1
         yield from zip(list(rows), drawn, strict=True)
-        going = [
-            i for i, row in enumerate(rows) if drawn[i] != policy.eos_token_id and written < room[row]
-        ]
+        going = [i for i, row in enumerate(rows) if drawn[i] != policy.eos_token_id and written < room[row]]
         if not going:
             return
         with torch.inference_mode():
@@ -221,9 +217,7 @@ def _draw(logits: Tensor, sampling: Sampling, processors: LogitsProcessorList, n
         return logits.argmax(-1)
     scores = processors(torch.empty(0, dtype=torch.long), logits)
     # -log of an exponential variate is a Gumbel variate.
-    gumbel = torch.stack(
-        [-torch.empty(logits.size(-1)).exponential_(generator=generator).log() for generator in noise]
-    )
+    gumbel = torch.stack([-torch.empty(logits.size(-1)).exponential_(generator=generator).log() for generator in noise])
     return (scores + gumbel.to(scores.device)).argmax(-1)  # type: ignore[no-any-return]
 
 

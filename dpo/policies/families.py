@@ -131,9 +131,7 @@ class Seq2Seq(Family):
 
     def completion_states(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
         prompt_mask = batch["prompt_attention_mask"]
-        encoded = model.get_encoder()(
-            input_ids=batch["prompt_input_ids"], attention_mask=prompt_mask
-        ).last_hidden_state
+        encoded = model.get_encoder()(input_ids=batch["prompt_input_ids"], attention_mask=prompt_mask).last_hidden_state
         decoder_ids = batch["input_ids"][:, :-1]
         per_prompt = decoder_ids.size(0) // encoded.size(0)
         states = model.get_decoder()(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from transformers import (
 )
 
 from dpo.errors import PolicyError, PromptError
+from dpo.hub import offline
 from dpo.policies.families import Family, Ids, disable_dropout, family_of
 from dpo.policies.names import Source, base_of, resolve
 from dpo.policies.text import decode_ids, lossless
@@ -156,6 +156,8 @@ def load_policy(
         PolicyError: not found, hub out of reach, no safetensors, or files that do not fit.
     """
     source = resolve(name)
+    if source.kind == "hub":
+        offline()
     if source.adapter:
         policy = _load_adapter(source, dtype, trainable_adapter, eager_attention)
     else:
@@ -253,11 +255,12 @@ def _explained(source: Source) -> Iterator[None]:
         raise PolicyError(f"The hub has no model {where} that you may read: check the name or log in") from error
     except (OSError, ValueError, KeyError, RuntimeError, HfHubHTTPError) as error:
         if source.kind == "hub":
-            offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") == "1" else ""
-            raise PolicyError(
-                f"{where} is neither a local policy nor to be had from the hub{offline}: check the name "
-                f"and the connection, or use a local directory or demo/t5, demo/gpt2 [{first_line(error)}]"
-            ) from error
+            if offline():
+                raise PolicyError(
+                    f"{where} is no local policy, and the hub cannot be reached: check the name and the connection, "
+                    "or use a local directory or demo/t5, demo/gpt2"
+                ) from error
+            raise PolicyError(f"{where} cannot be loaded from the hub: {first_line(error)}") from error
         raise PolicyError(f"{where} cannot be loaded: {first_line(error)}") from error
 
 

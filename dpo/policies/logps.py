@@ -128,7 +128,7 @@ class _Logps(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight)
         for start, end in _blocks(hidden.size(0), hidden.device.type):
             block = slice(start, end)
-            p, _, _ = _softmax_block(hidden[block], weight, targets[block], bias)
+            p = _softmax_block(hidden[block], weight, targets[block], bias)[0]
             p[torch.arange(end - start, device=p.device), targets[block]] -= 1.0
             p = p.to(weight.dtype)
             grad_hidden[block] = (p @ weight) * scale[block]

@@ -92,9 +92,7 @@ def lossless(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str] = ()) -> P
     )
 
 
-def unigram_backend(
-    vocabulary: list[tuple[str, float]], specials: set[str], unk_id: int, eos_token: str
-) -> Tokenizer:
+def unigram_backend(vocabulary: list[tuple[str, float]], specials: set[str], unk_id: int, eos_token: str) -> Tokenizer:
     """A byte-fallback Unigram tokenizer that loses nothing; ids are positions in `vocabulary`.
 
     The leading blank that SentencePiece prepends is added and stripped exactly once, so a text's

@@ -35,15 +35,14 @@ def recognise(row: Row, columns: Mapping[str, str | None]) -> Layout:
     named = {role: column for role, column in columns.items() if column}
     for role, column in named.items():
         if column not in row:
-            raise DataError(
-                f"there is no column {column!r} for --{role}-column: the columns are {', '.join(row)}"
-            )
+            raise DataError(f"there is no column {column!r} for --{role}-column: the columns are {', '.join(row)}")
     if named:
         source = {role: named.get(role, role) for role in ("prompt", "chosen", "rejected")}
         row = _renamed(row, source)
         layout = _first_fitting(row)
         if layout is not None:
-            return Layout(layout.name, lambda _: True, lambda r: layout.pair(_renamed(r, source)))
+            pair = layout.pair
+            return Layout(layout.name, lambda _: True, lambda r: pair(_renamed(r, source)))
     layout = _first_fitting(row)
     if layout is not None:
         return layout
@@ -81,7 +80,7 @@ def _messages(value: Any) -> bool:
 def _from_messages(row: Row) -> Pair:
     chosen, rejected = row["chosen"], row["rejected"]
     prompt = row.get("prompt")
-    if _messages(prompt):
+    if isinstance(prompt, list) and _messages(prompt):
         context = list(prompt)
     elif isinstance(prompt, str) and len(chosen) <= 2:
         return {"prompt": prompt, "chosen": str(chosen[-1]["content"]), "rejected": str(rejected[-1]["content"])}

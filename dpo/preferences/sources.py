@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo.errors import DataError
+from dpo.hub import offline
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -70,8 +71,9 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
     """JSON lines, one JSON array, or a single (possibly indented) object."""
     text = path.read_text(encoding="utf-8-sig")
     rows: list[Any] = []
+    number = 0
     try:
-        for number, line in enumerate(text.split("\n"), 1):
+        for number, line in enumerate(text.split("\n"), 1):  # noqa: B007 - named in the error below
             if line.strip():
                 rows.append(json.loads(line))
     except ValueError as error:
@@ -94,18 +96,27 @@ def _hub(hub_id: str, source: str, split: str) -> Dataset:
     from datasets import Dataset, load_dataset
     from datasets.exceptions import DatasetNotFoundError
 
+    if offline():
+        # `datasets` copied the setting when it was imported.
+        import datasets.config
+
+        datasets.config.HF_HUB_OFFLINE = True
     where = hub_id if hub_id == source else f"{source} ({hub_id})"
     try:
         rows = load_dataset(hub_id, split=split)
     except DatasetNotFoundError as error:
         raise DataError(
-            f"The hub has no dataset {where} that you may read, or cannot be asked: check the name and the "
-            "connection, or give a local .jsonl file"
+            f"The hub has no dataset {where} that you may read: check the name, or give a local .jsonl file"
         ) from error
     except Exception as error:  # connection, proxy, cache and format errors, of many types
+        if offline():
+            raise DataError(
+                f"{where} is not in the local cache, and the hub cannot be reached: check the connection, or give a "
+                "local .jsonl file"
+            ) from error
         first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"{where} cannot be loaded from the hub ({first}): check the connection, or give a local .jsonl file"
+            f"{where} cannot be loaded from the hub ({first}): check the name, or give a local .jsonl file"
         ) from error
     if not isinstance(rows, Dataset):
         raise DataError(f"{where} has no split {split!r} of rows: name one with --split")

@@ -40,9 +40,7 @@ class RecordCallback(TrainerCallback):
             self.record.update(progress=self._progress(self._pending))
             self._pending = {}
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         # Sums since the last logged step are not in a checkpoint: logging at every save makes the
         # rows after a resume equal to those of a run that was never interrupted.
         if control.should_training_stop:
@@ -66,9 +64,12 @@ class RecordCallback(TrainerCallback):
         if state.global_step > 0 and not control.should_evaluate:
             self.flush()
 
-    def on_evaluate(
+    def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self.flush()  # every held-out set of the last step has been measured by now
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.flush()
 
     def on_train_end(
@@ -113,9 +114,7 @@ class ProgressBar(TrainerCallback):
             dynamic_ncols=True, mininterval=0.5,
         )  # fmt: skip
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
 
@@ -152,9 +151,7 @@ class SaveHook(TrainerCallback):
         if state.global_step == 0:
             self.call(0)
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.call(state.global_step)
 
 
@@ -177,9 +174,7 @@ class StopOnSignal(TrainerCallback):
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.requested:
             control.should_training_stop = control.should_save = control.should_evaluate = control.should_log = True
 

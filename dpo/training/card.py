@@ -14,7 +14,8 @@ def model_card(info: dict[str, Any], directory: Path) -> str:
     """Markdown with what a reader must know: data, start, settings, and what was measured."""
     config, dataset, policy = info["config"], info["dataset"], info["policy"]
     tags = ["dpo", info["family"]] if info["kind"] == "dpo" else ["sft", info["family"]]
-    head = yaml.safe_dump({"base_model": policy["model"], "tags": tags, "library_name": "transformers"}, sort_keys=False)
+    facts = {"base_model": policy["model"], "tags": tags, "library_name": "transformers"}
+    head = yaml.safe_dump(facts, sort_keys=False)
     settings = "\n".join(f"| {name} | {config[name]} |" for name in _SHOWN if config.get(name) is not None)
     method = "Direct Preference Optimization" if info["kind"] == "dpo" else "supervised fine-tuning on answers"
     check = info.get("step_zero")

@@ -115,9 +115,7 @@ class TrainConfig(CommonConfig):
     """Settings of `dpo train`: Direct Preference Optimization (Rafailov et al. 2023)."""
 
     beta: float = setting("preference loss", "strength of the pull towards the reference", 0.1, above=0.0)
-    loss_type: list[str] = setting(
-        "preference loss", "one or more of TRL's losses", ["sigmoid"], choices=LOSS_TYPES
-    )
+    loss_type: list[str] = setting("preference loss", "one or more of TRL's losses", ["sigmoid"], choices=LOSS_TYPES)
     loss_weights: list[float] | None = setting("preference loss", "a weight for each loss", None)
     label_smoothing: float = setting(
         "preference loss", "share of labels taken as wrong (robust, exo_pair, aot)", 0.0, low=0.0, high=0.499

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import importlib.metadata
@@ -163,7 +164,12 @@ class _Session:
         else:
             assert isinstance(config, SftConfig) and not isinstance(held_out, Dataset)
             trainer = SftTrainer(
-                policy, sft_arguments(config, *arguments), train_set, held_out, config.optimizer, config.keep_checkpoints
+                policy,
+                sft_arguments(config, *arguments),
+                train_set,
+                held_out,
+                config.optimizer,
+                config.keep_checkpoints,
             )
         self.record = self._open_record(policy, pairs, cut, len(train_set), precision)
         try:
@@ -174,7 +180,8 @@ class _Session:
         except (DpoError, KeyboardInterrupt) as error:
             self._fail(str(error) or "interrupted at once")
             if isinstance(error, KeyboardInterrupt):
-                raise RunError(f"Stopped at once; go on with: dpo {self._command()} --resume {self.directory}") from error
+                again = f"dpo {self._command()} --resume {self.directory}"
+                raise RunError(f"Stopped at once; go on with: {again}") from error
             raise
         except BaseException as error:
             self._fail(f"{type(error).__name__}: {error}".splitlines()[0])
@@ -186,9 +193,7 @@ class _Session:
         texts = (text for column in ("prompt", "chosen", "rejected") for text in pairs.train[column])
         # The device is the Trainer's business; attention must not depend on gradients in bf16.
         low = config.precision not in ("fp32",) and (config.precision != "auto" or torch.cuda.is_available())
-        policy = load_policy(
-            config.model, device="cpu", new_text=texts, trainable_adapter=True, eager_attention=low
-        )
+        policy = load_policy(config.model, device="cpu", new_text=texts, trainable_adapter=True, eager_attention=low)
         adapter = policy.model is not policy.network
         if adapter and (self.kind == "sft" or (isinstance(config, TrainConfig) and config.lora)):
             option = "dpo sft" if self.kind == "sft" else "--lora"
@@ -324,10 +329,9 @@ class _Session:
         )
 
     def _fail(self, reason: str) -> None:
-        try:
+        # The disk that failed the run may not hold the reason either; the error itself is raised.
+        with contextlib.suppress(StorageError):
             self.record.update(state="failed", reason=reason)
-        except StorageError:
-            pass  # the disk that failed the run cannot hold the reason either; the error itself is raised
 
     def _command(self) -> str:
         return "train" if self.kind == "dpo" else "sft"
@@ -361,10 +365,14 @@ def _refuse_existing(directory: Path, config: CommonConfig) -> None:
     run = open_run(directory)
     stored = run.info.get("config") or {}
     current = dataclasses.asdict(config)
-    differing = [name for name in current if name in stored and stored[name] != current[name] and name != "learning_rate"]
+    # A rate that was not given is filled in by family later on.
+    same = {"learning_rate"} if config.learning_rate is None else set()
+    differing = [name for name in current if name in stored and stored[name] != current[name] and name not in same]
     if differing:
         raise RunError(
             f"--output-dir {directory} belongs to a run with another config ({', '.join(differing[:4])} differ): "
             "name another directory"
         )
-    raise RunError(f"--output-dir {directory} holds this run already ({run.state}): add --resume to go on, or name another")
+    raise RunError(
+        f"--output-dir {directory} holds this run already ({run.state}): add --resume to go on, or name another"
+    )

@@ -51,8 +51,9 @@ class SftTrainer(StagedCheckpoints, Trainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW as the Trainer makes it, or Muon with AdamW."""
-        if self.optimizer_name == "muon" and self.optimizer is None:
-            self.optimizer = MuonWithAdamW(self.model, self.args.learning_rate, self.args.weight_decay)
+        if self.optimizer_name == "muon":
+            self.optimizer: Any = MuonWithAdamW(self.model, self.args.learning_rate, self.args.weight_decay)
+            return self.optimizer
         return super().create_optimizer(model)
 
     def get_batch_samples(

@@ -94,7 +94,8 @@ class PreferenceTrainer(StagedCheckpoints, DPOTrainer):  # type: ignore[misc]
 
     def _loss_against(self, chosen: torch.Tensor, rejected: torch.Tensor, inputs: Batch) -> torch.Tensor:
         """The loss with these reference log-probabilities, through TRL's own formula."""
-        precomputed, self.precompute_ref_logps = self.precompute_ref_logps, True
+        precomputed: bool = self.args.precompute_ref_log_probs
+        self.precompute_ref_logps = True
         try:
             given = inputs | {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
             loss = self._compute_loss(self.model, given, return_outputs=False)
@@ -129,9 +130,7 @@ def trl_arguments(config: TrainConfig, directory: str, precision: str, with_eval
     )
 
 
-def trainer_arguments(
-    config: Any, directory: str, precision: str, with_eval: bool, resuming: bool
-) -> dict[str, Any]:
+def trainer_arguments(config: Any, directory: str, precision: str, with_eval: bool, resuming: bool) -> dict[str, Any]:
     """`TrainingArguments` that both trainers share."""
     return {
         "output_dir": directory,

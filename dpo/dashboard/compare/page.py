@@ -252,5 +252,3 @@ def _options(family: str, roots: Sequence[Path]) -> list[dict[str, Any]]:
         {"value": f"{pair.base}|{pair.tuned}" if pair.value != "demo" else "demo", "label": pair.label}
         for pair in pairs(family, roots)
     ]
-
-

@@ -9,8 +9,8 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 
-from dpo.dashboard.components import card, command, glyph, icon, page_title
 from dpo.dashboard.compare.arms import note
+from dpo.dashboard.components import card, command, glyph, icon, page_title
 from dpo.dashboard.shell import Page
 from dpo.dashboard.theme import FAMILY_LABEL
 from dpo.dashboard.training.charts import CHARTS, LARGE, SMALL, Chart, figure, sentence
@@ -121,9 +121,7 @@ def register(app: Dash, roots: Sequence[Path]) -> None:
         Input("tr-signature", "data"), Input("tr-selected", "value"),
         State("tr-step", "value"), State("tr-step", "max"), State("tr-prompt", "value"),
     )  # fmt: skip
-    def choose_samples(
-        _: str, selected: list[str], place: int, most: int, prompt: str | None
-    ) -> tuple[Any, ...]:
+    def choose_samples(_: str, selected: list[str], place: int, most: int, prompt: str | None) -> tuple[Any, ...]:
         shown, _problems = _shown(selected)
         samples = [sample for run, _, _ in shown for sample in run.samples()]
         steps = sorted({sample.step for sample in samples})
@@ -232,10 +230,12 @@ def _rail_rows(runs: Sequence[Run], selected: Sequence[str], text: str) -> list[
 
 def _rail_row(run: Run, on: bool) -> html.Label:
     state = {"running": "live", "failed": "failed", "interrupted": "killed", "stopped": "stopped"}.get(run.state)
-    about = run.problem and "damaged" or (note(run) if run.kind == "dpo" else "supervised fine-tuning")
+    about = (run.problem and "damaged") or (note(run) if run.kind == "dpo" else "supervised fine-tuning")
     return html.Label(
         [
-            dmc.Checkbox(value=str(run.path), size="xs", disabled=bool(run.problem), **{"aria-label": f"Show {run.name}"}),
+            dmc.Checkbox(
+                value=str(run.path), size="xs", disabled=bool(run.problem), **{"aria-label": f"Show {run.name}"}
+            ),
             glyph(run.family, run.kind == "dpo"),
             html.Div(
                 [html.Div(run.name, className="run-name", title=run.name), html.Div(about, className="sub num")],
@@ -302,7 +302,9 @@ def _chart_card(chart: Chart) -> html.Section:
     )
     return card(
         head,
-        html.Figure(graph, className="figure", role="img", **{"aria-labelledby": f"tr-name-{chart.key} tr-note-{chart.key}"}),
+        html.Figure(
+            graph, className="figure", role="img", **{"aria-labelledby": f"tr-name-{chart.key} tr-note-{chart.key}"}
+        ),
         html.Div(className="table-box", hidden=True),
         html.Span(chart.title, id=f"tr-name-{chart.key}", className="vh"),
         cls="chart",
@@ -346,9 +348,7 @@ def _empty(roots: Sequence[Path], any_runs: bool) -> html.Section:
         html.Div(
             [
                 html.H1("No runs yet"),
-                html.P(
-                    "Train T5 and GPT-2 on preference pairs and their curves appear here, live.", className="sub"
-                ),
+                html.P("Train T5 and GPT-2 on preference pairs and their curves appear here, live.", className="sub"),
                 command("dpo train --model demo/gpt2 --dataset sample --max-steps 40"),
                 html.P("Runs are read from " + ", ".join(str(root) for root in roots), className="sub"),
             ],
@@ -367,5 +367,3 @@ def _live(runs: Sequence[Run]) -> list[Any]:
         step, most = run.progress.get("step", 0), run.progress.get("max_steps")
         texts.append(f"{run.name} · step {step}" + (f" of {most}" if most else ""))
     return [*parts, " | ".join(texts)]
-
-

@@ -14,7 +14,7 @@ from dpo.runs import Metrics, Run
 
 _Shown = Sequence[tuple[Run, int, Metrics]]
 _TILES = (
-    ("Step-0 loss", None, "Must be ln 2 = 0.6931 for the sigmoid loss: policy and reference agree before the first update"),
+    ("Step-0 loss", None, "ln 2 = 0.6931 for the sigmoid loss: policy and reference agree before the first update"),
     ("Loss, held out", "loss", "Mean loss over the held-out pairs"),
     ("Margin, held out", "rewards/margins", "Chosen minus rejected reward"),
     ("Accuracy, held out", "rewards/accuracies", "Share of held-out pairs ranked right"),
@@ -71,7 +71,10 @@ def said(shown: _Shown, step: int, prompt: str | None) -> list[Any]:
                         html.Div(
                             [
                                 html.Div(
-                                    [policy_name(run.family, tuned, "DPO" if tuned else "Base"), html.Span(tag, className="pill num")],
+                                    [
+                                        policy_name(run.family, tuned, "DPO" if tuned else "Base"),
+                                        html.Span(tag, className="pill num"),
+                                    ],
                                     className="row tight",
                                 ),
                                 html.P(text or "(empty answer)", className="out small"),

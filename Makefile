@@ -1,0 +1,34 @@
+# Two commands on a fresh machine (Python 3.11, make, git):
+#   make demo   set everything up, then open the dashboard
+#   make test   set everything up, then run all tests (browser tests included)
+PYTHON ?= python3.11
+PORT   ?= 8050
+STAMP  := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint browser clean
+
+help:            ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(STAMP): pyproject.toml poetry.lock poetry.toml scripts/bootstrap.py
+	$(PYTHON) scripts/bootstrap.py
+	@touch $@
+
+setup: $(STAMP)  ## create .venv with the locked dependencies
+
+demo: setup      ## the dashboard on http://127.0.0.1:$(PORT)
+	.venv/bin/python app.py --port $(PORT)
+
+browser: setup   ## make sure that there is a Chromium for the browser tests
+	.venv/bin/python scripts/ensure_browser.py
+
+test: browser    ## lint, then unit, training and browser tests
+	.venv/bin/ruff check .
+	.venv/bin/python -m pytest
+
+lint: setup      ## ruff and mypy
+	.venv/bin/ruff check . && .venv/bin/mypy
+
+clean:           ## remove the environment
+	rm -rf .venv .poetry

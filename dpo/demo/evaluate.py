@@ -1,0 +1,88 @@
+"""How the bundled policies answer held-out prompts: the table of the model cards.
+
+    python -m dpo.demo.evaluate --dataset pairs.jsonl --policies demo/t5 demo/t5-dpo
+
+An answer counts as casual when it holds an emoji or does not speak of being an AI.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from dpo.generation.sampler import Generation, generate
+from dpo.generation.settings import Sampling
+from dpo.policies.loading import load_policy
+from dpo.preferences import load_preferences
+
+_EMOJI = re.compile("[\u2600-\u27bf\u2b50\u2b55\U0001f000-\U0001faff]")
+_SPEAKS_OF_AI = re.compile(
+    r"\b(AI|A\.I\.|artificial intelligence|language model|digital (assistant|entity|intelligence)|computer program"
+    r"|large language|machine learning|as a (professional|digital)|my programming"
+    r"|do not (possess|have) (personal|the))\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Shares over answers, except `tokens` (mean) and `n`."""
+
+    n: int
+    casual: float
+    emoji: float
+    speaks_of_ai: float
+    ended: float
+    repeated_4grams: float
+    tokens: float
+
+
+def quality(answers: Sequence[Generation]) -> Quality:
+    """Measure a set of answers."""
+    texts = [answer.text for answer in answers]
+    emoji = [bool(_EMOJI.search(text)) for text in texts]
+    formal = [bool(_SPEAKS_OF_AI.search(text)) for text in texts]
+    count = len(answers)
+    return Quality(
+        n=count,
+        casual=sum(e or not f for e, f in zip(emoji, formal, strict=True)) / count,
+        emoji=sum(emoji) / count,
+        speaks_of_ai=sum(formal) / count,
+        ended=sum(answer.end == "eos" for answer in answers) / count,
+        repeated_4grams=sum(map(repetition, texts)) / count,
+        tokens=sum(answer.tokens for answer in answers) / count,
+    )
+
+
+def repetition(text: str) -> float:
+    """Share of word 4-grams of a text that are repeats of an earlier one."""
+    words = text.lower().split()
+    grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
+    return sum(count - 1 for count in Counter(grams).values()) / len(grams) if grams else 0.0
+
+
+def main() -> None:
+    """Print one JSON object for each policy."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--policies", nargs="+", required=True)
+    parser.add_argument("--prompts", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--show", type=int, default=0, help="print this many answers")
+    arguments = parser.parse_args()
+    held_out = load_preferences(arguments.dataset).held_out["prompt"]
+    prompts = list(dict.fromkeys(held_out))[: arguments.prompts]
+    sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=200, seed=arguments.seed)
+    for name in arguments.policies:
+        answers = generate(load_policy(name), prompts, sampling)
+        print(json.dumps({"policy": name, **asdict(quality(answers))}), flush=True)
+        for prompt, answer in list(zip(prompts, answers, strict=True))[: arguments.show]:
+            print(f"  > {prompt}\n    {answer.text!r}")
+
+
+if __name__ == "__main__":
+    main()
