@@ -23,9 +23,6 @@ SPACE = "\u2581"  # SentencePiece's visible blank
 _LITERAL_SPACE = "\U000f2581"
 BYTES = tuple(f"<0x{value:02X}>" for value in range(256))
 _ASCII = tuple(chr(code) for code in [9, 10, 13, *range(33, 127)])
-# Low enough that a text which spells out "</s>" or "<0x41>" is cut into ordinary pieces instead of
-# being read as that token; special tokens are placed by id, never parsed out of text.
-_NEVER_FROM_TEXT = -1e4
 _PROBES = (
     "Two  blanks, a\nnewline and\ttab",
     " leading and trailing ",
@@ -98,9 +95,7 @@ def unigram_backend(vocabulary: list[tuple[str, float]], specials: set[str], unk
     The leading blank that SentencePiece prepends is added and stripped exactly once, so a text's
     own leading blank survives.
     """
-    unreachable = specials | set(BYTES)
-    scored = [(piece, _NEVER_FROM_TEXT if piece in unreachable else score) for piece, score in vocabulary]
-    model = {"type": "Unigram", "unk_id": unk_id, "vocab": scored, "byte_fallback": True}
+    model = {"type": "Unigram", "unk_id": unk_id, "vocab": vocabulary, "byte_fallback": True}
     empty: dict[str, Any] = dict.fromkeys(
         ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
     )
@@ -108,7 +103,14 @@ def unigram_backend(vocabulary: list[tuple[str, float]], specials: set[str], unk
     backend.normalizer = normalizers.Sequence(
         [normalizers.Replace(SPACE, _LITERAL_SPACE), normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)]
     )
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="never", split=True)
+    # "<" stands alone: a text that spells out "</s>" or "<0x41>" must not be read as that token,
+    # special tokens are placed by id and never parsed out of text.
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="never", split=True),
+            pre_tokenizers.Split("<", "isolated"),
+        ]
+    )
     backend.decoder = decoders.Sequence(
         [
             decoders.Replace(SPACE, " "),

@@ -196,7 +196,9 @@ def _rail(runs: Sequence[Run], selected: list[str]) -> html.Aside:
                         debounce=200, **{"aria-label": "Filter runs"},
                     ),
                     dmc.CheckboxGroup(
-                        id="tr-selected", value=selected, children=html.Div(_rail_rows(runs, selected, ""), id="tr-rail")
+                        id="tr-selected",
+                        value=selected,
+                        children=html.Div(_rail_rows(runs, selected, ""), id="tr-rail"),
                     ),
                 ],
                 open=True,
@@ -323,7 +325,8 @@ def _said_card() -> html.Section:
                 ]
             ),
             dmc.Select(
-                id="tr-prompt", data=[], size="sm", w=340, allowDeselect=False, placeholder="No probe prompts in these runs",
+                id="tr-prompt", data=[], size="sm", w=340, allowDeselect=False, 
+                placeholder="No probe prompts in these runs",
                 **{"aria-label": "Probe prompt"},
             ),
         ],

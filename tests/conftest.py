@@ -1,0 +1,53 @@
+"""Shared by all layers: no network, few threads, tiny policies, real data where it is at hand."""
+
+from __future__ import annotations
+
+import os
+
+# Before any library reads it: tests never reach for the hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+# Time limits measure the machine, not the code.
+hypothesis.settings.register_profile("dpo", deadline=None)
+hypothesis.settings.load_profile("dpo")
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("DPO_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real rows and vocabularies, for tests that want them beside their own data."""
+    if not SHARED.is_dir():
+        pytest.skip("real preference rows are not at hand (DPO_SHARED)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def policy_dirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Directories of a tiny T5 and a tiny GPT-2."""
+    from tiny import save_tiny
+
+    root = tmp_path_factory.mktemp("policies")
+    return {family: save_tiny(family, root / family) for family in ("t5", "gpt2")}
+
+
+@pytest.fixture
+def write_pairs(tmp_path: Path) -> Callable[..., Path]:
+    """Write rows as JSON lines and return the file's path."""
+
+    def write(rows: list[dict[str, Any]], name: str = "pairs.jsonl") -> Path:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    return write

@@ -1,0 +1,78 @@
+"""Settings: one definition, refused in one line when wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from dpo.cli.main import main, parser
+from dpo.errors import ConfigError
+from dpo.training.config import SftConfig, TrainConfig, make, read_yaml
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--beta", "-1"], "--beta is -1.0: it must be above 0"),
+        (["--beta", "abc"], "beta is 'abc', it must be a number"),
+        (["--max-steps", "1.5"], "max_steps is '1.5', it must be a whole number"),
+        (["--loss-type", "sigmod"], "did you mean sigmoid?"),
+        (["--bta", "1"], "unknown flag --bta (did you mean --beta?)"),
+        (["--label-smoothing", "0.1"], "does nothing with --loss-type sigmoid"),
+        (["--loss-type", "sigmoid", "sft", "--loss-weights", "1"], "has 1 values for 2 losses"),
+        (["--lora-targets", "q"], "need --lora"),
+        (["--eval-fraction", "0.9"], "must be at most 0.5"),
+        (["--precision", "int8"], "choose from auto, fp32, bf16, fp16"),
+        (["--resume"], "--resume needs the run's directory"),
+        (["--config", "/nowhere/x.yaml"], "cannot be read"),
+    ],
+)
+def test_wrong_settings_are_refused_in_one_line(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1 and err.startswith("dpo: ")
+    assert says in err
+
+
+def test_every_setting_is_a_flag_with_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, config in (("train", TrainConfig), ("sft", SftConfig)):
+        with pytest.raises(SystemExit) as stop:
+            parser().parse_args([command, "--help"])
+        assert stop.value.code == 0
+        shown = capsys.readouterr().out
+        for spec in dataclasses.fields(config):
+            assert "--" + spec.name.replace("_", "-") in shown
+            assert spec.metadata["help"].split()[0] in shown
+
+
+def test_flags_win_over_yaml(tmp_path: Path) -> None:
+    from dpo.cli.arguments import settings
+
+    path = tmp_path / "run.yaml"
+    path.write_text("beta: 0.3\nlearning-rate: 1e-5\nlora: true\nloss_type: [sigmoid, sft]\n")
+    arguments = parser().parse_args(["train", "--config", str(path), "--beta", "0.2"])
+    config = settings(arguments, TrainConfig)
+    assert (config.beta, config.learning_rate, config.lora) == (0.2, 1e-5, True)
+    assert config.loss_type == ["sigmoid", "sft"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("bta: 1", "did you mean beta?"), ("- 1", "it is list"), ("beta: [", "is not valid YAML"), ("seed: yes", "seed")],
+)
+def test_yaml_mistakes_name_the_file(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=says) as caught:
+        read_yaml(path, TrainConfig)
+    assert str(path) in str(caught.value) or "--config" in str(caught.value)
+
+
+def test_defaults_are_valid() -> None:
+    assert make(TrainConfig, {}).beta == 0.1
+    assert make(SftConfig, {}).learn == "chosen"

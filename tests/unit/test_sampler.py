@@ -1,0 +1,132 @@
+"""The decode loop: transformers' own text and distributions, streaming, seeds and limits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from dpo.errors import ConfigError, PromptError
+from dpo.generation.sampler import Decoding, filters, generate, stream
+from dpo.generation.settings import Sampling
+from tiny import TEXTS, tiny, tiny_gpt2, tiny_t5
+
+FAMILIES = ["t5", "gpt2"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_equals_transformers_token_for_token(family: str) -> None:
+    policy = tiny(family)
+    answers = generate(policy, TEXTS[:3], Sampling(temperature=0, max_new_tokens=20))
+    for prompt, answer in zip(TEXTS[:3], answers, strict=True):
+        ids = torch.tensor([policy.encode_prompt(prompt)])
+        config = GenerationConfig(do_sample=False, max_new_tokens=20, eos_token_id=policy.eos_token_id, pad_token_id=0)
+        config.decoder_start_token_id = policy.decoder_start
+        out = policy.network.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+        own = out[0, ids.size(1) :] if family == "gpt2" else out[0, 1:]
+        assert answer.text == policy.decode(own.tolist())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_cached_logits_equal_uncached_ones_in_a_batch(family: str) -> None:
+    policy = tiny(family)
+    prompts = [policy.encode_prompt(text) for text in TEXTS[:3]]
+    following = [5, 17, 30, 8]
+    with torch.inference_mode():
+        decoding = Decoding(policy, prompts)
+        for token in following:
+            decoding.feed(torch.full((3,), token))
+        for row, ids in enumerate(prompts):
+            if family == "gpt2":
+                logits = policy.network(torch.tensor([ids + following])).logits[0, -1]
+            else:
+                start = torch.tensor([[policy.decoder_start, *following]])
+                logits = policy.network(input_ids=torch.tensor([ids]), decoder_input_ids=start).logits[0, -1]
+            torch.testing.assert_close(decoding.logits[row], logits, rtol=1e-4, atol=1e-4)
+
+
+def test_filters_are_transformers_own_in_its_order() -> None:
+    logits = torch.randn(4, 60, generator=torch.Generator().manual_seed(1))
+    settings = Sampling(temperature=0.6, top_k=20, top_p=0.8)
+    mine = filters(settings)(torch.empty(0, dtype=torch.long), logits.clone()).softmax(-1)
+    model = tiny_gpt2().network
+    config = GenerationConfig(do_sample=True, temperature=0.6, top_k=20, top_p=0.8)
+    theirs = model._get_logits_processor(
+        generation_config=config, input_ids_seq_length=1, encoder_input_ids=None, logits_processor=[], device="cpu"
+    )
+    torch.testing.assert_close(mine, theirs(torch.empty((4, 1), dtype=torch.long), logits.clone()).softmax(-1))
+
+
+def test_draws_follow_the_distribution() -> None:
+    from dpo.generation.sampler import _draw, _generator
+
+    logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]])
+    noise, settings = [_generator(3, "p")], Sampling(temperature=1, top_p=1)
+    counts = torch.zeros(4)
+    for _ in range(6000):
+        counts[_draw(logits, settings, filters(settings), noise)] += 1
+    torch.testing.assert_close(counts / 6000, logits[0].softmax(-1), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_seed_gives_the_same_text_whatever_is_beside_it(family: str) -> None:
+    policy = tiny(family)
+    settings = Sampling(temperature=1.0, top_p=0.95, max_new_tokens=30, seed=4)
+    together = [answer.text for answer in generate(policy, TEXTS[:4], settings)]
+    assert together == [generate(policy, [text], settings)[0].text for text in TEXTS[:4]]
+    assert together == ["".join(piece.text for piece in stream(policy, text, settings)) for text in TEXTS[:4]]
+    assert together != [a.text for a in generate(policy, TEXTS[:4], Sampling(1.0, 0.95, 0, 30, seed=5))]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equal_policies_have_equal_luck(family: str) -> None:
+    settings = Sampling(temperature=1.0, max_new_tokens=25, seed=1)
+    assert generate(tiny(family), TEXTS[:2], settings)[1].text == generate(tiny(family), TEXTS[:2], settings)[1].text
+
+
+def test_no_piece_ends_within_a_character() -> None:
+    policy = tiny_gpt2()
+    for seed in range(12):
+        settings = Sampling(temperature=2.0, top_p=1.0, max_new_tokens=40, seed=seed)
+        pieces = list(stream(policy, "hello", settings))
+        assert all(not piece.text.endswith("\ufffd") for piece in pieces[:-1])
+        assert "".join(piece.text for piece in pieces) == generate(policy, ["hello"], settings)[0].text
+
+
+def test_cancel_stops_within_one_token() -> None:
+    seen = []
+    for piece in stream(tiny_gpt2(), "hello", Sampling(max_new_tokens=50), lambda: len(seen) >= 3):
+        seen.append(piece)
+    assert seen[-1].end == "stopped"
+    assert seen[-1].tokens <= 4
+
+
+def test_a_full_context_ends_by_length() -> None:
+    policy = tiny_gpt2(context=24)
+    answer = generate(policy, ["hello"], Sampling(temperature=0, max_new_tokens=500))[0]
+    assert answer.end == "length" and answer.tokens <= 24
+
+
+def test_a_decoder_deeper_than_the_encoder_works() -> None:
+    assert generate(tiny_t5(encoder_layers=1, decoder_layers=3), ["hello"], Sampling(max_new_tokens=5))
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"temperature": -1}, "temperature is -1: it must be from 0 to 5"),
+        ({"top_p": 0}, "top_p is 0: it must be from above 0 to 1"),
+        ({"top_k": "many"}, "top_k is 'many': it must be a number"),
+        ({"max_new_tokens": 1.5}, "max_new_tokens is 1.5: it must be a whole number"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"heat": 1}, "no sampling setting is called 'heat'"),
+    ],
+)
+def test_settings_out_of_range_are_refused(values: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Sampling.from_values(values)
+
+
+def test_blank_prompt_is_refused() -> None:
+    with pytest.raises(PromptError, match="blank"):
+        generate(tiny_gpt2(), ["  "], Sampling())
