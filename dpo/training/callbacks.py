@@ -134,6 +134,10 @@ class ProgressBar(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the line; nothing happens if there is none."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None

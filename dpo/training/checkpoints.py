@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import Trainer
 
 from dpo.errors import StorageError
@@ -37,9 +38,9 @@ def staged(final: Path) -> Iterator[Path]:
         os.replace(staging, final)
         shutil.rmtree(final.parent / STAGING, ignore_errors=True)
     except Exception as error:
-        # safetensors and torch.save raise types of their own when a write fails, not only OSError.
         shutil.rmtree(staging, ignore_errors=True)
-        if isinstance(error, OSError) or "writ" in str(error).lower() or "space" in str(error).lower():
+        # safetensors and torch.save raise types of their own when a write fails, not only OSError.
+        if isinstance(error, OSError | SafetensorError) or "PytorchStreamWriter" in str(error):
             free = shutil.disk_usage(final.parent).free // 2**20
             raise StorageError(
                 f"{final.name} could not be saved in {final.parent} ({first_line(error)}; {free} MiB free): make room, "

@@ -97,6 +97,8 @@ def resolved_precision(config: CommonConfig, family: str) -> str:
 class _Session:
     """One training: the steps of `run` in the order in which they can fail."""
 
+    bar: ProgressBar | None = None
+
     def __init__(self, config: CommonConfig, kind: str) -> None:
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
@@ -285,10 +287,13 @@ class _Session:
             probes.answer_reference(dataclasses.replace(policy, model=frozen))
             if self.step == 0:
                 recorder.begin(self._check_step_zero(trainer, train_set))
+            else:
+                trainer.continue_from(open_run(self.directory).metrics().last("tokens"))
         self.stop = StopOnSignal()
         events = SummaryWriter(str(self.directory), purge_step=self.step + 1 if self.step else None)
+        self.bar = ProgressBar(self.kind, shown)
         callbacks: list[TrainerCallback] = [
-            self.stop, recorder, SaveHook(probes), ProgressBar(self.kind, shown), TensorBoardCallback(events)
+            self.stop, recorder, SaveHook(probes), self.bar, TensorBoardCallback(events)
         ]  # fmt: skip
         for callback in callbacks:
             trainer.add_callback(callback)
@@ -329,6 +334,8 @@ class _Session:
         )
 
     def _fail(self, reason: str) -> None:
+        if self.bar is not None:
+            self.bar.close()  # or the error would be printed into its line
         # The disk that failed the run may not hold the reason either; the error itself is raised.
         with contextlib.suppress(StorageError):
             self.record.update(state="failed", reason=reason)

@@ -92,6 +92,10 @@ class PreferenceTrainer(StagedCheckpoints, DPOTrainer):  # type: ignore[misc]
         gap = float((own - reference).abs().max())
         return {"loss": loss, "expected": expected, "max_logp_gap": gap, **measured}
 
+    def continue_from(self, tokens: float | None) -> None:
+        """Go on counting training tokens after a resume: TRL's count is not in its checkpoints."""
+        self._total_train_tokens = int(tokens or 0)
+
     def _loss_against(self, chosen: torch.Tensor, rejected: torch.Tensor, inputs: Batch) -> torch.Tensor:
         """The loss with these reference log-probabilities, through TRL's own formula."""
         precomputed: bool = self.args.precompute_ref_log_probs

@@ -28,7 +28,9 @@ while True:
 
 
 def test_what_is_logged_is_read_back(tmp_path: Path) -> None:
-    record = RunRecord.create(tmp_path / "run", {"kind": "dpo", "family": "gpt2", "state": "running", "pid": os.getpid()})
+    record = RunRecord.create(
+        tmp_path / "run", {"kind": "dpo", "family": "gpt2", "state": "running", "pid": os.getpid()}
+    )
     record.log({"step": 0, "loss": 0.6931, "eval_loss": 0.6931})
     record.log({"step": 5, "loss": float("nan"), "rewards/margins": 0.5})
     record.add_samples([{"step": 0, "index": 0, "prompt": "p 😀", "policy": "a", "reference": "b"}])
@@ -141,7 +143,9 @@ def test_a_trl_output_directory_is_read(tmp_path: Path) -> None:
         checkpoint.mkdir()
         (checkpoint / "config.json").write_text('{"is_encoder_decoder": true}')
         history = [{"step": s, "loss": 1 / s, "rewards/chosen": 0.1 * s} for s in range(5, step + 1, 5)]
-        (checkpoint / "trainer_state.json").write_text(json.dumps({"log_history": [*history, {"train_runtime": 3, "step": step}]}))
+        (checkpoint / "trainer_state.json").write_text(
+            json.dumps({"log_history": [*history, {"train_runtime": 3, "step": step}]})
+        )
     run = open_run(tmp_path)
     assert (run.family, run.state) == ("t5", "finished")
     assert run.metrics().series("rewards/chosen") == ([5, 10], [0.5, 1.0])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny import TEXTS, tiny, tiny_gpt2, tiny_t5
 from transformers import GenerationConfig
 
 from dpo.errors import ConfigError, PromptError
 from dpo.generation.sampler import Decoding, filters, generate, stream
 from dpo.generation.settings import Sampling
-from tiny import TEXTS, tiny, tiny_gpt2, tiny_t5
 
 FAMILIES = ["t5", "gpt2"]
 

@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
+from tiny import TEXTS, tiny, tiny_gpt2
 
 from dpo.errors import PromptError
 from dpo.policies.logps import token_logps
 from dpo.policies.scoring import score
-from tiny import TEXTS, tiny, tiny_gpt2
 
 
 def test_by_hand() -> None:

@@ -9,14 +9,25 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import TEXTS, tiny
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from dpo.policies.loading import save_tokenizer
 from dpo.policies.text import decode_ids, encode_text, encode_texts, is_lossless, lossless
-from tiny import TEXTS, tiny
 
-TRICKY = ["", " ", "\n\n", "  two ", "</s> <pad> <|endoftext|>", "<0x41>", "\u2581x \u2581", "a\u0000b", "\u202e", "😂👨‍👩‍👧❤️"]
+TRICKY = [
+    "",
+    " ",
+    "\n\n",
+    "  two ",
+    "</s> <pad> <|endoftext|>",
+    "<0x41>",
+    "\u2581x \u2581",
+    "a\u0000b",
+    "\u202e",
+    "😂👨‍👩‍👧❤️",
+]
 
 
 def lossy_unigram() -> PreTrainedTokenizerFast:
