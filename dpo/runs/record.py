@@ -1,0 +1,165 @@
+"""Writing a run: nothing half written, nothing lost by a kill or a full disk.
+
+`run.json` is replaced as a whole (temporary file, fsync, rename).  `metrics.jsonl` and
+`samples.jsonl` only grow, one complete line at a time; a line that a kill tore off is cut when the
+run is resumed and ignored by the reader until then.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dpo.errors import RunError, StorageError
+
+FORMAT = 1
+RUN, METRICS, SAMPLES = "run.json", "metrics.jsonl", "samples.jsonl"
+
+
+class RunRecord:
+    """The writer of one run's record.  `info` is what `run.json` holds."""
+
+    def __init__(self, path: Path, info: dict[str, Any]) -> None:
+        self.path, self.info = path, info
+
+    @classmethod
+    def create(cls, path: str | Path, info: dict[str, Any]) -> RunRecord:
+        """Begin a run in a new or empty directory.
+
+        Raises:
+            RunError: a run is there already.
+            StorageError: the directory cannot be written.
+        """
+        path = Path(path)
+        if (path / RUN).exists():
+            raise RunError(f"{path} holds a run already: name another directory")
+        now = _now()
+        record = cls(path, {"format": FORMAT, "created": now, "updated": now} | info)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be created ({error.strerror}): name another directory") from error
+        record.update()
+        return record
+
+    @classmethod
+    def resume(cls, path: str | Path, step: int) -> RunRecord:
+        """Go on with a run from `step`: later rows are dropped, because they will be written again.
+
+        Raises:
+            RunError: no run is there.
+        """
+        path = Path(path)
+        info = read_json(path / RUN)
+        record = cls(path, info)
+        for name in (METRICS, SAMPLES):
+            if (path / name).exists():
+                rows = (row for row in read_lines(path / name) if row.get("step", 0) <= step)
+                record._replace(path / name, "".join(_line(row) for row in rows))
+        record.update(state="running", reason=None)
+        return record
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append one row of measures; values that are not finite become null."""
+        self._append(METRICS, [row])
+
+    def add_samples(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append answers to probe prompts."""
+        self._append(SAMPLES, rows)
+
+    def update(self, **fields: Any) -> None:
+        """Set fields of `run.json`.
+
+        Raises:
+            StorageError: it cannot be written; the former content is kept.
+        """
+        self.info = self.info | fields | {"updated": _now()}
+        self._replace(self.path / RUN, json.dumps(_finite(self.info), indent=1, ensure_ascii=False) + "\n")
+
+    def _append(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
+        text = "".join(_line(row) for row in rows)
+        path = self.path / name
+        try:
+            size = path.stat().st_size if path.exists() else 0
+            try:
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(text)
+            except OSError:
+                os.truncate(path, size)  # no half line stays behind
+                raise
+        except OSError as error:
+            raise self._storage_error(path, error) from error
+
+    def _replace(self, path: Path, text: str) -> None:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise self._storage_error(path, error) from error
+
+    @staticmethod
+    def _storage_error(path: Path, error: OSError) -> StorageError:
+        return StorageError(
+            f"{path} cannot be written ({error.strerror}): make room or choose another disk; "
+            "what was saved before is kept"
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`.
+
+    Raises:
+        RunError: missing, unreadable or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{path.parent.absolute()} holds no run (no {path.name}): check the directory") from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}): restore it or remove the run") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is damaged (not a JSON object): restore it or remove the run")
+    return content
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The complete JSON objects of a `.jsonl` file; a torn or damaged line is left out."""
+    rows = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        if not line.endswith(b"\n"):
+            break
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(_finite(row), ensure_ascii=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
