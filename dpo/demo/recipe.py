@@ -121,11 +121,15 @@ def base_configs(family: str, model: Path, pairs: Path, runs: Path) -> list[SftC
 
 
 # Peak rate and updates of each family's adapter; the broken one is kept for what it teaches.
-RATES: dict[str, tuple[float, int]] = {"gpt2": (5e-4, 50), "t5": (3e-4, 50), "t5-high-rate": (1e-2, 50)}
+RATES: dict[str, tuple[float, int]] = {"gpt2": (5e-4, 60), "t5": (7e-4, 60), "t5-high-rate": (1e-2, 60)}
 
 
 def dpo_config(kind: str, pairs: Path, runs: Path) -> TrainConfig:
-    """Settings of DPO on a bundled base, with LoRA: the adapter does as well as all weights and is small."""
+    """Settings of DPO on a bundled base, with LoRA: the adapter does as well as all weights and is small.
+
+    Pairs of short answers only: with long ones the policies turned wordy and ran into the token limit
+    (13 to 20 % of answers did not end within 200 tokens).
+    """
     rate, steps = RATES[kind]
     return TrainConfig(
         model=f"demo/{kind.split('-')[0]}",
@@ -136,11 +140,11 @@ def dpo_config(kind: str, pairs: Path, runs: Path) -> TrainConfig:
         max_steps=steps,
         batch_size=16,
         max_prompt_length=64,
-        max_completion_length=192,
+        max_completion_length=128,
         overlong="drop",
         logging_steps=1,
-        eval_steps=10,
-        save_steps=10,
+        eval_steps=15,
+        save_steps=15,
         eval_fraction=0.05,
         device="cpu",
         precision="fp32",

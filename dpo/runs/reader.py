@@ -162,9 +162,7 @@ def open_run(path: str | Path) -> Run:
         return Run(path, read_json(path / RUN))
     state = _newest_state(path)
     if state is None:
-        raise RunError(
-            f"{path.absolute()} holds no run (no {RUN}, no trainer_state.json): give a run's directory"
-        )
+        raise RunError(f"{path.absolute()} holds no run (no {RUN}, no trainer_state.json): give a run's directory")
     return Run(path, _foreign_info(path, state))
 
 

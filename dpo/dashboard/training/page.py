@@ -261,7 +261,7 @@ def _controls() -> html.Div:
                     html.Span("Smoothing", className="label"),
                     dmc.Slider(
                         id="tr-smoothing", value=60, min=0, max=99, size=4, thumbSize=14, w=110, label=None,
-                        **{"aria-label": "Smoothing"},
+                        thumbLabel="Smoothing",
                     ),
                 ],
                 className="row tight",
@@ -337,7 +337,7 @@ def _said_card() -> html.Section:
             html.Span("Step", className="label"),
             dmc.Slider(
                 id="tr-step", min=0, max=1, value=None, step=1, restrictToMarks=True, marks=[], size=4, thumbSize=16,
-                label=None, className="grow", mb=18, **{"aria-label": "Step of the answers"},
+                label=None, className="grow", mb=18, thumbLabel="Step of the answers",
             ),
         ],
         className="row nowrap step-row",

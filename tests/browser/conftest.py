@@ -1,0 +1,135 @@
+"""The real app, served as `app.py` serves it, in a real Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from waitress.server import create_server
+
+from dpo.dashboard.application import create_app
+from dpo.runs import RunRecord
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+Open = Callable[..., Page]
+Serve = Callable[[list[Path]], str]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serve the app over directories of runs; returns its address."""
+    running = []
+
+    def start(roots: list[Path]) -> str:
+        app = create_app(roots)
+        server = create_server(app.server, host="127.0.0.1", port=0, threads=16, send_bytes=1)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        running.append((server, app.server.config["engine"]))
+        return f"http://127.0.0.1:{server.effective_port}"
+
+    yield start
+    for server, engine in running:
+        engine.close()
+        server.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Open]:
+    """Open an address; errors in the console and requests to other hosts fail the test."""
+    contexts, problems = [], []
+
+    def go(url: str, width: int = 1280, scheme: str = "light") -> Page:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        own = "/".join(url.split("/")[:3])
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith((own, "data:", "blob:"))
+                else problems.append(f"request to {request.url}")
+            ),
+        )
+        page.goto(url)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    # A refused request (400) is told in the page; the browser also notes it in its console.
+    assert [problem for problem in problems if "status of 400" not in problem] == []
+
+
+@pytest.fixture
+def write_run() -> Callable[..., RunRecord]:
+    """Write a run as a training does."""
+
+    def write(directory: Path, family: str, steps: int = 20, state: str = "finished", slope: float = 0.05) -> RunRecord:
+        record = RunRecord.create(
+            directory,
+            {
+                "name": directory.name,
+                "kind": "dpo",
+                "family": family,
+                "state": state,
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "config": {"beta": 0.1, "learning_rate": 1e-4, "model": f"demo/{family}"},
+                "dataset": {"source": "pairs.jsonl", "train": 90, "held_out": 10},
+                "step_zero": {"loss": 0.693147, "expected": 0.693147, "passed": True, "max_logp_gap": 0.0},
+                "progress": {"step": steps, "max_steps": 40},
+            },
+        )
+        for step in range(steps):
+            record.log(row(step, slope))
+        for step in (0, steps - 1):
+            record.add_samples(
+                [{"step": step, "index": 0, "prompt": "Tea?", "policy": f"{family} at {step} 🍵", "reference": "No."}]
+            )
+        return record
+
+    return write
+
+
+def row(step: int, slope: float = 0.05) -> dict[str, float]:
+    """Measures of one step, as TRL names them."""
+    made = {
+        "step": step, "epoch": step / 40, "examples": step * 4, "time": step * 0.5, "loss": 0.693147 - 0.01 * step,
+        "rewards/chosen": slope * step, "rewards/rejected": -slope * step, "rewards/margins": 2 * slope * step,
+        "rewards/accuracies": min(1.0, 0.5 + 0.03 * step), "logps/chosen": -100.0, "logps/rejected": -90.0,
+        "learning_rate": 1e-4, "grad_norm": 1.0,
+    }  # fmt: skip
+    if step % 10 == 0:
+        made |= {
+            f"eval_{name}": made[name] for name in ("loss", "rewards/chosen", "rewards/rejected", "rewards/margins")
+        }
+    return made

@@ -1,0 +1,148 @@
+"""The Compare page in a browser, with the bundled policies."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from dpo.runs import BUNDLED_RUNS
+
+REGIONS = ("T5 base", "T5 DPO", "GPT-2 base", "GPT-2 DPO")
+
+
+def answer(page: Page, region: str) -> Any:
+    return page.get_by_role("region", name=region, exact=True).locator(".out")
+
+
+def ask(page: Page, prompt: str, tokens: int = 24) -> None:
+    page.get_by_role("textbox", name="Prompt").fill(prompt)
+    page.get_by_label("Max new tokens").fill(str(tokens))
+    page.get_by_role("button", name="Generate").click()
+
+
+def wait_done(page: Page) -> None:
+    expect(page.locator("#cmp-progress")).to_contain_text("answered", timeout=120_000)
+
+
+def test_four_policies_answer_side_by_side(serve: Any, open_page: Any) -> None:
+    page = open_page(serve([BUNDLED_RUNS]))
+    ask(page, "Do you have a favorite food?")
+    wait_done(page)
+    texts = []
+    for region in REGIONS:
+        pane = page.get_by_role("region", name=region, exact=True)
+        expect(pane).to_contain_text(re.compile(r"\d+ ?tokens"))
+        expect(pane).to_contain_text(re.compile(r"\d+ ?tok/s"))
+        expect(pane).to_contain_text(re.compile("ended itself|hit 24-token limit"))
+        texts.append(answer(page, region).inner_text())
+    assert all(len(text) > 10 for text in texts) and len(set(texts)) == 4
+    expect(page.locator("#cmp-seen-t5")).to_have_text("Do you have a favorite food?</s>")
+    expect(page.locator("#cmp-seen-gpt2")).to_have_text("Do you have a favorite food?⏎")
+    expect(page.locator("#cmp-command")).to_contain_text("dpo compare --prompt 'Do you have a favorite food?'")
+    # The same seed gives the same text again, also from a link.
+    again = open_page(page.url)
+    expect(again.get_by_role("textbox", name="Prompt")).to_have_value("Do you have a favorite food?")
+    expect(again.get_by_label("Max new tokens")).to_have_value("24")
+    again.get_by_role("button", name="Generate").click()
+    wait_done(again)
+    assert [answer(again, region).inner_text() for region in REGIONS] == texts
+    # What differs between base and DPO can be shown.
+    page.locator("#cmp-mode").get_by_text("Word diff").click()
+    expect(page.get_by_role("region", name="T5 DPO").locator(".new").first).to_be_visible()
+    expect(page.locator("#cmp-differ-t5")).to_contain_text("% of words differ")
+
+
+def test_stop_keeps_what_was_written(serve: Any, open_page: Any) -> None:
+    page = open_page(serve([BUNDLED_RUNS]))
+    page.get_by_label("Temperature").fill("5")
+    page.get_by_label("Top-p").fill("1")
+    ask(page, "Tell me everything about soup.", tokens=2000)
+    page.wait_for_function("document.getElementById('cmp-out-0').textContent.length > 20", timeout=120_000)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Generate")).to_be_visible()
+    expect(page.get_by_role("region", name="GPT-2 DPO")).to_contain_text("stopped")
+    assert len(answer(page, "T5 base").inner_text()) > 20
+    ask(page, "Hello!", tokens=4)
+    wait_done(page)
+
+
+def test_mistakes_are_told_in_the_page(serve: Any, open_page: Any) -> None:
+    page = open_page(serve([BUNDLED_RUNS]))
+    ask(page, "   ")
+    expect(page.get_by_role("alert")).to_have_text("The prompt is blank: write a question or a sentence.")
+    ask(page, "word " * 900)
+    expect(page.get_by_role("region", name="GPT-2 base")).to_contain_text(
+        re.compile(r"takes at most \d+"), timeout=120_000
+    )
+    wait_done(page)
+
+
+def test_a_missing_policy_fails_alone(serve: Any, open_page: Any) -> None:
+    page = open_page(serve([BUNDLED_RUNS]) + "/?prompt=Hi&max_new_tokens=4&t5=/nowhere/a|/nowhere/b")
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value("Hi")
+    page.get_by_role("button", name="Generate").click()
+    wait_done(page)
+    expect(page.get_by_role("region", name="T5 DPO")).to_contain_text("No policy '/nowhere/b'")
+    expect(page.get_by_role("region", name="GPT-2 DPO")).to_contain_text("tokens")
+
+
+def test_a_second_viewer_sees_its_place_in_the_queue(serve: Any, open_page: Any) -> None:
+    url = serve([BUNDLED_RUNS])
+    first, second = open_page(url), open_page(url)
+    first.get_by_label("Temperature").fill("5")
+    first.get_by_label("Top-p").fill("1")
+    ask(first, "Tell me a very long story.", tokens=2000)
+    first.wait_for_function("document.getElementById('cmp-out-0').textContent.length > 0", timeout=120_000)
+    ask(second, "Hello!", tokens=4)
+    expect(second.get_by_role("region", name="T5 base")).to_contain_text("ahead in the queue")
+    first.keyboard.press("Escape")
+    wait_done(second)
+    assert answer(second, "GPT-2 DPO").inner_text()
+
+
+def test_keys(serve: Any, open_page: Any) -> None:
+    page = open_page(serve([BUNDLED_RUNS]))
+    box = page.get_by_role("textbox", name="Prompt")
+    box.fill("Hello!")
+    page.get_by_label("Max new tokens").fill("4")
+    box.press("Control+Enter")
+    wait_done(page)
+    page.locator("body").click(position={"x": 5, "y": 400})
+    page.keyboard.press("3")
+    expect(page.get_by_role("region", name="GPT-2 base")).to_be_focused()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_no_width_scrolls_sideways(width: int, serve: Any, open_page: Any) -> None:
+    page = open_page(serve([BUNDLED_RUNS]), width=width)
+    expect(page.get_by_role("button", name="Generate")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_nothing_heavy_is_loaded_before_the_first_request() -> None:
+    script = (
+        "import sys; from dpo.dashboard.application import create_app; create_app([]).server.test_client().get('/');"
+        "print([m for m in ('torch', 'transformers', 'trl', 'peft', 'datasets') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--runs", "/nowhere"], "--runs /nowhere is not a directory"),
+        (["--port", "99999"], "it must be from 1 to 65535"),
+        (["--host", "192.0.2.1"], "cannot be used"),
+    ],
+)
+def test_app_refuses_mistakes_in_one_line(arguments: list[str], says: str) -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "app.py", *arguments], capture_output=True, text=True, cwd=root)
+    assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1

@@ -1,0 +1,163 @@
+"""The Training page in a browser: curves of both families, live updates, states, and the address."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import row
+from playwright.sync_api import Page, expect
+
+from dpo.runs import RunRecord
+
+Write = Callable[..., RunRecord]
+
+
+def points(page: Page, chart: str) -> dict[str, int]:
+    """Name of each line of a chart and how many points it has."""
+    script = (
+        "id => Object.fromEntries((document.querySelector(`#${id} .js-plotly-plot`)?.data || [])"
+        ".map(t => [t.name, t.x.length]))"
+    )
+    return page.evaluate(script, f"tr-fig-{chart}")  # type: ignore[no-any-return]
+
+
+def until(page: Page, chart: str, line: str, count: int) -> None:
+    """Wait until a line of a chart has `count` points."""
+    page.wait_for_function(
+        "([id, name, n]) => document.querySelector(`#${id} .js-plotly-plot`)?.data"
+        "?.some(t => t.name === name && t.x.length === n)",
+        arg=[f"tr-fig-{chart}", line, count],
+    )
+
+
+@pytest.fixture
+def roots(tmp_path: Path, write_run: Write) -> list[Path]:
+    write_run(tmp_path / "t5-run", "t5")
+    write_run(tmp_path / "gpt2-run", "gpt2", slope=0.02)
+    return [tmp_path]
+
+
+def test_both_families_stand_in_the_three_charts(serve: Any, open_page: Any, roots: list[Path]) -> None:
+    page = open_page(serve(roots) + "/training")
+    for title in ("Loss", "Chosen reward", "Rejected reward"):
+        expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+    for chart in ("loss", "chosen", "rejected"):
+        until(page, chart, "T5", 20)
+        until(page, chart, "GPT-2", 20)
+        assert points(page, chart)["T5 held out"] == 2
+    expect(page.locator("#tr-note-chosen")).to_have_text("T5 0.5, GPT-2 0.2 held out")
+    expect(page.get_by_text("chosen answers gain on rejected ones").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_answers_follow_the_step(serve: Any, open_page: Any, roots: list[Path]) -> None:
+    page = open_page(serve(roots) + "/training")
+    expect(page.get_by_text("t5 at 19 🍵")).to_be_visible()
+    expect(page.get_by_text("gpt2 at 19 🍵")).to_be_visible()
+    page.get_by_role("slider", name="Step of the answers").press("ArrowLeft")
+    expect(page.get_by_text("t5 at 0 🍵")).to_be_visible()
+
+
+def test_a_running_run_grows_without_a_reload(serve: Any, open_page: Any, tmp_path: Path, write_run: Write) -> None:
+    record = write_run(tmp_path / "live", "gpt2", steps=5, state="running")
+    page = open_page(serve([tmp_path]) + "/training")
+    until(page, "loss", "GPT-2", 5)
+    expect(page.locator("#tr-live")).to_contain_text("live · step 5 of 40")
+    for step in (5, 6, 7):
+        record.log(row(step))
+    until(page, "loss", "GPT-2", 8)
+    record.update(state="finished")
+    expect(page.locator("#tr-live")).to_be_hidden()
+
+
+def test_choosing_runs_and_views_is_kept_in_the_address(serve: Any, open_page: Any, roots: list[Path]) -> None:
+    page = open_page(serve(roots) + "/training")
+    until(page, "loss", "T5", 20)
+    page.get_by_role("checkbox", name="Show t5-run").uncheck()
+    page.wait_for_function(
+        "document.querySelector('#tr-fig-loss .js-plotly-plot').data.every(t => !t.name.startsWith('T5'))"
+    )
+    page.locator("#tr-axis").get_by_text("Examples").click()
+    page.wait_for_function("Math.max(...document.querySelector('#tr-fig-loss .js-plotly-plot').data[0].x) === 76")
+    page.wait_for_function("location.search.includes('x=Examples')")
+    again = open_page(page.url)
+    again.wait_for_function(
+        "Math.max(...(document.querySelector('#tr-fig-loss .js-plotly-plot')?.data?.[0]?.x || [0])) === 76"
+    )
+    expect(again.get_by_role("checkbox", name="Show t5-run")).not_to_be_checked()
+
+
+def test_table_and_csv_of_a_chart(serve: Any, open_page: Any, roots: list[Path]) -> None:
+    page = open_page(serve(roots) + "/training")
+    until(page, "loss", "T5", 20)
+    page.get_by_label("More for Loss").click()
+    page.locator("#tr-card-loss").get_by_role("button", name="Table").click()
+    expect(page.locator("#tr-card-loss tbody tr")).to_have_count(20)
+    page.get_by_label("More for Loss").click()
+    for name in ("CSV", "PNG", "SVG"):
+        if not page.locator("#tr-card-loss").get_by_role("button", name=name).is_visible():
+            page.get_by_label("More for Loss").click()
+        with page.expect_download() as download:
+            page.locator("#tr-card-loss").get_by_role("button", name=name).click()
+        content = Path(download.value.path()).read_bytes()
+        assert content and download.value.suggested_filename == f"loss.{name.lower()}"
+        if name == "CSV":
+            head, *rows = content.decode().splitlines()
+            assert head.startswith("Step,") and "T5" in head and len(rows) == 20
+
+
+def test_no_runs_says_what_to_do(serve: Any, open_page: Any, tmp_path: Path, write_run: Write) -> None:
+    page = open_page(serve([tmp_path]) + "/training")
+    expect(page.get_by_role("heading", name="No runs yet")).to_be_visible()
+    expect(page.get_by_text("dpo train --model demo/gpt2")).to_be_visible()
+    write_run(tmp_path / "first", "t5")
+    expect(page.get_by_role("checkbox", name="Show first")).to_be_visible()
+
+
+def test_a_damaged_run_is_shown_not_hidden(serve: Any, open_page: Any, roots: list[Path]) -> None:
+    broken = roots[0] / "broken"
+    broken.mkdir()
+    (broken / "run.json").write_text("{")
+    page = open_page(serve(roots) + "/training")
+    expect(page.get_by_role("checkbox", name="Show broken")).to_be_disabled()
+    metrics = roots[0] / "t5-run" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + '{"step": 99, "lo')
+    until(page, "loss", "T5", 20)
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_no_width_scrolls_sideways(width: int, serve: Any, open_page: Any, roots: list[Path]) -> None:
+    page = open_page(serve(roots) + "/training", width=width, scheme="dark")
+    until(page, "loss", "T5", 20)
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert page.evaluate("document.documentElement.dataset.mantineColorScheme") == "dark"
+
+
+def test_keys_and_theme(serve: Any, open_page: Any, roots: list[Path]) -> None:
+    page = open_page(serve(roots) + "/training")
+    until(page, "loss", "T5", 20)
+    page.keyboard.press("g")
+    page.keyboard.press("c")
+    expect(page.get_by_role("textbox", name="Prompt")).to_be_visible()
+    page.get_by_role("button", name="Switch between light and dark").click()
+    page.wait_for_function("document.documentElement.dataset.mantineColorScheme === 'dark'")
+    page.reload()
+    page.wait_for_function("document.documentElement.dataset.mantineColorScheme === 'dark'")
+    expect(page.get_by_role("textbox", name="Prompt")).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Shortcuts")).to_be_visible()
+
+
+def test_the_bundled_runs_are_there(serve: Any, open_page: Any) -> None:
+    from dpo.runs import BUNDLED_RUNS
+
+    page = open_page(serve([BUNDLED_RUNS]) + "/training")
+    for family in ("t5", "gpt2"):
+        info = json.loads((BUNDLED_RUNS / f"Llama-3-{family}-dpo" / "run.json").read_text())
+        assert info["step_zero"]["passed"]
+        expect(page.get_by_role("checkbox", name=f"Show Llama-3-{family}-dpo", exact=True)).to_be_checked()
+    page.wait_for_function("document.querySelector('#tr-fig-chosen .js-plotly-plot')?.data?.length >= 4")
