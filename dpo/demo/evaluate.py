@@ -1,6 +1,6 @@
 """How the bundled policies answer held-out prompts: the table of the model cards.
 
-    python -m dpo.demo.evaluate --dataset pairs.jsonl --policies demo/t5 demo/t5-dpo
+    python -m dpo.demo.evaluate --dataset build/pairs.jsonl --also human_like_dpo.jsonl --policies demo/t5 demo/t5-dpo
 
 An answer counts as casual when it holds an emoji or does not speak of being an AI.
 """
@@ -69,13 +69,20 @@ def main() -> None:
     """Print one JSON object for each policy."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--dataset", required=True)
+    parser.add_argument("--also", help="top up with prompts of this source that were never trained on")
     parser.add_argument("--policies", nargs="+", required=True)
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", type=int, default=0, help="print this many answers")
     arguments = parser.parse_args()
-    held_out = load_preferences(arguments.dataset).held_out["prompt"]
-    prompts = list(dict.fromkeys(held_out))[: arguments.prompts]
+    pairs = load_preferences(arguments.dataset)
+    prompts = list(dict.fromkeys(pairs.held_out["prompt"]))
+    if arguments.also:
+        # Prompts that the recipe left out are as unseen as the held-out ones.
+        seen = {*pairs.train["prompt"], *prompts}
+        every = load_preferences(arguments.also, eval_fraction=0).train["prompt"]
+        prompts += [prompt for prompt in dict.fromkeys(every) if prompt not in seen]
+    prompts = prompts[: arguments.prompts]
     sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=200, seed=arguments.seed)
     for name in arguments.policies:
         answers = generate(load_policy(name), prompts, sampling)

@@ -121,7 +121,7 @@ def base_configs(family: str, model: Path, pairs: Path, runs: Path) -> list[SftC
 
 
 # Peak rate and updates of each family's adapter; the broken one is kept for what it teaches.
-RATES: dict[str, tuple[float, int]] = {"gpt2": (5e-4, 60), "t5": (7e-4, 60), "t5-high-rate": (1e-2, 60)}
+RATES: dict[str, tuple[float, int]] = {"gpt2": (6e-4, 40), "t5": (6e-4, 30), "t5-high-rate": (5e-3, 30)}
 
 
 def dpo_config(kind: str, pairs: Path, runs: Path) -> TrainConfig:
@@ -143,8 +143,8 @@ def dpo_config(kind: str, pairs: Path, runs: Path) -> TrainConfig:
         max_completion_length=128,
         overlong="drop",
         logging_steps=1,
-        eval_steps=15,
-        save_steps=15,
+        eval_steps=10,
+        save_steps=10,
         eval_fraction=0.05,
         device="cpu",
         precision="fp32",
