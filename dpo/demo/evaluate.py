@@ -13,11 +13,15 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
+from dpo.demo.cards import card
 from dpo.generation.sampler import Generation, generate
 from dpo.generation.settings import Sampling
 from dpo.policies.loading import load_policy
+from dpo.policies.names import BUNDLED, BUNDLED_RUNS
 from dpo.preferences import load_preferences
+from dpo.runs.record import RUN, read_json
 
 _EMOJI = re.compile("[\u2600-\u27bf\u2b50\u2b55\U0001f000-\U0001faff]")
 _SPEAKS_OF_AI = re.compile(
@@ -65,6 +69,16 @@ def repetition(text: str) -> float:
     return sum(count - 1 for count in Counter(grams).values()) / len(grams) if grams else 0.0
 
 
+def _write(name: str, measured: dict[str, Any]) -> None:
+    """Store the measures in the bundled run, and the card that tells them."""
+    run = BUNDLED_RUNS / BUNDLED[name]
+    (run / "eval.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    info = read_json(run / RUN)
+    base = BUNDLED_RUNS / BUNDLED.get(str(info["config"]["model"]), "") / "eval.json"
+    compared = json.loads(base.read_text(encoding="utf-8")) if base.is_file() else None
+    (run / "policy" / "README.md").write_text(card(info, measured, compared), encoding="utf-8")
+
+
 def main() -> None:
     """Print one JSON object for each policy."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -73,6 +87,7 @@ def main() -> None:
     parser.add_argument("--policies", nargs="+", required=True)
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", action="store_true", help="keep the result as the bundled run's eval.json and card")
     parser.add_argument("--show", type=int, default=0, help="print this many answers")
     arguments = parser.parse_args()
     pairs = load_preferences(arguments.dataset)
@@ -86,7 +101,10 @@ def main() -> None:
     sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=200, seed=arguments.seed)
     for name in arguments.policies:
         answers = generate(load_policy(name), prompts, sampling)
-        print(json.dumps({"policy": name, **asdict(quality(answers))}), flush=True)
+        measured = asdict(quality(answers))
+        print(json.dumps({"policy": name, **measured}), flush=True)
+        if arguments.write:
+            _write(name, measured)
         for prompt, answer in list(zip(prompts, answers, strict=True))[: arguments.show]:
             print(f"  > {prompt}\n    {answer.text!r}")
 

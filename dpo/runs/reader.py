@@ -154,6 +154,11 @@ class Run:
 def open_run(path: str | Path) -> Run:
     """The run in a directory: ours, or a Hugging Face output directory with a `trainer_state.json`.
 
+    >>> from dpo.runs import BUNDLED_RUNS
+    >>> run = open_run(BUNDLED_RUNS / "Llama-3-gpt2-dpo")
+    >>> round(run.metrics().columns["loss"][0], 4)
+    0.6931
+
     Raises:
         RunError: there is no run.
     """

@@ -53,10 +53,12 @@ _VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 def train(config: TrainConfig) -> Run:
     """Tune a policy with DPO and return its run.
 
+    >>> import tempfile
     >>> from dpo import TrainConfig, train
-    >>> run = train(TrainConfig(model="demo/gpt2", dataset="sample", max_steps=2, batch_size=2,
-    ...                         probes=0, eval_steps=2, output_dir=tmp))  # doctest: +SKIP
-    >>> run.state  # doctest: +SKIP
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     config = TrainConfig(model="demo/gpt2", dataset="sample", num_samples=40, max_steps=1, batch_size=2,
+    ...                          probes=0, device="cpu", output_dir=directory)
+    ...     train(config).state
     'finished'
 
     Raises:

@@ -67,7 +67,9 @@ def test_mend_repairs_a_shuffled_block_and_leaves_the_rest() -> None:
         for topic in topics
     ]
     rows += [row | {"prompt": row["prompt"] + "?"} for row in rows]
-    shuffled = [row | {"rejected": rows[(i * 17 + 5) % 60]["rejected"]} if i < 60 else row for i, row in enumerate(rows)]
+    shuffled = [
+        row | {"rejected": rows[(i * 17 + 5) % 60]["rejected"]} if i < 60 else row for i, row in enumerate(rows)
+    ]
     mended = mend(shuffled)
     assert mended.repaired + mended.dropped > 30
     assert all(row["prompt"].split()[3] in row["rejected"] for row in mended.rows[: mended.repaired])
