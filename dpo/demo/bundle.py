@@ -35,6 +35,8 @@ def bundle(run: Path, with_policy: bool = True) -> Path:
         policy = load_policy(str(run), device="cpu")
         # An adapter is small and its scale matters: it stays in float32.
         model = policy.model if isinstance(policy.model, PeftModel) else policy.model.to(torch.bfloat16)
+        if isinstance(model, PeftModel):
+            model.peft_config["default"].base_model_name_or_path = str(info["config"]["model"])
         model.save_pretrained(target / "policy")
         save_tokenizer(lossless(policy.tokenizer), target / "policy")
         (target / "policy" / "README.md").unlink(missing_ok=True)

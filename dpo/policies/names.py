@@ -73,6 +73,14 @@ def resolve(name: str) -> Source:
     return Source(name, "hub", name, None)
 
 
+def portable_name(name: str) -> str:
+    """What to write into an adapter as its base: a bundled name, a hub id, or an absolute directory."""
+    source = resolve(name)
+    if source.kind == "bundled":
+        return source.name
+    return source.location if source.kind == "hub" else str(Path(source.location).absolute())
+
+
 def base_of(adapter_directory: Path) -> str:
     """Name of the policy an adapter was trained on, as its `adapter_config.json` says."""
     return str(_read_json(adapter_directory / "adapter_config.json").get("base_model_name_or_path") or "")

@@ -24,6 +24,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from dpo.errors import ConfigError, DpoError, RunError, StepZeroError, StorageError
 from dpo.policies.loading import Policy, load_policy, save_tokenizer
+from dpo.policies.names import portable_name
 from dpo.preferences import Preferences, load_preferences
 from dpo.runs import Run, RunRecord, open_run
 from dpo.training.callbacks import ProgressBar, RecordCallback, SaveHook, StopOnSignal
@@ -165,6 +166,9 @@ class _Session:
                 config.keep_checkpoints,
             )
             policy.model = trainer.model
+            if config.lora:
+                # PEFT notes the path the base was loaded from; a name outlives a move to another machine.
+                policy.model.peft_config["default"].base_model_name_or_path = portable_name(config.model)
         else:
             assert isinstance(config, SftConfig) and not isinstance(held_out, Dataset)
             trainer = SftTrainer(
