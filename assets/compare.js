@@ -8,6 +8,7 @@
   const IDS = { temperature: "cmp-temperature", top_p: "cmp-top-p", top_k: "cmp-top-k", max_new_tokens: "cmp-max-new", seed: "cmp-seed" };
   let run = null; // the generation on screen: {request, policies, answers, controller, job, started}
   let mode = "Text";
+  let linked = {}; // pairs of policies that the address named
 
   /* ---- one region ---- */
   function element(tag, className, text) {
@@ -320,7 +321,9 @@
         const request = { prompt: prompt || "", temperature, top_p: topP, top_k: topK, max_new_tokens: maxNew, seed };
         if (!request.prompt.trim()) { problem("The prompt is blank: write a question or a sentence."); $("cmp-prompt").focus(); return window.dash_clientside.no_update; }
         for (const name of FIELDS) if (typeof request[name] !== "number") { problem(`${name.replaceAll("_", "-")} is missing: give a number.`); $(IDS[name]).focus(); return window.dash_clientside.no_update; }
-        const pair = (value, family) => (value === "demo" ? [`demo/${family}`, `demo/${family}-dpo`] : value.split("|"));
+        // A link may name policies that are not in the list: they are asked for all the same, and fail visibly.
+        [t5, gpt2] = [t5 || linked.t5 || "demo", gpt2 || linked.gpt2 || "demo"];
+        const pair = (value, family) => (value.includes("|") ? value.split("|") : [`demo/${family}`, `demo/${family}-dpo`]);
         const query = new URLSearchParams({ prompt: request.prompt, ...Object.fromEntries(FIELDS.map((n) => [n, request[n]])) });
         if (t5 !== "demo") query.set("t5", t5);
         if (gpt2 !== "demo") query.set("gpt2", gpt2);
@@ -332,6 +335,7 @@
         const query = new URLSearchParams(search || "");
         if (!["prompt", "t5", "gpt2", ...FIELDS].some((name) => query.has(name))) return values.map(() => window.dash_clientside.no_update);
         const numbers = FIELDS.map((name) => { const n = parseFloat(query.get(name)); return Number.isFinite(n) ? n : window.dash_clientside.no_update; });
+        linked = { t5: query.get("t5"), gpt2: query.get("gpt2") };
         const text = (name) => query.get(name) ?? window.dash_clientside.no_update;
         return [text("prompt"), ...numbers, text("t5"), text("gpt2")];
       },

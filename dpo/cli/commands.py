@@ -124,10 +124,11 @@ def _report(run: Run, command: str) -> int:
 
 
 def _answer(name: str, prompt: str, sampling: Sampling, device: str) -> None:
-    from dpo.generation.sampler import stream
+    from dpo.generation.sampler import stream, suit_threads
     from dpo.policies.loading import load_policy
 
     policy = load_policy(name, device=device)
+    suit_threads(policy)
     began = time.perf_counter()
     piece = None
     for piece in stream(policy, prompt, sampling):

@@ -158,8 +158,9 @@ class Engine:
 
     def _answer(self, job: Job, arm: int, name: str) -> None:
         policy = self._policy(job, arm, name)
-        from dpo.generation.sampler import stream
+        from dpo.generation.sampler import stream, suit_threads
 
+        suit_threads(policy)
         prompt_ids = policy.encode_prompt(job.prompt, reserve=1)
         seen = policy.family.shown_prompt(policy.tokenizer, prompt_ids)
         job.emit("start", arm=arm, seen=seen, prompt_tokens=len(prompt_ids))

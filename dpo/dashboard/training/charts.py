@@ -4,6 +4,7 @@ markers, the run's name at the line's end, no legend box."""
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +88,8 @@ def figure(
     if not large:
         made["xaxis"] |= {"nticks": 4}
     made["uirevision"] = f"{axis}-{log_y}"
+    # Plotly compares arrays by identity and, without a revision, misses an update that changes no layout.
+    made["datarevision"] = zlib.crc32(repr(traces).encode())
     return {"data": traces, "layout": made}
 
 

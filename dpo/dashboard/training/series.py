@@ -117,4 +117,6 @@ def verdict(name: str, metrics: Metrics) -> tuple[str, str]:
             f"{name}: margin {margin:.2f}, and {accuracy:.0%} of held-out pairs ranked right; style alone separates "
             "these answers, so judge by the text",
         )
+    if chosen[-1] < 0:
+        return "ok", f"{name}: both rewards are below 0, rejected ones much further, margin {margin:.2f}"
     return "ok", f"{name}: chosen answers gain on rejected ones, margin {margin:.2f}"
