@@ -179,7 +179,7 @@ class _Session:
                 config.optimizer,
                 config.keep_checkpoints,
             )
-        self.record = self._open_record(policy, pairs, cut, len(train_set), precision)
+        self.record = self._open_record(policy, pairs, cut, len(train_set), _count(held_out), precision)
         try:
             with torch.random.fork_rng(devices=[]):
                 self._prepare(trainer, policy, reference, probes, train_set)
@@ -229,7 +229,7 @@ class _Session:
             )
 
     def _open_record(
-        self, policy: Policy, pairs: Preferences, cut: dict[str, int], train: int, precision: str
+        self, policy: Policy, pairs: Preferences, cut: dict[str, int], train: int, held_out: int, precision: str
     ) -> RunRecord:
         saved = checkpoints(self.directory)
         if self.resumed is not None:
@@ -241,7 +241,7 @@ class _Session:
             return record
         self.checkpoint, self.step = None, 0
         network = policy.network
-        dataset = pairs.info | {"train": train, "held_out": len(pairs.held_out), "cut": cut}
+        dataset = pairs.info | {"train": train, "held_out": held_out, "cut": cut}
         return RunRecord.create(
             self.directory,
             {
@@ -348,6 +348,13 @@ class _Session:
 
     def _command(self) -> str:
         return "train" if self.kind == "dpo" else "sft"
+
+
+def _count(held_out: Dataset | dict[str, Dataset] | None) -> int:
+    """Rows that are evaluated: what the limits dropped is not among them."""
+    if isinstance(held_out, dict):
+        return sum(map(len, held_out.values()))
+    return len(held_out) if held_out is not None else 0
 
 
 def _with_resume(config: CommonConfig) -> tuple[CommonConfig, Run | None]:
