@@ -65,8 +65,9 @@ def token_logps(
 def _softmax_block(
     hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Probabilities, target log-probabilities and `is_top1` of one block, in float32."""
-    logits = torch.mm(hidden, weight.t()).float()
+    """Probabilities, target log-probabilities and `is_top1` of one block, in float32 or better."""
+    logits = torch.mm(hidden, weight.t())
+    logits = logits.to(_precision(logits))
     if bias is not None:
         logits += bias.reshape(-1)
     chosen = logits.gather(1, targets[:, None])
@@ -89,7 +90,7 @@ class _Logps(torch.autograd.Function):
             kept = hidden.new_empty((rows, vocabulary)) if keep else None
             # Where the head is frozen only the product with the weights is needed, not the softmax.
             slope = torch.empty_like(hidden) if for_hidden and not for_weight else None
-            log_probs = hidden.new_empty(rows, dtype=torch.float32)
+            log_probs = hidden.new_empty(rows, dtype=_precision(hidden))
             entropy = torch.empty_like(log_probs) if details else None
             sum_sq = torch.empty_like(log_probs) if details else None
             top1 = torch.empty(rows, dtype=torch.bool, device=hidden.device) if details else None
@@ -134,6 +135,10 @@ class _Logps(torch.autograd.Function):
             grad_hidden[block] = (p @ weight) * scale[block]
             grad_weight.addmm_(p.t(), hidden[block] * scale[block])
         return grad_hidden, grad_weight, None, None, None
+
+
+def _precision(values: Tensor) -> torch.dtype:
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 
 def _blocks(rows: int, device: str) -> list[tuple[int, int]]:

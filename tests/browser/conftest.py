@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from waitress.server import create_server
 
 from dpo.dashboard.application import create_app
@@ -26,6 +26,8 @@ FLAGS = [
     "--disable-sync",
 ]
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+# A slow machine is not a broken page.
+expect.set_options(timeout=30_000)
 Open = Callable[..., Page]
 Serve = Callable[[list[Path]], str]
 
