@@ -37,7 +37,7 @@ from dpo.training.sft import SftTrainer, sft_arguments
 from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
 
 STEP_ZERO_TOLERANCE = 1e-4
-# Peak learning rates that moved the bundled policies without ruining their text (docs/training.md).
+# Cautious peak rates, below those that suited the bundled policies (docs/training.md).
 # T5 moves about eight times as far as GPT-2 at one rate; an adapter takes about ten times the rate
 # of full fine-tuning.
 DEFAULT_RATES = {
