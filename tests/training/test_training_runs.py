@@ -98,7 +98,8 @@ def test_sigkill_then_resume_equals_the_uninterrupted_run(
     family: str, policy_dirs: dict[str, Path], tmp_path: Path
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    settings = BASE | {"max_steps": 14, "save_steps": 5, "logging_steps": 2, "eval_steps": 4}
+    # Long enough that the kill comes in the middle, however late this process gets its turn.
+    settings = BASE | {"max_steps": 60, "save_steps": 5, "logging_steps": 2, "eval_steps": 14}
     train(TrainConfig(**settings, model=str(policy_dirs[family]), output_dir=str(whole)))
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     command = [sys.executable, "-m", "dpo", "train", "--model", str(policy_dirs[family]), "--output-dir", str(killed)]
