@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".poetry"  # Poetry's own environment, apart from the project's
 VENV = ROOT / ".venv"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-CUDA_ONLY = re.compile(r"^(nvidia-|cuda-|triton\b)")
+CUDA_ONLY = re.compile(r"^(nvidia-(?!ml-py)|cuda-|triton\b)")
 
 
 def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
