@@ -32,6 +32,7 @@ from dpo.training.card import model_card
 from dpo.training.checkpoints import checkpoints, staged
 from dpo.training.config import CommonConfig, SftConfig, TrainConfig, make
 from dpo.training.data import Limits, tokenize_answers, tokenize_pairs
+from dpo.training.hardware import HardwareLog
 from dpo.training.probes import Probes, fitting
 from dpo.training.sft import SftTrainer, sft_arguments
 from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
@@ -297,9 +298,10 @@ class _Session:
                 trainer.continue_from(open_run(self.directory).metrics().last("tokens"))
         self.stop = StopOnSignal()
         events = SummaryWriter(str(self.directory), purge_step=self.step + 1 if self.step else None)
+        self.hardware = HardwareLog(self.record, events, recorder.began)
         self.bar = ProgressBar(self.kind, shown)
         callbacks: list[TrainerCallback] = [
-            self.stop, recorder, SaveHook(probes), self.bar, TensorBoardCallback(events)
+            self.stop, recorder, self.hardware, SaveHook(probes), self.bar, TensorBoardCallback(events)
         ]  # fmt: skip
         for callback in callbacks:
             trainer.add_callback(callback)
@@ -321,7 +323,7 @@ class _Session:
         return measured
 
     def _train(self, trainer: Trainer) -> None:
-        with self.stop.listening():
+        with self.stop.listening(), self.hardware:
             started = time.monotonic()
             trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
             seconds = time.monotonic() - started
