@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import transformers
 from peft import PeftModel
 
 from dpo.errors import PolicyError
@@ -23,16 +24,16 @@ def merge(name: str, directory: str | Path) -> Path:
         PolicyError: not found, or no adapter.
         StorageError: the directory holds something already, or cannot be written.
     """
+    transformers.logging.disable_progress_bar()
     policy = load_policy(name, device="cpu")
     if not isinstance(policy.model, PeftModel):
         raise PolicyError(f"{name} is a full checkpoint, there is no adapter to fold in: use it as it is")
     base = base_of(Path(resolve(name).location))
+    if Path(base).is_dir():
+        base = Path(base).name  # a path of this machine says nothing elsewhere
     policy.model = policy.model.merge_and_unload(safe_merge=True)
     with whole(Path(directory)) as target:
         save_policy(policy, target)
-        (target / "README.md").write_text(
-            f"---\nlibrary_name: transformers\nbase_model: {base}\n---\n"
-            f"# {Path(directory).name}\n\nThe LoRA adapter of `{Path(name).name}` folded into `{base}` by `dpo merge`.\n",
-            encoding="utf-8",
-        )
+        told = f"The LoRA adapter of `{Path(name).name}` folded into `{base}` by `dpo merge`."
+        (target / "README.md").write_text(f"# {Path(directory).name}\n\n{told}\n", encoding="utf-8")
     return Path(directory)
