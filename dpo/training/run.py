@@ -26,9 +26,9 @@ from dpo.errors import ConfigError, DpoError, RunError, StepZeroError, StorageEr
 from dpo.policies.loading import Policy, load_policy, save_tokenizer
 from dpo.policies.names import portable_name
 from dpo.preferences import Preferences, load_preferences
+from dpo.publishing.card import Publication, base_on_the_hub, model_card
 from dpo.runs import Run, RunRecord, open_run
 from dpo.training.callbacks import ProgressBar, RecordCallback, SaveHook, StopOnSignal
-from dpo.training.card import model_card
 from dpo.training.checkpoints import checkpoints, staged
 from dpo.training.config import CommonConfig, SftConfig, TrainConfig, make
 from dpo.training.data import Limits, tokenize_answers, tokenize_pairs
@@ -335,7 +335,9 @@ class _Session:
         with staged(self.directory / "policy") as directory:
             trainer.accelerator.unwrap_model(trainer.model).save_pretrained(directory)
             save_tokenizer(policy.tokenizer, directory)
-            (directory / "README.md").write_text(model_card(self.record.info, self.directory), encoding="utf-8")
+            kind = "adapter" if policy.model is not policy.network else "full"
+            card = Publication(self.directory.name, kind, base_on_the_hub(self.config.model))
+            (directory / "README.md").write_text(model_card(open_run(self.directory), card), encoding="utf-8")
         self.record.update(
             state="stopped" if stopped else "finished",
             reason=f"stopped by the user at step {trainer.state.global_step}" if stopped else None,
