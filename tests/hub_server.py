@@ -159,7 +159,8 @@ def _application(hub: Hub) -> Flask:
         if revision not in ("main", repo.sha):
             return Response("{}", 404, {"X-Error-Code": "RevisionNotFound"}, content_type="application/json")
         siblings = [{"rfilename": path} for path in repo.files]
-        return jsonify({"id": f"{user}/{name}", "sha": repo.sha, "siblings": siblings, "private": repo.private})
+        told = {"id": f"{user}/{name}", "sha": repo.sha, "siblings": siblings, "private": repo.private}
+        return jsonify(told | {"lastModified": "2025-03-01T10:00:00.000Z"})
 
     @app.get("/api/models/<user>/<name>/tree/<revision>")
     def tree(user: str, name: str, revision: str) -> Any:

@@ -68,7 +68,10 @@ def pull(
         for name in RECORDED:
             if (record / name).is_file():
                 (record / name).rename(directory / name)
-        info = _info(policy, record) | {"name": target.name, "hub": {"id": repo_id, "revision": str(found.sha)}}
+        info = _info(policy, record, found.last_modified) | {
+            "name": target.name,
+            "hub": {"id": repo_id, "revision": str(found.sha)},
+        }
         if base is not None:
             info["config"] = (info.get("config") or {}) | {"model": base}
         shutil.rmtree(record, ignore_errors=True)
@@ -97,7 +100,7 @@ def _wanted(repo_id: str, names: set[str]) -> list[str]:
     return sorted([*weights, *names.intersection(_BESIDE), *names.intersection(record)])
 
 
-def _info(policy: Path, record: Path) -> dict[str, Any]:
+def _info(policy: Path, record: Path, published: datetime | None) -> dict[str, Any]:
     """The published `run.json`; for a policy of others, what its own files say."""
     if (record / RUN).is_file():
         try:
@@ -109,11 +112,12 @@ def _info(policy: Path, record: Path) -> dict[str, Any]:
     tags = card.get("tags") or []
     base = base_of(policy) if (policy / "adapter_config.json").is_file() else card.get("base_model")
     base = base[0] if isinstance(base, list) and base else base
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    # Its place among the runs is by its age, not by when it came here.
+    created = (published or datetime.now(UTC)).isoformat(timespec="seconds")
     return {
         "format": FORMAT,
-        "created": now,
-        "updated": now,
+        "created": created,
+        "updated": created,
         "kind": "sft" if "sft" in tags and "dpo" not in tags else "dpo",
         "family": _family(policy),
         "state": "finished",

@@ -132,6 +132,7 @@ def test_pull_of_a_policy_of_others(
         load_policy(str(policy_dirs["t5"]), device="cpu"), *TEXT
     )
     assert ("t5-chat", "demo/t5") in [(pair.label, pair.base) for pair in pairs("t5", [tmp_path / "runs"])]
+    assert open_run(pulled).info["created"].startswith("2025-03-01T10:00:00")
     monkeypatch.chdir(tmp_path)
     assert load_policy("t5-chat", device="cpu").family.key == "t5"  # by its name alone
 
