@@ -144,6 +144,8 @@ def _application(hub: Hub) -> Flask:
                 repo.messages.append(part["value"]["summary"])
             elif part["key"] == "file":
                 repo.files[part["value"]["path"]] = base64.b64decode(part["value"]["content"])
+            elif part["key"] == "deletedFile":
+                del repo.files[part["value"]["path"]]
             elif part["key"] == "lfsFile":
                 repo.files[part["value"]["path"]] = hub.blobs[part["value"]["oid"]]
                 repo.large.add(part["value"]["path"])

@@ -62,7 +62,7 @@ def draw_curves(run: Run, path: Path) -> bool:
     """Write a PNG of loss and rewards over the updates; False if the run has nothing to draw."""
     metrics = run.metrics()
     panels: list[tuple[str, list[tuple[_Line, Points]]]] = []
-    for title, lines in _PANELS[run.kind]:
+    for title, lines in _PANELS.get(run.kind, _PANELS["dpo"]):
         drawn = [(line, _thinned(metrics.series(line.key))) for line in lines]
         drawn = [(line, points) for line, points in drawn if len(points[0]) > 1]
         if drawn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import shutil
 from dataclasses import dataclass
@@ -16,18 +15,8 @@ from dpo.errors import HubError, PolicyError, RunError
 from dpo.policies.names import DEFAULT_RUNS, base_of, resolve
 from dpo.publishing.client import check_name, explained
 from dpo.publishing.directories import whole
-from dpo.publishing.push import RECORD, RECORDED
+from dpo.publishing.layout import CARD, RECORD, RECORDED, is_pickled, is_policy_file, is_tokenizer, is_weights
 from dpo.runs.record import FORMAT, RUN, read_json
-
-# Nothing that could run code when it is loaded: no pickles, no Python.
-_WEIGHTS = ("model*.safetensors", "adapter_model.safetensors")
-_BESIDE = (
-    "config.json", "generation_config.json", "adapter_config.json", "model.safetensors.index.json",
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
-    "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "README.md",
-)  # fmt: skip
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-_TOKENIZER = ("tokenizer.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")
 
 
 @dataclass(frozen=True)
@@ -85,19 +74,20 @@ def _wanted(repo_id: str, names: set[str]) -> list[str]:
     Raises:
         HubError: the weights, the config or the tokenizer are not there in a safe format.
     """
-    weights = [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in _WEIGHTS)]
+    weights = list(filter(is_weights, names))
     if "adapter_config.json" in names:
         weights = [name for name in weights if name.startswith("adapter")]
     if not weights:
-        pickled = any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in _PICKLED)
+        pickled = any(map(is_pickled, names))
         why = "only pickled weights, which can run code when they are loaded" if pickled else "no weights"
         raise HubError(f"{repo_id} publishes {why}: choose a model with .safetensors files")
     if not {"config.json", "adapter_config.json"} & names:
         raise HubError(f"{repo_id} has no config.json: it is no transformers model")
-    if "adapter_config.json" not in names and not names.intersection(_TOKENIZER):
+    if "adapter_config.json" not in names and not any(map(is_tokenizer, names)):
         raise HubError(f"{repo_id} publishes no tokenizer: pull its base, and load the weights by hand")
-    record = [f"{RECORD}/{name}" for name in (RUN, *RECORDED)]
-    return sorted([*weights, *names.intersection(_BESIDE), *names.intersection(record)])
+    beside = [name for name in names if name == CARD or (is_policy_file(name) and not is_weights(name))]
+    record = names.intersection(f"{RECORD}/{name}" for name in (RUN, *RECORDED))
+    return sorted([*weights, *beside, *record])
 
 
 def _info(policy: Path, record: Path, published: datetime | None) -> dict[str, Any]:
@@ -108,7 +98,7 @@ def _info(policy: Path, record: Path, published: datetime | None) -> dict[str, A
             return read_json(record / RUN) | {"state": "finished", "pid": None, "host": None}
         except RunError:
             pass  # the policy is good all the same
-    card = _card(policy / "README.md")
+    card = _card(policy / CARD)
     tags = card.get("tags") or []
     base = base_of(policy) if (policy / "adapter_config.json").is_file() else card.get("base_model")
     base = base[0] if isinstance(base, list) and base else base

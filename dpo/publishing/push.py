@@ -9,18 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpo.errors import PolicyError, RunError
+from dpo.errors import HubError, PolicyError, RunError
 from dpo.policies.names import base_of
 from dpo.publishing.card import Publication, base_on_the_hub, model_card
 from dpo.publishing.client import check_name, explained
 from dpo.publishing.curves import draw_curves
 from dpo.publishing.directories import whole
+from dpo.publishing.layout import CARD, CURVES, RECORD, RECORDED, is_policy_file
 from dpo.publishing.licences import LLAMA3, sources
 from dpo.runs import Run
-from dpo.runs.record import HARDWARE, METRICS, RUN, SAMPLES
-
-CARD, CURVES, RECORD = "README.md", "curves.png", "run"
-RECORDED = (METRICS, SAMPLES, HARDWARE, "eval.json")
+from dpo.runs.record import RUN
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def push(
     Raises:
         RunError: no finished policy, or a run of others without a record.
         PolicyError: an adapter whose base nobody else has.
-        HubError: a bad name, no connection, or the hub refuses.
+        HubError: a bad name, no connection, the hub refuses, or `private` and the repository is public.
         StorageError: the files cannot be written.
     """
     from huggingface_hub import HfApi
@@ -74,10 +72,21 @@ def push(
         api = HfApi()
         # Before the work of folding and drawing: a wrong name or token shows at once.
         created = api.create_repo(repo_id, private=private or None, exist_ok=True)
+        there = api.repo_info(created.repo_id)
+        if private and not there.private:
+            raise HubError(f"{repo_id} exists and is public: make it private on its page, or choose another name")
         _write(run, directory, publication)
         files = _sizes(directory)
+        # What an earlier publication left (an adapter, say, where a full checkpoint is now) would be loaded with it.
+        names = [file.rfilename for file in there.siblings or []]
+        stale = [
+            name for name in names if name not in files and (is_policy_file(name) or name.startswith(f"{RECORD}/"))
+        ]
         api.upload_folder(
-            repo_id=created.repo_id, folder_path=directory, commit_message=f"Publish {run.name} with the DPO workbench"
+            repo_id=created.repo_id,
+            folder_path=directory,
+            delete_patterns=stale or None,
+            commit_message=f"Publish {run.name} with the DPO workbench",
         )
     return Pushed(files, str(created), _notes(run, title, licence))
 
@@ -113,7 +122,7 @@ def _write(run: Run, directory: Path, publication: Publication) -> None:
         merge(str(run.policy_path), directory)
     else:
         for path in sorted(run.policy_path.iterdir()):
-            if path.is_file() and path.suffix in (".safetensors", ".json", ".txt", ".model", ".jinja"):
+            if path.is_file() and is_policy_file(path.name):
                 shutil.copyfile(path, directory / path.name)
     record = directory / RECORD
     record.mkdir()

@@ -59,7 +59,7 @@ def gpu_sensor() -> Sensor | None:
     pynvml.nvmlInit()
     # By identity: CUDA_VISIBLE_DEVICES renumbers PyTorch's devices, not NVML's.
     names = [f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in range(torch.cuda.device_count())]
-    handles = [pynvml.nvmlDeviceGetHandleByUUID(name.encode()) for name in names]
+    handles = [pynvml.nvmlDeviceGetHandleByUUID(name) for name in names]
 
     def every(read: Callable[[Any], float]) -> list[float]:
         """One value for each GPU, or none at all if any of them lacks the sensor."""

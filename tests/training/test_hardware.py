@@ -15,7 +15,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from dpo.errors import ConfigError
 from dpo.runs import RunRecord, open_run
 from dpo.training.config import TrainConfig
-from dpo.training.hardware import HardwareLog, Sensor, host_sensor, sensors
+from dpo.training.hardware import HardwareLog, Sensor, gpu_sensor, host_sensor, sensors
 from dpo.training.run import train
 
 SETTINGS: dict[str, Any] = {
@@ -150,3 +150,39 @@ def test_a_machine_without_a_gpu_has_only_the_host_sensor() -> None:
     for sensor in sensors("cuda"):
         row |= sensor()
     assert row["gpu_mem_mb"] > 0 and row["gpu_watts"] > 0 and 0 <= row["gpu_util"] <= 100
+
+
+def test_gpus_are_summed_and_one_missing_reading_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a driver's answers in place of a driver: two GPUs, and a power reading that only one of them has."""
+    from types import SimpleNamespace
+
+    import pynvml
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"uuid-{index}"))
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", ["GPU-uuid-0", "GPU-uuid-1"].index)
+    monkeypatch.setattr(
+        pynvml, "nvmlDeviceGetUtilizationRates", lambda handle: SimpleNamespace(gpu=(40, 60)[handle], memory=0)
+    )
+    monkeypatch.setattr(
+        pynvml, "nvmlDeviceGetMemoryInfo", lambda handle: SimpleNamespace(used=(3 * 2**30, 2**30)[handle])
+    )
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTemperature", lambda handle, sensor: (50, 70)[handle])
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerUsage", lambda handle: (100500, 200000)[handle])
+    read = gpu_sensor()
+    assert read is not None
+    assert read() == {"gpu_util": 50.0, "gpu_mem_mb": 4096.0, "gpu_temp": 70.0, "gpu_watts": 300.5}
+
+    def power(handle: int) -> int:
+        if handle == 1:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return 100500
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerUsage", power)
+    assert read() == {"gpu_util": 50.0, "gpu_mem_mb": 4096.0, "gpu_temp": 70.0}  # half the power would be a lie
+    # A driver that does not answer leaves the host's sensor.
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: power(1))
+    assert len(sensors("cuda")) == 1

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hub_server import Hub, serving
+from hub_server import Hub, Repo, serving
 from PIL import Image
 
 from dpo.cli.main import main
@@ -98,6 +98,19 @@ def test_push_then_pull_gives_the_same_policy_and_curves(
     assert again.returncode == 2 and "exists already" in again.stderr and (pulled / "policy").is_dir()
 
 
+def test_a_second_push_replaces_the_first_and_private_is_kept(
+    hub: Hub, dpo: Dpo, runs: dict[str, Path], policy_dirs: dict[str, Path]
+) -> None:
+    old = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"x", "run/eval.json": b"{}", "notes.md": b"mine"}
+    hub.repos["me/tea-t5"] = Repo(False, dict(old))
+    refused = dpo("push", str(runs["t5"]), "--repo-id", "me/tea-t5", "--private")
+    assert refused.returncode == 2 and "exists and is public" in refused.stderr
+    assert hub.repos["me/tea-t5"].files == old
+    assert dpo("push", str(runs["t5"]), "--repo-id", "me/tea-t5").returncode == 0
+    files = hub.repos["me/tea-t5"].files
+    assert set(old) & set(files) == {"notes.md"} and "model.safetensors" in files
+
+
 def test_an_adapter_goes_out_folded_in(hub: Hub, dpo: Dpo, runs: dict[str, Path], tmp_path: Path) -> None:
     alone = dpo("push", str(runs["gpt2"]), "--repo-id", "me/tea-gpt2")
     assert alone.returncode == 2 and "add --merge" in alone.stderr and not hub.repos
@@ -116,8 +129,6 @@ def test_an_adapter_goes_out_folded_in(hub: Hub, dpo: Dpo, runs: dict[str, Path]
 def test_pull_of_a_policy_of_others(
     hub: Hub, dpo: Dpo, policy_dirs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hub_server import Repo
-
     files = {path.name: path.read_bytes() for path in policy_dirs["t5"].iterdir()}
     card = b"---\nbase_model: demo/t5\ntags: [dpo]\n---\n# Theirs\n"
     extra = {"README.md": card, "pytorch_model.bin": b"pickle", "modeling.py": b"raise SystemExit", "onnx/m.bin": b"x"}
