@@ -28,6 +28,7 @@ _REFERENCES = {
     "frozen copy": "a frozen copy of that start",
     "adapter off": "that start itself, the adapter off",
     "copy of the adapter": "a frozen copy of the adapter that it starts from",
+    "copy that follows the policy": "a copy of that start that follows the policy",
 }
 _SAMPLES = 3
 
