@@ -8,6 +8,7 @@ from typing import Any
 
 from dpo.cli import commands
 from dpo.cli.arguments import Parser, add_settings, fail
+from dpo.cli.evaluation import add_score
 from dpo.errors import DpoError
 from dpo.generation.settings import Sampling
 from dpo.training.config import SftConfig, TrainConfig
@@ -37,6 +38,8 @@ def parser() -> Parser:
     )
     _add_sampling(compare)
     compare.set_defaults(call=commands.compare)
+
+    add_score(actions)
 
     runs = actions.add_parser("runs", help="list or show runs")
     verbs = runs.add_subparsers(dest="verb", required=True, metavar="list|show", parser_class=Parser)
