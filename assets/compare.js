@@ -333,7 +333,7 @@
       },
       restore(search, ...values) {
         const query = new URLSearchParams(search || "");
-        if (!["prompt", "t5", "gpt2", ...FIELDS].some((name) => query.has(name))) return values.map(() => window.dash_clientside.no_update);
+        if (location.pathname !== "/" || !["prompt", "t5", "gpt2", ...FIELDS].some((name) => query.has(name))) return values.map(() => window.dash_clientside.no_update);
         const numbers = FIELDS.map((name) => { const n = parseFloat(query.get(name)); return Number.isFinite(n) ? n : window.dash_clientside.no_update; });
         linked = { t5: query.get("t5"), gpt2: query.get("gpt2") };
         const text = (name) => query.get(name) ?? window.dash_clientside.no_update;

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from dash import Dash
 
-from dpo.dashboard import api, compare, shell, training
+from dpo.dashboard import api, compare, lens, shell, training
+from dpo.evaluation.worker import LensWorker
 from dpo.generation.engine import Engine
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -30,11 +31,16 @@ def create_app(runs: Sequence[Path | str], host: str = "127.0.0.1", port: int = 
         suppress_callback_exceptions=False,
     )
     engine = Engine()
-    pages = [compare.page(roots), training.page(roots)]
-    app.layout = lambda: shell.layout([compare.page(roots), training.page(roots)], f"{host}:{port}")
-    shell.register(app, pages)
+    worker = LensWorker()
+
+    def pages() -> list[shell.Page]:
+        return [compare.page(roots), training.page(roots), lens.page(roots)]
+
+    app.layout = lambda: shell.layout(pages(), f"{host}:{port}")
+    shell.register(app, pages())
     compare.register(app, roots)
     training.register(app, roots)
+    lens.register(app, worker, roots)
     api.register(app.server, engine, host)
     app.server.config["engine"] = engine
     return app

@@ -31,6 +31,8 @@ _KEYS = (
     ("d", "word diff on or off"),
     ("g c", "Compare"),
     ("g t", "Training"),
+    ("g l", "Lens"),
+    ("← → Enter", "Lens: another token, keep it"),
     ("?", "this list"),
 )
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dpo.errors import PromptError
+from dpo.errors import DataError, PromptError
 from dpo.evaluation.lens import Lens
+from dpo.evaluation.tuning import run_of
 from dpo.policies.families import Batch, Ids
 from dpo.policies.loading import Policy
+from dpo.policies.names import resolve
 from dpo.policies.scoring import score_batch
 
 
@@ -128,6 +131,37 @@ def score_pairs(
             )
         progress(len(made), len(ready))
     return sorted(made, key=lambda score: score.index), left_out
+
+
+def run_pairs(name: str) -> tuple[list[dict[str, str]], str]:
+    """The held-out pairs of the run that made a policy, and a line about them.
+
+    Raises:
+        DataError: the run names no data, or they are not there any more.
+    """
+    from dpo.preferences import load_preferences
+
+    source = resolve(name)
+    run = None if source.kind == "hub" else run_of(Path(source.location))
+    config = run.config if run is not None else {}
+    if not config.get("dataset"):
+        raise DataError(f"{name} does not say what it was trained on: score the sample pairs instead")
+    names = ("split", "num_samples", "eval_fraction", "seed", "prompt_column", "chosen_column", "rejected_column")
+    settings = {key: config[key] for key in names if config.get(key) is not None}
+    try:
+        loaded = load_preferences(config["dataset"], **settings)
+    except DataError as error:
+        raise DataError(f"The run's pairs cannot be read ({error}). Score the sample pairs instead") from error
+    pairs = list(loaded.held_out)
+    return pairs, f"{len(pairs):,} held-out pairs of {Path(str(config['dataset'])).name}"
+
+
+def sample_pairs() -> tuple[list[dict[str, str]], str]:
+    """The pairs that come with the project, and a line about them."""
+    from dpo.preferences import load_preferences
+
+    pairs = list(load_preferences("sample", eval_fraction=0.0).train)
+    return pairs, f"{len(pairs):,} sample pairs; policies may have been trained on some of them"
 
 
 def summary(scores: Sequence[PairScore]) -> dict[str, Any]:
