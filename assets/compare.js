@@ -107,6 +107,9 @@
   }
 
   /* ---- progress of the whole ---- */
+  /* Voting follows along: it is told of every change and asks for the state. */
+  const told = () => document.dispatchEvent(new Event("compare"));
+  window.dpo = Object.assign(window.dpo || {}, { compare: { state: () => run, draw: () => run && ARMS.forEach((arm) => { if (run.answers[arm].text) draw(arm); }) } });
   function progress() {
     const finished = run.answers.filter((a) => a.end || a.failed).length;
     const writing = run.answers.findIndex((a) => a.live);
@@ -176,6 +179,7 @@
       draw(data.arm); chips(data.arm); differ(data.arm);
       $(`cmp-out-${data.arm}`).setAttribute("aria-live", "polite");
       if (mode === "Word diff" && data.arm % 2) draw(data.arm - 1);
+      told();
     },
     skipped(data) { halted(data.arm); },
     failed(data) {
@@ -205,6 +209,7 @@
     ARMS.forEach(halted);
     busy(false);
     progress();
+    told();
     $("cmp-repro").hidden = false;
   }
   function paint() {
@@ -237,7 +242,7 @@
     if (run && !run.over) stop();
     problem("");
     const mine = (run = {
-      request, policies, controller: new AbortController(), started: performance.now(), dirty: new Set(), over: false,
+      request, policies, id: crypto.getRandomValues(new Uint32Array(3)).join("-"), controller: new AbortController(), started: performance.now(), dirty: new Set(), over: false,
       answers: ARMS.map(() => ({ text: "", tokens: 0 })),
     });
     ARMS.forEach((arm) => {
@@ -246,6 +251,7 @@
       pill(arm, "waiting"); state(arm, ...skeleton()); chips(arm); differ(arm);
     });
     busy(true);
+    told();
     $("cmp-command").textContent = commandLine(request, policies);
     requestAnimationFrame(paint);
     try {
@@ -311,7 +317,7 @@
     if ((event.ctrlKey || event.metaKey) && event.key === "Enter") { event.preventDefault(); if (!run || run.over) $("cmp-generate").click(); }
     if (event.key === "Escape") stop();
     if (window.dpo.typing(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (/^[1-4]$/.test(event.key)) $(`cmp-pane-${event.key - 1}`).focus();
+    if (/^[1-4]$/.test(event.key)) $(`cmp-pane-${window.dpo.votes.at(event.key - 1)}`).focus();
     if (event.key === "d") document.querySelectorAll("#cmp-mode input").forEach((input) => { if (!input.checked) setTimeout(() => input.click()); });
   });
 

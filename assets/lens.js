@@ -21,7 +21,7 @@
   const percent = (share, digits = 0) => (100 * share).toFixed(digits) + "%";
   const stat = (value, label, extra = "") => make("span", "stat " + extra, make("b", "num", value), make("span", "", label));
   const glyph = (family, tuned) => { const node = make("span", `glyph ${SHAPES[family]} ${family} ${tuned ? "solid" : "hollow"}`); node.setAttribute("aria-hidden", "true"); return node; };
-  const policy = (family, tuned) => make("span", "policy", glyph(family, tuned), `${NAMES[family]} ${tuned ? "DPO" : "reference"}`);
+  const policy = (family, tuned) => make("span", "policy", glyph(family, tuned), `${NAMES[family]} ${tuned ? "DPO" : "base"}`);
   const visible = (text) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replace(/^ /, "␣") || "␣";
   const ratio = (token) => token.policy_logp - token.reference_logp;
   function bin(value) {

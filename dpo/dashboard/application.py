@@ -8,18 +8,23 @@ from pathlib import Path
 from dash import Dash
 
 from dpo.dashboard import api, compare, lens, shell, training
+from dpo.dashboard.compare import votes as voting
+from dpo.evaluation.votes import DEFAULT_VOTES, Votes
 from dpo.evaluation.worker import LensWorker
 from dpo.generation.engine import Engine
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 
-def create_app(runs: Sequence[Path | str], host: str = "127.0.0.1", port: int = 8050) -> Dash:
+def create_app(
+    runs: Sequence[Path | str], host: str = "127.0.0.1", port: int = 8050, votes: Path | str = DEFAULT_VOTES
+) -> Dash:
     """The app, ready to serve; nothing heavy is imported here.
 
     Args:
         runs: directories in which runs are looked for.
         host, port: where it will be served, for the status bar and the check of host names.
+        votes: the file that votes are kept in.
     """
     roots = [Path(root) for root in runs]
     app = Dash(
@@ -41,6 +46,7 @@ def create_app(runs: Sequence[Path | str], host: str = "127.0.0.1", port: int = 
     compare.register(app, roots)
     training.register(app, roots)
     lens.register(app, worker, roots)
+    voting.register(app.server, Votes(votes), roots)
     api.register(app.server, engine, host)
     app.server.config["engine"] = engine
     return app

@@ -29,6 +29,8 @@ _KEYS = (
     ("Esc", "stop, close"),
     ("1 – 4", "focus an answer"),
     ("d", "word diff on or off"),
+    ("b", "blind on or off"),
+    ("v", "vote, then ← → and Enter"),
     ("g c", "Compare"),
     ("g t", "Training"),
     ("g l", "Lens"),

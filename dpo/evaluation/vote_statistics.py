@@ -107,6 +107,31 @@ def win_rates(votes: Sequence[Vote], *, resamples: int = 1000, seed: int = 0) ->
     return sorted(made, key=lambda row: (-row.n, row.first, row.second, row.temperature))
 
 
+def tally(votes: Sequence[Vote], first: str, second: str) -> dict[str, dict[str, Any]]:
+    """Blind votes between two policies: for each its wins, the votes that chose one, and a Wilson interval.
+
+    Wilson 1927; the interval that goes beside a pane, where votes are few.
+    """
+    from scipy.stats import binomtest
+
+    wins: Counter[str] = Counter()
+    for vote in votes:
+        if vote.blind and {vote.policy_a, vote.policy_b} == {first, second} and vote.verdict in ("a", "b"):
+            wins[vote.policy_a if vote.verdict == "a" else vote.policy_b] += 1
+    n = sum(wins.values())
+    made: dict[str, dict[str, Any]] = {}
+    for name in (first, second):
+        interval = binomtest(wins[name], n).proportion_ci(_LEVEL, method="wilson") if n else None
+        made[name] = {
+            "wins": wins[name],
+            "n": n,
+            "share": wins[name] / n if n else None,
+            "low": float(interval.low) if interval else None,
+            "high": float(interval.high) if interval else None,
+        }
+    return made
+
+
 def strengths(votes: Sequence[Vote], *, resamples: int = 1000, seed: int = 0) -> list[Strength]:
     """Bradley-Terry scores of every policy that was voted on, strongest first."""
     counts: Counter[tuple[str, str]] = Counter()

@@ -13,6 +13,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
+from dpo.dashboard.compare import votes
 from dpo.dashboard.compare.arms import EXAMPLES, pairs
 from dpo.dashboard.components import action, button, card, glyph, icon, number
 from dpo.dashboard.shell import Page
@@ -31,8 +32,9 @@ def page(roots: Sequence[Path]) -> Page:
         html.H1("Compare", className="vh"),
         _composer(),
         _toolbar(),
-        *(_family(family, roots) for family in _FAMILIES),
+        html.Div([_family(family, roots) for family in _FAMILIES], className="rows", id="cmp-rows"),
         _reproduce(),
+        votes.results(),
         html.P(
             "The bundled policies are small (5 to 9 million parameters) and know casual chat only: the first sentences "
             "are good, longer answers drift, and facts are not to be trusted.",
@@ -69,6 +71,11 @@ def register(app: Dash, roots: Sequence[Path]) -> None:
         Output("cmp-seed", "value", allow_duplicate=True),
         Input("cmp-dice", "n_clicks"),
         prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("votes", "blind"),
+        Output("cmp-mode", "disabled"),
+        Input("cmp-blind", "checked"),
     )
     for index, text in enumerate(EXAMPLES):
         app.clientside_callback(
@@ -172,6 +179,7 @@ def _toolbar() -> html.Div:
             dmc.SegmentedControl(
                 id="cmp-mode", data=["Text", "Word diff"], value="Text", size="xs", **{"aria-label": "Show answers as"}
             ),
+            votes.switch(),
             html.Span(id="cmp-progress", className="sub push num"),
             dcc.Interval(id="cmp-pairs-poll", interval=30_000),
         ],
@@ -185,7 +193,8 @@ def _family(family: str, roots: Sequence[Path]) -> html.Section:
     label = FAMILY_LABEL[family]
     head = html.Div(
         [
-            html.H2(label),
+            html.H2(label, className="named"),
+            html.H2("", className="hidden-name", id=f"cmp-row-name-{_FAMILIES.index(family)}"),
             html.Span(_KIND[family], className="sub hide-sm"),
             html.Span(id=f"cmp-differ-{family}", className="sub num push"),
             dmc.Select(
@@ -196,7 +205,10 @@ def _family(family: str, roots: Sequence[Path]) -> html.Section:
         className="duo-head",
     )  # fmt: skip
     panes = [_pane(family, tuned) for tuned in (False, True)]
-    return card(head, html.Div(panes, className="duo-body"), cls=f"duo {family}")
+    row = _FAMILIES.index(family)
+    return card(
+        head, html.Div(panes, className="duo-body"), votes.bar(row), cls=f"duo {family}", **{"data-row": str(row)}
+    )
 
 
 def _pane(family: str, tuned: bool) -> html.Div:
@@ -206,7 +218,8 @@ def _pane(family: str, tuned: bool) -> html.Div:
         [
             html.Div(
                 [
-                    html.Span([glyph(family, tuned), "DPO" if tuned else "Base"], className="policy"),
+                    html.Span([glyph(family, tuned), "DPO" if tuned else "Base"], className="policy named"),
+                    html.Span("", className="policy hidden-name", id=f"cmp-hidden-name-{index}"),
                     html.Span(className="pill", id=f"cmp-pill-{index}", hidden=True),
                     html.Div(
                         [

@@ -242,7 +242,7 @@ def _running() -> list[html.Section]:
                     id=f"lens-run-{place}",
                     figure={"data": [], "layout": layout()},
                     config={"displayModeBar": False, "responsive": True},
-                    style={"height": 300},
+                    style={"height": 344},
                 ),
                 className="figure",
                 role="img",
@@ -289,7 +289,7 @@ def _pairs() -> html.Section:
             html.Div(
                 [
                     dmc.Select(
-                        id="lens-source", size="xs", w=190, allowDeselect=False, value="run",
+                        id="lens-source", size="xs", w=190, allowDeselect=False, value="sample",
                         data=[
                             {"value": "run", "label": "The run's held-out pairs"},
                             {"value": "sample", "label": "The sample pairs"},
@@ -368,7 +368,7 @@ def _pairs() -> html.Section:
         defaultColDef={"sortable": True, "resizable": True, "suppressMovable": True},
         dashGridOptions={
             "rowHeight": 38, "headerHeight": 40, "animateRows": False, "tooltipShowDelay": 300,
-            "overlayNoRowsTemplate": "<span>No pair is scored yet</span>",
+            "localeText": {"noRowsToShow": "No pair is left: remove a filter"},
         },
         style={"height": 344},
         dangerously_allow_code=False,
