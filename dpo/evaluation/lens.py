@@ -23,7 +23,7 @@ from torch import Tensor
 from dpo.errors import PolicyError, PromptError
 from dpo.evaluation.tuning import Tuning, tuning_of
 from dpo.evaluation.units import UNITS, spans
-from dpo.policies.families import Batch, Ids, output_head
+from dpo.policies.families import CAUSAL, Batch, Ids, output_head
 from dpo.policies.loading import Policy, fit_embeddings, load_policy
 from dpo.policies.logps import token_logps
 
@@ -181,7 +181,9 @@ class Lens:
     def batch(self, questions: Sequence[Ids], answers: Sequence[Ids]) -> tuple[Batch, Tensor]:
         """Model inputs and labels; answer `i` belongs to question `i % len(questions)`."""
         policy = self.policy
-        batch = policy.family.collate(questions, answers, policy.pad_token_id, policy.decoder_start)
+        # One row for each answer: rows that share a prompt are exact for most models only.
+        family = CAUSAL if policy.family.key == "gpt2" else policy.family
+        batch = family.collate(questions, answers, policy.pad_token_id, policy.decoder_start)
         batch = {name: value.to(policy.device) for name, value in batch.items()}
         return batch, batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
 
@@ -317,7 +319,7 @@ def open_lens(
         return Lens(policy, None, tuning)
     other = load(tuning.reference, device=device)
     known, vocabulary = other.tokenizer.get_vocab(), policy.tokenizer.get_vocab()
-    if policy.family is not other.family or any(vocabulary.get(piece) != token for piece, token in known.items()):
+    if policy.family.key != other.family.key or any(vocabulary.get(piece) != token for piece, token in known.items()):
         raise PolicyError(
             f"{name} and {tuning.reference} have different vocabularies, so their log-probabilities cannot be "
             "compared: name the policy it was tuned from with --reference"

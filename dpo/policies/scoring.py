@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from dpo.errors import PolicyError
 from dpo.policies.families import Family, output_head
 from dpo.policies.loading import Policy
 from dpo.policies.logps import token_logps
@@ -52,7 +53,9 @@ def score_batch(
     targets = labels[:, 1:]
     mask = targets != -100
     weight, bias = output_head(model)
-    scored = token_logps(states[mask], weight, targets[mask], bias, details)
+    # Not `states[mask]`: its gradient is a scatter that adds one row at a time.
+    rows = mask.flatten().nonzero()[:, 0]
+    scored = token_logps(states.flatten(0, 1).index_select(0, rows), weight, targets.flatten()[rows], bias, details)
 
     def spread(values: Tensor | None) -> Tensor | None:
         return None if values is None else values.new_zeros(mask.shape).masked_scatter(mask, values)
@@ -65,6 +68,42 @@ def score_batch(
         log_sum_sq_probs=spread(scored.log_sum_sq_probs),
         label_mask=mask,
     )
+
+
+@torch.no_grad()
+def check_scoring(policy: Policy) -> None:
+    """Make sure that `score_batch` gives this model's own log-probabilities, on a few tokens.
+
+    Some architectures do more to their logits than multiply by the output embeddings (Gemma 2 caps
+    them); trained through this head they would learn from wrong numbers without a word.
+
+    Raises:
+        PolicyError: the model has no output embeddings, or its own forward pass disagrees.
+    """
+    model, name = policy.network, policy.name
+    if model.get_output_embeddings() is None:
+        raise PolicyError(f"{name} ({type(model).__name__}) has no language-model head: use a generating model")
+    size = model.get_input_embeddings().weight.size(0)
+    prompt, answer = [[(5 * i + 2) % size for i in range(4)]], [[(3 * i + 1) % size for i in range(6)]]
+    batch = policy.family.collate(prompt, answer, policy.pad_token_id, policy.decoder_start)
+    batch = {key: value.to(policy.device) for key, value in batch.items()}
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+    training = model.training
+    model.eval()
+    scored = score_batch(model, policy.family, batch, labels).log_probs
+    if policy.family.key == "t5":
+        logits = type(model).forward(model, input_ids=batch["prompt_input_ids"], labels=labels[:, 1:]).logits
+    else:
+        logits = type(model).forward(model, input_ids=batch["input_ids"]).logits[:, len(prompt[0]) - 1 : -1]
+    model.train(training)
+    targets = torch.tensor(answer, device=logits.device)
+    own = logits.float().log_softmax(-1).gather(2, targets[:, :, None])[:, :, 0]
+    assert scored is not None
+    if (scored[:, -len(answer[0]) :].float() - own).abs().max() > 0.02 * own.abs().max():
+        raise PolicyError(
+            f"{name} ({type(model).__name__}) makes its logits in a way the scoring does not know: "
+            "use another architecture (T5, BART, GPT-2, Llama, Qwen, Pythia and their like work)"
+        )
 
 
 def install_scoring_head(model: PreTrainedModel, family: Family, details: bool) -> None:

@@ -115,6 +115,20 @@ class RunRecord:
         )
 
 
+class SilentRecord(RunRecord):
+    """Takes everything and writes nothing: for all but one of the processes that train together."""
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Nothing is written."""
+
+    def add_samples(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Nothing is written."""
+
+    def update(self, **fields: Any) -> None:
+        """Only `info` changes, nothing is written."""
+        self.info = self.info | fields
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in `path`.
 

@@ -174,7 +174,7 @@ def test_held_out_pairs_sort_filter_and_open(
     expect(page.locator("#lens-pairs-note")).to_contain_text(f"{n} held-out pairs of pairs.jsonl")
     logged = run.metrics().last("eval_rewards/margins")
     shown = re.search(r"Margin ([+−][\d.]+)", page.locator("#lens-pairs-note").inner_text())
-    assert logged is not None and shown and number(shown[1]) == pytest.approx(logged, abs=0.02)
+    assert logged is not None and shown and number(shown[1]) == pytest.approx(logged, rel=0.05)
     first = page.locator("#lens-table .ag-row[row-index='0'] [col-id='margin']")
     smallest = number(first.inner_text())
     page.locator("#lens-sort").click()
