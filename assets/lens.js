@@ -23,12 +23,8 @@
   const glyph = (family, tuned) => { const node = make("span", `glyph ${SHAPES[family]} ${family} ${tuned ? "solid" : "hollow"}`); node.setAttribute("aria-hidden", "true"); return node; };
   const policy = (family, tuned) => make("span", "policy", glyph(family, tuned), `${NAMES[family]} ${tuned ? "DPO" : "base"}`);
   const visible = (text) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replace(/^ /, "␣") || "␣";
-  const ratio = (token) => token.policy_logp - token.reference_logp;
-  function bin(value) {
-    const size = Math.abs(value) * (0.8 / view.clamp);
-    const step = size >= 0.8 ? 4 : size >= 0.5 ? 3 : size >= 0.25 ? 2 : size >= 0.05 ? 1 : 0;
-    return step ? (value < 0 ? "n" : "p") + step : "";
-  }
+  const ratio = (token) => window.dpo.heat.ratio(token);
+  const bin = (value) => window.dpo.heat.bin(value, view.clamp);
   /* A unit's colour is its mean per token, so that long sentences are not all at the clamp. */
   function unitOf(look, [start, end]) {
     const tokens = look.tokens.slice(start, end);
@@ -103,7 +99,7 @@
       if (results.length === 1) return [cards];
       const margin = result.texts.length > 1 ? result.texts[0].reward_per_token - result.texts[1].reward_per_token : null;
       return [make("div", "lens-row-head", make("span", "policy", glyph(result.family, true), result.label),
-        make("span", "sub", `β = ${result.beta} · reference ${result.reference}`),
+        make("span", "sub", `β = ${result.beta} · reference: ${result.reference}`),
         margin === null ? null : stat(signed(margin, 3), "margin per token", margin < 0 ? "reward neg" : "reward")), cards];
     }));
     running(); shifts(); command();

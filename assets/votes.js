@@ -19,8 +19,9 @@
     node.append(...children);
     return node;
   }
-  const rowNodes = () => [...document.querySelectorAll("#cmp-rows > .duo")];
+  const rowNodes = () => [...document.querySelectorAll("#cmp-rows > .duo:not([hidden])")];
   const armsOf = (node) => [...node.querySelectorAll(".pane:not([hidden])")].map((pane) => +pane.dataset.arm);
+  const answerOf = (arm) => window.dpo.compare.sample(arm);
   const nameOf = (arm) => $(`cmp-pane-${arm}`).dataset.name;
   function shuffled(list) {
     const random = crypto.getRandomValues(new Uint32Array(list.length));
@@ -30,10 +31,10 @@
   function arrange() {
     const nodes = rowNodes();
     if (!nodes.length) return;
-    const rows = blind ? shuffled(nodes.map((_, i) => i)) : nodes.map((_, i) => i);
-    orders = rows.map((row) => ({ row, arms: blind ? shuffled(armsOf(nodes[row])) : armsOf(nodes[row]) }));
-    orders.forEach(({ row, arms }, place) => {
-      nodes[row].style.order = place;
+    const rows = blind ? shuffled(nodes) : nodes;
+    orders = rows.map((node) => ({ node, row: +node.dataset.row, arms: blind ? shuffled(armsOf(node)) : armsOf(node) }));
+    orders.forEach(({ node, arms }, place) => {
+      node.style.order = place;
       arms.forEach((arm, side) => { $(`cmp-pane-${arm}`).style.order = side; });
     });
     name();
@@ -42,8 +43,7 @@
     const page = $("page-compare");
     page.classList.toggle("blind", blind);
     page.classList.toggle("all-revealed", cast.size === orders.length);
-    orders.forEach(({ row, arms }, place) => {
-      const node = rowNodes()[row];
+    orders.forEach(({ node, row, arms }, place) => {
       const hidden = blind && !cast.has(row);
       node.classList.toggle("revealed", cast.has(row));
       $(`cmp-row-name-${row}`).textContent = `Row ${place + 1}`;
@@ -59,7 +59,7 @@
     orders.forEach(({ row, arms }) => {
       const box = $(`cmp-vote-${row}`), note = $(`cmp-vote-note-${row}`), vote = cast.get(row);
       box.hidden = arms.length !== 2;
-      const open = Boolean(run) && arms.length === 2 && arms.every((arm) => ["eos", "length", "stop"].includes(run.answers[arm].end));
+      const open = Boolean(run) && arms.length === 2 && arms.every((arm) => ["eos", "length", "stop"].includes(answerOf(arm)?.end));
       const labels = blind && !vote ? ["A better", "B better"] : arms.map((arm) => `${short(arm)} better`);
       box.querySelectorAll("button").forEach((button) => {
         const verdict = button.dataset.verdict;
@@ -90,9 +90,9 @@
     bars();
     try {
       const response = await fetch("/api/votes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({
-        key: `${run.id}-${row}`, voter, blind, prompt, verdict, settings: { ...settings, seed }, temperature: settings.temperature,
-        policy_a: run.policies[a], policy_b: run.policies[b], text_a: run.answers[a].text, text_b: run.answers[b].text,
-        seed_a: run.seeds?.[a] ?? seed, seed_b: run.seeds?.[b] ?? seed,
+        key: `${run.id}-${row}-${run.shown[a]}-${run.shown[b]}`.slice(0, 64), voter, blind, prompt, verdict, settings: { ...settings, seed }, temperature: settings.temperature,
+        policy_a: run.policies[a], policy_b: run.policies[b], text_a: answerOf(a).text, text_b: answerOf(b).text,
+        seed_a: answerOf(a).seed, seed_b: answerOf(b).seed,
       }) });
       const body = await response.json();
       if (!response.ok) throw new Error(body.error);
@@ -186,13 +186,14 @@
       at(place) { return orders ? orders.flatMap((order) => order.arms)[place] ?? place : place; },
       blind: () => blind,
       hidden: (arm) => blind && !cast.has(orders?.find((order) => order.arms.includes(arm))?.row),
-      rearrange() { arrange(); bars(); },
+      rearrange() { if (rowNodes().length && window.dpo.compare) { arrange(); bars(); } },
     },
   });
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     votes: {
       blind(checked) {
         blind = Boolean(checked);
+        if (blind) window.dash_clientside.set_props("cmp-mode", { value: "Text" });
         if (rowNodes().length) { arrange(); bars(); window.dpo.compare.draw(); load(); }
         return blind;
       },
