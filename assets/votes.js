@@ -41,6 +41,7 @@
   }
   function name() {
     const page = $("page-compare");
+    let number = 0;
     page.classList.toggle("blind", blind);
     page.classList.toggle("all-revealed", cast.size === orders.length);
     orders.forEach(({ node, row, arms }, place) => {
@@ -49,6 +50,10 @@
       $(`cmp-row-name-${row}`).textContent = `Row ${place + 1}`;
       arms.forEach((arm, side) => {
         $(`cmp-hidden-name-${arm}`).textContent = `Answer ${LETTERS[side]}`;
+        // The number is the place on the screen: an arm's own would tell which it is.
+        const key = $(`cmp-pane-${arm}`).querySelector(".mantine-Kbd-root");
+        if (key) key.textContent = String(++number);
+        $(`cmp-pane-${arm}`).classList.toggle("second", side === 1);
         $(`cmp-pane-${arm}`).setAttribute("aria-label", hidden ? `Row ${place + 1}, answer ${LETTERS[side]}` : nameOf(arm));
         $(`cmp-pane-${arm}`).querySelector(".js-copy-answer")?.setAttribute("aria-label", hidden ? `Copy answer ${LETTERS[side]}` : `Copy the answer of ${nameOf(arm)}`);
       });
@@ -125,8 +130,8 @@
     $("cmp-votes-count").textContent = made.votes ? `${made.votes} in all, ${made.blind} blind · ${made.pairs} prefer an answer` : "none yet";
     $("cmp-votes-export").textContent = `Export ${made.pairs} ${made.pairs === 1 ? "pair" : "pairs"}`;
     $("cmp-votes-tables").replaceChildren(...(made.votes ? [
-      tableOf("Bradley–Terry score, log-odds", ["Policy", "Score", "95% interval", "n"], made.strengths.map((s) => [s.policy, signed(s.score), `${signed(s.low)} to ${signed(s.high)}`, String(s.n)])),
-      tableOf("Win rates", ["First over second", "Temp.", "Won", "95% interval", "n"], made.win_rates.map((r) => [`${r.first} over ${r.second}`, String(r.temperature), r.win_rate === null ? "–" : percent(r.win_rate), r.win_rate === null ? "only both bad" : `${percent(r.low)} to ${percent(r.high)}`, String(r.n)])),
+      tableOf("Bradley–Terry score, log-odds", ["Policy", "Score", "95% interval", "n"], made.strengths.map((s) => [s.policy, signed(s.score), s.low === null ? "too few votes" : `${signed(s.low)} to ${signed(s.high)}`, String(s.n)])),
+      tableOf("Win rates", ["First over second", "Temp.", "Won", "95% interval", "n"], made.win_rates.map((r) => [`${r.first} over ${r.second}`, String(r.temperature), r.win_rate === null ? "–" : percent(r.win_rate), r.win_rate === null ? "only both bad" : r.low === null ? "too few votes" : `${percent(r.low)} to ${percent(r.high)}`, String(r.n)])),
     ] : [make("p", "sub", "Generate, then choose the better answer under a row.")]));
     training(made.training);
   }

@@ -49,11 +49,15 @@ def run_stats(arguments: argparse.Namespace) -> int:
     print(f"{made.votes} votes ({made.blind} blind) by {made.voters} voters; intervals are {made.level:.0%} bootstrap")
     print("\nBradley-Terry score, log-odds")
     for strength in made.strengths:
-        interval = f"({strength.low:+.2f} to {strength.high:+.2f})"
+        interval = "(too few votes)"
+        if strength.low is not None and strength.high is not None:
+            interval = f"({strength.low:+.2f} to {strength.high:+.2f})"
         print(f"  {strength.score:+.2f} {interval}  n {strength.n:<5} {strength.policy}")
     print("\nWin rate of the first over the second")
     for rate in made.win_rates:
-        shown = "no preference" if rate.win_rate is None else f"{rate.win_rate:.0%} ({rate.low:.0%}-{rate.high:.0%})"
+        shown = "no preference" if rate.win_rate is None else f"{rate.win_rate:.0%}"
+        if rate.low is not None and rate.high is not None:
+            shown += f" ({rate.low:.0%}-{rate.high:.0%})"
         tally = f"{rate.wins} won, {rate.losses} lost, {rate.ties} tied, {rate.bad} both bad"
         print(f"  {shown:>16}  {rate.first} / {rate.second}  temperature {rate.temperature:g}: {tally}")
     return 0

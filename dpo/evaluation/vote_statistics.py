@@ -19,16 +19,21 @@ from dpo.evaluation.votes import Vote
 # Variance of the scores' prior: keeps a policy that never lost finite, and is weak beside ten votes.
 _PRIOR_VARIANCE = 25.0
 _LEVEL = 0.95
+# Resampling fewer votes than this says nothing: one vote's interval would be a point.
+_FEWEST = 5
 
 
 @dataclass(frozen=True)
 class Strength:
-    """A policy's Bradley-Terry score (log-odds, mean 0 over policies) with its interval, over n votes."""
+    """A policy's Bradley-Terry score (log-odds, mean 0 over policies) with its interval, over n votes.
+
+    There is no interval where n is under five; neither in `WinRate`.
+    """
 
     policy: str
     score: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
 
 
@@ -160,10 +165,11 @@ def strengths(votes: Sequence[Vote], *, resamples: int = 1000, seed: int = 0) ->
     drawn = draw.multinomial(round(total), weights / total, size=resamples)
     samples = np.array([bradley_terry(duels, row.astype(float), len(names)) for row in drawn])
     low, high = np.quantile(samples, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=0)
-    made = [
-        Strength(name, float(scores[i]), float(low[i]), float(high[i]), appearances[name])
-        for i, name in enumerate(names)
-    ]
+    made = []
+    for i, name in enumerate(names):
+        n = appearances[name]
+        interval = (float(low[i]), float(high[i])) if n >= _FEWEST else (None, None)
+        made.append(Strength(name, float(scores[i]), *interval, n))
     return sorted(made, key=lambda strength: -strength.score)
 
 
@@ -192,12 +198,15 @@ def bradley_terry(duels: np.ndarray, weights: np.ndarray, count: int) -> np.ndar
 
 def _rate(
     wins: int, losses: int, ties: int, resamples: int, seed: int
-) -> tuple[float, float, float] | tuple[None, None, None]:
+) -> tuple[float | None, float | None, float | None]:
     n = wins + losses + ties
     if n == 0:
         return None, None, None
+    share = (wins + ties / 2) / n
+    if n < _FEWEST:
+        return share, None, None
     draw = np.random.default_rng(seed)
     sampled = draw.multinomial(n, np.array([wins, losses, ties]) / n, size=resamples)
     rates = (sampled[:, 0] + sampled[:, 2] / 2) / n
     low, high = np.quantile(rates, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return (wins + ties / 2) / n, float(low), float(high)
+    return share, float(low), float(high)

@@ -23,7 +23,7 @@ def ask(page: Page, prompt: str, tokens: int = 8) -> None:
 
 
 def blind(page: Page) -> None:
-    page.get_by_text("Blind", exact=True).click()
+    page.get_by_role("switch", name="Blind").click()
     expect(page.locator("#page-compare")).to_have_class(re.compile("blind"))
 
 

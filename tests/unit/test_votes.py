@@ -107,12 +107,16 @@ def test_two_policies_have_the_closed_form() -> None:
     assert (best.policy, worst.policy) == ("tuned", "base")
     # Without the prior the gap would be log(30 / 10); the prior takes a little off.
     assert best.score - worst.score == pytest.approx(math.log(3), abs=0.03)
-    assert best.low < best.score < best.high and best.n == 40
+    assert best.low is not None and best.high is not None and best.low < best.score < best.high and best.n == 40
     [rate] = win_rates(votes, resamples=2000)
     assert (rate.first, rate.wins, rate.losses, rate.win_rate) == ("tuned", 30, 10, 0.75)
     # The percentile interval of a share is close to the normal one here.
     half = 1.96 * math.sqrt(0.75 * 0.25 / 40)
-    assert rate.low == pytest.approx(0.75 - half, abs=0.03) and rate.high == pytest.approx(0.75 + half, abs=0.03)
+    assert (
+        rate.low is not None
+        and rate.low == pytest.approx(0.75 - half, abs=0.03)
+        and rate.high == pytest.approx(0.75 + half, abs=0.03)
+    )
 
 
 def test_bradley_terry_finds_the_strengths_that_made_the_votes() -> None:
@@ -127,7 +131,8 @@ def test_bradley_terry_finds_the_strengths_that_made_the_votes() -> None:
     found = {strength.policy: strength for strength in strengths(votes, resamples=100)}
     for name, score in zip(names, true, strict=True):
         assert found[name].score == pytest.approx(score, abs=0.12)
-        assert found[name].high - found[name].low < 0.4
+        low, high = found[name].low, found[name].high
+        assert low is not None and high is not None and high - low < 0.4
 
 
 def test_ties_bad_temperatures_and_both_orders() -> None:
@@ -148,7 +153,13 @@ def test_ties_bad_temperatures_and_both_orders() -> None:
 
 def test_a_policy_that_never_lost_stays_finite() -> None:
     best, _ = strengths([vote(n, "b") for n in range(5)], resamples=50)
-    assert 0 < best.score < 5 and math.isfinite(best.high)
+    assert 0 < best.score < 5 and best.high is not None and math.isfinite(best.high)
+
+
+def test_few_votes_have_no_interval() -> None:
+    votes = [vote(n, "b") for n in range(4)]
+    assert strengths(votes)[0].low is None and win_rates(votes)[0].high is None
+    assert win_rates(votes)[0].win_rate == 1.0
 
 
 def test_export_and_its_layout(tmp_path: Path) -> None:
