@@ -6,9 +6,9 @@
   const flags = (settings) => Object.entries(settings).map(([name, value]) => `--${name.replaceAll("_", "-")} ${value}`).join(" ");
   const settingsOf = (run, group) => {
     const { prompt, ...settings } = run.request;
-    return { ...settings, seed: group.seed, ...(group.alignment === 1 ? {} : { alignment: group.alignment }) };
+    return { ...settings, seed: group.seed };
   };
-  /* One line for each seed and strength that was asked for. */
+  /* One line for each seed that was asked for. */
   function command(run) {
     return run.groups.map((group) => `dpo compare --prompt ${quote(run.request.prompt).replace(/^([^'].*)$/, "'$1'")} --policies ${group.arms.map((arm) => quote(run.policies[arm])).join(" ")} ${flags(settingsOf(run, group))}`).join(" && ");
   }

@@ -40,7 +40,7 @@
       const name = $(`cmp-name-${pane}`);
       name.replaceChildren(glyph, element("span", "pane-name", arm.short));
       name.title = arm.label;
-      const lambda = arm.tuned ? strength[arm.family] ?? 1 : 1;
+      const lambda = lambdaOf(picked[pane]);
       if (lambda !== 1) name.append(element("span", "pill num", `λ ${lambda.toFixed(2)}`));
       node.setAttribute("aria-label", arm.label);
       node.querySelector(".js-lens").hidden = !lensPolicy(pane);
@@ -275,33 +275,34 @@
     const random = crypto.getRandomValues(new Uint32Array(list.length));
     return list.map((item, i) => [random[i], item]).sort((a, b) => a[0] - b[0]).map(([, item]) => item);
   }
-  /* Requests that together are what was asked: one for each seed and strength. */
+  /* Requests that together are what was asked: one for each seed. */
+  const lambdaOf = (value) => (about(value).tuned ? strength[about(value).family] ?? 1 : 1);
   function plan(request, arms, count) {
     const groups = new Map();
     for (let index = 0; index < count; index++) {
       for (const pane of arms) {
-        const arm = about(picked[pane]);
-        const alignment = arm.tuned ? strength[arm.family] ?? 1 : 1;
         const seed = (request.seed + index + (noise ? 0 : 100003 * (pane + 1))) % 2 ** 32;
-        const key = `${index}|${seed}|${alignment}`;
-        if (!groups.has(key)) groups.set(key, { index, seed, alignment, arms: [] });
+        const key = `${index}|${seed}`;
+        if (!groups.has(key)) groups.set(key, { index, seed, arms: [] });
         groups.get(key).arms.push(pane);
       }
     }
     // The order in which answers are written would give blind policies away.
     return [...groups.values()].map((group) => (window.dpo.votes.blind() ? { ...group, arms: shuffled(group.arms) } : group));
   }
+  const armOf = (mine, pane) => (mine.lambdas[pane] === 1 ? mine.policies[pane] : { policy: mine.policies[pane], lambda: mine.lambdas[pane] });
   function fresh(seed) { return { text: "", tokens: 0, seed }; }
   async function start(request, arms, into = null) {
     if (run && !run.over) stop();
     problem("");
     const groups = plan(request, arms, into ? 1 : samples);
-    const mine = (run = into || { samples: [], shown: PANES.map(() => 0), policies: [...picked], arms, groups, request });
+    const mine = (run = into || { samples: [], shown: PANES.map(() => 0), policies: [...picked], lambdas: [], arms, groups, request });
     Object.assign(mine, { id: crypto.getRandomValues(new Uint32Array(3)).join("-"), controller: new AbortController(), started: performance.now(), dirty: new Set(), over: false, stopping: false, job: null, note: null });
     for (const pane of arms) {
       mine.samples[pane] = [];
       mine.shown[pane] = 0;
       mine.policies[pane] = picked[pane];
+      mine.lambdas[pane] = lambdaOf(picked[pane]);
     }
     for (const group of groups) for (const pane of group.arms) mine.samples[pane][group.index] = fresh(group.seed);
     if (!into) { past.unshift(mine); past.splice(30); drawHistory(); }
@@ -320,7 +321,7 @@
         if (mine.stopping) break;
         mine.job = null;
         let finished = false;
-        const body = { ...rest, seed: group.seed, policies: group.arms.map((pane) => mine.policies[pane]), ...(group.alignment === 1 ? {} : { alignment: group.alignment }) };
+        const body = { ...rest, seed: group.seed, policies: group.arms.map((pane) => armOf(mine, pane)) };
         await window.dpo.stream("/api/generate", body, { ...handlers(mine, group), finished() { finished = true; } }, mine.controller.signal);
         if (!finished) throw new Error("The connection ended early; the text so far is kept.");
       }
@@ -469,7 +470,7 @@
         return none();
       },
       more(count, same) { samples = Math.min(8, Math.max(1, Number(count) || 1)); noise = same !== false; return none(); },
-      alignment(t5, gpt2) {
+      strength(t5, gpt2) {
         Object.assign(strength, { t5: t5 ?? 1, gpt2: gpt2 ?? 1 });
         for (const family of ["t5", "gpt2"]) if ($(`cmp-lambda-value-${family}`)) $(`cmp-lambda-value-${family}`).textContent = strength[family].toFixed(2);
         if ($("cmp-pane-0")) layOut();
@@ -481,7 +482,9 @@
         const asked = query.getAll("arm").slice(0, PANES.length);
         // Links of earlier versions name pairs: base|tuned.
         ["t5", "gpt2"].forEach((family, row) => { const pair = query.get(family)?.split("|"); if (pair?.length === 2) [asked[2 * row], asked[2 * row + 1]] = pair; });
-        asked.forEach((value, pane) => { if (value) linked[pane] = picked[pane] = value; put(`cmp-arm-${pane}`, { value: value || null }); });
+        // A link that names panes names them all: the rest are closed.
+        if (query.has("arm")) while (asked.length < PANES.length) asked.push("");
+        asked.forEach((value, pane) => { if (value) linked[pane] = value; picked[pane] = value || null; put(`cmp-arm-${pane}`, { value: value || null }); });
         if (asked.length) setTimeout(layOut);
         if (query.has("samples")) put("cmp-samples", { value: parseInt(query.get("samples"), 10) || 1 });
         if (query.has("noise")) put("cmp-noise", { checked: query.get("noise") !== "own" });

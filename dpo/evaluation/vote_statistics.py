@@ -168,8 +168,10 @@ def strengths(votes: Sequence[Vote], *, resamples: int = 1000, seed: int = 0) ->
     made = []
     for i, name in enumerate(names):
         n = appearances[name]
-        interval = (float(low[i]), float(high[i])) if n >= _FEWEST else (None, None)
-        made.append(Strength(name, float(scores[i]), *interval, n))
+        enough = n >= _FEWEST
+        made.append(
+            Strength(name, float(scores[i]), float(low[i]) if enough else None, float(high[i]) if enough else None, n)
+        )
     return sorted(made, key=lambda strength: -strength.score)
 
 

@@ -39,7 +39,7 @@ def test_blind_hides_names_until_the_vote(serve: Any, open_page: Any) -> None:
         text = re.sub(r"hit 8-token limit", "", text)
         assert not TELLING.search(text), text
     expect(page.get_by_role("region", name="Row 1, answer A")).to_be_visible()
-    expect(page.locator(".repro")).to_be_hidden()
+    expect(page.locator("#cmp-repro")).to_be_hidden()
     colors = {
         pane.evaluate("e => getComputedStyle(e).getPropertyValue('--fam')")
         for pane in page.locator(".pane:visible").all()
@@ -56,7 +56,7 @@ def test_blind_hides_names_until_the_vote(serve: Any, open_page: Any) -> None:
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     expect(page.locator("#cmp-vote-1 .cast")).to_have_text("Tie")
-    expect(page.locator(".repro")).to_be_visible()
+    expect(page.locator("#cmp-repro")).to_be_visible()
 
 
 def test_places_are_shuffled(serve: Any, open_page: Any) -> None:
@@ -110,7 +110,7 @@ def test_two_browsers_vote_export_and_train(serve: Any, open_page: Any, tmp_path
     [directory] = [path for path in runs.iterdir() if path.is_dir()]
     run = open_run(directory)
     assert run.state == "finished" and run.metrics().steps[-1] == 5 and run.info["dataset"]["pairs"] == len(pairs)
-    first.get_by_label("Policy of pane 4").click()
+    first.locator("#cmp-arm-3").click()
     first.get_by_role("option", name=re.compile("^votes-gpt2-.*β")).click()
     ask(first, "Do you like tea?")
     pane = first.locator("#cmp-pane-3")

@@ -8,7 +8,6 @@ have no children of ours.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from dpo.dashboard.compare.arms import DEFAULT, EXAMPLES, arms, options, records
 from dpo.dashboard.components import action, button, card, glyph, icon, number
 from dpo.dashboard.shell import Page
 from dpo.dashboard.theme import FAMILY_LABEL
+from dpo.generation import settings
 from dpo.generation.settings import Sampling
 
 _DEFAULTS = Sampling()
@@ -28,7 +28,7 @@ _SETTINGS = ("temperature", "top-p", "top-k", "max-new", "seed")
 _PANES = 6
 _SAMPLES = 8
 # Decoding-time realignment: shown where the engine can do it.
-_ALIGNMENT = any(field.name == "alignment" for field in fields(Sampling))
+_STRENGTH = hasattr(settings, "LAMBDA_LIMITS")
 _BINS = ("n4", "n3", "n2", "n1", "z", "p1", "p2", "p3", "p4")
 
 
@@ -85,8 +85,8 @@ def register(app: Dash, roots: Sequence[Path]) -> None:
     browser("more", Input("cmp-samples", "value"), Input("cmp-noise", "checked"))
     browser("view", Input("cmp-mode", "value"))
     browser("choose", Input("cmp-votes-model", "value"), Input("cmp-votes-steps", "value"), namespace="votes")
-    if _ALIGNMENT:
-        browser("alignment", *(Input(f"cmp-lambda-{family}", "value") for family in _FAMILIES))
+    if _STRENGTH:
+        browser("strength", *(Input(f"cmp-lambda-{family}", "value") for family in _FAMILIES))
     app.clientside_callback(
         ClientsideFunction("votes", "blind"), Output("cmp-mode", "disabled"), Input("cmp-blind", "checked")
     )
@@ -150,7 +150,7 @@ def _composer() -> html.Section:
         ],
         className="left",
     )  # fmt: skip
-    settings = html.Div(
+    numbers = html.Div(
         [
             number("Temperature", _DEFAULTS.temperature, id="cmp-temperature", min=0, max=5, step=0.1, decimalScale=2),
             number("Top-p", _DEFAULTS.top_p, id="cmp-top-p", min=0.01, max=1, step=0.05, decimalScale=2),
@@ -195,7 +195,7 @@ def _composer() -> html.Section:
     note = html.P(
         "With the same noise, what differs between base and DPO comes from the weights.", className="sub grow"
     )
-    right = html.Div([settings, _strength() if _ALIGNMENT else note, last], className="right")
+    right = html.Div([numbers, _strength() if _STRENGTH else note, last], className="right")
     return card(left, right, cls="composer")
 
 
