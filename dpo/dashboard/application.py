@@ -49,4 +49,5 @@ def create_app(
     voting.register(app.server, Votes(votes), roots)
     api.register(app.server, engine, host)
     app.server.config["engine"] = engine
+    app.server.config["lens"] = worker
     return app

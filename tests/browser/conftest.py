@@ -51,12 +51,13 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         server = create_server(app.server, host="127.0.0.1", port=0, threads=16, send_bytes=1)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
-        running.append((server, app.server.config["engine"]))
+        running.append((server, [app.server.config[name] for name in ("engine", "lens")]))
         return f"http://127.0.0.1:{server.effective_port}"
 
     yield start
-    for server, engine in running:
-        engine.close()
+    for server, workers in running:
+        for worker in workers:
+            worker.close()
         server.close()
 
 

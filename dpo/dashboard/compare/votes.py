@@ -86,7 +86,7 @@ def results() -> html.Section:
     )  # fmt: skip
 
 
-def register(server: Flask, votes: Votes, roots: Sequence[Path]) -> Training:
+def register(server: Flask, votes: Votes, roots: Sequence[Path]) -> None:
     """Add the routes under `/api/votes`."""
     training = Training(votes, roots)
 
@@ -141,8 +141,6 @@ def register(server: Flask, votes: Votes, roots: Sequence[Path]) -> Training:
         except DpoError as error:
             return _refused(str(error), 400)
 
-    return training
-
 
 class Training:
     """The training on votes that this dashboard started, if any: a `dpo votes train` of its own."""
@@ -196,11 +194,6 @@ class Training:
             {"message": self._last_line()} if state == "failed" else {}
         )
 
-    def close(self) -> None:
-        """Let a running training save and stop."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-
     def _last_line(self) -> str:
         text = self._log.read_text(encoding="utf-8", errors="replace") if self._log and self._log.exists() else ""
         lines = [line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()]
@@ -208,7 +201,10 @@ class Training:
 
 
 def _spawn(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+    # A session of its own: closing the dashboard does not stop a training.
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
 
 
 def _refused(message: str, status: int) -> Response:
