@@ -47,5 +47,9 @@ class StorageError(RunError):
     """Something could not be saved (disk full, no permission); what was there before is kept."""
 
 
+class HubError(DpoError):
+    """The Hugging Face hub cannot be reached, or refuses what was asked."""
+
+
 class BusyError(DpoError):
     """The generation queue is full."""

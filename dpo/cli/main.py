@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from dpo.cli import commands
+from dpo.cli import commands, publishing
 from dpo.cli.arguments import Parser, add_settings, fail
 from dpo.cli.evaluation import add_score
 from dpo.cli.votes import add_votes
@@ -53,6 +53,7 @@ def parser() -> Parser:
         verb.add_argument("--json", action="store_true", help="for programs")
     listing.set_defaults(call=commands.list_runs)
     show.set_defaults(call=commands.show_run)
+    publishing.add_commands(actions)
     return root
 
 

@@ -238,6 +238,10 @@ def _load_weights(
         **_quantized(quantization, dtype),
     )
     assert isinstance(model, PreTrainedModel)
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # After one evaluation bitsandbytes would repack the weights in a way that no gradient passes.
+            module.support_avx512bf16_for_cpu = False
     return model
 
 

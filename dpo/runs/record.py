@@ -18,7 +18,7 @@ from typing import Any
 from dpo.errors import RunError, StorageError
 
 FORMAT = 1
-RUN, METRICS, SAMPLES = "run.json", "metrics.jsonl", "samples.jsonl"
+RUN, METRICS, SAMPLES, HARDWARE = "run.json", "metrics.jsonl", "samples.jsonl", "hardware.jsonl"
 
 
 class RunRecord:
@@ -71,6 +71,10 @@ class RunRecord:
     def add_samples(self, rows: Sequence[dict[str, Any]]) -> None:
         """Append answers to probe prompts."""
         self._append(SAMPLES, rows)
+
+    def add_hardware(self, row: dict[str, Any]) -> None:
+        """Append one row of sensor readings (see `dpo.training.hardware`)."""
+        self._append(HARDWARE, [row])
 
     def update(self, **fields: Any) -> None:
         """Set fields of `run.json`.

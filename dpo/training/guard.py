@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,14 @@ class FiniteSteps(Trainer):
             raise self._not_finite("loss")
         return loss
 
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """A held-out pass, its loss checked: one update too large shows here before the next batch."""
+        output = super().evaluation_loop(*args, **kwargs)
+        for name, value in (output.metrics or {}).items():
+            if name.endswith("_loss") and not math.isfinite(value):
+                raise self._not_finite("held-out loss", updates=0)
+        return output
+
     def _clip_grad_norm(self, model: Any) -> Any:
         norm = super()._clip_grad_norm(model)
         # In fp16 an overflow is ordinary: the scaler skips that update and lowers its scale.
@@ -43,10 +52,10 @@ class FiniteSteps(Trainer):
         self._rows = []
         return norm
 
-    def _not_finite(self, what: str) -> NonFiniteError:
-        step = self.state.global_step + 1
+    def _not_finite(self, what: str, updates: int = 1) -> NonFiniteError:
+        step = self.state.global_step + updates
         bad = [name for name, value in self.model.named_parameters() if not torch.isfinite(value).all()]
-        if bad:
+        if bad and step <= 1:
             cause = f"the weights are damaged already ({bad[0]}): check the policy you started from"
         elif self.args.fp16 or self.args.bf16:
             cause = "low precision is the likely cause: use --precision fp32"
@@ -59,6 +68,8 @@ class FiniteSteps(Trainer):
 
     def _named_rows(self) -> str:
         rows = sorted(set(self._rows or []))
+        if not rows:
+            return "the batches before it"
         texts = []
         dataset: Any = self.train_dataset
         tokenizer: Any = self.processing_class

@@ -28,13 +28,14 @@ from dpo.errors import ConfigError, DpoError, RunError, StepZeroError, StorageEr
 from dpo.policies.loading import Policy, load_policy
 from dpo.policies.names import portable_name
 from dpo.preferences import Preferences, load_preferences
+from dpo.publishing.card import Publication, base_on_the_hub, model_card
 from dpo.runs import Run, RunRecord, SilentRecord, open_run
 from dpo.training.callbacks import ProgressBar, RecordCallback, SaveHook, StopOnSignal
-from dpo.training.card import model_card
 from dpo.training.checkpoints import checkpoints
 from dpo.training.config import CommonConfig, SftConfig, TrainConfig
 from dpo.training.data import Limits, tokenize_answers, tokenize_pairs
 from dpo.training.guard import memory_explained
+from dpo.training.hardware import HardwareLog
 from dpo.training.probes import Probes, fitting
 from dpo.training.sft import SftTrainer, sft_arguments
 from dpo.training.start import (
@@ -95,6 +96,7 @@ class _Session:
     """One training: the steps of `run` in the order in which they can fail."""
 
     bar: ProgressBar | None = None
+    hardware: HardwareLog | None = None
     watch: Watch | None = None
 
     def __init__(self, config: CommonConfig, kind: str) -> None:
@@ -328,8 +330,9 @@ class _Session:
             callbacks.append(self.watch)
         if self.main:
             events = SummaryWriter(str(self.directory), purge_step=self.step + 1 if self.step else None)
+            self.hardware = HardwareLog(self.record, events, recorder.began)
             self.bar = ProgressBar(self.kind, shown)
-            callbacks += [recorder, SaveHook(probes), self.bar, TensorBoardCallback(events)]
+            callbacks += [recorder, self.hardware, SaveHook(probes), self.bar, TensorBoardCallback(events)]
             callbacks += [tracker() for tracker in get_reporting_integration_callbacks(config.report_to)]
         for callback in callbacks:
             trainer.add_callback(callback)
@@ -368,7 +371,7 @@ class _Session:
         return measured
 
     def _train(self, trainer: Trainer) -> None:
-        with self.stop.listening():
+        with self.stop.listening(), self.hardware or contextlib.nullcontext():
             started = time.monotonic()
             trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
             seconds = time.monotonic() - started
@@ -385,7 +388,9 @@ class _Session:
         if kept:
             shutil.rmtree(self.directory / "policy", ignore_errors=True)
             os.replace(best, self.directory / "policy")
-        card = model_card(self.record.info, self.directory)
+        kind = "adapter" if policy.model is not policy.network else "full"
+        publication = Publication(self.directory.name, kind, base_on_the_hub(self.config.model))
+        card = model_card(open_run(self.directory), publication)
         (self.directory / "policy" / "README.md").write_text(card, encoding="utf-8")
         stopped = self.stop.requested and trainer.state.global_step < trainer.state.max_steps
         reason = f"stopped by the user at step {trainer.state.global_step}" if stopped else None
