@@ -21,6 +21,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.weak import WeakTensorKeyDictionary
 from transformers.activations import ACT2FN
 
 from dpo.policies.families import output_head
@@ -28,6 +29,10 @@ from dpo.policies.families import output_head
 Parts = dict[str, Any]  # the weights of one model, by their role
 Section = tuple[int, int, int]  # (member, first row, row after the last)
 _GELU_TANH = ("gelu_new", "gelu_pytorch_tanh")
+# Smaller weights take less time than the calls for a low-rank product beside them; larger ones are
+# worth reading once for all rows.
+_MERGED_BELOW = 1_000_000
+_sums = WeakTensorKeyDictionary()
 _ROOM = 64  # positions that a cache grows by at least
 
 
@@ -66,7 +71,21 @@ def affine(module: Any) -> Affine:
     weight = module.weight if kind == "Conv1D" else module.weight.t()
     if low and low["down"].dtype != weight.dtype:
         raise Unsupported
+    if low and weight.numel() <= _MERGED_BELOW:
+        return Affine(_merged(weight, **low), module.bias)
     return Affine(weight, module.bias, **low)
+
+
+def _merged(weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
+    """The sum of a weight and its adapter, kept until one of them changes."""
+    parts = (weight, down, up)
+    # Views share their base's version; training in place counts it up.
+    now = (*((x.data_ptr(), 0 if x.is_inference() else x._version) for x in parts), scale)
+    owner = down if down._base is None else down._base
+    known = _sums.get(owner)
+    if known is None or known[0] != now or any(x.is_inference() for x in parts):
+        known = _sums[owner] = (now, torch.addmm(weight, down, up, alpha=scale))
+    return known[1]
 
 
 def plain_weight(module: Any, kinds: Sequence[str]) -> Tensor:

@@ -83,7 +83,7 @@ class Arm:
             return tuned, None
         if self.reference is not None:
             if len(self.reference.tokenizer) > len(self.policy.tokenizer) or (
-                self.reference.family is not self.policy.family
+                self.reference.family.key != self.policy.family.key
             ):
                 raise ConfigError(
                     f"{self.reference.name} can't be the reference of {self.policy.name}: they have different tokens"
@@ -92,7 +92,9 @@ class Arm:
         elif hasattr(self.policy.model, "disable_adapter"):
             base = Member(self.policy, off=True)
         else:
-            raise ConfigError(f"{self.policy.name} has no adapter to switch off: name its reference (the base it was tuned from)")
+            raise ConfigError(
+                f"{self.policy.name} has no adapter to switch off: name its reference (the base it was tuned from)"
+            )
         return (tuned if log_ratios or strength != 0.0 else None), base
 
 
@@ -137,7 +139,9 @@ def answer(
         yield from _search(arms, prompt, sampling, samples, log_ratios, cancelled)
         return
     tracks = [
-        _Track(arm, index, sample, prompt, sampling, log_ratios) for index, arm in enumerate(arms) for sample in range(samples)
+        _Track(arm, index, sample, prompt, sampling, log_ratios)
+        for index, arm in enumerate(arms)
+        for sample in range(samples)
     ]
     groups = _groups(tracks, sampling)
     while groups:
@@ -354,7 +358,9 @@ def _search(
     cancelled: Callable[[], bool],
 ) -> Iterator[Piece]:
     if samples > 1 or log_ratios or any(arm.strength != 1.0 for arm in arms):
-        raise ConfigError("Beam search gives one answer of the policy as it is: use 1 sample, lambda 1 and no reward tint")
+        raise ConfigError(
+            "Beam search gives one answer of the policy as it is: use 1 sample, lambda 1 and no reward tint"
+        )
     for index, arm in enumerate(arms):
         writer = Writer(arm.policy, sampling.stop)
         ids, stopped = search(arm.policy, prompt, sampling, cancelled)

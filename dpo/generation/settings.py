@@ -55,9 +55,13 @@ class Sampling:
         if not isinstance(self.stop, tuple) or not all(isinstance(text, str) and text for text in self.stop):
             raise ConfigError(f"stop is {self.stop!r}: it must be a list of texts that are not empty")
         if len(self.stop) > _STOPS or any(len(text) > _STOP_LENGTH for text in self.stop):
-            raise ConfigError(f"stop takes at most {_STOPS} texts of {_STOP_LENGTH} characters: give fewer or shorter ones")
+            raise ConfigError(
+                f"stop takes at most {_STOPS} texts of {_STOP_LENGTH} characters: give fewer or shorter ones"
+            )
         if self.beams > 1 and self.temperature != 0:
-            raise ConfigError(f"beams is {self.beams} and temperature {self.temperature:g}: beam search needs temperature 0")
+            raise ConfigError(
+                f"beams is {self.beams} and temperature {self.temperature:g}: beam search needs temperature 0"
+            )
         return self
 
     @classmethod
@@ -75,7 +79,9 @@ class Sampling:
             if value is None or value == "":
                 continue
             if kinds[name] is tuple:
-                made[name] = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else value
+                made[name] = (
+                    (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else value
+                )
             elif kinds[name] is bool:
                 made[name] = value
             else:

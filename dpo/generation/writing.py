@@ -18,6 +18,7 @@ class Writer:
     def __init__(self, policy: Policy, stop: tuple[str, ...] = ()) -> None:
         self.policy, self.stop = policy, stop
         self.ids: Ids = []
+        self._silent = frozenset(policy.tokenizer.all_special_ids)
         self.text = ""  # what was handed out
         self.stopped = False  # whether a stop string was met; it and what follows are never handed out
         self._context, self._read = 0, 0  # where decoding starts, for the neighbours' sake; how far text is known
@@ -27,7 +28,7 @@ class Writer:
     def push(self, token: int) -> str:
         """Add a token; the text that is new and safe to show."""
         self.ids.append(token)
-        if self._within_bytes(token):
+        if token in self._silent or self._within_bytes(token):
             return ""
         text = self.policy.decode(self.ids[self._context :])
         if text.endswith(_BROKEN) or not text.startswith(self._before):
