@@ -26,6 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--runs", action="append", type=Path, metavar="DIR", help="also read runs here; may be given several times"
     )
+    parser.add_argument(
+        "--remote",
+        action="append",
+        metavar="URL",
+        help="an OpenAI-compatible server to compare with, such as http://gpu:8000/v1",
+    )
     options = parser.parse_args(argv)
     for directory in options.runs or []:
         if not directory.is_dir():
@@ -39,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from dpo.dashboard.application import create_app
 
-    app = create_app([*(options.runs or []), DEFAULT_RUNS, BUNDLED_RUNS], options.host, options.port)
+    app = create_app(
+        [*(options.runs or []), DEFAULT_RUNS, BUNDLED_RUNS], options.host, options.port, options.remote or []
+    )
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     shown = "127.0.0.1" if options.host in ("0.0.0.0", "::") else options.host
     print(f"DPO workbench: http://{shown}:{options.port} (Ctrl-C stops it)", flush=True)

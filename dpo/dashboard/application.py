@@ -13,12 +13,15 @@ from dpo.generation.engine import Engine
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 
-def create_app(runs: Sequence[Path | str], host: str = "127.0.0.1", port: int = 8050) -> Dash:
+def create_app(
+    runs: Sequence[Path | str], host: str = "127.0.0.1", port: int = 8050, remotes: Sequence[str] = ()
+) -> Dash:
     """The app, ready to serve; nothing heavy is imported here.
 
     Args:
         runs: directories in which runs are looked for.
         host, port: where it will be served, for the status bar and the check of host names.
+        remotes: addresses of OpenAI-compatible servers that may be asked for answers.
     """
     roots = [Path(root) for root in runs]
     app = Dash(
@@ -35,6 +38,6 @@ def create_app(runs: Sequence[Path | str], host: str = "127.0.0.1", port: int = 
     shell.register(app, pages)
     compare.register(app, roots)
     training.register(app, roots)
-    api.register(app.server, engine, host)
+    api.register(app.server, engine, host, roots, remotes)
     app.server.config["engine"] = engine
     return app

@@ -39,7 +39,8 @@ class Piece:
     """What a stream yields: new text (possibly none yet), tokens so far, and in the last one the end.
 
     `arm` and `sample` say whose it is.  `log_ratio` is log pi(token) - log pi_ref(token) in nats of the
-    token just written, where it was asked for: times beta it is the token's share of the DPO reward.
+    token just written, where it was asked for: times beta it is the token's share of the DPO reward.  `token`
+    is its id, None in the last piece.
     """
 
     text: str
@@ -48,6 +49,7 @@ class Piece:
     arm: int = 0
     sample: int = 0
     log_ratio: float | None = None
+    token: int | None = None
 
 
 @dataclass(frozen=True)
@@ -255,16 +257,16 @@ class _Track:
         writer = self.writer
         if token == self.arm.policy.eos_token_id:
             writer.ids.append(token)
-            return self.piece("", None, ratio), "eos"
+            return self.piece("", None, ratio, token), "eos"
         text = writer.push(token)
         end: End | None = "stop" if writer.stopped else "length" if len(writer.ids) >= self.room else None
-        return self.piece(text, None, ratio), end
+        return self.piece(text, None, ratio, token), end
 
     def last(self, end: End) -> Piece:
-        return self.piece(self.writer.finish(), end, None)
+        return self.piece(self.writer.finish(), end)
 
-    def piece(self, text: str, end: End | None, ratio: float | None) -> Piece:
-        return Piece(text, len(self.writer.ids), end, self.index, self.sample, ratio)
+    def piece(self, text: str, end: End | None, ratio: float | None = None, token: int | None = None) -> Piece:
+        return Piece(text, len(self.writer.ids), end, self.index, self.sample, ratio, token)
 
 
 class _Group:

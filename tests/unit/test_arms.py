@@ -133,8 +133,7 @@ def test_strength_0_is_the_base_and_1_the_policy_exactly(family: str, kind: str,
     tuned = tuned_from(base, kind)
     settings = Sampling(temperature=temperature, max_new_tokens=24, seed=5)
     said = {
-        strength: texts(list(answer([Arm(tuned, strength, base)], PROMPT, settings)))[0, 0]
-        for strength in (0.0, 1.0)
+        strength: texts(list(answer([Arm(tuned, strength, base)], PROMPT, settings)))[0, 0] for strength in (0.0, 1.0)
     }
     assert said[0.0] == generate(base, [PROMPT], settings)[0].text
     assert said[1.0] == generate(tuned, [PROMPT], settings)[0].text
