@@ -34,6 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help=f"where votes are kept (default: {DEFAULT_VOTES})",
     )
+    parser.add_argument(
+        "--remote",
+        action="append",
+        metavar="URL",
+        help="an OpenAI-compatible server to compare with, such as http://gpu:8000/v1",
+    )
     options = parser.parse_args(argv)
     for directory in options.runs or []:
         if not directory.is_dir():
@@ -47,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from dpo.dashboard.application import create_app
 
-    app = create_app([*(options.runs or []), DEFAULT_RUNS, BUNDLED_RUNS], options.host, options.port, options.votes)
+    roots = [*(options.runs or []), DEFAULT_RUNS, BUNDLED_RUNS]
+    app = create_app(roots, options.host, options.port, options.remote or [], options.votes)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     shown = "127.0.0.1" if options.host in ("0.0.0.0", "::") else options.host
     print(f"DPO workbench: http://{shown}:{options.port} (Ctrl-C stops it)", flush=True)

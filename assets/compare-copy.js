@@ -3,19 +3,19 @@
   "use strict";
   const $ = (id) => document.getElementById(id);
   const quote = (text) => (/^[\w./-]+$/.test(text) ? text : "'" + text.replaceAll("'", "'\\''") + "'");
-  const flags = (settings) => Object.entries(settings).map(([name, value]) => `--${name.replaceAll("_", "-")} ${value}`).join(" ");
-  const settingsOf = (run, group) => {
-    const { prompt, ...settings } = run.request;
-    return { ...settings, seed: group.seed };
-  };
-  /* One line for each seed that was asked for. */
+  const NUMBERS = ["temperature", "top_p", "top_k", "max_new_tokens", "seed"];
+  const python_of = (value) => (value === true ? "True" : value === false ? "False" : value);
+  const settingsOf = (run) => [...NUMBERS.map((name) => [name, run.request[name]]), ...(run.same_noise ? [] : [["same_noise", false]])];
   function command(run) {
-    return run.groups.map((group) => `dpo compare --prompt ${quote(run.request.prompt).replace(/^([^'].*)$/, "'$1'")} --policies ${group.arms.map((arm) => quote(run.policies[arm])).join(" ")} ${flags(settingsOf(run, group))}`).join(" && ");
+    const flags = settingsOf(run).map(([name, value]) => (value === false ? `--no-${name.replaceAll("_", "-")}` : `--${name.replaceAll("_", "-")} ${value}`));
+    const names = run.arms.map((arm) => quote(run.policies[arm]));
+    return `dpo compare --prompt '${run.request.prompt.replaceAll("'", "'\\''")}' --policies ${names.join(" ")} ${flags.join(" ")}`;
   }
   function python(run) {
-    const literal = (value) => JSON.stringify(value);
-    const calls = run.groups.map((group) => `    (${literal(group.arms.map((arm) => run.policies[arm]))}, dpo.Sampling(${Object.entries(settingsOf(run, group)).map(([name, value]) => `${name}=${value}`).join(", ")})),`);
-    return `import dpo\n\nprompt = ${literal(run.request.prompt)}\nfor names, sampling in [\n${calls.join("\n")}\n]:\n    for name in names:\n        [answer] = dpo.generate(dpo.load_policy(name), [prompt], sampling)\n        print(name, answer.text, sep="\\n", end="\\n\\n")\n`;
+    const names = run.arms.map((arm) => `    ${JSON.stringify(run.policies[arm])},`);
+    const seeds = run.count > 1 ? `range(${run.request.seed}, ${run.request.seed + run.count})` : `[${run.request.seed}]`;
+    const settings = settingsOf(run).filter(([name]) => name !== "seed").map(([name, value]) => `${name}=${python_of(value)}`).join(", ");
+    return `import dpo\n\nprompt = ${JSON.stringify(run.request.prompt)}\nfor name in [\n${names.join("\n")}\n]:\n    policy = dpo.load_policy(name)\n    for seed in ${seeds}:\n        [answer] = dpo.generate(policy, [prompt], dpo.Sampling(${settings}, seed=seed))\n        print(name, seed, answer.text, sep="\\n", end="\\n\\n")\n`;
   }
   function text(run, nameOf) {
     const answers = run.arms.flatMap((arm) => run.samples[arm].filter(Boolean).map((sample) => `${nameOf(arm)} (${run.policies[arm]}, seed ${sample.seed})\n${sample.text}`));

@@ -111,7 +111,7 @@
     const left = pane - (pane % 2), sides = [sampleOf(left), sampleOf(left + 1)];
     const ready = sides.every((sample) => sample?.end && sample.text);
     const words = ready ? window.dpo.diff.words(sides[0].text, sides[1].text).flat() : [];
-    $(`cmp-differ-${left / 2}`).textContent = ready ? `${Math.round((100 * words.filter(([, own]) => own).length) / Math.max(words.length, 1))}% of words differ` : "";
+    $(`cmp-differ-${left / 2}`).textContent = ready ? `${Math.round((100 * words.filter(([, own]) => own).length) / Math.max(words.length, 1))}% of words differ${run.same?.[left / 2] === undefined ? "" : ` · ${Math.round(100 * run.same[left / 2])}% of tokens in the same place`}` : "";
   }
   const grams = (text) => { const words = text.split(/\s+/).filter(Boolean); return words.slice(3).map((_, i) => words.slice(i, i + 4).join(" ")); };
   function chips(pane) {
@@ -129,6 +129,7 @@
       const all = grams(sample.text), repeated = all.length ? 1 - new Set(all).size / all.length : 0;
       if (repeated >= 0.05) parts.push(stat(`${Math.round(100 * repeated)}%`, "repeated"));
     } else if (sample.live) parts.push(element("span", "stat waiting", "writing"));
+    if (sample.note) parts.push(element("span", "stat", sample.note));
     if (sample.look) {
       const signed = (value, digits) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
       parts.push(stat(signed(sample.look.reward, 2), "reward", sample.look.reward < 0 ? "reward neg" : "reward"));
@@ -192,70 +193,68 @@
   function busy(on) { $("cmp-generate-box").hidden = on; $("cmp-stop-box").hidden = !on; }
   function problem(text) { $("cmp-error").textContent = text || ""; $("cmp-error").hidden = !text; }
 
-  /* ---- events of a stream; `group` says which pane and which sample its arms are ---- */
-  function handlers(mine, group) {
-    const of = (arm) => ({ pane: group.arms[arm], sample: mine.samples[group.arms[arm]][group.index] });
-    const seen = (pane) => run === mine && mine.shown[pane] === group.index;
+  /* ---- events of a stream: `arm` counts the policies as they were asked, `sample` their answers ---- */
+  function handlers(mine, asked) {
     const began = performance.now();
+    const of = (data) => { const pane = asked[data.arm], index = data.sample || 0; return { pane, index, sample: mine.samples[pane][index] }; };
+    const seen = (pane, index) => run === mine && mine.shown[pane] === index;
+    const each = (pane, act) => mine.samples[pane].forEach((sample, index) => { if (!sample.end && !sample.failed) act(sample, index); });
     return {
       job(data) { mine.job = data.job; if (mine.stopping) cancel(mine); },
       queued(data) {
-        mine.note = data.position ? `${data.position} ahead in the queue` : "Waiting";
-        for (const pane of group.arms) {
-          const sample = mine.samples[pane][group.index];
-          if (sample.end || sample.failed) continue;
+        const wait = data.wait_seconds ? `, about ${Math.ceil(data.wait_seconds)} s` : "";
+        mine.note = data.position ? `${data.position} ahead in the queue${wait}` : "Waiting";
+        for (const pane of asked) each(pane, (sample, index) => {
           sample.position = data.position;
-          if (seen(pane)) { pill(pane, "waiting"); state(pane, ...skeleton()); chips(pane); }
-        }
+          if (seen(pane, index)) { pill(pane, "waiting"); state(pane, ...skeleton()); chips(pane); }
+        });
       },
       loading(data) {
-        mine.note = blindNote(data.message);
-        const panes = data.arm === undefined ? group.arms : [group.arms[data.arm]];
-        for (const pane of panes) {
-          if (!seen(pane)) continue;
-          const bar = element("div", "progress indeterminate");
-          bar.setAttribute("role", "progressbar");
-          bar.setAttribute("aria-label", data.message);
-          pill(pane, "loading");
-          state(pane, element("span", "strong", data.message), bar, element("span", "sub", "The first use of a policy takes a few seconds."));
-        }
+        mine.note = window.dpo.votes.blind() ? "Reading policies" : data.message;
+        const pane = asked[data.arm];
+        if (!seen(pane, mine.shown[pane])) return;
+        const bar = element("div", "progress" + (data.share ? "" : " indeterminate"));
+        if (data.share) { const part = element("i"); part.style.width = `${100 * data.share}%`; bar.append(part); }
+        bar.setAttribute("role", "progressbar");
+        bar.setAttribute("aria-label", data.message);
+        pill(pane, "loading");
+        state(pane, element("span", "strong", data.message), bar, element("span", "sub", "The first use of a policy takes a few seconds."));
       },
       start(data) {
-        const { pane, sample } = of(data.arm);
-        Object.assign(sample, { live: true, position: undefined });
+        const pane = asked[data.arm];
         mine.note = null;
+        each(pane, (sample) => Object.assign(sample, { live: true, position: undefined, note: data.note }));
         const family = about(mine.policies[pane]).family;
-        if (family && $(`cmp-seen-${family}`)) {
+        if ($(`cmp-seen-${family}`)) {
           const node = $(`cmp-seen-${family}`);
           node.textContent = data.seen.replaceAll("\n", "⏎");
           node.title = data.seen;
           node.classList.remove("unseen");
-          $(`cmp-seen-count-${family}`).textContent = `${data.prompt_tokens} tokens`;
+          $(`cmp-seen-count-${family}`).textContent = data.prompt_tokens ? `${data.prompt_tokens} tokens` : "";
         }
-        if (seen(pane)) { pill(pane, ""); state(pane); draw(pane); chips(pane); }
+        if (run === mine) { pill(pane, ""); state(pane); draw(pane); chips(pane); tabs(pane); }
       },
       token(data) {
-        const { pane, sample } = of(data.arm);
+        const { pane, index, sample } = of(data);
         if (sample.first === undefined) sample.first = (performance.now() - began) / 1000;
         sample.text += data.text;
         sample.tokens = data.tokens;
-        if (seen(pane)) mine.dirty.add(pane);
+        if (seen(pane, index)) mine.dirty.add(pane);
       },
       done(data) {
-        const { pane, sample } = of(data.arm);
+        const { pane, index, sample } = of(data);
         Object.assign(sample, { text: sample.text + data.text, tokens: data.tokens, rate: data.tokens_per_second, end: data.end, live: false, seconds: data.seconds });
-        if (seen(pane)) { show(pane); $(`cmp-out-${pane}`).setAttribute("aria-live", "polite"); }
+        if (seen(pane, index)) { show(pane); $(`cmp-out-${pane}`).setAttribute("aria-live", "polite"); } else if (run === mine) tabs(pane);
         if (run === mine) told();
       },
-      skipped(data) { halted(mine, group.arms[data.arm], group.index); },
+      skipped(data) { each(asked[data.arm], (_, index) => halted(mine, asked[data.arm], index)); },
       failed(data) {
-        const { pane, sample } = of(data.arm);
-        Object.assign(sample, { failed: data.message, live: false });
-        if (seen(pane)) show(pane);
+        const pane = asked[data.arm];
+        each(pane, (sample) => Object.assign(sample, { failed: data.message, live: false }));
+        if (run === mine) show(pane);
       },
     };
   }
-  const blindNote = (message) => (window.dpo.votes?.blind() ? "Reading policies" : message);
   function halted(mine, pane, index) {
     const sample = mine.samples[pane][index];
     if (sample.end || sample.failed) return;
@@ -275,36 +274,21 @@
     const random = crypto.getRandomValues(new Uint32Array(list.length));
     return list.map((item, i) => [random[i], item]).sort((a, b) => a[0] - b[0]).map(([, item]) => item);
   }
-  /* Requests that together are what was asked: one for each seed. */
   const lambdaOf = (value) => (about(value).tuned ? strength[about(value).family] ?? 1 : 1);
-  function plan(request, arms, count) {
-    const groups = new Map();
-    for (let index = 0; index < count; index++) {
-      for (const pane of arms) {
-        const seed = (request.seed + index + (noise ? 0 : 100003 * (pane + 1))) % 2 ** 32;
-        const key = `${index}|${seed}`;
-        if (!groups.has(key)) groups.set(key, { index, seed, arms: [] });
-        groups.get(key).arms.push(pane);
-      }
-    }
-    // The order in which answers are written would give blind policies away.
-    return [...groups.values()].map((group) => (window.dpo.votes.blind() ? { ...group, arms: shuffled(group.arms) } : group));
-  }
   const armOf = (mine, pane) => (mine.lambdas[pane] === 1 ? mine.policies[pane] : { policy: mine.policies[pane], lambda: mine.lambdas[pane] });
   function fresh(seed) { return { text: "", tokens: 0, seed }; }
   async function start(request, arms, into = null) {
     if (run && !run.over) stop();
     problem("");
-    const groups = plan(request, arms, into ? 1 : samples);
-    const mine = (run = into || { samples: [], shown: PANES.map(() => 0), policies: [...picked], lambdas: [], arms, groups, request });
+    const count = into ? 1 : samples;
+    const mine = (run = into || { samples: [], shown: PANES.map(() => 0), policies: [], lambdas: [], arms, request, same_noise: noise, count });
     Object.assign(mine, { id: crypto.getRandomValues(new Uint32Array(3)).join("-"), controller: new AbortController(), started: performance.now(), dirty: new Set(), over: false, stopping: false, job: null, note: null });
     for (const pane of arms) {
-      mine.samples[pane] = [];
+      mine.samples[pane] = Array.from({ length: count }, (_, index) => fresh(request.seed + index));
       mine.shown[pane] = 0;
       mine.policies[pane] = picked[pane];
       mine.lambdas[pane] = lambdaOf(picked[pane]);
     }
-    for (const group of groups) for (const pane of group.arms) mine.samples[pane][group.index] = fresh(group.seed);
     if (!into) { past.unshift(mine); past.splice(30); drawHistory(); }
     for (const pane of arms) {
       $(`cmp-out-${pane}`).textContent = "";
@@ -315,16 +299,13 @@
     told();
     $("cmp-command").textContent = window.dpo.commandOf(mine);
     requestAnimationFrame(paint);
-    const { seed, ...rest } = request;
+    // The order in which answers are written would give blind policies away.
+    const asked = window.dpo.votes.blind() ? shuffled(arms) : arms;
+    const body = { ...request, policies: asked.map((pane) => armOf(mine, pane)), samples: count, same_noise: mine.same_noise };
     try {
-      for (const group of groups) {
-        if (mine.stopping) break;
-        mine.job = null;
-        let finished = false;
-        const body = { ...rest, seed: group.seed, policies: group.arms.map((pane) => armOf(mine, pane)) };
-        await window.dpo.stream("/api/generate", body, { ...handlers(mine, group), finished() { finished = true; } }, mine.controller.signal);
-        if (!finished) throw new Error("The connection ended early; the text so far is kept.");
-      }
+      let finished = false;
+      await window.dpo.stream("/api/generate", body, { ...handlers(mine, asked), finished(data) { finished = true; agreement(mine, asked, data.same_tokens); } }, mine.controller.signal);
+      if (!finished) throw new Error("The connection ended early; the text so far is kept.");
     } catch (error) {
       if (error.name !== "AbortError" && run === mine) {
         problem(error.message);
@@ -333,6 +314,13 @@
     }
     finish(mine);
   }
+  /* How much of two answers in a row is the same, token by token. */
+  function agreement(mine, asked, shares) {
+    for (const { arms, share } of shares || []) {
+      const [a, b] = arms.map((arm) => asked[arm]);
+      if (a === (b ^ 1)) (mine.same ??= {})[a >> 1] = share;
+    }
+  }
   function finish(mine) {
     if (mine.over) return;
     mine.over = true;
@@ -340,6 +328,7 @@
     mine.arms.forEach((pane) => mine.samples[pane].forEach((_, index) => halted(mine, pane, index)));
     if (run !== mine) return;
     busy(false);
+    mine.arms.forEach(differ);
     progress();
     $("cmp-repro").hidden = false;
     told();

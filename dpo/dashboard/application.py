@@ -17,13 +17,18 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 
 def create_app(
-    runs: Sequence[Path | str], host: str = "127.0.0.1", port: int = 8050, votes: Path | str = DEFAULT_VOTES
+    runs: Sequence[Path | str],
+    host: str = "127.0.0.1",
+    port: int = 8050,
+    remotes: Sequence[str] = (),
+    votes: Path | str = DEFAULT_VOTES,
 ) -> Dash:
     """The app, ready to serve; nothing heavy is imported here.
 
     Args:
         runs: directories in which runs are looked for.
         host, port: where it will be served, for the status bar and the check of host names.
+        remotes: addresses of OpenAI-compatible servers that may be asked for answers.
         votes: the file that votes are kept in.
     """
     roots = [Path(root) for root in runs]
@@ -47,7 +52,7 @@ def create_app(
     training.register(app, roots)
     lens.register(app, worker, roots)
     voting.register(app.server, Votes(votes), roots)
-    api.register(app.server, engine, host)
+    api.register(app.server, engine, host, roots, remotes)
     app.server.config["engine"] = engine
     app.server.config["lens"] = worker
     return app

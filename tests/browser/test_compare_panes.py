@@ -72,13 +72,42 @@ def test_samples_are_the_librarys_for_their_seeds(serve: Any, open_page: Any) ->
     assert page.get_by_role("region", name="GPT-2 base").locator(".out").inner_text() == before
 
 
-def test_noise_of_their_own_changes_only_the_seeds(serve: Any, open_page: Any) -> None:
-    page = open_page(serve([BUNDLED_RUNS]) + "/?prompt=Hi%20there&max_new_tokens=8&noise=own")
-    expect(page.get_by_label("Same noise for all")).not_to_be_checked()
+def test_noise_of_their_own(serve: Any, open_page: Any) -> None:
+    """Two panes of one policy agree to the letter; with noise of their own policies no longer share their luck."""
+    url = serve([BUNDLED_RUNS])
+    query = urlencode({"prompt": "Hi there!", "max_new_tokens": 16, "temperature": 1.5})
+    page = open_page(f"{url}/?{query}&arm=demo/gpt2&arm=demo/gpt2")
+    expect(page.locator(".pane:visible")).to_have_count(2)
+    page.get_by_role("button", name="Generate").click()
+    wait_done(page, 2)
+    expect(page.locator("#cmp-out-1")).to_have_text(page.locator("#cmp-out-0").inner_text())
+    expect(page.locator("#cmp-differ-0")).to_have_text("0% of words differ · 100% of tokens in the same place")
+    shared = page.locator("#cmp-out-0").inner_text()
+    own = open_page(f"{url}/?{query}&arm=demo/gpt2&arm=demo/gpt2-dpo&noise=own")
+    expect(own.get_by_label("Same noise for all")).not_to_be_checked()
+    own.get_by_role("button", name="Generate").click()
+    wait_done(own, 2)
+    expect(own.locator("#cmp-command")).to_contain_text("--no-same-noise")
+    assert own.locator("#cmp-out-0").inner_text() != shared
+
+
+def test_strength_zero_is_the_base(serve: Any, open_page: Any) -> None:
+    query = urlencode({"prompt": "Any fun plans for the weekend?", "max_new_tokens": 24, "temperature": 1.0})
+    page = open_page(f"{serve([BUNDLED_RUNS])}/?{query}&lambda_gpt2=0&lambda_t5=0")
+    expect(page.locator("#cmp-lambda-value-gpt2")).to_have_text("0.00")
+    expect(page.locator("#cmp-name-1")).to_contain_text("λ 0.00")
     page.get_by_role("button", name="Generate").click()
     wait_done(page)
-    seeds = re.findall(r"--seed (\d+)", page.locator("#cmp-command").inner_text())
-    assert len(set(seeds)) == 4
+    for row in (0, 1):
+        expect(page.locator(f"#cmp-out-{2 * row + 1}")).to_have_text(page.locator(f"#cmp-out-{2 * row}").inner_text())
+        expect(page.locator(f"#cmp-differ-{row}")).to_contain_text("100% of tokens in the same place")
+    slider = page.get_by_role("slider", name="Alignment strength of GPT-2")
+    slider.press("End")
+    expect(page.locator("#cmp-name-3")).to_contain_text("λ 3.00")
+    page.get_by_role("button", name="Generate").click()
+    wait_done(page)
+    assert page.locator("#cmp-out-3").inner_text() != page.locator("#cmp-out-2").inner_text()
+    page.wait_for_function("location.search.includes('lambda_gpt2=3')")
 
 
 def test_tint_reward_and_lens(serve: Any, open_page: Any) -> None:
@@ -115,7 +144,7 @@ def test_copies_run_as_they_are(serve: Any, open_page: Any, browser: Any) -> Non
         page.wait_for_function("document.querySelector('.repro .copied')")
         copied[kind] = page.evaluate("navigator.clipboard.readText()")
     ast.parse(copied["Python"])
-    assert "dpo.Sampling(temperature=0.7, top_p=0.9, top_k=0, max_new_tokens=6, seed=0)" in copied["Python"]
+    assert "dpo.Sampling(temperature=0.7, top_p=0.9, top_k=0, max_new_tokens=6, seed=seed)" in copied["Python"]
     assert copied["text"].startswith("It's <b>tea</b>") and "T5 DPO (demo/t5-dpo, seed 0)" in copied["text"]
     assert copied["command"].startswith("dpo compare --prompt 'It'\\''s <b>tea</b>, ")
     # The history brings an earlier answer back.

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dpo.dashboard.theme import FAMILY_LABEL
-from dpo.errors import PolicyError
+from dpo.errors import DpoError
+from dpo.generation.spec import permitted
 from dpo.policies.names import BUNDLED, resolve
 from dpo.runs import BUNDLED_RUNS, Run, find_runs
 
@@ -57,7 +58,7 @@ def arms(roots: Sequence[Path]) -> list[Arm]:
         for step, path in reversed(run.checkpoints):
             name = f"{run.name} @ {step}"
             made[str(path)] = Arm(str(path), name, name, run.family, tuned, base if tuned else None)
-        if tuned and base and base not in made and _there(base):
+        if tuned and base and base not in made and _askable(base, roots):
             made[base] = Arm(base, base, Path(base).name, run.family, False)
     return list(made.values())
 
@@ -89,10 +90,12 @@ def note(run: Run) -> str:
     return " · ".join(parts)
 
 
-def _there(name: str) -> bool:
+def _askable(name: str, roots: Sequence[Path]) -> bool:
+    """Whether a base is on this machine, where requests may reach."""
     try:
+        permitted(name, list(roots), ())
         return resolve(name).kind != "hub"
-    except PolicyError:
+    except DpoError:
         return False
 
 

@@ -19,16 +19,12 @@ from dpo.dashboard.compare.arms import DEFAULT, EXAMPLES, arms, options, records
 from dpo.dashboard.components import action, button, card, glyph, icon, number
 from dpo.dashboard.shell import Page
 from dpo.dashboard.theme import FAMILY_LABEL
-from dpo.generation import settings
-from dpo.generation.settings import Sampling
+from dpo.generation.settings import LAMBDA_LIMITS, MAX_SAMPLES, Sampling
 
 _DEFAULTS = Sampling()
 _FAMILIES = ("t5", "gpt2")
 _SETTINGS = ("temperature", "top-p", "top-k", "max-new", "seed")
 _PANES = 6
-_SAMPLES = 8
-# Decoding-time realignment: shown where the engine can do it.
-_STRENGTH = hasattr(settings, "LAMBDA_LIMITS")
 _BINS = ("n4", "n3", "n2", "n1", "z", "p1", "p2", "p3", "p4")
 
 
@@ -85,8 +81,7 @@ def register(app: Dash, roots: Sequence[Path]) -> None:
     browser("more", Input("cmp-samples", "value"), Input("cmp-noise", "checked"))
     browser("view", Input("cmp-mode", "value"))
     browser("choose", Input("cmp-votes-model", "value"), Input("cmp-votes-steps", "value"), namespace="votes")
-    if _STRENGTH:
-        browser("strength", *(Input(f"cmp-lambda-{family}", "value") for family in _FAMILIES))
+    browser("strength", *(Input(f"cmp-lambda-{family}", "value") for family in _FAMILIES))
     app.clientside_callback(
         ClientsideFunction("votes", "blind"), Output("cmp-mode", "disabled"), Input("cmp-blind", "checked")
     )
@@ -172,7 +167,7 @@ def _composer() -> html.Section:
                 [
                     "Samples",
                     dmc.NumberInput(
-                        id="cmp-samples", value=1, min=1, max=_SAMPLES, allowDecimal=False, size="xs", w=56,
+                        id="cmp-samples", value=1, min=1, max=MAX_SAMPLES, allowDecimal=False, size="xs", w=56,
                         **{"aria-label": "Samples of each policy"},
                     ),
                 ],
@@ -192,10 +187,7 @@ def _composer() -> html.Section:
         ],
         className="row end-row",
     )  # fmt: skip
-    note = html.P(
-        "With the same noise, what differs between base and DPO comes from the weights.", className="sub grow"
-    )
-    right = html.Div([numbers, _strength() if _STRENGTH else note, last], className="right")
+    right = html.Div([numbers, _strength(), last], className="right")
     return card(left, right, cls="composer")
 
 
@@ -208,7 +200,7 @@ def _strength() -> html.Div:
             for part in (
                 html.Span([glyph(family), f"{FAMILY_LABEL[family]} strength λ"], className="row tight label"),
                 dmc.Slider(
-                    id=f"cmp-lambda-{family}", value=1, min=0, max=3, step=0.05, size=4, thumbSize=14, label=None,
+                    id=f"cmp-lambda-{family}", value=1, min=LAMBDA_LIMITS[0], max=LAMBDA_LIMITS[1], step=0.05, size=4, thumbSize=14, label=None,
                     thumbLabel=f"Alignment strength of {FAMILY_LABEL[family]}, 0 is base and 1 is DPO",
                     marks=[{"value": n, "label": t} for n, t in ((0, "0 base"), (1, "1 DPO"), (2, "2 over"))],
                 ),
