@@ -8,6 +8,8 @@ from typing import Any
 
 from dpo.cli import commands, publishing
 from dpo.cli.arguments import Parser, add_settings, fail
+from dpo.cli.evaluation import add_score
+from dpo.cli.votes import add_votes
 from dpo.errors import DpoError
 from dpo.generation.settings import Sampling
 from dpo.training.config import SftConfig, TrainConfig
@@ -37,6 +39,9 @@ def parser() -> Parser:
     )
     _add_sampling(compare)
     compare.set_defaults(call=commands.compare)
+
+    add_score(actions)
+    add_votes(actions)
 
     runs = actions.add_parser("runs", help="list or show runs")
     verbs = runs.add_subparsers(dest="verb", required=True, metavar="list|show", parser_class=Parser)
