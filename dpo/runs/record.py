@@ -18,7 +18,7 @@ from typing import Any
 from dpo.errors import RunError, StorageError
 
 FORMAT = 1
-RUN, METRICS, SAMPLES = "run.json", "metrics.jsonl", "samples.jsonl"
+RUN, METRICS, SAMPLES, HARDWARE = "run.json", "metrics.jsonl", "samples.jsonl", "hardware.jsonl"
 
 
 class RunRecord:
