@@ -15,7 +15,7 @@ from dpo.runs.record import METRICS
 EVENTS = "*tfevents*"
 # Where Trainers put their logs below an output directory.
 _LOG_FOLDERS = ("runs", "logs", "tensorboard", "tb_logs")
-_OUTPUTS = ("trainer_state.json", "training_args.bin", "config.json", "adapter_config.json", "README.md")
+_OUTPUTS = ("trainer_state.json", "training_args.bin", "config.json", "adapter_config.json")
 _DATED = re.compile(r"[A-Z][a-z]{2}\d{2}_\d{2}-\d{2}-\d{2}_")
 _SEQ2SEQ = re.compile(r"t5|bart", re.IGNORECASE)
 _CAUSAL = re.compile(r"gpt|llama|mistral|qwen|pythia|gemma", re.IGNORECASE)
