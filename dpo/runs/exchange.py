@@ -15,6 +15,7 @@ from typing import Any
 
 from dpo.errors import RunError
 from dpo.runs.cursor import measure_name
+from dpo.runs.foreign import family_of
 from dpo.runs.metrics import Metrics
 from dpo.runs.reader import open_run
 from dpo.runs.record import RUN, RunRecord, read_lines
@@ -71,15 +72,19 @@ def import_runs(source: Path, target: Path, name: str | None = None) -> list[Pat
         run = open_run(source)
         known = {key: run.info[key] for key in ("kind", "family", "config", "progress") if run.info.get(key)}
         found = {run.name: (known, _rows(run.metrics()))}
-    found = {run: content for run, content in found.items() if content[1]}
+    found = {own: content for own, content in found.items() if content[1]}
     if not found:
         raise RunError(f"{source} holds no measures with steps: nothing to import")
     if name is not None and len(found) > 1:
         raise RunError(f"{source} holds {len(found)} runs ({', '.join(found)}): import them without --name")
     written = []
-    for run, (facts, rows) in found.items():
-        directory = target / _folder(name or run)
-        about = {"name": name or run, "kind": "dpo", "state": "finished", "imported_from": source.name}
+    for own, (facts, rows) in found.items():
+        given = name or own
+        directory = target / _folder(given)
+        about = {
+            "name": given, "kind": "dpo", "family": family_of(Path(given)), "state": "finished",
+            "imported_from": source.name,
+        }  # fmt: skip
         record = RunRecord.create(directory, about | facts)
         record.log_all(rows)
         written.append(directory)

@@ -75,7 +75,7 @@ def describe(path: Path) -> dict[str, Any] | None:
     if config:
         info["family"] = "t5" if config.get("is_encoder_decoder") else "gpt2"
     else:
-        info["family"] = _family_of(path)
+        info["family"] = family_of(path)
     trainer = _object(state) if state is not None else {}
     if isinstance(trainer.get("train_batch_size"), int):
         info["config"] = {"batch_size": trainer["train_batch_size"]}
@@ -103,7 +103,7 @@ def _object(path: Path) -> dict[str, Any]:
     return read if isinstance(read, dict) else {}
 
 
-def _family_of(path: Path) -> str | None:
+def family_of(path: Path) -> str | None:
     """From the names of the folders: event files alone hold no configuration."""
     for name in (path.name, path.parent.name, path.parent.parent.name):
         if _SEQ2SEQ.search(name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
+from dpo.runs.doctor.verdict import Change, Evidence, Severity, Source, Verdict
 
 SOURCE = Source(
     "Razin et al. 2024, Unintentional Unalignment: Likelihood Displacement in DPO", "https://arxiv.org/abs/2410.08847"
@@ -23,20 +23,21 @@ def check(case: Case) -> Verdict | None:
         return None
     nats = -chosen.last / case.beta
     limits = case.limits
-    grave = "info" if nats < limits.displaced_nats else "bad" if nats > limits.ruined_nats else "warn"
+    grave: Severity = "info" if nats < limits.displaced_nats else "bad" if nats > limits.ruined_nats else "warn"
     since = f"since step {step}" if step > chosen.steps[0] else "from the start"
     mild = "a little, as it does in most DPO runs" if grave == "info" else "clearly"
     return Verdict(
         "likelihood displacement",
         "chosen answers get less likely",
-        grave,  # type: ignore[arg-type]
-        f"Both rewards fall {since}, the chosen one {mild}: a chosen answer has lost {nats:.3g} nats, and the margin of "
-        f"{margin:.3g} comes from pushing the rejected one down further. Read the answers before trusting the margin.",
+        grave,
+        f"Both rewards fall {since}, the chosen one {mild}: a chosen answer has lost {nats:.3g} nats, and the "
+        f"margin of {margin:.3g} comes from pushing the rejected one down further. Read the answers before "
+        "trusting the margin.",
         (
             Evidence("chosen reward", chosen.last, chosen.last_step),
             Evidence("rejected reward", rejected.last, rejected.last_step),
             Evidence("best chosen reward", best, step),
         ),
-        Change("--loss-type", "sigmoid sft", "keeps the chosen answers likely, or a lower --learning-rate"),
+        Change("--loss-type", "sigmoid sft", "keeps the chosen answers likely; or a lower --learning-rate"),
         SOURCE,
     )

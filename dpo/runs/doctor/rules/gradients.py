@@ -26,18 +26,25 @@ def check(case: Case) -> Verdict | None:
         return None
     worst = int(spikes[np.argmax(later[spikes])])
     step = int(norms.steps[_WINDOW + worst])
-    tighter = f"{max(float(np.median(norms.values)) * 2, 1e-3):.1g}"
+    verb = "has" if len(spikes) == 1 else "have"
+    typical = float(np.median(norms.head(0.5)))
+    if case.limit > 2 * typical:
+        change = Change(
+            "--max-grad-norm", f"{2 * typical:.1g}", "twice the usual norm; look at the pairs of those steps"
+        )
+    else:
+        change = Change("--learning-rate", case.slower(2), "half; look at the pairs of those steps")
     return Verdict(
         "gradient spikes",
         "single updates far too large",
         "warn",
-        f"{len(spikes)} of {len(norms)} logged updates have a gradient more than {case.limits.spike:.0f} times their "
+        f"{len(spikes)} of {len(norms)} logged updates {verb} a gradient more than {case.limits.spike:.0f} times their "
         f"neighbours', the worst {later[worst]:.3g} at step {step} (usual there: {usual[worst]:.3g}).",
         (
             Evidence("gradient norm", float(later[worst]), step),
             Evidence("is usual there", float(usual[worst])),
-            Evidence("spikes", len(spikes)),
+            Evidence("such updates", len(spikes)),
         ),
-        Change("--max-grad-norm", tighter, "twice the usual norm; look at the pairs of those steps"),
+        change,
         SOURCE,
     )

@@ -31,7 +31,7 @@ def check(case: Case) -> Verdict | None:
         "answers repeat themselves",
         "bad",
         f"At step {step} {share:.0%} of the word triples in the policy's answers are repeats ({before:.0%} in the "
-        f"reference's){shown}",
+        f"reference's){shown}.",
         (
             Evidence("of word triples repeated", share, step),
             Evidence("in the reference's answers", before),

@@ -33,7 +33,7 @@ def check(case: Case) -> Verdict | None:
         "easy tells chosen from rejected (style, emoji, length), and going on only pushes the policy further away.",
         (
             Evidence(f"{where} accuracy", reached, accuracy.last_step),
-            Evidence("of accuracy reached", float(accuracy.values[accuracy.steps >= since][0]), since),
+            Evidence(f"{where} accuracy", float(accuracy.values[accuracy.steps >= since][0]), since),
             Evidence(f"{where} loss", loss.last, loss.last_step),
         ),
         Change("--max-steps", str(max(since, 1)), "stop there, or --loss-type ipo, which has no reward for more"),

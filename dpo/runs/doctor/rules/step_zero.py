@@ -6,7 +6,8 @@ from dpo.runs.doctor.case import Case
 from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
 
 SOURCE = Source(
-    "DPO trainer logs a first loss other than 0.693 (TRL)", "https://github.com/huggingface/trl/issues/1311"
+    "Why does the reward not start from 0? (the DPO authors' repository, issue 34)",
+    "https://github.com/eric-mitchell/direct-preference-optimization/issues/34",
 )
 # A first point that averages several updates may already have moved; upwards it hardly can.
 _AVERAGED_ABOVE = 0.1
