@@ -177,6 +177,8 @@ class StateMetrics:
         self._known: tuple[int, int] | None = None
         self._chunk = Chunk({}, {})
         self._problems: list[str] = []
+        self._scalars: Metrics | None = None
+        self._merged: Metrics | None = None
         self._lock = threading.Lock()
 
     def read(self) -> Metrics:
@@ -187,7 +189,8 @@ class StateMetrics:
                 now: tuple[int, int] | None = (status.st_mtime_ns, status.st_size)
             except OSError:
                 now = None
-            if now != self._known:
+            changed = now != self._known
+            if changed:
                 self._known, self._problems = now, []
                 try:
                     history = json.loads(self.path.read_text(encoding="utf-8"))["log_history"]
@@ -197,11 +200,13 @@ class StateMetrics:
                 except (OSError, ValueError, KeyError, TypeError) as error:
                     self._chunk = Chunk({}, {})
                     self._problems = [f"{self.path.parent.name}/{self.path.name} cannot be read ({error})"]
-            if self.events is None:
-                return merge([self._chunk], self._problems)
-            scalars = self.events.read()
-            parts = [Chunk(scalars.arrays, scalars.not_finite), self._chunk]
-            return merge(parts, [*self._problems, *scalars.problems])
+            scalars = self.events.read() if self.events is not None else None
+            if self._merged is None or changed or scalars is not self._scalars:
+                self._scalars = scalars
+                beyond = scalars or Metrics()
+                parts = [Chunk(beyond.arrays, beyond.not_finite), self._chunk]
+                self._merged = merge(parts, [*self._problems, *beyond.problems])
+            return self._merged
 
 
 def measure_name(tag: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,14 @@ class Run:
     @cached_property
     def _hardware(self) -> LineMetrics:
         return LineMetrics(self.path / HARDWARE)
+
+    def with_info(self, info: dict[str, Any]) -> Run:
+        """The same run with another `run.json`; what was read of its measures stays."""
+        run = replace(self, info=info)
+        for name in ("_source", "_samples", "_hardware"):
+            if name in self.__dict__:
+                run.__dict__[name] = self.__dict__[name]
+        return run
 
     def metrics(self) -> Metrics:
         """The measures as far as they are good; a later call reads only what was added since."""

@@ -9,12 +9,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from tsdownsample import MinMaxLTTBDownsampler
 
 from dpo.runs.doctor.verdict import Limits
 from dpo.runs.metrics import Floats, Metrics
 from dpo.runs.reader import Run, Sample
 
 LN2 = math.log(2)
+_MOST_POINTS = 5000
 # TRL's losses that are softplus(-margin) or a mean with it at margin 0, and so start at ln 2.
 _STARTS_AT_LN2 = ("sigmoid", "robust", "sigmoid_norm", "sppo_hard_off")
 
@@ -79,11 +81,11 @@ class Case:
 
     def train(self, key: str) -> Curve:
         """A measure of the training batches."""
-        return Curve(*_from_one(self.metrics.points(key)), held_out=False)
+        return Curve(*_thinned(*_from_one(self.metrics.points(key))), held_out=False)
 
     def held(self, key: str) -> Curve:
         """A measure of the held-out pairs."""
-        return Curve(*self.metrics.points(f"eval_{key}"), held_out=True)
+        return Curve(*_thinned(*self.metrics.points(f"eval_{key}")), held_out=True)
 
     def judged(self, key: str) -> Curve:
         """The held-out measure where it was taken twice or more, else the one of training."""
@@ -142,6 +144,14 @@ class Case:
             return []
         at = max(sample.step for sample in self.samples) if step is None else step
         return [sample for sample in self.samples if sample.step == at]
+
+
+def _thinned(steps: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """At most some thousand points, the extremes among them: a rule needs no more, and a page cannot wait."""
+    if len(values) <= _MOST_POINTS:
+        return steps, values
+    kept = MinMaxLTTBDownsampler().downsample(values, n_out=_MOST_POINTS)
+    return steps[kept], values[kept]
 
 
 def _from_one(points: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
