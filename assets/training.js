@@ -65,27 +65,115 @@
   });
   document.addEventListener("fullscreenchange", () => requestAnimationFrame(() => dispatchEvent(new Event("resize"))));
 
+  /* ---- one view over all charts: zoom, hover and the chosen step ---- */
+  const plots = () => [...document.querySelectorAll("#page-training .js-plotly-plot")].filter((plot) => plot._fullLayout);
+  const onScreen = (plot) => { const box = plot.getBoundingClientRect(); return box.bottom > 0 && box.top < innerHeight && box.width > 0; };
+  const set = (id, data) => window.dash_clientside.set_props(id, data);
+  let following = false, zooms = 0, probes = [], cursor = null;
+
+  /* Changes that are made for the other charts are not changes of the user. */
+  async function follow(act) {
+    following = true;
+    try { await Promise.all(plots().map(act)); } finally { following = false; }
+  }
+  function zoomed(source, change) {
+    if (following) return;
+    const from = change["xaxis.range[0]"], to = change["xaxis.range[1]"];
+    const reset = change["xaxis.autorange"] === true;
+    if (!reset && from === undefined) return;
+    const span = reset ? null : [from, to];
+    set("tr-range", { data: span });
+    follow((plot) => plot === source ? null : window.Plotly.relayout(plot, span ? { "xaxis.range": span } : { "xaxis.autorange": true, "yaxis.autorange": true }));
+    // A curve with more points than a screen shows has finer ones on the server.
+    if (plots().some((plot) => plot.layout.meta?.reduced)) set("tr-zoom", { data: ++zooms });
+  }
+  let frame = 0;
+  function hovered(source, event) {
+    if (following || !event.xvals?.length) return;
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(() => {
+      following = true;
+      for (const plot of plots()) if (plot !== source && onScreen(plot) && plot.data.some((trace) => trace.x?.length)) window.Plotly.Fx.hover(plot, { xval: event.xvals[0], yval: 0 }, "xy");
+      following = false;
+    });
+  }
+  function left() {
+    cancelAnimationFrame(frame);
+    for (const plot of plots()) if (onScreen(plot)) window.Plotly.Fx.unhover(plot);
+  }
+  /* The newest probe at or before the point; the first one for points before it. */
+  function clicked(event) {
+    const x = event.points?.[0]?.x;
+    if (x === undefined || !probes.length) return;
+    let place = 0;
+    probes.forEach((at, i) => { if (at !== null && at <= x + 1e-9) place = i; });
+    set("tr-step", { value: place });
+  }
+  function attach(plot) {
+    if (plot.dataset.follows || !plot.on) return;
+    plot.dataset.follows = "yes";
+    plot.on("plotly_relayout", (change) => zoomed(plot, change));
+    plot.on("plotly_hover", (event) => hovered(plot, event));
+    plot.on("plotly_unhover", left);
+    plot.on("plotly_click", clicked);
+  }
+  document.addEventListener("pointerover", (event) => {
+    const plot = event.target instanceof Element && event.target.closest("#page-training .js-plotly-plot");
+    if (plot) attach(plot);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (location.pathname !== "/training" || window.dpo?.typing?.(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const step = { "[": -1, "]": 1 }[event.key], prompt = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (step) {
+      const place = probes.length ? Math.min(Math.max((state.place ?? probes.length - 1) + step, 0), probes.length - 1) : null;
+      if (place !== null) set("tr-step", { value: place });
+    } else if (prompt && event.target.closest?.(".said-card, body") && !event.target.closest?.("[role=slider], [role=listbox]") && inSaid()) {
+      const next = state.prompts[Math.min(Math.max(state.prompts.indexOf(state.prompt) + prompt, 0), state.prompts.length - 1)];
+      if (next) { event.preventDefault(); set("tr-prompt", { value: next }); }
+    }
+  });
+  /* Up and down scroll the page, unless the answers are what is looked at. */
+  const inSaid = () => { const box = document.querySelector(".said-card")?.getBoundingClientRect(); return box && box.top < innerHeight / 2 && box.bottom > 0; };
+  const state = { place: null, prompt: null, prompts: [] };
+
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     training: {
       restore(search, pathname) {
         const query = new URLSearchParams(search || "");
-        if (pathname !== "/training" || ![..."x smooth log run".split(" ")].some((name) => query.has(name))) return [none(), none(), none(), none()];
+        if (pathname !== "/training" || !"x smooth log norm filter run".split(" ").some((name) => query.has(name))) return Array(6).fill(none());
         const smooth = parseInt(query.get("smooth"), 10);
+        const one = (name, values) => values.includes(query.get(name)) ? query.get(name) : none();
         return [
           query.has("run") ? query.getAll("run") : none(),
-          ["Step", "Examples", "Epoch", "Time"].includes(query.get("x")) ? query.get("x") : none(),
+          one("x", ["Step", "Examples", "Epoch", "Tokens", "Time"]),
           Number.isFinite(smooth) ? Math.min(Math.max(smooth, 0), 99) : none(),
           query.get("log") === "1",
+          one("norm", ["Reward", "÷ β", "Per token"]),
+          query.get("filter") ?? none(),
         ];
       },
-      remember(runs, axis, smoothing, log) {
+      remember(runs, axis, smoothing, log, norm, filter) {
         if (location.pathname !== "/training") return none();
         const query = new URLSearchParams({ x: axis, smooth: smoothing });
         if (log) query.set("log", "1");
+        if (norm !== "Reward") query.set("norm", norm);
+        if (filter) query.set("filter", filter);
         (runs || []).forEach((run) => query.append("run", run));
         history.replaceState({}, "", "/training?" + query);
         return none();
       },
+      point(place, at) {
+        probes = at || [];
+        state.place = place;
+        // Nobody has to be told where the newest step is.
+        cursor = place < probes.length - 1 ? probes[place] ?? null : null;
+        follow((plot) => plot.layout.shapes?.[0]?.name === "cursor" ? window.Plotly.relayout(plot, { "shapes[0].x0": cursor ?? 0, "shapes[0].x1": cursor ?? 0, "shapes[0].visible": cursor !== null }) : null);
+        return cursor;
+      },
+      prompts(prompts, prompt) { state.prompts = prompts || []; state.prompt = prompt; return none(); },
+      axis() { return null; },
+      smooth(value) { return (value / 100).toFixed(2); },
+      pause(clicks) { const paused = clicks % 2 === 1; return [paused, paused ? "Go on" : "Pause"]; },
     },
   });
 })();

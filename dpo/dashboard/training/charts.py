@@ -115,7 +115,7 @@ def figure(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view:
     if labelled:
         notes += _end_labels(ends, [*curves, *second], view.log_y)
     longest = max((len(text) for text, _, _ in ends), default=0)
-    made["margin"] = {"l": 46, "r": min(16 + 7 * longest, 150) if labelled else 14, "t": 8, "b": 28}
+    made["margin"] = {"l": 46, "r": min(18 + 6.6 * longest, 140) if labelled else 14, "t": 8, "b": 28}
     made["shapes"], made["annotations"] = shapes, notes
     made["xaxis"] |= {"hoverformat": ".3~g", "rangemode": "tozero", "ticksuffix": " s" if view.axis == "Time" else ""}
     if view.span is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dash import html
 
-from dpo.dashboard.components import action, light
+from dpo.dashboard.components import action, icon, light
 from dpo.dashboard.theme import FAMILY_LABEL
 from dpo.dashboard.training.series import Shown, several, verdicts
 from dpo.runs.doctor import Verdict
@@ -21,7 +21,8 @@ def panel(entries: Sequence[Shown]) -> list[Any]:
     found = [(entry, verdict) for entry in entries for verdict in verdicts(entry)]
     found.sort(key=lambda pair: _ORDER.index(pair[1].severity))
     many = several(entries)
-    items = [_item(call_name(entry, many), entry, verdict) for entry, verdict in found]
+    # Two are read in full; of a ruined run the rest would fill the screen.
+    items = [_item(call_name(entry, many), verdict, place < 2) for place, (entry, verdict) in enumerate(found)]
     return items or [html.P("Choose a run: the doctor reads its curves.", className="sub pad")]
 
 
@@ -35,11 +36,14 @@ def gravest(entry: Shown) -> Verdict:
     return verdicts(entry)[0]
 
 
-def _item(name: str, entry: Shown, verdict: Verdict) -> html.Article:
+def _item(name: str, verdict: Verdict, unfolded: bool) -> html.Details:
     parts: list[Any] = [
-        html.H3(
-            [light(verdict.severity if verdict.severity != "info" else "note"), f"{name}: {verdict.title}"],
-            className="row tight nowrap",
+        html.Summary(
+            [
+                light(verdict.severity if verdict.severity != "info" else "note"),
+                html.H3(f"{name}: {verdict.title}"),
+                icon("chevron-d", 14),
+            ]
         ),
         html.P(verdict.sentence),
     ]
@@ -66,7 +70,7 @@ def _item(name: str, entry: Shown, verdict: Verdict) -> html.Article:
         parts.append(
             html.A(verdict.source.title, href=verdict.source.url, target="_blank", rel="noreferrer", className="sub")
         )
-    return html.Article(parts, className=f"finding {verdict.severity}", **{"data-code": verdict.code})
+    return html.Details(parts, open=unfolded, className=f"finding {verdict.severity}", **{"data-code": verdict.code})
 
 
 def _at(step: int | None) -> str:

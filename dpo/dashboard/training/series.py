@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import takewhile
 
 import numpy as np
 from tsdownsample import MinMaxLTTBDownsampler
@@ -19,6 +20,7 @@ AXES = {"Step": "step", "Examples": "examples", "Epoch": "epoch", "Tokens": "tok
 NORMALISED = {"Reward": "reward", "÷ β": "beta", "Per token": "token"}
 # Points of one line on screen; more are reduced to those that keep its shape (min-max, then LTTB).
 MOST_POINTS = 1200
+_LONGEST = 18  # letters of a name at a line's end
 _PYTHON_SMOOTHES = 2000
 _OPEN = OpenRuns()
 _RANKS: dict[str | None, dict[str, int]] = {}
@@ -48,10 +50,11 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A run on screen: its name there, its place among the dashes of its family, and its measures."""
+    """A run on screen: its name in sentences and in charts, its place among the dashes of its family, its measures."""
 
     run: Run
     label: str
+    short: str
     rank: int
     metrics: Metrics
 
@@ -76,10 +79,19 @@ def shown(runs: Sequence[tuple[Run, Metrics]]) -> list[Shown]:
     """Runs with names that differ and dashes that stay, whatever else is chosen later."""
     labels = names([run for run, _ in runs])
     made = []
-    for (run, metrics), label in zip(runs, labels, strict=True):
+    for (run, metrics), label, short in zip(runs, labels, _shortened(labels), strict=True):
         of_family = _RANKS.setdefault(run.family, {})
-        made.append(Shown(run, label, of_family.setdefault(str(run.path), len(of_family)), metrics))
+        made.append(Shown(run, label, short, of_family.setdefault(str(run.path), len(of_family)), metrics))
     return made
+
+
+def _shortened(labels: Sequence[str]) -> list[str]:
+    """Names without the words that all of them begin with, short enough for a line's end."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*labels, strict=False)) if len(labels) > 1 else ()
+    shared = "".join(letters[0] for letters in alike)
+    begin = max(shared.rfind(mark) for mark in "-_/ ") + 1
+    cut = [label[begin:] for label in labels]
+    return [text if len(text) <= _LONGEST else f"{text[: _LONGEST - 8]}…{text[-7:]}" for text in cut]
 
 
 def several(entries: Sequence[Shown]) -> bool:
@@ -134,7 +146,7 @@ def curve(
     held_x = across(entry.metrics, axis, held_steps)
     empty = np.empty(0)
     made = Curve(
-        entry.label, entry.run.family, entry.rank,
+        entry.short, entry.run.family, entry.rank,
         x, values * scale if len(x) else empty, smoothed(values * scale, weight) if len(x) else empty,
         held_x, held * scale if len(held_x) else empty,
     )  # fmt: skip

@@ -167,6 +167,11 @@ def _view(app: Dash) -> None:
         Input("tr-step", "value"), Input("tr-probes", "data"),
     )  # fmt: skip
     app.clientside_callback(
+        ClientsideFunction("training", "prompts"),
+        Output("tr-prompt", "className"),
+        Input("tr-prompt", "data"), Input("tr-prompt", "value"),
+    )  # fmt: skip
+    app.clientside_callback(
         ClientsideFunction("training", "axis"),
         Output("tr-range", "data"),
         Input("tr-axis", "value"), Input("tr-log", "checked"),
