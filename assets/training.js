@@ -139,6 +139,9 @@
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     training: {
       restore(search, pathname) {
+        const fold = document.querySelector(".rail-fold");
+        if (fold && !fold.dataset.seen && innerWidth <= 1180) fold.open = false; // a button there, not a list
+        if (fold) fold.dataset.seen = "yes";
         const query = new URLSearchParams(search || "");
         if (pathname !== "/training" || !"x smooth log norm filter run".split(" ").some((name) => query.has(name))) return Array(6).fill(none());
         const smooth = parseInt(query.get("smooth"), 10);

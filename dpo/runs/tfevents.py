@@ -75,7 +75,7 @@ def _walk(content: bytes, events: Events) -> tuple[list[int], list[int]]:
     while position + _HEAD <= end:
         size = unpack(content, position)[0]
         if size not in trusted:
-            if _masked(content[position : position + 8]) != _stored(content, position + 8):
+            if masked_crc(content[position : position + 8]) != _stored(content, position + 8):
                 events.damaged += 1
                 found = _resynchronise(content, position + 1)
                 if found is None:
@@ -98,7 +98,7 @@ def _resynchronise(content: bytes, position: int) -> int | None:
     """The next place at which a length agrees with its checksum."""
     for place in range(position, min(len(content) - _HEAD, position + (1 << 20))):
         # Lengths are far below 2^24: most places are ruled out by the upper bytes.
-        if content[place + 3 : place + 8] == b"\0\0\0\0\0" and _masked(content[place : place + 8]) == _stored(
+        if content[place + 3 : place + 8] == b"\0\0\0\0\0" and masked_crc(content[place : place + 8]) == _stored(
             content, place + 8
         ):
             return place
@@ -187,7 +187,7 @@ def _add_message(content: bytes, start: int, length: int, events: Events) -> Non
     from tensorboard.util import tensor_util  # type: ignore[import-untyped]
 
     message = content[start : start + length]
-    if _masked(message) != _stored(content, start + length):
+    if masked_crc(message) != _stored(content, start + length):
         events.damaged += 1
         return
     try:
@@ -257,7 +257,8 @@ def _crc(message: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def _masked(message: bytes) -> int:
+def masked_crc(message: bytes) -> int:
+    """The checksum that follows a length or a message: CRC-32C, rotated by 15 bits, plus a constant."""
     crc = _crc(message)
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
 

@@ -20,13 +20,13 @@ from dpo.errors import RunError
 from dpo.runs import BUNDLED_RUNS, RunRecord, find_runs, open_run
 from dpo.runs.cursor import EventMetrics, LineMetrics, measure_name
 from dpo.runs.find import names
-from dpo.runs.tfevents import _masked, read_events
+from dpo.runs.tfevents import masked_crc, read_events
 
 
 def frame(event: Event) -> bytes:
     message = event.SerializeToString()
     head = struct.pack("<Q", len(message))
-    return head + struct.pack("<I", _masked(head)) + message + struct.pack("<I", _masked(message))
+    return head + struct.pack("<I", masked_crc(head)) + message + struct.pack("<I", masked_crc(message))
 
 
 def scalar(tag: str, step: int, value: float, wall: float = 1000.0) -> bytes:

@@ -113,7 +113,7 @@ def figure(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view:
             notes.append(_note(chart.reference_text, chart.reference, view.log_y, xanchor="right", yshift=9))
     labelled = chart in LARGE or chart.wide
     if labelled:
-        notes += _end_labels(ends, [*curves, *second], view.log_y)
+        notes += _end_labels(ends, [*curves, *second], view.log_y, 22 / chart.height)
     longest = max((len(text) for text, _, _ in ends), default=0)
     made["margin"] = {"l": 46, "r": min(18 + 6.6 * longest, 140) if labelled else 14, "t": 8, "b": 28}
     made["shapes"], made["annotations"] = shapes, notes
@@ -232,17 +232,19 @@ def _list(values: Floats) -> list[float]:
     return (np.round(values * factor) / factor).tolist()  # type: ignore[no-any-return]
 
 
-def _end_labels(ends: Sequence[tuple[str, float, str]], curves: Sequence[Curve], log_y: bool) -> list[dict[str, Any]]:
+def _end_labels(
+    ends: Sequence[tuple[str, float, str]], curves: Sequence[Curve], log_y: bool, apart: float
+) -> list[dict[str, Any]]:
     """Names right of the last points, pushed apart so that they never overlap."""
     extremes = [
         bound
         for item in curves
-        for values in (item.smooth, item.eval_y)
+        for values in (item.y, item.smooth, item.eval_y)
         if len(values)
         for bound in (float(values.min()), float(values.max()))
     ]
     span = max(extremes) - min(extremes) if extremes else 0.0
-    gap, notes, lowest = span * 0.085, [], float("-inf")
+    gap, notes, lowest = span * apart, [], float("-inf")
     for text, y, color in sorted(ends, key=lambda end: end[1]):
         place = y if log_y else max(y, lowest + gap)
         lowest = place
