@@ -87,19 +87,24 @@
     // A curve with more points than a screen shows has finer ones on the server.
     if (plots().some((plot) => plot.layout.meta?.reduced)) set("tr-zoom", { data: ++zooms });
   }
-  let frame = 0;
+  let frame = 0, leaving = false;
   function hovered(source, event) {
     if (following || !event.xvals?.length) return;
     cancelAnimationFrame(frame);
     frame = requestAnimationFrame(() => {
-      following = true;
-      for (const plot of plots()) if (plot !== source && onScreen(plot) && plot.data.some((trace) => trace.x?.length)) window.Plotly.Fx.hover(plot, { xval: event.xvals[0], yval: 0 }, "xy");
-      following = false;
+      for (const plot of plots()) {
+        if (plot === source || !onScreen(plot) || !plot.data.some((trace) => trace.x?.length)) continue;
+        window.Plotly.Fx.hover(plot, { xval: event.xvals[0], yval: 0 }, "xy", true); // true: tell nobody
+      }
     });
   }
-  function left() {
+  function left(source) {
     cancelAnimationFrame(frame);
-    for (const plot of plots()) if (onScreen(plot)) window.Plotly.Fx.unhover(plot);
+    if (leaving) return;
+    leaving = true;
+    try {
+      for (const plot of plots()) if (plot !== source && onScreen(plot)) window.Plotly.Fx.unhover(plot);
+    } finally { leaving = false; }
   }
   /* The newest probe at or before the point; the first one for points before it. */
   function clicked(event) {
@@ -114,7 +119,7 @@
     plot.dataset.follows = "yes";
     plot.on("plotly_relayout", (change) => zoomed(plot, change));
     plot.on("plotly_hover", (event) => hovered(plot, event));
-    plot.on("plotly_unhover", left);
+    plot.on("plotly_unhover", () => left(plot));
     plot.on("plotly_click", clicked);
   }
   document.addEventListener("pointerover", (event) => {

@@ -52,6 +52,11 @@ class OpenRuns:
             self._runs[path] = (key, run)
         return run
 
+    def clear(self) -> None:
+        """Forget all runs and what was read of them."""
+        with self._lock:
+            self._runs.clear()
+
 
 def _stat(path: Path) -> tuple[int, int]:
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_runs_foreign import scalar
+from events import old_gpt2, old_t5
 
 from dpo.cli import main
 from dpo.runs import BUNDLED_RUNS, RunRecord, open_run
@@ -98,34 +98,6 @@ def test_the_bundled_run_with_too_high_a_rate_is_read_through() -> None:
     assert next(iter(found.values())).severity == "bad"
     fix = found["repetition collapse"].change
     assert fix is not None and (fix.flag, fix.value) == ("--learning-rate", "0.0005")
-
-
-def old_t5(directory: Path) -> Path:
-    """Event file as TRL 0.15 wrote it on a T5 with dropout left on: the first loss is 8.05."""
-    draw = np.random.default_rng(3)
-    content = b""
-    for step in range(10, 410, 10):
-        loss = 0.9 + 7.15 * np.exp(-(step - 10) / 80) + draw.normal(0, 0.05)
-        values = {"loss": 8.05 if step == 10 else loss, "rewards/chosen": -2.0, "rewards/rejected": -2.5 - step / 200}
-        values |= {"rewards/margins": 0.5 + step / 200, "rewards/accuracies": 0.6, "logps/chosen": -80.0}
-        content += b"".join(scalar(f"train/{name}", step, value) for name, value in values.items())
-    (directory / "t5-dpo").mkdir()
-    (directory / "t5-dpo" / "events.out.tfevents.1.host").write_bytes(content)
-    return directory / "t5-dpo"
-
-
-def old_gpt2(directory: Path) -> Path:
-    """Event file of a GPT-2 whose loss goes from 0.67 to 0.005 in 110 steps, accuracy 1.0 from step 20."""
-    content = b""
-    for step in range(10, 111, 10):
-        loss = 0.67 if step == 10 else 0.005 + 0.3 * np.exp(-(step - 10) / 14)
-        margin = -float(np.log(np.expm1(loss)))
-        values = {"loss": loss, "rewards/chosen": 0.3 * margin, "rewards/rejected": -0.7 * margin}
-        values |= {"rewards/margins": margin, "rewards/accuracies": 0.8 if step == 10 else 1.0}
-        content += b"".join(scalar(f"train/{name}", step, float(value)) for name, value in values.items())
-    (directory / "gpt2-dpo").mkdir()
-    (directory / "gpt2-dpo" / "events.out.tfevents.1.host").write_bytes(content)
-    return directory / "gpt2-dpo"
 
 
 def test_event_files_of_old_trainers_are_diagnosed_without_a_flag(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from events import scalar
 from pyarrow import parquet
-from test_runs_foreign import scalar
 
 from dpo.cli import main
 from dpo.runs import BUNDLED_RUNS, RunRecord, open_run

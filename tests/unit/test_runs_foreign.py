@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from events import frame, scalar
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -20,17 +20,7 @@ from dpo.errors import RunError
 from dpo.runs import BUNDLED_RUNS, RunRecord, find_runs, open_run
 from dpo.runs.cursor import EventMetrics, LineMetrics, measure_name
 from dpo.runs.find import names
-from dpo.runs.tfevents import masked_crc, read_events
-
-
-def frame(event: Event) -> bytes:
-    message = event.SerializeToString()
-    head = struct.pack("<Q", len(message))
-    return head + struct.pack("<I", masked_crc(head)) + message + struct.pack("<I", masked_crc(message))
-
-
-def scalar(tag: str, step: int, value: float, wall: float = 1000.0) -> bytes:
-    return frame(Event(wall_time=wall, step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)])))
+from dpo.runs.tfevents import read_events
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in BUNDLED_RUNS.iterdir()))

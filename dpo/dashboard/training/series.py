@@ -75,6 +75,11 @@ def read(path: str) -> tuple[Run, Metrics]:
     return run, run.metrics()
 
 
+def forget() -> None:
+    """Close all runs: the next look reads them from their start."""
+    _OPEN.clear()
+
+
 def shown(runs: Sequence[tuple[Run, Metrics]]) -> list[Shown]:
     """Runs with names that differ and dashes that stay, whatever else is chosen later."""
     labels = names([run for run, _ in runs])
