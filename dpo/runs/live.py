@@ -35,22 +35,20 @@ class OpenRuns:
             RunError: the run is gone or damaged.
         """
         key = _stat(Path(path) / RUN)
-        with self._lock:
+        with self._lock:  # a page asks many times at once: all must get the same cursors
             known = self._runs.get(path)
-        if known is not None and known[0] == key and Path(path).exists():
-            return known[1]
-        try:
-            fresh = open_run(path)
-        except RunError:
-            with self._lock:
+            if known is not None and known[0] == key and Path(path).exists():
+                return known[1]
+            try:
+                fresh = open_run(path)
+            except RunError:
                 self._runs.pop(path, None)
-            raise
-        run = known[1].with_info(fresh.info) if known is not None else fresh
-        with self._lock:
+                raise
+            run = known[1].with_info(fresh.info) if known is not None else fresh
             if len(self._runs) >= _MOST:
                 self._runs.pop(next(iter(self._runs)))
             self._runs[path] = (key, run)
-        return run
+            return run
 
     def clear(self) -> None:
         """Forget all runs and what was read of them."""

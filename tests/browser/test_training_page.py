@@ -175,6 +175,7 @@ def axis_range(page: Page, chart: str) -> list[float]:
 
 def drag(page: Page, chart: str, start: float, end: float) -> None:
     """Zoom by dragging over a part of a chart (shares of its width)."""
+    page.wait_for_function(f"document.querySelectorAll('#tr-fig-{chart} .scatterlayer .trace').length > 0")
     box = page.locator(f"#tr-fig-{chart} .nsewdrag").bounding_box()
     assert box is not None
     middle = box["y"] + box["height"] / 2
@@ -258,7 +259,7 @@ def test_smoothing_axes_and_units(serve: Any, open_page: Any, roots: list[Path])
     expect(page.locator("#tr-smoothing-value")).to_have_text("0.00")
     page.locator("#tr-norm").get_by_text("÷ β").click()
     expect(page.locator("#tr-note-chosen")).to_contain_text("T5 5, GPT-2 2 held out · nats (÷ β)")
-    page.get_by_text("Log y").click()
+    page.get_by_role("switch", name="Log y").check(force=True)
     page.wait_for_function(
         "document.querySelector('#tr-fig-loss .js-plotly-plot')._fullLayout.yaxis.type === 'log' &&"
         " location.search.includes('log=1')"

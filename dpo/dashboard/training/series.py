@@ -20,6 +20,7 @@ AXES = {"Step": "step", "Examples": "examples", "Epoch": "epoch", "Tokens": "tok
 NORMALISED = {"Reward": "reward", "÷ β": "beta", "Per token": "token"}
 # Points of one line on screen; more are reduced to those that keep its shape (min-max, then LTTB).
 MOST_POINTS = 1200
+_LONG = 20_000
 _LONGEST = 18  # letters of a name at a line's end
 _PYTHON_SMOOTHES = 2000
 _OPEN = OpenRuns()
@@ -145,17 +146,24 @@ def curve(
 ) -> Curve:  # fmt: skip
     """The curve of `key` over `axis`, values times `scale`, at most `MOST_POINTS` points within `span` of the axis."""
     metrics = entry.metrics if source is None else source
-    steps, values = metrics.points(key)
-    x = across(entry.metrics, axis, steps)
-    held_steps, held = metrics.points(f"eval_{key}")
-    held_x = across(entry.metrics, axis, held_steps)
-    empty = np.empty(0)
-    made = Curve(
-        entry.short, entry.run.family, entry.rank,
-        x, values * scale if len(x) else empty, smoothed(values * scale, weight) if len(x) else empty,
-        held_x, held * scale if len(held_x) else empty,
-    )  # fmt: skip
-    return _reduced(made, span)
+    # A zoom into a long run asks for all of its points again; a short one is made anew more quickly than found.
+    whole = _remembered if metrics.rows > _LONG else _whole
+    x, y, smooth = whole(entry.metrics, metrics, key, axis, weight, scale)
+    held_x, held, _ = whole(entry.metrics, metrics, f"eval_{key}", axis, 0.0, scale)
+    return _reduced(Curve(entry.short, entry.run.family, entry.rank, x, y, smooth, held_x, held), span)
+
+
+def _whole(
+    run: Metrics, source: Metrics, key: str, axis: str, weight: float, scale: float
+) -> tuple[Floats, Floats, Floats]:
+    """All points of a measure and their smoothed values."""
+    steps, values = source.points(key)
+    x = across(run, axis, steps)
+    y = values * scale if len(x) else np.empty(0)
+    return x, y, smoothed(y, weight)
+
+
+_remembered = lru_cache(maxsize=24)(_whole)
 
 
 def axis_missing(entries: Sequence[Shown], axis: str) -> list[str]:
