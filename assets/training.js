@@ -69,7 +69,72 @@
   const plots = () => [...document.querySelectorAll("#page-training .js-plotly-plot")].filter((plot) => plot._fullLayout);
   const onScreen = (plot) => { const box = plot.getBoundingClientRect(); return box.bottom > 0 && box.top < innerHeight && box.width > 0; };
   const set = (id, data) => window.dash_clientside.set_props(id, data);
-  let following = false, zooms = 0, probes = [], cursor = null;
+  const MAIN = ["loss", "chosen", "rejected"];
+  let following = false, probes = [], cursor = null;
+
+  /* ---- drawing: what changed is fetched, and drawn chart by chart so that no task is long ---- */
+  let view = null, version = 0, span = null, busy = false;
+  const revisions = {}, due = new Set(), late = new Set();
+  const card = (key) => document.getElementById("tr-card-" + key);
+  const keys = () => [...document.querySelectorAll("#page-training [data-chart]")].map((node) => node.dataset.chart);
+  const shows = (key) => location.pathname === "/training" && onScreen(card(key));
+  const pause = () => new Promise((done) => setTimeout(done));
+
+  async function fetchDue() {
+    if (busy || !view) return;
+    busy = true;
+    try {
+      while (due.size) {
+        // What is looked at comes first.
+        const seen = [...due].filter((key) => MAIN.includes(key) || shows(key));
+        const batch = seen.length ? seen : [...due];
+        batch.forEach((key) => due.delete(key));
+        const asked = version;
+        const body = { ...view, span, cursor, charts: Object.fromEntries(batch.map((key) => [key, revisions[key] ?? null])) };
+        const answer = await fetch("/api/curves", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+        if (!answer.ok) break;
+        for (const chart of await answer.json()) {
+          if (asked !== version) { batch.forEach((key) => due.add(key)); break; } // another view is wanted by now
+          await put(chart);
+          await pause();
+        }
+      }
+    } catch { /* the server is away: the next point asks again */ } finally { busy = false; }
+  }
+  async function put(chart) {
+    const box = card(chart.key);
+    const plot = box?.querySelector(".js-plotly-plot");
+    if (!plot || !window.Plotly || !plot._fullLayout) { // Plotly itself is still being loaded
+      if (!box) return;
+      await new Promise((done) => setTimeout(done, 50));
+      return put(chart);
+    }
+    const appears = box.hidden && !chart.hidden;
+    box.hidden = chart.hidden;
+    if (!chart.hidden) {
+      attach(plot);
+      const { data, layout } = chart.figure;
+      await window.Plotly.react(plot, data, layout);
+      if (appears) window.Plotly.Plots.resize(plot);
+      document.getElementById("tr-note-" + chart.key).textContent = chart.note;
+    }
+    revisions[chart.key] = chart.revision;
+  }
+  function drawAll() { version += 1; keys().forEach((key) => due.add(key)); fetchDue(); }
+  /* New points: charts that nobody sees wait until they come on screen. */
+  function drawSeen() {
+    for (const key of keys()) (MAIN.includes(key) || card(key).hidden || shows(key) ? due : late).add(key);
+    fetchDue();
+  }
+  let waiting = 0;
+  function catchUp() {
+    cancelAnimationFrame(waiting);
+    waiting = requestAnimationFrame(() => {
+      late.forEach((key) => { if (shows(key)) { late.delete(key); due.add(key); } });
+      fetchDue();
+    });
+  }
+  for (const event of ["scroll", "resize"]) addEventListener(event, catchUp, { passive: true, capture: true });
 
   /* Changes that are made for the other charts are not changes of the user. */
   async function follow(act) {
@@ -81,11 +146,10 @@
     const from = change["xaxis.range[0]"], to = change["xaxis.range[1]"];
     const reset = change["xaxis.autorange"] === true;
     if (!reset && from === undefined) return;
-    const span = reset ? null : [from, to];
-    set("tr-range", { data: span });
+    span = reset ? null : [from, to];
     follow((plot) => plot === source ? null : window.Plotly.relayout(plot, span ? { "xaxis.range": span } : { "xaxis.autorange": true, "yaxis.autorange": true }));
     // A curve with more points than a screen shows has finer ones on the server.
-    if (plots().some((plot) => plot.layout.meta?.reduced)) set("tr-zoom", { data: ++zooms });
+    if (plots().some((plot) => plot.layout.meta?.reduced)) drawAll();
   }
   let frame = 0, leaving = false;
   function hovered(source, event) {
@@ -117,15 +181,13 @@
   function attach(plot) {
     if (plot.dataset.follows || !plot.on) return;
     plot.dataset.follows = "yes";
+    // dcc.Graph would tell Dash of every hover; nothing there listens.
+    for (const name of ["relayout", "relayouting", "restyle", "hover", "unhover", "click", "selected", "selecting", "deselect"]) plot.removeAllListeners("plotly_" + name);
     plot.on("plotly_relayout", (change) => zoomed(plot, change));
     plot.on("plotly_hover", (event) => hovered(plot, event));
     plot.on("plotly_unhover", () => left(plot));
     plot.on("plotly_click", clicked);
   }
-  document.addEventListener("pointerover", (event) => {
-    const plot = event.target instanceof Element && event.target.closest("#page-training .js-plotly-plot");
-    if (plot) attach(plot);
-  });
   document.addEventListener("keydown", (event) => {
     if (location.pathname !== "/training" || window.dpo?.typing?.(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
     const step = { "[": -1, "]": 1 }[event.key], prompt = { ArrowUp: -1, ArrowDown: 1 }[event.key];
@@ -176,10 +238,18 @@
         // Nobody has to be told where the newest step is.
         cursor = place < probes.length - 1 ? probes[place] ?? null : null;
         follow((plot) => plot.layout.shapes?.[0]?.name === "cursor" ? window.Plotly.relayout(plot, { "shapes[0].x0": cursor ?? 0, "shapes[0].x1": cursor ?? 0, "shapes[0].visible": cursor !== null }) : null);
-        return cursor;
+        return none();
       },
       prompts(prompts, prompt) { state.prompts = prompts || []; state.prompt = prompt; return none(); },
-      axis() { return null; },
+      draw(signature, runs, axis, smoothing, log, unit) {
+        const wanted = { runs: runs || [], axis, smoothing, log, unit };
+        const same = JSON.stringify(wanted) === JSON.stringify(view);
+        // Another axis has other places: a zoom into the old one means nothing there.
+        if (view && (view.axis !== axis || view.log !== log)) span = null;
+        view = wanted;
+        if (same) drawSeen(); else drawAll();
+        return none();
+      },
       smooth(value) { return (value / 100).toFixed(2); },
       pause(clicks) { const paused = clicks % 2 === 1; return [paused, paused ? "Go on" : "Pause"]; },
     },

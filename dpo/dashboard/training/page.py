@@ -13,7 +13,7 @@ from dpo.dashboard.shell import Page
 from dpo.dashboard.training.charts import LARGE, SMALL, Chart, View, figure
 from dpo.dashboard.training.rail import preselected, rail
 from dpo.dashboard.training.series import AXES, NORMALISED
-from dpo.dashboard.training.updates import IDLE_MS, signature_of
+from dpo.dashboard.training.updates import IDLE_MS, list_of, signature_of
 from dpo.runs import find_runs
 
 
@@ -55,12 +55,11 @@ def page(roots: Sequence[Path]) -> Page:
         _empty(roots, bool(runs)),
         dcc.Interval(id="tr-poll", interval=IDLE_MS),
         dcc.Store(id="tr-signature", data=signature_of(runs)),
-        *(dcc.Store(id=f"tr-rev-{chart.key}") for chart in (*LARGE, *SMALL)),
-        # The zoom: [from, to] on the axis; the second one asks the server for the points in between.
-        dcc.Store(id="tr-range"),
-        dcc.Store(id="tr-zoom"),
+        dcc.Store(id="tr-list", data=list_of(runs)),
+        dcc.Store(id="tr-summary", data=signature_of(runs)),
         dcc.Store(id="tr-probes", data=[]),
-        dcc.Store(id="tr-cursor"),
+        dcc.Store(id="tr-drawn"),
+        dcc.Store(id="tr-pointed"),
         dcc.Store(id="tr-paused", data=False),
         dcc.Store(id="tr-written"),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,11 +20,13 @@ from dpo.runs.metrics import Floats
 AXES = {"Step": "step", "Examples": "examples", "Epoch": "epoch", "Tokens": "tokens", "Time": "time"}
 NORMALISED = {"Reward": "reward", "÷ β": "beta", "Per token": "token"}
 # Points of one line on screen; more are reduced to those that keep its shape (min-max, then LTTB).
-MOST_POINTS = 1200
+MOST_POINTS = 600
 _LONG = 20_000
 _LONGEST = 18  # letters of a name at a line's end
 _PYTHON_SMOOTHES = 2000
+_DOCTOR_SECONDS = 3.0  # a running run is not asked more often
 _OPEN = OpenRuns()
+_VERDICTS: dict[str, tuple[float, tuple[Metrics, int, str], list[Verdict]]] = {}
 _RANKS: dict[str | None, dict[str, int]] = {}
 
 
@@ -79,6 +82,7 @@ def read(path: str) -> tuple[Run, Metrics]:
 def forget() -> None:
     """Close all runs: the next look reads them from their start."""
     _OPEN.clear()
+    _VERDICTS.clear()
 
 
 def shown(runs: Sequence[tuple[Run, Metrics]]) -> list[Shown]:
@@ -184,29 +188,15 @@ def scale_of(entry: Shown, normalised: str) -> float | None:
 
 
 def verdicts(entry: Shown) -> list[Verdict]:
-    """What the doctor says of a run; asked again only when the run has changed."""
-    samples = len(entry.run.samples())
-    return _verdicts(_ByIdentity(entry.run, (id(entry.metrics), samples, id(entry.run.info)), entry.metrics))
-
-
-@dataclass(frozen=True)
-class _ByIdentity:
-    """A run and its measures as the key of a cache; held, so that an id is not used twice."""
-
-    run: Run
-    key: tuple[int, int, int]
-    metrics: Metrics
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByIdentity) and self.key == other.key
-
-
-@lru_cache(maxsize=32)
-def _verdicts(entry: _ByIdentity) -> list[Verdict]:
-    return diagnose(entry.run)
+    """What the doctor says of a run; asked again only when the run has changed, and not at every point."""
+    known = _VERDICTS.get(str(entry.run.path))
+    now = time.monotonic()
+    key = (entry.metrics, len(entry.run.samples()), entry.run.state)
+    if known is not None and (known[1] == key or (entry.run.state == known[1][2] == "running" and now < known[0])):
+        return known[2]
+    found = diagnose(entry.run)
+    _VERDICTS[str(entry.run.path)] = (now + _DOCTOR_SECONDS, key, found)
+    return found
 
 
 def _reduced(made: Curve, span: tuple[float, float] | None) -> Curve:
