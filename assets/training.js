@@ -73,7 +73,7 @@
   let following = false, probes = [], cursor = null;
 
   /* ---- drawing: what changed is fetched, and drawn chart by chart so that no task is long ---- */
-  let view = null, version = 0, span = null, busy = false;
+  let view = null, version = 0, span = null, busy = false, summary = false;
   const revisions = {}, due = new Set(), late = new Set();
   const card = (key) => document.getElementById("tr-card-" + key);
   const keys = () => [...document.querySelectorAll("#page-training [data-chart]")].map((node) => node.dataset.chart);
@@ -84,47 +84,85 @@
     if (busy || !view) return;
     busy = true;
     try {
-      while (due.size) {
+      while (due.size || summary) {
         // What is looked at comes first.
         const seen = [...due].filter((key) => MAIN.includes(key) || shows(key));
         const batch = seen.length ? seen : [...due];
         batch.forEach((key) => due.delete(key));
         const asked = version;
-        const body = { ...view, span, cursor, charts: Object.fromEntries(batch.map((key) => [key, revisions[key] ?? null])) };
+        const summed = summary;
+        summary = false;
+        const body = { ...view, span, cursor, summary: summed, charts: Object.fromEntries(batch.map((key) => [key, revisions[key] ?? null])) };
         const answer = await fetch("/api/curves", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
         if (!answer.ok) break;
-        for (const chart of await answer.json()) {
-          if (asked !== version) { batch.forEach((key) => due.add(key)); break; } // another view is wanted by now
+        const found = await answer.json();
+        if (found.summary && asked === version) summarise(found.summary);
+        for (const chart of found.charts) {
+          if (asked !== version) break; // another view is wanted by now: all are due again
           await put(chart);
           await pause();
         }
       }
-    } catch { /* the server is away: the next point asks again */ } finally { busy = false; }
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error; // fetch: the server is away; the next point asks again
+    } finally { busy = false; }
   }
   async function put(chart) {
     const box = card(chart.key);
-    const plot = box?.querySelector(".js-plotly-plot");
-    if (!plot || !window.Plotly || !plot._fullLayout) { // Plotly itself is still being loaded
-      if (!box) return;
-      await new Promise((done) => setTimeout(done, 50));
-      return put(chart);
-    }
+    if (!box) return;
+    while (!window.Plotly) await new Promise((done) => setTimeout(done, 20)); // its script is still being loaded
+    const plot = box.querySelector(".plot");
     const appears = box.hidden && !chart.hidden;
     box.hidden = chart.hidden;
     if (!chart.hidden) {
-      attach(plot);
       const { data, layout } = chart.figure;
-      await window.Plotly.react(plot, data, layout);
+      await window.Plotly.react(plot, data, layout, { displayModeBar: false, responsive: true });
+      attach(plot);
       if (appears) window.Plotly.Plots.resize(plot);
       document.getElementById("tr-note-" + chart.key).textContent = chart.note;
     }
     revisions[chart.key] = chart.revision;
   }
-  function drawAll() { version += 1; keys().forEach((key) => due.add(key)); fetchDue(); }
+  const fill = (id, html) => { const node = document.getElementById(id); if (node && node.innerHTML !== html && node.dataset.html !== html) { node.innerHTML = html; node.dataset.html = html; } };
+  function summarise(found) {
+    const named = (finding) => finding.dataset.code + finding.querySelector("h3").textContent;
+    const findings = () => [...document.querySelectorAll("#tr-findings details")];
+    const open = new Map(findings().map((finding) => [named(finding), finding.open]));
+    fill("tr-kpis", found.kpis);
+    fill("tr-findings", found.findings);
+    findings().forEach((finding) => { if (open.has(named(finding))) finding.open = open.get(named(finding)); });
+    fill("tr-sub", found.sub);
+    fill("tr-live", found.live);
+    document.getElementById("tr-live").hidden = !found.live;
+    document.getElementById("tr-pause-box").hidden = !found.live && !paused;
+  }
+  function drawAll() { summary = true; version += 1; keys().forEach((key) => due.add(key)); fetchDue(); }
   /* New points: charts that nobody sees wait until they come on screen. */
   function drawSeen() {
     for (const key of keys()) (MAIN.includes(key) || card(key).hidden || shows(key) ? due : late).add(key);
     fetchDue();
+  }
+  /* Whether anything is new is asked every second while a run trains, every five seconds else. */
+  let known = null, paused = false, ticks = 0;
+  async function poll() {
+    let wait = 5000;
+    try {
+      const now = await (await fetch("/api/training")).json();
+      if (now.running) wait = 1000;
+      const before = known;
+      ticks += 1;
+      if (before && !paused && view && now.signature !== before.signature) {
+        // Tiles and verdicts need not follow every point; the end of a run they do.
+        summary = summary || !now.running || now.list !== before.list || ticks % 3 === 0;
+        drawSeen();
+      }
+      if (now.list !== before?.list) set("tr-list", { data: now.list });
+      if (now.answers !== before?.answers && before) set("tr-answers", { data: now.answers });
+      const status = document.getElementById("status-runs");
+      if (status) status.textContent = now.text;
+      known = paused && before ? { ...now, signature: before.signature } : now;
+    } catch { /* the server is away; it is asked again */ }
+    setTimeout(poll, wait);
   }
   let waiting = 0;
   function catchUp() {
@@ -181,8 +219,6 @@
   function attach(plot) {
     if (plot.dataset.follows || !plot.on) return;
     plot.dataset.follows = "yes";
-    // dcc.Graph would tell Dash of every hover; nothing there listens.
-    for (const name of ["relayout", "relayouting", "restyle", "hover", "unhover", "click", "selected", "selecting", "deselect"]) plot.removeAllListeners("plotly_" + name);
     plot.on("plotly_relayout", (change) => zoomed(plot, change));
     plot.on("plotly_hover", (event) => hovered(plot, event));
     plot.on("plotly_unhover", () => left(plot));
@@ -246,12 +282,13 @@
         const same = JSON.stringify(wanted) === JSON.stringify(view);
         // Another axis has other places: a zoom into the old one means nothing there.
         if (view && (view.axis !== axis || view.log !== log)) span = null;
+        if (!view) setTimeout(poll, 500);
         view = wanted;
         if (same) drawSeen(); else drawAll();
         return none();
       },
       smooth(value) { return (value / 100).toFixed(2); },
-      pause(clicks) { const paused = clicks % 2 === 1; return [paused, paused ? "Go on" : "Pause"]; },
+      pause(clicks) { paused = clicks % 2 === 1; return paused ? "Go on" : "Pause"; },
     },
   });
 })();

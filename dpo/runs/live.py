@@ -18,7 +18,7 @@ def signature(path: Path) -> int:
     files = [path / name for name in (RUN, METRICS, HARDWARE, SAMPLES)]
     if not files[0].exists():
         files += [*event_files(path), *filter(None, [newest_state(path) if path.is_dir() else None])]
-    return hash(tuple(_stat(file) for file in files))
+    return hash(tuple(changed(file) for file in files))
 
 
 class OpenRuns:
@@ -34,7 +34,7 @@ class OpenRuns:
         Raises:
             RunError: the run is gone or damaged.
         """
-        key = _stat(Path(path) / RUN)
+        key = changed(Path(path) / RUN)
         with self._lock:  # a page asks many times at once: all must get the same cursors
             known = self._runs.get(path)
             if known is not None and known[0] == key and Path(path).exists():
@@ -56,7 +56,8 @@ class OpenRuns:
             self._runs.clear()
 
 
-def _stat(path: Path) -> tuple[int, int]:
+def changed(path: Path) -> tuple[int, int]:
+    """Time and size of a file; zeros where there is none."""
     try:
         status = path.stat()
     except OSError:

@@ -276,9 +276,9 @@ def test_pause_stops_drawing_not_training(serve: Any, open_page: Any, tmp_path: 
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Go on")).to_be_visible()
     record.log(row(5))
-    with page.expect_response(lambda response: "_dash-update-component" in response.url):
+    with page.expect_response(lambda response: "/api/training" in response.url):
         pass  # the page goes on asking
-    with page.expect_response(lambda response: "_dash-update-component" in response.url):
+    with page.expect_response(lambda response: "/api/training" in response.url):
         pass
     assert points(page, "loss")["GPT-2"] == 5
     page.get_by_role("button", name="Go on").click()

@@ -7,7 +7,7 @@ from typing import Any
 
 from dash import html
 
-from dpo.dashboard.components import action, icon, light
+from dpo.dashboard.components import icon, light
 from dpo.dashboard.theme import FAMILY_LABEL
 from dpo.dashboard.training.series import Shown, several, verdicts
 from dpo.runs.doctor import Verdict
@@ -58,9 +58,7 @@ def _item(name: str, verdict: Verdict, unfolded: bool) -> html.Details:
         parts.append(
             html.Div(
                 [
-                    html.Div(
-                        [html.Code(setting), action("copy", f"Copy {setting}", className="js-copy")], className="cmd"
-                    ),
+                    html.Div([html.Code(setting), _copy(setting)], className="cmd"),
                     html.Div(verdict.change.why, className="sub") if verdict.change.why else None,
                 ],
                 className="fix",
@@ -71,6 +69,13 @@ def _item(name: str, verdict: Verdict, unfolded: bool) -> html.Details:
             html.A(verdict.source.title, href=verdict.source.url, target="_blank", rel="noreferrer", className="sub")
         )
     return html.Details(parts, open=unfolded, className=f"finding {verdict.severity}", **{"data-code": verdict.code})
+
+
+def _copy(what: str) -> html.Button:
+    label = f"Copy {what}"
+    return html.Button(
+        icon("copy"), type="button", className="js-copy icon-button", title=label, **{"aria-label": label}
+    )
 
 
 def _at(step: int | None) -> str:

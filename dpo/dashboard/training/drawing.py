@@ -10,7 +10,10 @@ from typing import Any
 from flask import Flask, Response, request
 from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
 
+from dpo.dashboard.markup import to_html
 from dpo.dashboard.training.charts import CHARTS, LARGE, Chart, View, figure, sentence
+from dpo.dashboard.training.doctor import panel
+from dpo.dashboard.training.panels import kpis, live_line, title_line
 from dpo.dashboard.training.rail import MOST_RUNS
 from dpo.dashboard.training.series import (
     AXES,
@@ -42,15 +45,15 @@ def register(server: Flask, roots: Sequence[Path]) -> None:
         )
 
 
-def draw(asked: Mapping[str, Any], roots: Sequence[Path]) -> list[dict[str, Any]]:
-    """Charts as `{key, figure, note, hidden, revision}`.
+def draw(asked: Mapping[str, Any], roots: Sequence[Path]) -> dict[str, Any]:
+    """`charts` as `{key, figure, note, hidden, revision}`, and the `summary` if `asked` wants one.
 
     `asked` has `runs` (paths), `axis`, `smoothing` (0 to 99), `log`, `unit`, `span` (part of the
     axis or null), `cursor` and `charts` (revision known to the page, or null, by chart).  What is
     missing or of another kind counts as not said.
     """
     runs, known = asked.get("runs"), asked.get("charts")
-    entries, _problems = chosen([str(path) for path in runs] if isinstance(runs, list) else [], roots)
+    entries, problems = chosen([str(path) for path in runs] if isinstance(runs, list) else [], roots)
     known = known if isinstance(known, dict) else {}
     axis = asked["axis"] if asked.get("axis") in AXES else "Step"
     unit = asked["unit"] if asked.get("unit") in NORMALISED else "Reward"
@@ -76,7 +79,17 @@ def draw(asked: Mapping[str, Any], roots: Sequence[Path]) -> list[dict[str, Any]
             made["revision"] = zlib.crc32(repr((made["figure"]["layout"], note)).encode())
         if made["revision"] != known[chart.key]:
             drawn.append(made)
-    return drawn
+    return {"charts": drawn, "summary": _summary(entries, problems) if asked.get("summary") else None}
+
+
+def _summary(entries: Sequence[Shown], problems: Sequence[str]) -> dict[str, str]:
+    """The tiles, the doctor's findings and the lines of the title, as HTML."""
+    return {
+        "kpis": to_html(kpis(entries, problems)),
+        "findings": to_html(panel(entries)),
+        "sub": to_html(title_line(entries)),
+        "live": to_html(live_line(entries)),
+    }
 
 
 def chosen(selected: Sequence[str] | None, roots: Sequence[Path]) -> tuple[list[Shown], list[str]]:

@@ -10,10 +10,10 @@ from dash import dcc, html
 
 from dpo.dashboard.components import card, command, icon, page_title
 from dpo.dashboard.shell import Page
-from dpo.dashboard.training.charts import LARGE, SMALL, Chart, View, figure
+from dpo.dashboard.training.charts import LARGE, SMALL, Chart
 from dpo.dashboard.training.rail import preselected, rail
 from dpo.dashboard.training.series import AXES, NORMALISED
-from dpo.dashboard.training.updates import IDLE_MS, list_of, signature_of
+from dpo.dashboard.training.updates import answers_of, list_of
 from dpo.runs import find_runs
 
 
@@ -53,14 +53,13 @@ def page(roots: Sequence[Path]) -> Page:
             hidden=not runs,
         ),
         _empty(roots, bool(runs)),
-        dcc.Interval(id="tr-poll", interval=IDLE_MS),
-        dcc.Store(id="tr-signature", data=signature_of(runs)),
+        # Brings Plotly's script; the charts themselves are not Dash's.
+        html.Div(dcc.Graph(id="tr-plotly"), hidden=True),
         dcc.Store(id="tr-list", data=list_of(runs)),
-        dcc.Store(id="tr-summary", data=signature_of(runs)),
+        dcc.Store(id="tr-answers", data=answers_of(runs)),
         dcc.Store(id="tr-probes", data=[]),
         dcc.Store(id="tr-drawn"),
         dcc.Store(id="tr-pointed"),
-        dcc.Store(id="tr-paused", data=False),
         dcc.Store(id="tr-written"),
     ]
     return Page("/training", "training", "Training", body)
@@ -116,11 +115,9 @@ def _chart_card(chart: Chart) -> html.Section:
         [html.Div([html.H3(chart.title), html.P("", className="sub", id=f"tr-note-{chart.key}")]), menu],
         className="card-head",
     )
-    graph = dcc.Graph(
-        id=f"tr-fig-{chart.key}",
-        figure=figure(chart, [], [], View()),
-        config={"displayModeBar": False, "responsive": True},
-        style={"height": chart.height},
+    # Drawn by assets/training.js.
+    graph = html.Div(
+        html.Div(className="plot"), id=f"tr-fig-{chart.key}", className="dash-graph", style={"height": chart.height}
     )
     return card(
         head,

@@ -8,27 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dash import ClientsideFunction, Dash, Input, Output, State, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State
 
 from dpo.dashboard.training import drawing
-from dpo.dashboard.training.doctor import panel
 from dpo.dashboard.training.drawing import chosen
-from dpo.dashboard.training.panels import kpis, live_line, title_line
 from dpo.dashboard.training.rail import rows
 from dpo.dashboard.training.said import said
 from dpo.dashboard.training.series import Shown, across
 from dpo.runs import Run, find_runs
-from dpo.runs.live import signature
-
-LIVE_MS, IDLE_MS = 1000, 5000
-SUMMARY_EVERY = 3  # polls
+from dpo.runs.live import changed, signature
+from dpo.runs.record import SAMPLES
 
 
 def register(app: Dash, roots: Sequence[Path]) -> None:
     """All callbacks of the page."""
-    _poll(app, roots)
+    _state(app, roots)
     drawing.register(app.server, roots)
-    _summary(app, roots)
     _answers(app, roots)
     _view(app)
 
@@ -45,32 +40,24 @@ def list_of(runs: Sequence[Run]) -> str:
     return f"{len(runs)}-{zlib.crc32(text.encode())}"
 
 
-def _poll(app: Dash, roots: Sequence[Path]) -> None:
-    @app.callback(
-        Output("tr-signature", "data"), Output("tr-summary", "data"), Output("tr-list", "data"),
-        Output("tr-poll", "interval"), Output("status-runs", "children"),
-        Input("tr-poll", "n_intervals"), Input("tr-paused", "data"), State("tr-signature", "data"),
-        State("tr-summary", "data"), State("tr-list", "data"), State("tr-poll", "interval"),
-        State("status-runs", "children"),
-    )  # fmt: skip
-    def poll(
-        count: int, paused: bool, known: str, summed: str, listed: str, pace: int, said_before: str
-    ) -> tuple[Any, ...]:
+def answers_of(runs: Sequence[Run]) -> int:
+    """Changes whenever a run records answers."""
+    return zlib.crc32("|".join(f"{run.path}:{changed(run.path / SAMPLES)}" for run in runs).encode())
+
+
+def _state(app: Dash, roots: Sequence[Path]) -> None:
+    @app.server.get("/api/training")
+    def state() -> dict[str, Any]:
+        """What the page asks for every second: whether anything is new."""
         runs = find_runs(roots)
         running = sum(run.state == "running" for run in runs)
-        text = f"{len(runs)} runs" + (f" · {running} training" if running else "")
-        now = signature_of(runs)
-        names = list_of(runs)
-        interval = LIVE_MS if running else IDLE_MS
-        # Tiles and verdicts need not follow every point; a change of the list, such as a run's end, they do.
-        summarised = not running or names != listed or (count or 0) % SUMMARY_EVERY == 0
-        return (
-            no_update if paused or now == known else now,
-            no_update if paused or now == summed or not summarised else now,
-            no_update if names == listed else names,
-            no_update if interval == pace else interval,
-            no_update if text == said_before else text,
-        )
+        return {
+            "signature": signature_of(runs),
+            "list": list_of(runs),
+            "answers": answers_of(runs),
+            "running": running,
+            "text": f"{len(runs)} runs" + (f" · {running} training" if running else ""),
+        }
 
     @app.callback(
         Output("tr-rail", "children"), Output("tr-full", "hidden"), Output("tr-empty", "hidden"),
@@ -82,23 +69,11 @@ def _poll(app: Dash, roots: Sequence[Path]) -> None:
         return rows(runs, selected or [], text or ""), not runs, bool(runs)
 
 
-def _summary(app: Dash, roots: Sequence[Path]) -> None:
-    @app.callback(
-        Output("tr-kpis", "children"), Output("tr-findings", "children"), Output("tr-sub", "children"),
-        Output("tr-live", "children"), Output("tr-live", "hidden"), Output("tr-pause-box", "hidden"),
-        Input("tr-summary", "data"), Input("tr-selected", "value"), State("tr-paused", "data"),
-    )  # fmt: skip
-    def summarise(_: str, selected: list[str], paused: bool) -> tuple[Any, ...]:
-        entries, problems = chosen(selected, roots)
-        live = live_line(entries)
-        return kpis(entries, problems), panel(entries), title_line(entries), live, not live, not (live or paused)
-
-
 def _answers(app: Dash, roots: Sequence[Path]) -> None:
     @app.callback(
         Output("tr-step", "max"), Output("tr-step", "marks"), Output("tr-step", "value"), Output("tr-step", "disabled"),
         Output("tr-prompt", "data"), Output("tr-prompt", "value"), Output("tr-probes", "data"),
-        Input("tr-summary", "data"), Input("tr-selected", "value"), Input("tr-axis", "value"),
+        Input("tr-answers", "data"), Input("tr-selected", "value"), Input("tr-axis", "value"),
         State("tr-step", "value"), State("tr-step", "max"), State("tr-prompt", "value"),
     )  # fmt: skip
     def choose(_: str, selected: list[str], axis: str, place: int, most: int, prompt: str | None) -> tuple[Any, ...]:
@@ -145,7 +120,7 @@ def _view(app: Dash) -> None:
     app.clientside_callback(
         ClientsideFunction("training", "draw"),
         Output("tr-drawn", "data"),
-        Input("tr-signature", "data"), Input("tr-selected", "value"), Input("tr-axis", "value"),
+        Input("tr-selected", "value"), Input("tr-axis", "value"),
         Input("tr-smoothing", "value"), Input("tr-log", "checked"), Input("tr-norm", "value"),
     )  # fmt: skip
     app.clientside_callback(
@@ -165,7 +140,7 @@ def _view(app: Dash) -> None:
     )
     app.clientside_callback(
         ClientsideFunction("training", "pause"),
-        Output("tr-paused", "data"), Output("tr-pause", "children"),
+        Output("tr-pause", "children"),
         Input("tr-pause", "n_clicks"),
         prevent_initial_call=True,
     )  # fmt: skip
