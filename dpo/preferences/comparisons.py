@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dpo.preferences.layouts import Layout, Pair, Rated, Row, answerable, context_of, pair_of, plain
+from dpo.preferences.layouts import Layout, Pair, Rated, Row, answerable, canonical, context_of, pair_of, plain
 from dpo.preferences.turns import Unusable, as_turns, is_turns, prompt_of
 
 TIE = "that are ties"
@@ -126,7 +126,7 @@ def _prompt_column(row: dict[str, Any], *skip: str) -> str | None:
     return None
 
 
-def _two(stem: str, suffixes: tuple[str, str], column: str, reading: str) -> Layout:
+def _two(stem: str, suffixes: tuple[str, str], column: str, reading: str, shown: str) -> Layout:
     first, second = stem + suffixes[0], stem + suffixes[1]
     says, pick = READINGS[reading]
 
@@ -148,12 +148,13 @@ def _two(stem: str, suffixes: tuple[str, str], column: str, reading: str) -> Lay
         context = context_of(row, prompt) if prompt is not None else None
         return pair_of(context, answers[better], answers[1 - better])
 
-    return Layout(f"{first}-{second}-{column}:{reading}", f"{first}, {second}, {column}: {says}", fits, read, 0.9)
+    return Layout(f"{first}-{second}-{column}:{reading}", f"{shown}: {says}", fits, read, 0.9)
 
 
 def two_answers(rows: Sequence[Row]) -> list[Layout]:
     """Layouts of two answers with a preference column that fit `rows`, one for each way to read the column."""
     plains = [plain(row) for row in rows]
+    actual = {canonical(str(name)): str(name) for row in rows for name in row}
     found: list[Layout] = []
     for stem in STEMS:
         for suffixes in SUFFIXES:
@@ -164,10 +165,11 @@ def two_answers(rows: Sequence[Row]) -> list[Layout]:
                 values = [row[name] for row in plains if name in row]
                 if not values or not all(isinstance(value, str | int | float) for value in values):
                     continue
-                if name == "overallpreference" and columns[0] == "response1":  # HelpSteer3 documents its scale
-                    found.append(_two(stem, suffixes, name, "below-0"))
-                    continue
-                found += [_two(stem, suffixes, name, key) for key in possible_readings(values, suffixes, columns)]
+                keys = possible_readings(values, suffixes, columns)
+                if name == "overallpreference" and columns[0] == "response1":
+                    keys = ["below-0"]  # HelpSteer3 documents its scale
+                shown = ", ".join(actual.get(column, column) for column in (*columns, name))
+                found += [_two(stem, suffixes, name, key, shown) for key in keys]
     return found
 
 

@@ -67,6 +67,7 @@ def recognise(
     readings = [reading for reading in _readings(candidates, rows) if not reading.layout.on_request]
     if not readings:
         raise DataError(_why_not(rows))
+    readings = [reading for reading in readings if any(reading.results)] or readings
     best = max(reading.share for reading in readings)
     # A layout that fits few rows where another fits most is no second reading.
     readings = [reading for reading in readings if reading.share >= 0.5 * best]

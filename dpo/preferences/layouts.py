@@ -188,9 +188,9 @@ def _sides_layout(prompt: str | None, good: str, bad: str) -> Layout:
         row = plain(raw)
         if good not in row or bad not in row or not (answerable(row[good]) and answerable(row[bad])):
             return False
-        whole = not isinstance(row[good], str) or is_transcript(row[good])
         if prompt is None:
-            return whole and _promptless(row)
+            whole = is_turns(row[good]) and len(row[good]) > 1
+            return (whole or is_transcript(row[good])) and _promptless(row)
         if prompt == "messages" and not isinstance(row[good], str) and is_turns(row[good]):
             return False  # a copy of the better conversation (UltraFeedback binarized)
         value = row.get(prompt)
