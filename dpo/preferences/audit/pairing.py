@@ -130,12 +130,12 @@ def repair(block_rows: NDArray[np.int64], side: Side, columns: Sequence[Column],
         top[0] = np.where(better, highest, top[0])
         owner = np.where(better, order + start, owner)
     found: dict[int, int | None] = {}
-    for row in range(count):
-        answer = best[row]
+    for place in range(count):
+        answer = best[place]
         # 1e-6: the same number may be summed in another order.
-        mutual = score[row] >= top[0, answer] - 1e-6
-        clear = score[row] >= _CLEAR and lead[row] >= _AHEAD and mutual and top[0, answer] - top[1, answer] >= -1e-6
-        found[int(block_rows[row])] = int(block_rows[answer]) if clear and owner[answer] == row else None
+        mutual = score[place] >= top[0, answer] - 1e-6
+        clear = score[place] >= _CLEAR and lead[place] >= _AHEAD and mutual and top[0, answer] - top[1, answer] >= -1e-6
+        found[int(block_rows[place])] = int(block_rows[answer]) if clear and owner[answer] == place else None
     return Repair(side, found)
 
 

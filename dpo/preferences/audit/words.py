@@ -104,7 +104,7 @@ class Words:
         if len(self._numbers) < _MOST_NUMBERS:
             return self._numbers.__getitem__
         known = self._numbers
-        return lambda word: known[word] if word in known else 0
+        return lambda word: known.get(word, 0)
 
 
 def spread(frequencies: NDArray[np.int64], rows: int) -> NDArray[np.bool_]:
