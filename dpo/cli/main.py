@@ -8,6 +8,7 @@ from typing import Any
 
 from dpo.cli import commands
 from dpo.cli.arguments import Parser, add_settings, fail
+from dpo.cli.data import add_data
 from dpo.errors import DpoError
 from dpo.generation.settings import Sampling
 from dpo.training.config import SftConfig, TrainConfig
@@ -48,6 +49,8 @@ def parser() -> Parser:
         verb.add_argument("--json", action="store_true", help="for programs")
     listing.set_defaults(call=commands.list_runs)
     show.set_defaults(call=commands.show_run)
+
+    add_data(actions)
     return root
 
 

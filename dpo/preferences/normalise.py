@@ -41,6 +41,8 @@ class Columns:
     rejected: str | None = None
     layout: str | None = None
     swap: bool = False
+    keep_equal: bool = False
+    """Whether rows with equal answers count as pairs (for a cleaning that is not asked to drop them)."""
 
     def roles(self) -> dict[str, str | None]:
         """Column by role."""
@@ -103,9 +105,9 @@ def normalise(
     dropped: defaultdict[str, list[int]] = defaultdict(list)
     counter = _Counter(itertools.chain(sample, batches), progress)
     if recognised.layout.rated:
-        records = _of_rated(counter, recognised.layout, dropped, columns.swap)
+        records = _of_rated(counter, recognised.layout, dropped, columns)
     else:
-        records = _of_pairs(counter, recognised.layout, dropped, columns.swap)
+        records = _of_pairs(counter, recognised.layout, dropped, columns)
     table = _write(records)
     if table is None:
         reasons = ", ".join(f"{len(rows)} {reason}" for reason, rows in dropped.items())
@@ -138,7 +140,7 @@ Record = tuple[int, Pair]
 
 
 def _of_pairs(
-    counter: _Counter, layout: Layout, dropped: defaultdict[str, list[int]], swap: bool
+    counter: _Counter, layout: Layout, dropped: defaultdict[str, list[int]], columns: Columns
 ) -> Iterator[list[Record]]:
     for start, batch in counter:
         records: list[Record] = []
@@ -146,7 +148,7 @@ def _of_pairs(
             try:
                 pair = layout.read(raw)
                 assert isinstance(pair, Pair)
-                records.append((row, _checked(pair, swap)))
+                records.append((row, _checked(pair, columns)))
             except Unusable as error:
                 dropped[str(error)].append(row)
             except (KeyError, IndexError, TypeError, AttributeError):
@@ -154,19 +156,19 @@ def _of_pairs(
         yield records
 
 
-def _checked(pair: Pair, swap: bool) -> Pair:
+def _checked(pair: Pair, columns: Columns) -> Pair:
     if not all(isinstance(text, str) for text in pair[:3]):
         raise Unusable("without text")
     for name, text in zip(COLUMNS, pair[:3], strict=True):
         if not text.strip():
             raise Unusable(f"with a blank {name}")
-    if pair.chosen.strip() == pair.rejected.strip():
+    if not columns.keep_equal and pair.chosen.strip() == pair.rejected.strip():
         raise Unusable("with equal answers")
-    return pair._replace(chosen=pair.rejected, rejected=pair.chosen) if swap else pair
+    return pair._replace(chosen=pair.rejected, rejected=pair.chosen) if columns.swap else pair
 
 
 def _of_rated(
-    counter: _Counter, layout: Layout, dropped: defaultdict[str, list[int]], swap: bool
+    counter: _Counter, layout: Layout, dropped: defaultdict[str, list[int]], columns: Columns
 ) -> Iterator[list[Record]]:
     """Single answers: all are written to a table first, then the best and the worst of a prompt are paired."""
     scores: dict[int, list[tuple[float, int, int]]] = defaultdict(list)  # prompt -> (score, place, row)
@@ -209,7 +211,7 @@ def _of_rated(
         for step, better, worse in zip(chunk, good, bad, strict=True):
             pair = Pair(better["prompt"], better["chosen"], worse["chosen"], better.get("messages"))
             try:
-                records.append((step[0], _checked(pair, swap)))
+                records.append((step[0], _checked(pair, columns)))
             except Unusable as error:
                 dropped[str(error)].append(step[0])
         yield records
