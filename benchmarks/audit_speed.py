@@ -2,9 +2,10 @@
 
     python benchmarks/audit_speed.py [--rows 170000] [--model DIR]
 
-Writes transcripts in hh-rlhf's layout (two to three turns, about 700 characters each) to a temporary
-file, audits it in a process of its own, prints seconds and peak memory, and exits with 1 if either is over its limit.  Words
-are drawn from a Zipf distribution; every answer holds a few rare words of its prompt, as real ones do.
+Writes transcripts in hh-rlhf's layout (one to four questions, about 1,000 characters a side) to a
+temporary file, audits it in a process of its own, prints seconds and peak memory, and exits with 1 if
+either is over its limit.  Words are drawn from a Zipf distribution; every answer holds a few rare
+words of its prompt, as real ones do.
 """
 
 from __future__ import annotations
