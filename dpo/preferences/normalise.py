@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
-IN_MEMORY = 256 * 2**20
+IN_MEMORY = 64 * 2**20
 COLUMNS = ("prompt", "chosen", "rejected")
 Progress = Callable[[int], None]
 

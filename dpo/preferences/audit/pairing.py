@@ -27,9 +27,9 @@ Floats = NDArray[np.float64]
 SHORTEST = 20
 _SHIFTS = (-173, -61, 61, 173)
 _BINS = 24
-# A re-pairing is clear when prompt and answer are each other's best match, with this cosine at least
-# and this much ahead of the runner-up on both sides.
-_CLEAR, _AHEAD = 0.12, 0.04
+# A re-pairing is clear when prompt and answer are each other's best match, this much ahead of the
+# runner-up, and the answer fits the prompt and the other answer by these cosines at least.
+_CLEAR, _CLEAR_BESIDE, _AHEAD = 0.12, 0.03, 0.04
 
 
 @dataclass(frozen=True)
@@ -104,39 +104,31 @@ def repair(block_rows: NDArray[np.int64], side: Side, columns: Sequence[Column],
     """
     p, c, r = (matrix[block_rows] for matrix in tf_idf(columns, words))
     moved = {"prompt": p, "chosen": c, "rejected": r}[side]
-    query = {"prompt": c + r, "chosen": p + 0.5 * r, "rejected": p + 0.5 * c}[side]
-    norms = np.sqrt(np.asarray(query.multiply(query).sum(1)).ravel())
+    main, beside = {"prompt": (c, r), "chosen": (p, r), "rejected": (p, c)}[side]
+    query = main + 0.5 * beside
+    norms = np.maximum(np.sqrt(np.asarray(query.multiply(query).sum(1)).ravel()), 1e-9)
     count = len(block_rows)
-    best, lead = np.zeros(count, np.int64), np.zeros(count)
-    top, score = np.full((2, count), -1.0), np.zeros(count)
-    owner = np.zeros(count, np.int64)
     texts = _labels(columns[("prompt", "chosen", "rejected").index(side)], block_rows)
-    for start in range(0, count, 512):
-        part = (query[start : start + 512] @ moved.T).toarray() / np.maximum(norms[start : start + 512, None], 1e-9)
-        chosen = part.argmax(1)
-        rows = np.arange(len(part))
-        score[start : start + len(part)] = part[rows, chosen]
-        best[start : start + len(part)] = chosen
-        for row in rows:
+    best, owner = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    score, lead, highest = np.zeros(count), np.zeros(count), np.full(count, -1.0)
+    step = max(1, min(512, 20_000_000 // count))
+    for start in range(0, count, step):
+        part = (query[start : start + step] @ moved.T).toarray() / norms[start : start + step, None]
+        for place, fits in enumerate(part, start):
+            best[place] = fits.argmax()
+            score[place] = fits[best[place]]
             # An answer with the same words is no rival.
-            rivals = np.where(texts == texts[chosen[row]], -1.0, part[row])
-            lead[start + row] = part[row, chosen[row]] - rivals.max(initial=0.0)
-        order = np.argmax(part, 0)
-        highest = part[order, np.arange(count)]
-        part[order, np.arange(count)] = -1.0
-        second = part.max(0)
-        better = highest > top[0]
-        top[1] = np.where(better, np.maximum(top[0], second), np.maximum(top[1], highest))
-        top[0] = np.where(better, highest, top[0])
-        owner = np.where(better, order + start, owner)
-    found: dict[int, int | None] = {}
-    for place in range(count):
-        answer = best[place]
-        # 1e-6: the same number may be summed in another order.
-        mutual = score[place] >= top[0, answer] - 1e-6
-        clear = score[place] >= _CLEAR and lead[place] >= _AHEAD and mutual and top[0, answer] - top[1, answer] >= -1e-6
-        found[int(block_rows[place])] = int(block_rows[answer]) if clear and owner[answer] == place else None
-    return Repair(side, found)
+            lead[place] = score[place] - np.where(texts == texts[best[place]], 0.0, fits).max()
+        order = part.argmax(0)
+        here = part[order, np.arange(count)]
+        owner = np.where(here > highest, order + start, owner)
+        highest = np.maximum(here, highest)
+    both = np.minimum(_dots(main, moved[best]) / _CLEAR, _dots(beside, moved[best]) / _CLEAR_BESIDE)
+    clear = (score >= _CLEAR) & (lead >= _AHEAD) & (both >= 1) & (owner[best] == np.arange(count))
+    return Repair(
+        side,
+        {int(block_rows[at]): int(block_rows[best[at]]) if clear[at] else None for at in range(count)},
+    )
 
 
 def stretches(ratios: Floats, chance: float) -> list[tuple[int, int, float]]:
