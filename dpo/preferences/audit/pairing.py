@@ -29,7 +29,7 @@ _SHIFTS = (-173, -61, 61, 173)
 _BINS = 24
 # A re-pairing is clear when prompt and answer are each other's best match, this much ahead of the
 # runner-up, and the answer fits the prompt and the other answer by these cosines at least.
-_CLEAR, _CLEAR_BESIDE, _AHEAD = 0.12, 0.03, 0.04
+_CLEAR, _CLEAR_BESIDE, _AHEAD = 0.12, 0.03, 0.08
 
 
 @dataclass(frozen=True)
