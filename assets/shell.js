@@ -59,10 +59,11 @@
     }
   });
 
+  const PLACES = { c: "/", t: "/training", d: "/data" };
   let pending = "";
   document.addEventListener("keydown", (event) => {
     if (typing(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (pending === "g" && { c: 1, t: 1 }[event.key]) go(event.key === "c" ? "/" : "/training");
+    if (pending === "g" && PLACES[event.key]) go(PLACES[event.key]);
     pending = event.key === "g" ? "g" : "";
     if (event.key === "?") document.getElementById("open-help")?.click();
   });
@@ -71,17 +72,17 @@
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     shell: {
       show(pathname) {
-        const key = pathname === "/training" ? "training" : "compare";
+        const key = { "/training": "training", "/data": "data" }[pathname] || "compare";
         document.querySelectorAll(".nav-item").forEach((item) => {
           const on = item.dataset.page === key;
           item.classList.toggle("on", on);
           if (on) item.setAttribute("aria-current", "page"); else item.removeAttribute("aria-current");
         });
-        document.title = (key === "training" ? "Training" : "Compare") + " · DPO Workbench";
+        document.title = key[0].toUpperCase() + key.slice(1) + " · DPO Workbench";
         // Charts measured themselves while they were hidden.
         requestAnimationFrame(() => dispatchEvent(new Event("resize")));
         setTheme(current);
-        return [key !== "compare", key !== "training"];
+        return [key !== "compare", key !== "training", key !== "data"];
       },
       help(_clicks, opened) { return !opened; },
     },

@@ -31,6 +31,7 @@ _KEYS = (
     ("d", "word diff on or off"),
     ("g c", "Compare"),
     ("g t", "Training"),
+    ("g d", "Data"),
     ("?", "this list"),
 )
 
