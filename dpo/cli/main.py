@@ -9,6 +9,7 @@ from typing import Any
 from dpo.cli import commands, publishing
 from dpo.cli import runs as run_commands
 from dpo.cli.arguments import Parser, add_settings, fail
+from dpo.cli.data import add_data
 from dpo.cli.evaluation import add_score
 from dpo.cli.votes import add_votes
 from dpo.errors import DpoError
@@ -56,6 +57,7 @@ def parser() -> Parser:
     show.set_defaults(call=commands.show_run)
     run_commands.add_verbs(verbs)
     run_commands.add_doctor(actions)
+    add_data(actions)
     publishing.add_commands(actions)
     return root
 
