@@ -93,7 +93,7 @@ class Worker:
             "start", arm=index, seen=seen, prompt_tokens=len(prompt_ids), note=f"{spec.engine}: its luck is its own"
         )
         return [
-            engine.stream(job.prompt, job.sampling, job.cancelled.is_set, arm=index, sample=sample)
+            engine.stream(policy, job.prompt, job.sampling, job.cancelled.is_set, arm=index, sample=sample)
             for sample in range(job.samples)
         ]
 
