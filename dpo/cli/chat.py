@@ -171,7 +171,7 @@ class _Columns(_Lines):
         size = shutil.get_terminal_size()
         width = max((size.columns - 3 * (len(self.texts) - 1)) // len(self.texts), 12)
         columns = [
-            [label(arm.policy)[:width], ""] + _wrapped(text, width)
+            [label(arm.policy)[:width], "", *_wrapped(text, width)]
             for arm, text in zip(self.job.arms, self.texts, strict=True)
         ]
         rows = max(map(len, columns))

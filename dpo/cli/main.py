@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from dpo.cli import chat, commands, generation
+from dpo.cli import chat, commands, generation, publishing
 from dpo.cli.arguments import Parser, add_settings, fail
 from dpo.errors import DpoError
 from dpo.training.config import SftConfig, TrainConfig
@@ -37,6 +37,7 @@ def parser() -> Parser:
         verb.add_argument("--json", action="store_true", help="for programs")
     listing.set_defaults(call=commands.list_runs)
     show.set_defaults(call=commands.show_run)
+    publishing.add_commands(actions)
     return root
 
 

@@ -20,7 +20,7 @@ from dpo.errors import ConfigError, PolicyError
 from dpo.generation.sampler import End, Piece
 from dpo.generation.settings import Sampling
 from dpo.generation.writing import Writer
-from dpo.policies.families import Ids
+from dpo.policies.families import Ids, Prompt
 from dpo.policies.loading import Policy
 
 Compute = Literal["float32", "int8"]
@@ -48,7 +48,7 @@ class Converted:
     def stream(
         self,
         policy: Policy,
-        prompt: str,
+        prompt: Prompt,
         sampling: Sampling,
         cancelled: Callable[[], bool] = lambda: False,
         arm: int = 0,
