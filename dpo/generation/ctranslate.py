@@ -133,9 +133,10 @@ def _convert(policy: Policy, folder: str, compute: Compute) -> None:
     from ctranslate2.converters import transformers as known
     from ctranslate2.converters.converter import Converter
 
-    model: Any = policy.model
+    # A copy: quantising writes into the tensors that it is given.
+    model: Any = copy.deepcopy(policy.model)
     if isinstance(model, PeftModel):
-        model = copy.deepcopy(model).merge_and_unload()
+        model = model.merge_and_unload()
     loader = known._MODEL_LOADERS.get(type(model.config).__name__)
     if loader is None:
         raise PolicyError(f"CTranslate2 doesn't know {type(model).__name__} ({policy.name}): use the engine torch")

@@ -154,7 +154,10 @@ def test_a_remote_arm_that_fails_says_why(address: str, policy_dirs: dict[str, P
 def test_cancelling_a_remote_arm_keeps_its_text(address: str, policy_dirs: dict[str, Path]) -> None:
     seen: list[str] = []
     pieces = complete(
-        f"{address}#{policy_dirs['gpt2']}", "hello", Sampling(temperature=1.0, max_new_tokens=100), lambda: len(seen) >= 2
+        f"{address}#{policy_dirs['gpt2']}",
+        "hello",
+        Sampling(temperature=1.0, max_new_tokens=100),
+        lambda: len(seen) >= 2,
     )
     last = None
     for piece in pieces:
