@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -51,7 +50,9 @@ class Fp32(DPOTrainer):
 
 
 def config(**values: Any) -> TrainConfig:
-    return make(TrainConfig, {"learning_rate": 1e-5, "batch_size": 8, "device": "auto", "beta": BETA, "warmup": 0.0} | values)
+    return make(
+        TrainConfig, {"learning_rate": 1e-5, "batch_size": 8, "device": "auto", "beta": BETA, "warmup": 0.0} | values
+    )
 
 
 def stock(shape: Shape, batch: int, lora: bool, directory: str, cached: bool, steps: int = 0) -> DPOTrainer:
@@ -146,7 +147,10 @@ def old_t5_step(shape: Shape, batch: int, lora: bool, cached: bool) -> Step:
 def agreement(one: Any, other: Any) -> tuple[float, float]:
     """Largest difference of the losses, and of the gradients relative to the largest gradient of a weight."""
     shift(one.model)
-    shift(other.model)
+    values = {plain(name): value for name, value in one.model.named_parameters()}
+    with torch.no_grad():  # an adapter starts at random: the same start for both
+        for name, value in other.model.named_parameters():
+            value.copy_(values[plain(name)])
     losses = one(), other()
     theirs = {plain(name): value for name, value in one.model.named_parameters()}
     worst = 0.0
@@ -177,7 +181,9 @@ def operations(shape: Shape, batch: int, lora: bool, cached: bool) -> float:
     block = 2 * (4 * d * d + 2 * d * f)
     attention = 4 * d * (batch * PROMPT**2 / 2 + 2 * batch * COMPLETION * (PROMPT + COMPLETION / 2))
     if shape.family == "t5":
-        body = shape.layers * (block * prompt + (block + 4 * d * d) * answers + 4 * d * d * prompt) + shape.layers * (attention + 4 * d * batch * PROMPT**2)
+        body = shape.layers * (block * prompt + (block + 4 * d * d) * answers + 4 * d * d * prompt) + shape.layers * (
+            attention + 4 * d * batch * PROMPT**2
+        )
     else:
         body = shape.layers * (block * (prompt + answers) + attention)
     head = 2 * d * v * answers
@@ -229,7 +235,9 @@ def end_to_end(shape: Shape, batch: int) -> str:
                 trainer.train()
                 seconds[name].append(time.perf_counter() - began)
     middle, low, high = ratio(seconds["stock"], seconds["ours"])
-    line = f"| {shape.name} (batch {batch}) | 50 steps through the Trainer, full | {middle:.2f} ({low:.2f}-{high:.2f}) |"
+    line = (
+        f"| {shape.name} (batch {batch}) | 50 steps through the Trainer, full | {middle:.2f} ({low:.2f}-{high:.2f}) |"
+    )
     print(line, flush=True)
     return line
 
@@ -274,13 +282,16 @@ def main() -> None:
         return
     print(f"{machine()}; prompt {PROMPT} + completion {COMPLETION} tokens, fp32")
     print(f"matrix products: {matmul_rate() / 1e9:.0f} GFLOP/s")
-    print("| shape | ours | against | ratio, full step (least-greatest) | same method | of the floor | loss | gradient |")
+    print(
+        "| shape | ours | against | ratio, full step (least-greatest) | same method | of the floor | loss | gradient |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for shape in shapes:
         measure(shape, arguments.batch, arguments.rounds)
     print("\n| shape | peak memory, stock (MiB) | ours (MiB) |\n|---|---|---|")
     for shape in shapes:
-        print(f"| {shape.name} | {peak_memory(shape, arguments.batch, 'stock'):.0f} | {peak_memory(shape, arguments.batch, 'ours'):.0f} |", flush=True)
+        stock_mib, our_mib = (peak_memory(shape, arguments.batch, which) for which in ("stock", "ours"))
+        print(f"| {shape.name} | {stock_mib:.0f} | {our_mib:.0f} |", flush=True)
     if arguments.end_to_end:
         print("\n| shape | what | ratio |\n|---|---|---|")
         for shape in shapes:

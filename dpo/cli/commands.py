@@ -15,6 +15,7 @@ from dpo.generation.settings import Sampling
 from dpo.policies.names import BUNDLED, DEFAULT_RUNS
 from dpo.runs import BUNDLED_RUNS, Run, find_runs, open_run, summarise
 from dpo.training.config import SftConfig, TrainConfig
+from dpo.training.processes import process_index
 
 ARMS = tuple(BUNDLED)
 _LABELS = {"demo/t5": "T5 base", "demo/t5-dpo": "T5 DPO", "demo/gpt2": "GPT-2 base", "demo/gpt2-dpo": "GPT-2 DPO"}
@@ -112,6 +113,8 @@ def show_run(arguments: argparse.Namespace) -> int:
 
 
 def _report(run: Run, command: str) -> int:
+    if process_index() > 0:  # of several processes one speaks
+        return 0
     facts = summarise(run)
     if run.state == "stopped":
         print(f"Stopped at step {facts['step']}, saved. Go on with: dpo {command} --resume {run.path}")

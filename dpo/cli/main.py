@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dpo.cli import commands, publishing
+from dpo.cli import runs as run_commands
 from dpo.cli.arguments import Parser, add_settings, fail
 from dpo.cli.evaluation import add_score
 from dpo.cli.votes import add_votes
@@ -43,8 +44,8 @@ def parser() -> Parser:
     add_score(actions)
     add_votes(actions)
 
-    runs = actions.add_parser("runs", help="list or show runs")
-    verbs = runs.add_subparsers(dest="verb", required=True, metavar="list|show", parser_class=Parser)
+    runs = actions.add_parser("runs", help="list, show, compare, export, import or remove runs")
+    verbs = runs.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
     listing = verbs.add_parser("list", help="all runs, newest first")
     show = verbs.add_parser("show", help="one run")
     show.add_argument("run", metavar="RUN", help="name or directory of a run")
@@ -53,6 +54,8 @@ def parser() -> Parser:
         verb.add_argument("--json", action="store_true", help="for programs")
     listing.set_defaults(call=commands.list_runs)
     show.set_defaults(call=commands.show_run)
+    run_commands.add_verbs(verbs)
+    run_commands.add_doctor(actions)
     publishing.add_commands(actions)
     return root
 

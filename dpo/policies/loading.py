@@ -228,8 +228,9 @@ def _load_weights(
     auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     # T5 in bf16 with SDPA scores differently with and without gradients (up to 0.47 nats an answer).
     eager = eager or (config.is_encoder_decoder and dtype != torch.float32)
-    model = auto.from_pretrained(
+    model, found = auto.from_pretrained(
         location,
+        output_loading_info=True,
         dtype=dtype,
         use_safetensors=True,
         trust_remote_code=False,
@@ -238,6 +239,9 @@ def _load_weights(
         **_quantized(quantization, dtype),
     )
     assert isinstance(model, PreTrainedModel)
+    missing = sorted(found["missing_keys"])  # tied weights are not among them
+    if missing:
+        raise ValueError(f"{len(missing)} weights are missing and would be random, {missing[0]} the first of them")
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # After one evaluation bitsandbytes would repack the weights in a way that no gradient passes.

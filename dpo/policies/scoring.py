@@ -39,7 +39,12 @@ class ScoredOutput(ModelOutput):  # type: ignore[misc]
 
 
 def score_batch(
-    model: PreTrainedModel, family: Family, batch: dict[str, Any], labels: Tensor, details: bool = False
+    model: PreTrainedModel,
+    family: Family,
+    batch: dict[str, Any],
+    labels: Tensor,
+    details: bool = False,
+    alignment: bool = False,
 ) -> ScoredOutput:
     """Score the positions of `labels` that are not -100.
 
@@ -47,7 +52,8 @@ def score_batch(
         model: the transformers model (adapters injected), not a wrapper.
         batch: what `Family.collate` returns, on the model's device.
         labels: `(rows, length)`, aligned with `input_ids`; position t is predicted from t - 1.
-        details: also entropy, mean logit, top-1 and squared-probability terms.
+        details: also entropy, mean logit and top-1.
+        alignment: also the squared-probability term of WPO.
     """
     states = family.completion_states(model, batch)
     targets = labels[:, 1:]
@@ -55,7 +61,9 @@ def score_batch(
     weight, bias = output_head(model)
     # Not `states[mask]`: its gradient is a scatter that adds one row at a time.
     rows = mask.flatten().nonzero()[:, 0]
-    scored = token_logps(states.flatten(0, 1).index_select(0, rows), weight, targets.flatten()[rows], bias, details)
+    scored = token_logps(
+        states.flatten(0, 1).index_select(0, rows), weight, targets.flatten()[rows], bias, details, alignment
+    )
 
     def spread(values: Tensor | None) -> Tensor | None:
         return None if values is None else values.new_zeros(mask.shape).masked_scatter(mask, values)
@@ -106,7 +114,7 @@ def check_scoring(policy: Policy) -> None:
         )
 
 
-def install_scoring_head(model: PreTrainedModel, family: Family, details: bool) -> None:
+def install_scoring_head(model: PreTrainedModel, family: Family, details: bool, alignment: bool = False) -> None:
     """Let `model(**batch, labels=..., fused_lm_head=True)` return a `ScoredOutput`.
 
     This is the seam TRL (1.15 and later) trains through: it calls the patched forward and reads the
@@ -118,7 +126,7 @@ def install_scoring_head(model: PreTrainedModel, family: Family, details: bool) 
     def forward(self: PreTrainedModel, *args: Any, fused_lm_head: bool = False, **kwargs: Any) -> Any:
         if not fused_lm_head:
             return own_forward(self, *args, **kwargs)
-        return score_batch(self, family, kwargs, kwargs.pop("labels"), details)
+        return score_batch(self, family, kwargs, kwargs.pop("labels"), details, alignment)
 
     model.forward = MethodType(forward, model)  # type: ignore[method-assign]
 

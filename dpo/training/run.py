@@ -37,12 +37,11 @@ from dpo.training.data import Limits, tokenize_answers, tokenize_pairs
 from dpo.training.guard import memory_explained
 from dpo.training.hardware import HardwareLog
 from dpo.training.probes import Probes, fitting
+from dpo.training.processes import process_count, process_index
 from dpo.training.sft import SftTrainer, sft_arguments
 from dpo.training.start import (
     check_trackers,
     claim,
-    process_count,
-    process_index,
     refuse_existing,
     release,
     resolved_precision,

@@ -82,7 +82,7 @@ class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ig
         trained = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
         disable_dropout(trained)
         _restore_adapter_dropout(trained, lora)
-        install_scoring_head(trained, self.family, details=True)
+        install_scoring_head(trained, self.family, details=True, alignment=args.use_weighting)
         if self.ref_model is not None:
             frozen = self.accelerator.unwrap_model(self.ref_model)
             frozen.requires_grad_(False)
