@@ -138,7 +138,8 @@
     const done = run.samples[pane].filter((s) => s?.end);
     if (done.length > 1) {
       const tokens = done.map((s) => s.tokens), different = new Set(done.map((s) => s.text)).size;
-      parts.push(stat(`${Math.min(...tokens)}–${Math.max(...tokens)}`, `tokens in ${done.length} samples, ${different} different`));
+      const [least, most] = [Math.min(...tokens), Math.max(...tokens)];
+      parts.push(stat(least === most ? String(least) : `${least}–${most}`, `tokens in ${done.length} samples, ${different} different`));
     }
     $(`cmp-chips-${pane}`).replaceChildren(...parts);
   }
@@ -244,7 +245,7 @@
       done(data) {
         const { pane, index, sample } = of(data);
         Object.assign(sample, { text: sample.text + data.text, tokens: data.tokens, rate: data.tokens_per_second, end: data.end, live: false, seconds: data.seconds });
-        if (seen(pane, index)) { show(pane); $(`cmp-out-${pane}`).setAttribute("aria-live", "polite"); } else if (run === mine) tabs(pane);
+        if (seen(pane, index)) { show(pane); $(`cmp-out-${pane}`).setAttribute("aria-live", "polite"); } else if (run === mine) { tabs(pane); chips(pane); }
         if (run === mine) told();
       },
       skipped(data) { each(asked[data.arm], (_, index) => halted(mine, asked[data.arm], index)); },

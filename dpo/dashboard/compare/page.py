@@ -200,8 +200,8 @@ def _strength() -> html.Div:
             for part in (
                 html.Span([glyph(family), f"{FAMILY_LABEL[family]} strength λ"], className="row tight label"),
                 dmc.Slider(
-                    id=f"cmp-lambda-{family}", value=1, min=LAMBDA_LIMITS[0], max=LAMBDA_LIMITS[1], step=0.05, size=4,
-                    thumbSize=14, label=None,
+                    id=f"cmp-lambda-{family}", value=1, min=LAMBDA_LIMITS[0], max=LAMBDA_LIMITS[1], step=0.05,
+                    size=4, thumbSize=14, label=None,
                     thumbLabel=f"Alignment strength of {FAMILY_LABEL[family]}, 0 is base and 1 is DPO",
                     marks=[{"value": n, "label": t} for n, t in ((0, "0 base"), (1, "1 DPO"), (2, "2 over"))],
                 ),
