@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_CPU_ROWS = 128  # a block's logits stay in the L3 cache for vocabularies of 4k to 50k
+_CPU_ROWS = 512  # measured from 32 to 2048: fewer leave the matrix product short, more leave the cache
 _GPU_ROWS = 1024
 _KEEP_BYTES = 1 << 30  # above this, softmaxes are computed again in the backward pass
 
