@@ -8,6 +8,7 @@ The reward of an answer is beta * (log pi(answer) - log pi_ref(answer)), measure
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 from pathlib import Path
@@ -93,7 +94,7 @@ def main() -> None:
         cells = [f"{rows[index][0]:.2f} ({rows[index][1]:.2f})" for rows in found.values()]
         print(f"| {strength:g} | " + " | ".join(cells) + " |")
     for family, rows in found.items():
-        rising = all(a[0] < b[0] for a, b in zip(rows, rows[1:], strict=False))
+        rising = all(a[0] < b[0] for a, b in itertools.pairwise(rows))
         print(f"{family}: {'rises at every step' if rising else 'does not rise at every step'}")
     if arguments.plot:
         plot(found, arguments.plot)
