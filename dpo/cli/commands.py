@@ -13,6 +13,7 @@ from dpo.errors import RunError
 from dpo.policies.names import DEFAULT_RUNS
 from dpo.runs import BUNDLED_RUNS, Run, find_runs, open_run, summarise
 from dpo.training.config import SftConfig, TrainConfig
+from dpo.training.processes import process_index
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -81,6 +82,8 @@ def show_run(arguments: argparse.Namespace) -> int:
 
 
 def _report(run: Run, command: str) -> int:
+    if process_index() > 0:  # of several processes one speaks
+        return 0
     facts = summarise(run)
     if run.state == "stopped":
         print(f"Stopped at step {facts['step']}, saved. Go on with: dpo {command} --resume {run.path}")

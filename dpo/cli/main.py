@@ -6,7 +6,11 @@ import sys
 from collections.abc import Sequence
 
 from dpo.cli import chat, commands, generation, publishing
+from dpo.cli import runs as run_commands
 from dpo.cli.arguments import Parser, add_settings, fail
+from dpo.cli.data import add_data
+from dpo.cli.evaluation import add_score
+from dpo.cli.votes import add_votes
 from dpo.errors import DpoError
 from dpo.training.config import SftConfig, TrainConfig
 
@@ -27,8 +31,11 @@ def parser() -> Parser:
     generation.add_commands(actions)
     chat.add_command(actions)
 
-    runs = actions.add_parser("runs", help="list or show runs")
-    verbs = runs.add_subparsers(dest="verb", required=True, metavar="list|show", parser_class=Parser)
+    add_score(actions)
+    add_votes(actions)
+
+    runs = actions.add_parser("runs", help="list, show, compare, export, import or remove runs")
+    verbs = runs.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
     listing = verbs.add_parser("list", help="all runs, newest first")
     show = verbs.add_parser("show", help="one run")
     show.add_argument("run", metavar="RUN", help="name or directory of a run")
@@ -37,6 +44,9 @@ def parser() -> Parser:
         verb.add_argument("--json", action="store_true", help="for programs")
     listing.set_defaults(call=commands.list_runs)
     show.set_defaults(call=commands.show_run)
+    run_commands.add_verbs(verbs)
+    run_commands.add_doctor(actions)
+    add_data(actions)
     publishing.add_commands(actions)
     return root
 

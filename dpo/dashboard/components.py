@@ -43,8 +43,10 @@ def page_title(title: str, sub: Any, *right: Any) -> html.Div:
 
 
 def light(state: str) -> html.Span:
-    """Traffic light by shape first, colour second: ok, warn or bad."""
-    name, text = {"ok": ("check", "OK"), "warn": ("warn", "Check"), "bad": ("stop", "Problem")}[state]
+    """Traffic light by shape first, colour second: ok, warn or bad; `note` is no light but a remark."""
+    name, text = {
+        "ok": ("check", "OK"), "warn": ("warn", "Check"), "bad": ("stop", "Problem"), "note": ("help", "Note"),
+    }[state]  # fmt: skip
     return html.Span([icon(name, 14), html.Span(text, className="vh")], className=f"light {state}")
 
 

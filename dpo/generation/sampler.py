@@ -344,7 +344,10 @@ def _groups(tracks: Sequence[_Track], sampling: Sampling) -> list[_Group]:
     by_shape: dict[object, list[_Track]] = {}
     for track in tracks:
         shapes = {member.shape for member in track.members()}
-        key = (*shapes, len(track.arm.policy.tokenizer)) if len(shapes) == 1 else track
+        key: object = (*shapes, len(track.arm.policy.tokenizer)) if len(shapes) == 1 else track
+        if hasattr(track.arm.policy.network.config, "window_size"):
+            # GPT-Neo's mask is as long as its context, and padding before a short prompt would count.
+            key = (key, len(track.encoded))
         by_shape.setdefault(key, []).append(track)
     return [_Group(group, sampling) for group in by_shape.values()]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
@@ -32,6 +34,10 @@ from dpo.policies.text import decode_ids, lossless
 
 # Where T5's context has no end of its own; far more than a small model can follow.
 _UNBOUNDED_PROMPT = 4096
+
+_TURN = threading.RLock()  # an adapter loads its base within its own turn
+_Given = ParamSpec("_Given")
+_Loaded = TypeVar("_Loaded")
 
 
 @dataclass
@@ -136,6 +142,18 @@ def pick_device(device: str = "auto") -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def _one_at_a_time(load: Callable[_Given, _Loaded]) -> Callable[_Given, _Loaded]:
+    """transformers loads with global switches (meta tensors, no initialisation): threads must take turns."""
+
+    @functools.wraps(load)
+    def taking_turns(*args: _Given.args, **kwargs: _Given.kwargs) -> _Loaded:
+        with _TURN:
+            return load(*args, **kwargs)
+
+    return taking_turns
+
+
+@_one_at_a_time
 def load_policy(
     name: str,
     *,
@@ -228,8 +246,9 @@ def _load_weights(
     auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     # T5 in bf16 with SDPA scores differently with and without gradients (up to 0.47 nats an answer).
     eager = eager or (config.is_encoder_decoder and dtype != torch.float32)
-    model = auto.from_pretrained(
+    model, found = auto.from_pretrained(
         location,
+        output_loading_info=True,
         dtype=dtype,
         use_safetensors=True,
         trust_remote_code=False,
@@ -238,6 +257,9 @@ def _load_weights(
         **_quantized(quantization, dtype),
     )
     assert isinstance(model, PreTrainedModel)
+    missing = sorted(found["missing_keys"])  # tied weights are not among them
+    if missing:
+        raise ValueError(f"{len(missing)} weights are missing and would be random, {missing[0]} the first of them")
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # After one evaluation bitsandbytes would repack the weights in a way that no gradient passes.

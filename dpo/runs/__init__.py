@@ -1,7 +1,8 @@
 """The record that a training leaves on disk, and how it is read back (no torch here)."""
 
 from dpo.runs.find import BUNDLED_RUNS, find_runs
-from dpo.runs.reader import Metrics, Run, Sample, open_run, summarise
+from dpo.runs.metrics import Metrics
+from dpo.runs.reader import Run, Sample, open_run, summarise
 from dpo.runs.record import RunRecord, SilentRecord
 
 __all__ = [

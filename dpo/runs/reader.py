@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from dpo.errors import RunError
-from dpo.runs.record import METRICS, RUN, SAMPLES, read_json, read_lines
+from dpo.runs.cursor import LineMetrics, Lines, Source
+from dpo.runs.foreign import Nothing, describe, source
+from dpo.runs.metrics import Metrics
+from dpo.runs.record import HARDWARE, RUN, SAMPLES, read_json
 
 
 @dataclass(frozen=True)
@@ -23,47 +25,6 @@ class Sample:
     prompt: str
     policy: str
     reference: str | None = None
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """Rows of measures as columns.
-
-    `columns["step"]` is ascending; a measure that a row lacks is None there.
-    """
-
-    columns: dict[str, list[float | None]] = field(default_factory=dict)
-
-    @classmethod
-    def of_rows(cls, rows: list[dict[str, Any]]) -> Metrics:
-        """Columns of numbers; other values are left out, and the last row of a step counts."""
-        by_step: dict[float, dict[str, Any]] = {}
-        for row in rows:
-            step = row.get("step")
-            if isinstance(step, int | float):
-                by_step[step] = by_step.get(step, {}) | row
-        ordered = [by_step[step] for step in sorted(by_step)]
-        names = list(dict.fromkeys(name for row in ordered for name in row))
-        return cls({name: [_number(row.get(name)) for row in ordered] for name in names})
-
-    @property
-    def steps(self) -> list[int]:
-        """Every logged step."""
-        return [int(step) for step in self.columns.get("step", []) if step is not None]
-
-    def keys(self) -> list[str]:
-        """Names of the measures that have at least one value."""
-        return [name for name, values in self.columns.items() if any(value is not None for value in values)]
-
-    def series(self, key: str, x: str = "step") -> tuple[list[float], list[float]]:
-        """The points at which both `x` and `key` exist."""
-        pairs = zip(self.columns.get(x, []), self.columns.get(key, []), strict=False)
-        points = [(a, b) for a, b in pairs if a is not None and b is not None]
-        return [a for a, _ in points], [b for _, b in points]
-
-    def last(self, key: str) -> float | None:
-        """The newest value of a measure."""
-        return next((value for value in reversed(self.columns.get(key, [])) if value is not None), None)
 
 
 @dataclass(frozen=True)
@@ -130,29 +91,46 @@ class Run:
         return sorted(found)
 
     @cached_property
-    def _rows(self) -> list[dict[str, Any]]:
-        if (self.path / METRICS).is_file():
-            return read_lines(self.path / METRICS)
-        return _foreign_rows(self.path)
+    def _source(self) -> Source:
+        return source(self.path) or Nothing()
+
+    @cached_property
+    def _samples(self) -> Lines:
+        return Lines(self.path / SAMPLES)
+
+    @cached_property
+    def _hardware(self) -> LineMetrics:
+        return LineMetrics(self.path / HARDWARE)
+
+    def with_info(self, info: dict[str, Any]) -> Run:
+        """The same run with another `run.json`; what was read of its measures stays."""
+        run = replace(self, info=info)
+        for name in ("_source", "_samples", "_hardware"):
+            if name in self.__dict__:
+                run.__dict__[name] = self.__dict__[name]
+        return run
 
     def metrics(self) -> Metrics:
-        """The measures as far as they are good."""
-        return Metrics.of_rows(self._rows)
+        """The measures as far as they are good; a later call reads only what was added since."""
+        if isinstance(self._source, Nothing):
+            del self._source  # the first row may have been written by now
+        return self._source.read()
 
     def samples(self) -> list[Sample]:
         """Probe answers in the order they were written."""
-        path = self.path / SAMPLES
-        if not path.is_file():
-            return []
         return [
             Sample(int(row["step"]), int(row.get("index", 0)), row["prompt"], row["policy"], row.get("reference"))
-            for row in read_lines(path)
-            if {"step", "prompt", "policy"} <= row.keys()
+            for row in self._samples.read()
+            if isinstance(row.get("step"), int) and {"prompt", "policy"} <= row.keys()
         ]
+
+    def hardware(self) -> Metrics:
+        """Utilisation, memory, power and energy by step, if they were logged."""
+        return self._hardware.read()
 
 
 def open_run(path: str | Path) -> Run:
-    """The run in a directory: ours, or a Hugging Face output directory with a `trainer_state.json`.
+    """The run in a directory: ours, any Hugging Face or TRL output directory, or TensorBoard event files.
 
     >>> from dpo.runs import BUNDLED_RUNS
     >>> run = open_run(BUNDLED_RUNS / "Llama-3-gpt2-dpo")
@@ -165,10 +143,13 @@ def open_run(path: str | Path) -> Run:
     path = Path(path)
     if (path / RUN).is_file():
         return Run(path, read_json(path / RUN))
-    state = _newest_state(path)
-    if state is None:
-        raise RunError(f"{path.absolute()} holds no run (no {RUN}, no trainer_state.json): give a run's directory")
-    return Run(path, _foreign_info(path, state))
+    info = describe(path)
+    if info is None:
+        raise RunError(
+            f"{path.absolute()} holds no run (no {RUN}, no trainer_state.json, no TensorBoard event file): "
+            "give a run's directory"
+        )
+    return Run(path, info)
 
 
 def summarise(run: Run) -> dict[str, Any]:
@@ -190,40 +171,6 @@ def summarise(run: Run) -> dict[str, Any]:
         "accuracy": newest("rewards/accuracies"),
         "path": str(run.path),
     }
-
-
-def _newest_state(path: Path) -> Path | None:
-    direct = path / "trainer_state.json"
-    found = [direct] if direct.is_file() else []
-    found += [p for p in path.glob("checkpoint-*/trainer_state.json") if p.parent.name[11:].isdigit()]
-    return max(found, key=lambda p: int(p.parent.name[11:]) if p != direct else 1 << 60) if found else None
-
-
-def _foreign_info(path: Path, state: Path) -> dict[str, Any]:
-    config_path = state.parent / "config.json"
-    family = None
-    if config_path.is_file():
-        try:
-            config = json.loads(config_path.read_text(encoding="utf-8"))
-            family = "t5" if config.get("is_encoder_decoder") else "gpt2"
-        except (OSError, ValueError):
-            family = None
-    return {"name": path.name, "kind": "dpo", "family": family, "state": "finished"}
-
-
-def _foreign_rows(path: Path) -> list[dict[str, Any]]:
-    state = _newest_state(path)
-    if state is None:
-        return []
-    try:
-        history = json.loads(state.read_text(encoding="utf-8")).get("log_history", [])
-    except (OSError, ValueError):
-        return []
-    return [row for row in history if isinstance(row, dict) and "train_runtime" not in row]
-
-
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _alive(pid: Any) -> bool:

@@ -68,6 +68,10 @@ class RunRecord:
         """Append one row of measures; values that are not finite become null."""
         self._append(METRICS, [row])
 
+    def log_all(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append many rows of measures at once."""
+        self._append(METRICS, rows)
+
     def add_samples(self, rows: Sequence[dict[str, Any]]) -> None:
         """Append answers to probe prompts."""
         self._append(SAMPLES, rows)

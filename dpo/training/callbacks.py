@@ -45,7 +45,8 @@ class RecordCallback(TrainerCallback):
         # Sums since the last logged step are not in a checkpoint: logging at every save makes the
         # rows after a resume equal to those of a run that was never interrupted.
         if control.should_training_stop:
-            control.should_evaluate = control.should_save = True
+            control.should_save = True
+            control.should_evaluate = args.eval_strategy != "no"  # without held-out pairs there is nothing to evaluate
         if control.should_evaluate or control.should_save:
             control.should_log = True
 
@@ -181,7 +182,8 @@ class StopOnSignal(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self._anyone():
-            control.should_training_stop = control.should_save = control.should_evaluate = control.should_log = True
+            control.should_training_stop = control.should_save = control.should_log = True
+            control.should_evaluate = args.eval_strategy != "no"
 
     def _anyone(self) -> bool:
         """Whether this process or one that trains with it was asked: all must stop at the same step."""

@@ -11,6 +11,7 @@ of summing are in its name.  Within it, a pair is found by a hash of its token i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -109,7 +110,8 @@ class ReferenceCache:
             os.replace(temporary, self.path)
             self._saved = len(self._known)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> None:
         try:

@@ -37,12 +37,11 @@ from dpo.training.data import Limits, tokenize_answers, tokenize_pairs
 from dpo.training.guard import memory_explained
 from dpo.training.hardware import HardwareLog
 from dpo.training.probes import Probes, fitting
+from dpo.training.processes import process_count, process_index
 from dpo.training.sft import SftTrainer, sft_arguments
 from dpo.training.start import (
     check_trackers,
     claim,
-    process_count,
-    process_index,
     refuse_existing,
     release,
     resolved_precision,
@@ -138,6 +137,8 @@ class _Session:
             prompt_column=config.prompt_column,
             chosen_column=config.chosen_column,
             rejected_column=config.rejected_column,
+            layout=config.layout,
+            swap=config.swap,
         )
         self._same_data(pairs)
         policy = self._load_policy(pairs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,9 @@ from filelock import FileLock, Timeout
 from dpo.errors import ConfigError, RunError, StorageError
 from dpo.runs import Run, open_run
 from dpo.training.config import CommonConfig, make
+from dpo.training.processes import process_index
 
 LOCK = ".lock"
-
-
-def process_index() -> int:
-    """This process's place among those of `accelerate launch` or `torchrun`; 0 when there is one."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def process_count() -> int:
-    """How many processes train together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def resolved_precision(config: CommonConfig, family: str) -> str:

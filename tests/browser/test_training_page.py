@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import row
+from events import old_gpt2, old_t5
 from playwright.sync_api import Page, expect
 
 from dpo.runs import RunRecord
@@ -52,7 +53,7 @@ def test_both_families_stand_in_the_three_charts(serve: Any, open_page: Any, roo
     for chart in ("loss", "margin", "logps", "lr"):  # lines on the screen, not only in the figure
         page.wait_for_function(f"document.querySelectorAll('#tr-fig-{chart} .scatterlayer .trace').length >= 2")
     expect(page.locator("#tr-note-chosen")).to_have_text("T5 0.5, GPT-2 0.2 held out")
-    expect(page.get_by_text("chosen answers gain on rejected ones").first).to_be_visible()
+    expect(page.get_by_text("T5: nothing to complain of").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -163,3 +164,156 @@ def test_the_bundled_runs_are_there(serve: Any, open_page: Any) -> None:
         assert info["step_zero"]["passed"]
         expect(page.get_by_role("checkbox", name=f"Show Llama-3-{family}-dpo", exact=True)).to_be_checked()
     page.wait_for_function("document.querySelector('#tr-fig-chosen .js-plotly-plot')?.data?.length >= 4")
+
+
+def axis_range(page: Page, chart: str) -> list[float]:
+    """What part of the horizontal axis a chart shows."""
+    return page.evaluate(  # type: ignore[no-any-return]
+        "id => document.querySelector(`#${id} .js-plotly-plot`)._fullLayout.xaxis.range", f"tr-fig-{chart}"
+    )
+
+
+def drag(page: Page, chart: str, start: float, end: float) -> None:
+    """Zoom by dragging over a part of a chart (shares of its width)."""
+    page.wait_for_function(f"document.querySelectorAll('#tr-fig-{chart} .scatterlayer .trace').length > 0")
+    box = page.locator(f"#tr-fig-{chart} .nsewdrag").bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * start, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * (start + end) / 2, middle, steps=4)
+    page.mouse.move(box["x"] + box["width"] * end, middle, steps=4)
+    page.mouse.up()
+
+
+def test_logs_of_other_trainers_open_without_a_flag_and_are_diagnosed(
+    serve: Any, open_page: Any, tmp_path: Path
+) -> None:
+    old_t5(tmp_path)
+    old_gpt2(tmp_path)
+    page = open_page(serve([tmp_path]) + "/training")
+    for title in ("Loss", "Chosen reward", "Rejected reward"):
+        expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+    for chart in ("loss", "chosen", "rejected"):
+        until(page, chart, "T5", 40)
+        until(page, chart, "GPT-2", 11)
+    expect(page.locator('[data-code="step-0 mismatch"]')).to_contain_text("The loss starts at 8.05")
+    expect(page.locator('[data-code="saturation"] h3')).to_have_text("GPT-2: the pairs are separated completely")
+    expect(page.locator("#tr-kpis")).to_contain_text("policy and reference do not start equal")
+    page.locator("#tr-axis").get_by_text("Tokens").click()
+    expect(page.locator("#tr-note-loss")).to_contain_text("did not log tokens: choose another axis")
+
+
+def test_zoom_is_shared_and_stays_while_points_arrive(
+    serve: Any, open_page: Any, tmp_path: Path, write_run: Write
+) -> None:
+    record = write_run(tmp_path / "live", "gpt2", steps=20, state="running")
+    page = open_page(serve([tmp_path]) + "/training")
+    until(page, "loss", "GPT-2", 20)
+    drag(page, "loss", 0.25, 0.75)
+    page.wait_for_function("document.querySelector('#tr-fig-loss .js-plotly-plot')._fullLayout.xaxis.range[0] > 2")
+    low, high = axis_range(page, "loss")
+    assert 2 < low < high < 18
+    page.wait_for_function(
+        "low => Math.abs(document.querySelector('#tr-fig-rejected .js-plotly-plot')._fullLayout.xaxis.range[0] - low)"
+        " < 1e-6",
+        arg=low,
+    )
+    for step in range(20, 24):
+        record.log(row(step))
+    until(page, "loss", "GPT-2", 24)
+    until(page, "rejected", "GPT-2", 24)
+    assert axis_range(page, "loss") == pytest.approx([low, high])
+    assert axis_range(page, "rejected") == pytest.approx([low, high])
+    page.locator("#tr-fig-loss .nsewdrag").dblclick()
+    page.wait_for_function("document.querySelector('#tr-fig-rejected .js-plotly-plot')._fullLayout.xaxis.range[1] > 20")
+
+
+def test_a_point_shows_what_was_said_there(serve: Any, open_page: Any, roots: list[Path]) -> None:
+    page = open_page(serve(roots) + "/training")
+    until(page, "loss", "T5", 20)
+    expect(page.get_by_text("t5 at 19 🍵")).to_be_visible()
+    box = page.locator("#tr-fig-loss .nsewdrag").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2)
+    page.mouse.move(box["x"] + box["width"] * 0.31, box["y"] + box["height"] / 2)
+    page.wait_for_function("document.querySelector('#tr-fig-loss .hoverlayer').childElementCount > 0")
+    page.mouse.click(box["x"] + box["width"] * 0.31, box["y"] + box["height"] / 2)
+    expect(page.get_by_text("t5 at 0 🍵")).to_be_visible()
+    page.wait_for_function(
+        "document.querySelector('#tr-fig-chosen .js-plotly-plot').layout.shapes[0].visible"  # the line at that step
+    )
+    page.keyboard.press("]")
+    expect(page.get_by_text("t5 at 19 🍵")).to_be_visible()
+    expect(page.locator(".said-run.t5 .new")).to_have_text("19")
+
+
+def test_smoothing_axes_and_units(serve: Any, open_page: Any, roots: list[Path]) -> None:
+    page = open_page(serve(roots) + "/training")
+    until(page, "loss", "T5 raw", 20)
+    slider = page.get_by_role("slider", name="Smoothing")
+    slider.press("Home")
+    page.wait_for_function(
+        "document.querySelector('#tr-fig-loss .js-plotly-plot').data.every(t => !t.name.endsWith(' raw'))"
+    )
+    expect(page.locator("#tr-smoothing-value")).to_have_text("0.00")
+    page.locator("#tr-norm").get_by_text("÷ β").click()
+    expect(page.locator("#tr-note-chosen")).to_contain_text("T5 5, GPT-2 2 held out · nats (÷ β)")
+    page.get_by_role("switch", name="Log y").check(force=True)
+    page.wait_for_function(
+        "document.querySelector('#tr-fig-loss .js-plotly-plot')._fullLayout.yaxis.type === 'log' &&"
+        " location.search.includes('log=1')"
+    )
+    again = open_page(page.url)
+    expect(again.locator("#tr-note-chosen")).to_contain_text("T5 5, GPT-2 2 held out")
+    expect(again.locator("#tr-smoothing-value")).to_have_text("0.00")
+
+
+def test_pause_stops_drawing_not_training(serve: Any, open_page: Any, tmp_path: Path, write_run: Write) -> None:
+    record = write_run(tmp_path / "live", "gpt2", steps=5, state="running")
+    page = open_page(serve([tmp_path]) + "/training")
+    until(page, "loss", "GPT-2", 5)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("button", name="Go on")).to_be_visible()
+    record.log(row(5))
+    with page.expect_response(lambda response: "/api/training" in response.url):
+        pass  # the page goes on asking
+    with page.expect_response(lambda response: "/api/training" in response.url):
+        pass
+    assert points(page, "loss")["GPT-2"] == 5
+    page.get_by_role("button", name="Go on").click()
+    until(page, "loss", "GPT-2", 6)
+
+
+def test_sensors_filters_and_equal_names(serve: Any, open_page: Any, tmp_path: Path, write_run: Write) -> None:
+    for folder in ("a", "b"):
+        write_run(tmp_path / folder / "same", "t5", steps=6)
+    write_run(tmp_path / "gpt2-run", "gpt2", steps=6)
+    lines = [
+        json.dumps({"time": s, "step": s, "cpu_percent": 50 + s, "rss_mb": 900, "gpu_watts": 200.0}) for s in range(6)
+    ]
+    (tmp_path / "gpt2-run" / "hardware.jsonl").write_text("\n".join(lines) + "\n")
+    page = open_page(serve([tmp_path]) + "/training")
+    until(page, "power", "GPT-2", 6)
+    until(page, "use", "GPT-2", 6)
+    until(page, "memory", "GPT-2", 6)
+    page.get_by_placeholder("Filter runs").fill("^same.*a/same")
+    expect(page.locator("#tr-rail .run")).to_have_count(1)
+    expect(page.get_by_role("checkbox", name="Show same (a/same)")).to_be_visible()
+    page.get_by_placeholder("Filter runs").fill("[")
+    expect(page.locator("#tr-rail")).to_contain_text("No run has that in its name")
+
+
+def test_ruined_numbers_and_deleted_runs_are_named(serve: Any, open_page: Any, roots: list[Path]) -> None:
+    metrics = roots[0] / "t5-run" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + '{"step": 20, "loss": NaN}\n{broken\n{"step": 21, "loss": 0.5}\n')
+    page = open_page(serve(roots) + "/training")
+    until(page, "loss", "T5", 21)
+    expect(page.locator('[data-code="divergence"] h3')).to_have_text("T5: numbers that are not finite")
+    expect(page.locator("#tr-kpis")).to_contain_text("loss was not finite once")
+    expect(page.locator("#tr-kpis")).to_contain_text("1 damaged line of metrics.jsonl left out")
+    for file in (roots[0] / "t5-run").iterdir():
+        file.unlink()
+    (roots[0] / "t5-run").rmdir()
+    expect(page.locator("#tr-kpis")).to_contain_text("holds no run")
+    until(page, "loss", "GPT-2", 20)

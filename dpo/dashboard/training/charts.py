@@ -7,10 +7,13 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from dpo.dashboard.theme import FAMILY_COLOR, FAMILY_LABEL, NEUTRAL, SYMBOL, layout, rgba
 from dpo.dashboard.training.series import Curve
+from dpo.runs.metrics import Floats
 
 Figure = dict[str, Any]
 _DASHES = ("solid", "8px,3px", "3px,3px", "8px,3px,2px,3px")
@@ -18,54 +21,88 @@ _DASHES = ("solid", "8px,3px", "3px,3px", "8px,3px,2px,3px")
 
 @dataclass(frozen=True)
 class Chart:
-    """A card of the page: which measure it draws and how."""
+    """A card of the page: which measure it draws and how.
+
+    `first` names the measures of which the first logged one is drawn; `second` is drawn dotted
+    beside it.  `reward` says that the values are rewards, which can be normalised.
+    """
 
     key: str
     title: str
-    measure: str
+    first: tuple[str, ...]
     height: int = 176
     reference: float | None = None
     reference_text: str | None = None
     percent: bool = False
-    second: str | None = None  # drawn dotted beside the first
+    second: str | None = None
     about: str = ""
+    source: Literal["measures", "answers", "hardware"] = "measures"
+    reward: bool = False
+    band: bool = False  # the space between first and second is filled
+    wide: bool = False
 
 
 LARGE = (
-    Chart("loss", "Loss", "loss", 256, 0.693147, "ln 2"),
-    Chart("chosen", "Chosen reward", "rewards/chosen", 256, 0.0),
-    Chart("rejected", "Rejected reward", "rewards/rejected", 256, 0.0),
+    Chart("loss", "Loss", ("loss",), 256, 0.693147, "ln 2"),
+    Chart("chosen", "Chosen reward", ("rewards/chosen",), 256, 0.0, reward=True),
+    Chart("rejected", "Rejected reward", ("rewards/rejected",), 256, 0.0, reward=True),
 )
 SMALL = (
-    Chart("margin", "Margin", "rewards/margins", reference=0.0, about="chosen minus rejected reward"),
-    Chart("accuracy", "Accuracy", "rewards/accuracies", reference=0.5, percent=True, about="pairs ranked right"),
-    Chart("logps", "Log-probability", "logps/chosen", second="logps/rejected", about="solid chosen, dotted rejected"),
-    Chart("entropy", "Entropy", "entropy", about="nats per token of the answers"),
-    Chart("lr", "Learning rate", "learning_rate"),
-    Chart("grad", "Gradient norm", "grad_norm"),
-)
+    Chart(
+        "margin", "Margin", ("rewards/chosen",), reference=0.0, second="rewards/rejected", reward=True, band=True,
+        about="band from rejected (dotted) up to chosen (solid)", wide=True,
+    ),
+    Chart("accuracy", "Accuracy", ("rewards/accuracies",), reference=0.5, percent=True, about="pairs ranked right"),
+    Chart("kl", "KL to reference", ("kl", "objective/kl", "probe/kl"), reference=0.0, about="nats per answer"),
+    Chart("logps", "Log-probability", ("logps/chosen",), second="logps/rejected", about="dotted: rejected"),
+    Chart(
+        "length", "Length, repetition", ("length_ratio",), reference=1.0, second="repetition", source="answers",
+        about="solid words over the reference's, dotted repeated triples",
+    ),
+    Chart("entropy", "Entropy", ("entropy",), about="nats per token of the answers"),
+    Chart("lr", "Learning rate", ("learning_rate",)),
+    Chart("grad", "Gradient norm", ("grad_norm",)),
+    Chart("power", "Power, W", ("gpu_watts",), source="hardware"),
+    Chart("use", "Utilisation, %", ("gpu_util", "cpu_percent"), source="hardware", about="of the GPU, else of the CPU"),
+    Chart("memory", "Memory, MB", ("gpu_mem_mb", "rss_mb"), source="hardware", about="of the GPU, else of the process"),
+)  # fmt: skip
 CHARTS = LARGE + SMALL
 
 
-def figure(
-    chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], axis: str, log_y: bool, several: bool
-) -> Figure:
-    """The figure of one chart; `several` says that a family has more than one run on screen."""
+@dataclass(frozen=True)
+class View:
+    """How curves are shown: the axis, its part that is zoomed to, and what marks the chosen step."""
+
+    axis: str = "Step"
+    log_y: bool = False
+    several: bool = False
+    span: tuple[float, float] | None = None
+    cursor: float | None = None
+
+
+def figure(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view: View) -> Figure:
+    """The figure of one chart."""
     traces: list[dict[str, Any]] = []
     ends: list[tuple[str, float, str]] = []
+    below = {item.run: item for item in second}
     for item in curves:
         color = FAMILY_COLOR[item.family]
-        label = item.run if several else FAMILY_LABEL[item.family]
-        traces += _lines(item, color, label)
+        label = _label(item, view)
+        other = below.get(item.run)
+        if other is not None:
+            traces += _second(other, color, f"{label} {_last_word(chart.second)}")
+        band = chart.band and other is not None and len(other.x) > 0
+        traces += _lines(item, color, label, band)
         if item.newest is not None:
-            ends.append((label, item.newest, color))
-    for item in second:
-        name = f"{item.run if several else FAMILY_LABEL[item.family]} rejected"
-        line = {"color": FAMILY_COLOR[item.family], "width": 1.75, "dash": "2px,3px"}
-        traces.append({"type": "scatter", "x": item.x, "y": item.smooth, "mode": "lines", "name": name, "line": line})
+            if chart.band and other is not None and other.newest is not None:
+                middle = (item.newest + other.newest) / 2
+                ends.append((f"{label} {_short(item.newest - other.newest)}", middle, color))
+            else:
+                ends.append((label, item.newest, color))
     made = layout()
-    shapes, notes = [], []
-    if chart.reference is not None and not (log_y and chart.reference <= 0):
+    notes = []
+    shapes = [_cursor(view)]
+    if chart.reference is not None and not (view.log_y and chart.reference <= 0):
         shapes.append(
             {
                 "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chart.reference, "y1": chart.reference,
@@ -73,57 +110,109 @@ def figure(
             }
         )  # fmt: skip
         if chart.reference_text:
-            notes.append(_note(chart.reference_text, chart.reference, log_y, xanchor="right", yshift=9))
-    large = chart in LARGE
-    if large:
-        notes += _end_labels(ends, curves, log_y)
-    made["margin"] = {"l": 46, "r": (96 if several else 58) if large else 14, "t": 8, "b": 28}
+            notes.append(_note(chart.reference_text, chart.reference, view.log_y, xanchor="right", yshift=9))
+    labelled = chart in LARGE or chart.wide
+    if labelled:
+        notes += _end_labels(ends, [*curves, *second], view.log_y, 22 / chart.height)
+    longest = max((len(text) for text, _, _ in ends), default=0)
+    made["margin"] = {"l": 46, "r": min(18 + 6.6 * longest, 140) if labelled else 14, "t": 8, "b": 28}
     made["shapes"], made["annotations"] = shapes, notes
-    made["xaxis"] |= {"hoverformat": ".3~g", "rangemode": "tozero", "ticksuffix": " s" if axis == "Time" else ""}
-    made["yaxis"] |= {"type": "log" if log_y else "linear"}
+    made["xaxis"] |= {"hoverformat": ".3~g", "rangemode": "tozero", "ticksuffix": " s" if view.axis == "Time" else ""}
+    if view.span is not None:
+        made["xaxis"] |= {"range": list(view.span), "autorange": False}
+    made["yaxis"] |= {"type": "log" if view.log_y else "linear"}
     if chart.percent:
         made["yaxis"] |= {"tickformat": ".0%"}
     if chart.key == "lr":
         made["yaxis"] |= {"tickformat": ".1e"}
-    if not large:
+    if not labelled:
         made["xaxis"] |= {"nticks": 4}
-    made["uirevision"] = f"{axis}-{log_y}"
+    made["uirevision"] = f"{view.axis}-{view.log_y}"
+    made["meta"] = {"reduced": any(item.reduced for item in (*curves, *second))}
     # Plotly compares arrays by identity and, without a revision, misses an update that changes no layout.
-    made["datarevision"] = zlib.crc32(repr(traces).encode())
+    made["datarevision"] = zlib.crc32(
+        repr([(t["name"], len(t["x"]), t["x"][-1:], t["y"][-3:]) for t in traces]).encode()
+    )
+    made["datarevision"] ^= zlib.crc32(b"".join(np.asarray(t["y"]).tobytes() for t in traces))
     return {"data": traces, "layout": made}
 
 
-def sentence(chart: Chart, curves: Sequence[Curve], several: bool) -> str:
+def sentence(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view: View, missing: Sequence[str]) -> str:
     """The chart in one line: for its subtitle and for screen readers."""
     known = [item for item in curves if item.newest is not None]
     if not known:
+        if missing:
+            return f"{', '.join(missing)} did not log {view.axis.lower()}: choose another axis"
         return "No values logged yet"
     parts = []
+    below = {item.run: item.newest for item in second}
     for item in known:
         value = item.newest or 0.0
-        shown = f"{value:.0%}" if chart.percent else f"{value:.3g}".replace("-", "−")
-        parts.append(f"{item.run if several else FAMILY_LABEL[item.family]} {shown}")
-    where = " held out" if any(item.eval_y for item in known) else ""
+        other = below.get(item.run)
+        if chart.band and other is not None:
+            value -= other
+        shown = f"{value:.0%}" if chart.percent else _short(value)
+        parts.append(f"{_label(item, view)} {shown}")
+    where = " held out" if any(len(item.eval_y) for item in known) else ""
     about = f" · {chart.about}" if chart.about else ""
     return ", ".join(parts) + where + about
 
 
-def _lines(item: Curve, color: str, label: str) -> list[dict[str, Any]]:
+def _label(item: Curve, view: View) -> str:
+    return item.run if view.several or item.family is None else FAMILY_LABEL[item.family]
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
+
+
+def _last_word(measure: str | None) -> str:
+    return (measure or "").rpartition("/")[2]
+
+
+def _cursor(view: View) -> dict[str, Any]:
+    """The chosen step as a vertical line; always the first shape, so that the page can move it."""
+    at = view.cursor
+    return {
+        "type": "line", "yref": "paper", "x0": at or 0, "x1": at or 0, "y0": 0, "y1": 1, "visible": at is not None,
+        "line": {"color": NEUTRAL, "width": 1.5}, "name": "cursor",
+    }  # fmt: skip
+
+
+def _second(item: Curve, color: str, name: str) -> list[dict[str, Any]]:
+    line = {"color": color, "width": 1.75, "dash": "2px,3px"}
+    x, y = (item.eval_x, item.eval_y) if not len(item.x) else (item.x, item.smooth)
+    return [{
+        "type": "scatter", "x": _list(x), "y": _list(y), "mode": "lines", "name": name, "line": line,
+        "hovertemplate": "%{y:.4~g}",
+    }]  # fmt: skip
+
+
+def _lines(item: Curve, color: str, label: str, band: bool) -> list[dict[str, Any]]:
     dash = _DASHES[item.rank % len(_DASHES)]
     base = {"type": "scatter", "mode": "lines"}
-    raw = base | {
-        "x": item.x, "y": item.y, "line": {"color": rgba(color, 0.26), "width": 1}, "hoverinfo": "skip",
-        "name": f"{label} raw",
-    }  # fmt: skip
+    x, smooth = _list(item.x), _list(item.smooth)
     bold = base | {
-        "x": item.x, "y": item.smooth, "name": label, "line": {"color": color, "width": 2.25, "dash": dash},
+        "x": x, "y": smooth, "name": label, "line": {"color": color, "width": 2.25, "dash": dash},
         "hovertemplate": "%{y:.4~g}",
     }  # fmt: skip
-    traces = [raw, bold] if item.smooth != item.y else [bold]
-    if item.eval_x:
+    if band:
+        return [bold | {"fill": "tonexty", "fillcolor": rgba(color, 0.13)}]
+    if len(x) < 3:
+        bold["mode"] = "lines+markers"  # a single point is no line
+        bold["marker"] = {"size": 5, "color": color, "symbol": SYMBOL[item.family]}
+    traces = [bold]
+    if item.smooth is not item.y and not np.array_equal(item.smooth, item.y):
+        raw = base | {
+            "x": x, "y": _list(item.y), "line": {"color": rgba(color, 0.26), "width": 1}, "hoverinfo": "skip",
+            "name": f"{label} raw",
+        }  # fmt: skip
+        traces = [raw, bold]
+    if len(item.eval_x):
         traces.append(
             base | {
-                "mode": "lines+markers", "x": item.eval_x, "y": item.eval_y, "name": f"{label} held out",
+                "mode": "lines+markers" if len(item.eval_x) <= 200 else "lines",
+                "x": _list(item.eval_x), "y": _list(item.eval_y), "name": f"{label} held out",
                 "line": {"color": color, "width": 1.25, "dash": "5px,4px"}, "hovertemplate": "%{y:.4~g}",
                 "marker": {
                     "symbol": f"{SYMBOL[item.family]}-open", "size": 6, "color": color, "line": {"width": 1.5},
@@ -133,11 +222,29 @@ def _lines(item: Curve, color: str, label: str) -> list[dict[str, Any]]:
     return traces
 
 
-def _end_labels(ends: Sequence[tuple[str, float, str]], curves: Sequence[Curve], log_y: bool) -> list[dict[str, Any]]:
+def _list(values: Floats) -> list[float]:
+    """Six digits are more than a screen shows, and half of what would be sent."""
+    if not len(values):
+        return []
+    size = np.abs(values)
+    digits = np.where(size > 0, 5 - np.floor(np.log10(np.where(size > 0, size, 1.0))), 0.0)
+    factor = 10.0 ** np.clip(digits, -300, 300)
+    return (np.round(values * factor) / factor).tolist()  # type: ignore[no-any-return]
+
+
+def _end_labels(
+    ends: Sequence[tuple[str, float, str]], curves: Sequence[Curve], log_y: bool, apart: float
+) -> list[dict[str, Any]]:
     """Names right of the last points, pushed apart so that they never overlap."""
-    values = [value for item in curves for value in (*item.smooth, *item.eval_y)]
-    span = (max(values) - min(values)) if values else 0.0
-    gap, notes, lowest = span * 0.085, [], float("-inf")
+    extremes = [
+        bound
+        for item in curves
+        for values in (item.y, item.smooth, item.eval_y)
+        if len(values)
+        for bound in (float(values.min()), float(values.max()))
+    ]
+    span = max(extremes) - min(extremes) if extremes else 0.0
+    gap, notes, lowest = span * apart, [], float("-inf")
     for text, y, color in sorted(ends, key=lambda end: end[1]):
         place = y if log_y else max(y, lowest + gap)
         lowest = place

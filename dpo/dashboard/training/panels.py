@@ -1,4 +1,4 @@
-"""The tiles above the charts and the answers below them."""
+"""The tiles above the charts."""
 
 from __future__ import annotations
 
@@ -7,123 +7,192 @@ from typing import Any
 
 from dash import html
 
-from dpo.dashboard.components import glyph, light, policy_name
-from dpo.dashboard.theme import FAMILY_LABEL
-from dpo.dashboard.training.series import verdict
-from dpo.runs import Metrics, Run
+from dpo.dashboard.components import glyph, icon, light
+from dpo.dashboard.training.doctor import call_name, gravest
+from dpo.dashboard.training.series import Shown, several, verdicts
+from dpo.runs.answers import answer_measures
+from dpo.runs.doctor.verdict import number
 
-_Shown = Sequence[tuple[Run, int, Metrics]]
-_TILES = (
-    ("Step-0 loss", None, "ln 2 = 0.6931 for the sigmoid loss: policy and reference agree before the first update"),
-    ("Loss, held out", "loss", "Mean loss over the held-out pairs"),
-    ("Margin, held out", "rewards/margins", "Chosen minus rejected reward"),
-    ("Accuracy, held out", "rewards/accuracies", "Share of held-out pairs ranked right"),
-    ("Chosen reward", "rewards/chosen", "beta times how much likelier than under the reference, held out"),
-    ("Rejected reward", "rewards/rejected", "beta times how much likelier than under the reference, held out"),
-)
+Value = tuple[str, str, str | None]  # what is shown, a small addition, the light
+_GRAVITY = {"info": 0, "ok": 1, "warn": 2, "bad": 3}
 
 
-def kpis(shown: _Shown, problems: Sequence[str]) -> html.Section:
-    """One tile for each measure with a line for each run, and a sentence for each run beneath."""
-    dpo = [entry for entry in shown if entry[0].kind == "dpo"]
-    tiles = [_tile(label, measure, tip, dpo) for label, measure, tip in _TILES] if dpo else []
+def kpis(entries: Sequence[Shown], problems: Sequence[str]) -> html.Section:
+    """One tile for each measure with a line for each run, and the gravest verdict of each run beneath."""
+    dpo = [entry for entry in entries if entry.run.kind == "dpo"]
+    tiles = [_tile(label, tip, read, dpo) for label, tip, read in _TILES] if dpo else []
+    many = several(entries)
     sentences = [html.Span([light("bad"), problem]) for problem in problems]
-    for run, rank, metrics in dpo:
-        name = FAMILY_LABEL[run.family] if rank == 0 and not _several(dpo) else run.name
-        state, sentence = verdict(name, metrics)
-        sentences.append(html.Span([light(state), sentence]))
-        if run.state in ("failed", "interrupted"):
-            reason = run.info.get("reason") or "its process is gone"
-            sentences.append(html.Span([light("bad"), f"{run.name} {run.state}: {reason}"]))
+    for entry in entries:
+        verdict = gravest(entry)
+        state = "note" if verdict.severity == "info" else verdict.severity
+        more = sum(other.severity in ("warn", "bad") for other in verdicts(entry)) - 1
+        text = [html.B(call_name(entry, many)), f" {verdict.title}" + (f" (and {more} more)" if more > 0 else "")]
+        sentences.append(html.Span([light(state), html.Span(text)]))
+        if entry.run.state in ("failed", "interrupted"):
+            reason = entry.run.info.get("reason") or "its process is gone"
+            sentences.append(html.Span([light("bad"), f"{entry.label} {entry.run.state}: {reason}"]))
+        for measure, steps in entry.metrics.not_finite.items():
+            if measure == "loss":
+                times = "once" if len(steps) == 1 else f"{len(steps)} times"
+                sentences.append(html.Span([light("bad"), f"{entry.label}: loss was not finite {times}"]))
     if not sentences:
-        hint = "These runs are supervised fine-tuning: only Loss applies." if shown else "Choose a run at the left."
-        sentences = [html.Span(hint)]
-    return html.Section([*tiles, html.Div(sentences, className="verdict")], className="kpis card")
+        sentences = [html.Span("Choose a run at the left.")]
+    jump = html.A([icon("pulse"), "Curve doctor"], href="#tr-doctor", className="jump")
+    return html.Section([*tiles, html.Div([*sentences, jump], className="verdict")], className="kpis eight card")
 
 
-def title_line(shown: _Shown) -> str:
+def title_line(entries: Sequence[Shown]) -> str:
     """Data and counts of what is on screen."""
     lines = []
-    for run, _, _ in shown:
-        data = run.info.get("dataset") or {}
+    for entry in entries:
+        data = entry.run.info.get("dataset") or {}
         if data:
             source = str(data.get("source", "")).rpartition("/")[2]
             lines.append(f"{source} · {data.get('train', 0):,} train and {data.get('held_out', 0):,} held-out pairs")
     return " | ".join(dict.fromkeys(lines)) or "Curves of loss and rewards for both families"
 
 
-def said(shown: _Shown, step: int, prompt: str | None) -> list[Any]:
-    """Policy and reference of each run at the newest probe at or before `step`."""
-    cards = []
-    for run, _, _ in shown:
-        samples = [s for s in run.samples() if s.prompt == prompt and s.step <= step]
-        if not samples:
+def live_line(entries: Sequence[Shown]) -> list[Any]:
+    """The runs that are training now, with their steps and the time that is left."""
+    texts = []
+    for entry in entries:
+        if entry.run.state != "running":
             continue
-        newest = max(samples, key=lambda sample: sample.step)
-        answers = [(newest.policy, True, f"step {newest.step}")]
-        if newest.reference is not None:
-            answers.insert(0, (newest.reference, False, "reference"))
-        cards.append(
-            html.Article(
-                [
-                    html.H3([glyph(run.family), f" {run.name}"], className="row tight"),
-                    *(
-                        html.Div(
-                            [
-                                html.Div(
-                                    [
-                                        policy_name(run.family, tuned, "DPO" if tuned else "Base"),
-                                        html.Span(tag, className="pill num"),
-                                    ],
-                                    className="row tight",
-                                ),
-                                html.P(text or "(empty answer)", className="out small"),
-                            ]
-                        )
-                        for text, tuned, tag in answers
-                    ),
-                ],
-                className="said-run",
-            )
+        step, most = entry.run.progress.get("step", 0), entry.run.progress.get("max_steps")
+        left = _left(entry)
+        texts.append(
+            f"{entry.label} · step {step}" + (f" of {most}" if most else "") + (f" · {left} left" if left else "")
         )
-    return cards or [html.P("These runs recorded no answers.", className="sub pad")]
+    return [html.Span(className="pulse"), " | ".join(texts)] if texts else []
 
 
-def _tile(label: str, measure: str | None, tip: str, shown: _Shown) -> html.Div:
+def _tile(label: str, tip: str, read: Any, entries: Sequence[Shown]) -> html.Div:
     rows = []
-    for run, _, metrics in shown:
-        value, state = _step_zero(run) if measure is None else (_newest(metrics, measure), None)
-        if measure == "rewards/accuracies" and value is not None:
-            count = (run.info.get("dataset") or {}).get("held_out")
-            text = f"{value:.1%}" + (f" n {count}" if count else "")
-        else:
-            text = "–" if value is None else f"{value:.4g}".replace("-", "−")
-        main, _, small = text.partition(" ")
+    for entry in entries:
+        main, small, state = read(entry)
         rows.append(
             html.Div(
                 [
-                    glyph(run.family),
+                    glyph(entry.run.family),
                     html.Span([main, html.Small(f" {small}") if small else None], className="kpi-v num"),
                     light(state) if state else None,
                 ],
                 className="kpi-row",
-                title=run.name,
+                title=entry.label,
             )
         )
     return html.Div([html.Div(label, className="label", title=tip), *rows], className="kpi")
 
 
-def _step_zero(run: Run) -> tuple[float | None, str | None]:
-    check = run.step_zero
-    if not check:
-        return None, None
-    return check.get("loss"), "ok" if check.get("passed") else "bad"
+def _newest(entry: Shown, measure: str) -> float | None:
+    held_out = entry.metrics.last(f"eval_{measure}")
+    return held_out if held_out is not None else entry.metrics.last(measure)
 
 
-def _newest(metrics: Metrics, measure: str) -> float | None:
-    held_out = metrics.last(f"eval_{measure}")
-    return held_out if held_out is not None else metrics.last(measure)
+def _judged(entry: Shown, *codes: str) -> str | None:
+    """The light of a tile: the gravest of the verdicts that concern it."""
+    states = [v.severity for v in verdicts(entry) if v.code in codes and v.severity != "info"]
+    return max(states, key=_GRAVITY.__getitem__) if states else "ok"
 
 
-def _several(shown: _Shown) -> bool:
-    return any(rank > 0 for _, rank, _ in shown)
+def _step_zero(entry: Shown) -> Value:
+    check = entry.run.step_zero
+    state = _judged(entry, "step-0 mismatch")
+    if check and isinstance(check.get("loss"), int | float):
+        return f"{check['loss']:.4f}", "", state
+    steps, losses = entry.metrics.points("loss")
+    if not len(steps):
+        return "–", "", None
+    late = f"step {int(steps[0])}" if steps[0] > 1 else ""
+    return f"{losses[0]:.4g}", late, state if state != "ok" or not late else None
+
+
+def _loss(entry: Shown) -> Value:
+    value = _newest(entry, "loss")
+    codes = ("divergence", "over-optimisation", "no learning")
+    return ("–", "", None) if value is None else (number(value), "", _judged(entry, *codes))
+
+
+def _margin(entry: Shown) -> Value:
+    value = _newest(entry, "rewards/margins")
+    if value is None:
+        return "–", "", None
+    state = _judged(entry, "likelihood displacement", "no learning")
+    return number(value), "", "warn" if value <= 0 and entry.metrics.rows > 3 and state == "ok" else state
+
+
+def _accuracy(entry: Shown) -> Value:
+    held = entry.metrics.last("eval_rewards/accuracies")
+    value = held if held is not None else entry.metrics.last("rewards/accuracies")
+    if value is None:
+        return "–", "", None
+    count = (entry.run.info.get("dataset") or {}).get("held_out")
+    small = (f"n {count:,}" if isinstance(count, int) else "held out") if held is not None else "training"
+    return f"{value:.1%}", small, _judged(entry, "saturation", "shortcut")
+
+
+def _kl(entry: Shown) -> Value:
+    state = _judged(entry, "KL budget spent")
+    for key in ("kl", "objective/kl", "probe/kl"):
+        value = _newest(entry, key)
+        if value is not None:
+            return number(value), "nats", state
+    chosen, beta = _newest(entry, "rewards/chosen"), entry.run.config.get("beta")
+    if chosen is None or not isinstance(beta, int | float) or beta <= 0:
+        return "–", "", None
+    return f"≈ {number(abs(chosen) / beta)}", "nats", state
+
+
+def _length(entry: Shown) -> Value:
+    measures = answer_measures(entry.run.samples())
+    value = measures.last("length_ratio")
+    state = _judged(entry, "length exploitation", "repetition collapse")
+    return ("–", "", None) if value is None else (f"{value:.2f}", "", state)
+
+
+def _speed(entry: Shown) -> Value:
+    tokens, times = entry.metrics.points("time", "tokens")
+    if len(tokens) < 2 or times[-1] <= times[0]:
+        return "–", "", None
+    return f"{(tokens[-1] - tokens[0]) / (times[-1] - times[0]):,.0f}", "", None
+
+
+def _eta(entry: Shown) -> Value:
+    if entry.run.state == "running":
+        return _left(entry) or "–", "", None
+    seconds = entry.metrics.last("time")
+    return entry.run.state, f"in {duration(seconds)}" if seconds and entry.run.state == "finished" else "", None
+
+
+def _left(entry: Shown) -> str | None:
+    """Time to the last step at the pace so far; None before the second point."""
+    most = entry.run.progress.get("max_steps")
+    steps, times = entry.metrics.points("time")
+    if not isinstance(most, int) or len(steps) < 2 or steps[-1] <= steps[0] or steps[-1] >= most:
+        return None
+    return duration((most - steps[-1]) * (times[-1] - times[0]) / (steps[-1] - steps[0]))
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: 45 s, 3 min, 2 h 5 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+_TILES = (
+    (
+        "Step-0 loss",
+        "ln 2 = 0.6931 for the sigmoid loss: policy and reference agree before the first update",
+        _step_zero,
+    ),
+    ("Loss", "Mean loss over the held-out pairs; of the last batches where nothing is held out", _loss),
+    ("Margin", "Chosen minus rejected reward, held out where there are such pairs", _margin),
+    ("Accuracy", "Share of pairs ranked right", _accuracy),
+    ("KL to reference", "Logged KL in nats per answer; ≈ is the distance on the chosen answers instead", _kl),
+    ("Length ratio", "Words of the newest probe answers over the reference's", _length),
+    ("Tokens / s", "As the trainer counts them", _speed),
+    ("Time left", "At the pace so far", _eta),
+)

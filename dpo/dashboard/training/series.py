@@ -2,121 +2,223 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
+from itertools import takewhile
 
-from dpo.runs import Metrics, Run, open_run
+import numpy as np
+from tsdownsample import MinMaxLTTBDownsampler
 
-AXES = {"Step": "step", "Examples": "examples", "Epoch": "epoch", "Time": "time"}
+from dpo.runs import Metrics, Run
+from dpo.runs.doctor import Verdict, diagnose
+from dpo.runs.find import names
+from dpo.runs.live import OpenRuns
+from dpo.runs.metrics import Floats
+
+AXES = {"Step": "step", "Examples": "examples", "Epoch": "epoch", "Tokens": "tokens", "Time": "time"}
+NORMALISED = {"Reward": "reward", "÷ β": "beta", "Per token": "token"}
+# Points of one line on screen; more are reduced to those that keep its shape (min-max, then LTTB).
+MOST_POINTS = 600
+_LONG = 20_000
+_LONGEST = 18  # letters of a name at a line's end
+_PYTHON_SMOOTHES = 2000
+_DOCTOR_SECONDS = 3.0  # a running run is not asked more often
+_OPEN = OpenRuns()
+_VERDICTS: dict[str, tuple[float, tuple[Metrics, int, str], list[Verdict]]] = {}
+_RANKS: dict[str | None, dict[str, int]] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """One measure of one run: what was logged in training, smoothed, and held out."""
 
     run: str
     family: str | None
     rank: int
-    x: list[float]
-    y: list[float]
-    smooth: list[float]
-    eval_x: list[float]
-    eval_y: list[float]
+    x: Floats
+    y: Floats
+    smooth: Floats
+    eval_x: Floats
+    eval_y: Floats
+    reduced: bool = False
 
     @property
     def newest(self) -> float | None:
         """The last held-out value, else the last smoothed one."""
-        if self.eval_y:
-            return self.eval_y[-1]
-        return self.smooth[-1] if self.smooth else None
+        if len(self.eval_y):
+            return float(self.eval_y[-1])
+        return float(self.smooth[-1]) if len(self.smooth) else None
 
 
-def smoothed(values: Sequence[float], weight: float) -> list[float]:
-    """Exponential moving average, debiased as TensorBoard does; `weight` from 0 (off) below 1."""
-    total, result = 0.0, []
-    for count, value in enumerate(values, 1):
-        total = weight * total + (1 - weight) * value
-        result.append(total / (1 - weight**count))
-    return result
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A run on screen: its name in sentences and in charts, its place among the dashes of its family, its measures."""
 
+    run: Run
+    label: str
+    short: str
+    rank: int
+    metrics: Metrics
 
-def curve(run: Run, metrics: Metrics, key: str, axis: str, weight: float, rank: int = 0) -> Curve:
-    """The curve of `key` over `axis` (a name in `AXES`)."""
-    x, y = metrics.series(key, AXES[axis])
-    eval_x, eval_y = metrics.series(f"eval_{key}", AXES[axis])
-    return Curve(run.name, run.family, rank, x, y, smoothed(y, weight), eval_x, eval_y)
-
-
-def ranked(runs: Sequence[Run]) -> list[tuple[Run, int]]:
-    """Each run with its place within its family: the first is drawn solid, the next ones dashed."""
-    seen: dict[str | None, int] = {}
-    result = []
-    for run in runs:
-        rank = seen.get(run.family, 0)
-        seen[run.family] = rank + 1
-        result.append((run, rank))
-    return result
-
-
-def signature(path: Path) -> tuple[int, int]:
-    """Changes whenever the run's measures or state do."""
-    parts = []
-    for name in ("metrics.jsonl", "run.json"):
-        try:
-            status = (path / name).stat()
-            parts.append(hash((status.st_mtime_ns, status.st_size)))
-        except OSError:
-            parts.append(0)
-    return parts[0], parts[1]
+    @property
+    def tokens_per_answer(self) -> float | None:
+        """Mean tokens of an answer, prompt included, as the trainer counted them; None if it did not."""
+        tokens, examples = self.metrics.last("tokens"), self.metrics.last("examples")
+        return tokens / (2 * examples) if tokens and examples else None
 
 
 def read(path: str) -> tuple[Run, Metrics]:
-    """A run with its measures; read again only when the files have changed.
+    """A run with its measures; only what was appended since the last call is read.
 
     Raises:
         RunError: the run is gone or damaged.
     """
-    return _read(path, signature(Path(path)))
-
-
-@lru_cache(maxsize=64)
-def _read(path: str, version: tuple[int, int]) -> tuple[Run, Metrics]:
-    run = open_run(path)
+    run = _OPEN.get(path)
     return run, run.metrics()
 
 
-def verdict(name: str, metrics: Metrics) -> tuple[str, str]:
-    """(ok, warn or bad; one sentence) about a DPO run, from its own numbers alone."""
-    steps, chosen = metrics.series("eval_rewards/chosen")
-    if len(steps) < 2:
-        steps, chosen = metrics.series("rewards/chosen")
-    margin = metrics.last("eval_rewards/margins")
-    margin = margin if margin is not None else metrics.last("rewards/margins")
-    first = metrics.columns.get("loss", [None])[0]
-    if metrics.steps[:1] == [0] and first is not None and abs(first - 0.693147) > 1e-3 and first < 5:
-        return "warn", f"{name}: the loss starts at {first:.4f}, not at ln 2 (right only for other losses)"
-    if len(steps) < 2 or margin is None:
-        return "ok", f"{name}: too early to tell"
-    if margin <= 0:
-        return "warn", f"{name}: the margin is {margin:.2f}; nothing learned yet"
-    best = max(range(len(chosen)), key=chosen.__getitem__)
-    fall = chosen[best] - chosen[-1]
-    if chosen[-1] < 0 and fall > 0.2 * margin:
-        since = f"since step {steps[best]:.0f}" if best else "from the start"
-        return (
-            "warn",
-            f"{name}: the chosen reward falls {since}; the margin of {margin:.2f} comes from pushing rejected answers "
-            "down, so read the answers below",
+def forget() -> None:
+    """Close all runs: the next look reads them from their start."""
+    _OPEN.clear()
+    _VERDICTS.clear()
+
+
+def shown(runs: Sequence[tuple[Run, Metrics]]) -> list[Shown]:
+    """Runs with names that differ and dashes that stay, whatever else is chosen later."""
+    labels = names([run for run, _ in runs])
+    made = []
+    for (run, metrics), label, short in zip(runs, labels, _shortened(labels), strict=True):
+        of_family = _RANKS.setdefault(run.family, {})
+        made.append(Shown(run, label, short, of_family.setdefault(str(run.path), len(of_family)), metrics))
+    return made
+
+
+def _shortened(labels: Sequence[str]) -> list[str]:
+    """Names without the words that all of them begin with, short enough for a line's end."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*labels, strict=False)) if len(labels) > 1 else ()
+    shared = "".join(letters[0] for letters in alike)
+    begin = max(shared.rfind(mark) for mark in "-_/ ") + 1
+    cut = [label[begin:] for label in labels]
+    return [text if len(text) <= _LONGEST else f"{text[: _LONGEST - 8]}…{text[-7:]}" for text in cut]
+
+
+def several(entries: Sequence[Shown]) -> bool:
+    """Whether a family has more than one run on screen, so that its name alone says too little."""
+    families = [entry.run.family for entry in entries]
+    return len(families) != len(set(families))
+
+
+def smoothed(values: Floats, weight: float) -> Floats:
+    """Exponential moving average, debiased as TensorBoard does; `weight` from 0 (off) below 1."""
+    if weight <= 0 or not len(values):
+        return values
+    bias = 1 - weight ** np.arange(1, len(values) + 1)
+    if len(values) > _PYTHON_SMOOTHES:
+        from scipy.signal import lfilter
+
+        total: Floats = lfilter([1 - weight], [1, -weight], values)
+        return total / bias
+    sums, total_now = np.empty(len(values)), 0.0
+    for place, value in enumerate(values.tolist()):
+        total_now = weight * total_now + (1 - weight) * value
+        sums[place] = total_now
+    return sums / bias
+
+
+def across(metrics: Metrics, axis: str, steps: Floats) -> Floats:
+    """Where `steps` lie on an axis (a name in `AXES`); empty if the run did not log it.
+
+    Values between logged rows are interpolated, nothing lies before 0, and a clock that went back
+    stands still.
+    """
+    name = AXES[axis]
+    if name == "step":
+        return steps
+    known_steps, known = metrics.points(name)
+    if not len(known):
+        return np.empty(0)
+    if known_steps[0] > 0 and name != "time":
+        known_steps, known = np.r_[0.0, known_steps], np.r_[0.0, known]
+    return np.interp(steps, known_steps, np.maximum.accumulate(known))
+
+
+def curve(
+    entry: Shown, key: str, axis: str, weight: float, scale: float = 1.0, span: tuple[float, float] | None = None,
+    source: Metrics | None = None,
+) -> Curve:  # fmt: skip
+    """The curve of `key` over `axis`, values times `scale`, at most `MOST_POINTS` points within `span` of the axis."""
+    metrics = entry.metrics if source is None else source
+    # A zoom into a long run asks for all of its points again; a short one is made anew more quickly than found.
+    whole = _remembered if metrics.rows > _LONG else _whole
+    x, y, smooth = whole(entry.metrics, metrics, key, axis, weight, scale)
+    held_x, held, _ = whole(entry.metrics, metrics, f"eval_{key}", axis, 0.0, scale)
+    return _reduced(Curve(entry.short, entry.run.family, entry.rank, x, y, smooth, held_x, held), span)
+
+
+def _whole(
+    run: Metrics, source: Metrics, key: str, axis: str, weight: float, scale: float
+) -> tuple[Floats, Floats, Floats]:
+    """All points of a measure and their smoothed values."""
+    steps, values = source.points(key)
+    x = across(run, axis, steps)
+    y = values * scale if len(x) else np.empty(0)
+    return x, y, smoothed(y, weight)
+
+
+_remembered = lru_cache(maxsize=24)(_whole)
+
+
+def axis_missing(entries: Sequence[Shown], axis: str) -> list[str]:
+    """Names of the runs that did not log an axis."""
+    name = AXES[axis]
+    return [entry.label for entry in entries if not len(entry.metrics.points(name)[1])]
+
+
+def scale_of(entry: Shown, normalised: str) -> float | None:
+    """What a reward is multiplied with to be shown; None where the run does not tell."""
+    if NORMALISED.get(normalised) == "beta":
+        beta = entry.run.config.get("beta")
+        return 1 / beta if isinstance(beta, int | float) and beta > 0 else None
+    if NORMALISED.get(normalised) == "token":
+        tokens = entry.tokens_per_answer
+        return 1 / tokens if tokens else None
+    return 1.0
+
+
+def verdicts(entry: Shown) -> list[Verdict]:
+    """What the doctor says of a run; asked again only when the run has changed, and not at every point."""
+    known = _VERDICTS.get(str(entry.run.path))
+    now = time.monotonic()
+    key = (entry.metrics, len(entry.run.samples()), entry.run.state)
+    if known is not None and (known[1] == key or (entry.run.state == known[1][2] == "running" and now < known[0])):
+        return known[2]
+    found = diagnose(entry.run)
+    _VERDICTS[str(entry.run.path)] = (now + _DOCTOR_SECONDS, key, found)
+    return found
+
+
+def _reduced(made: Curve, span: tuple[float, float] | None) -> Curve:
+    """Only the points that are seen: within the span (and one screen beside it), and no more than a screen shows."""
+    if len(made.x) <= MOST_POINTS and len(made.eval_x) <= MOST_POINTS:
+        return made
+    seen, held_seen = slice(None), slice(None)
+    if span is not None:
+        beside = span[1] - span[0]
+        seen, held_seen = (
+            slice(*np.searchsorted(x, (span[0] - beside, span[1] + beside)).tolist()) for x in (made.x, made.eval_x)
         )
-    accuracy = metrics.last("eval_rewards/accuracies")
-    if accuracy is not None and accuracy >= 0.99:
-        return (
-            "ok",
-            f"{name}: margin {margin:.2f}, and {accuracy:.0%} of held-out pairs ranked right; style alone separates "
-            "these answers, so judge by the text",
-        )
-    if chosen[-1] < 0:
-        return "ok", f"{name}: both rewards are below 0, rejected ones much further, margin {margin:.2f}"
-    return "ok", f"{name}: chosen answers gain on rejected ones, margin {margin:.2f}"
+    x, y, smooth = made.x[seen], made.y[seen], made.smooth[seen]
+    held_x, held_y = made.eval_x[held_seen], made.eval_y[held_seen]
+    kept, held = _kept(y), _kept(held_y)
+    # The smoothed line has its own shape, but one x for both lines halves what is sent.
+    return replace(
+        made, x=x[kept], y=y[kept], smooth=smooth[kept], eval_x=held_x[held], eval_y=held_y[held], reduced=True
+    )
+
+
+def _kept(values: Floats) -> slice | np.ndarray:  # type: ignore[type-arg]
+    if len(values) <= MOST_POINTS:
+        return slice(None)
+    return MinMaxLTTBDownsampler().downsample(np.ascontiguousarray(values), n_out=MOST_POINTS)

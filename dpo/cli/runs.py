@@ -1,0 +1,180 @@
+"""`dpo runs export|compare|rm|import` and `dpo doctor`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from dpo.cli.arguments import Parser
+from dpo.cli.commands import _cell, _find, _roots
+from dpo.errors import RunError, StorageError
+from dpo.policies.names import DEFAULT_RUNS
+from dpo.runs import BUNDLED_RUNS, Run, summarise
+
+_MARKS = {"ok": "ok ", "info": "-  ", "warn": "!  ", "bad": "!! "}
+
+
+def add_verbs(verbs: Any) -> None:
+    """Register the verbs of `dpo runs`."""
+    from dpo.runs.exchange import FORMATS
+
+    export = verbs.add_parser("export", help="all measures of a run as CSV, JSON lines or Parquet")
+    export.add_argument("run", metavar="RUN", help="name or directory of a run")
+    export.add_argument("--format", choices=FORMATS, default=None, help="[by the file's name, else csv]")
+    export.add_argument("--output", metavar="FILE", default=None, help="where to [standard output]")
+    export.set_defaults(call=export_run)
+
+    compare = verbs.add_parser("compare", help="runs beside each other: what was set otherwise and what came of it")
+    compare.add_argument("names", metavar="RUN", nargs="+", help="names or directories of two or more runs")
+    compare.add_argument("--json", action="store_true", help="for programs")
+    compare.set_defaults(call=compare_runs)
+
+    remove = verbs.add_parser("rm", help="delete runs with all their files")
+    remove.add_argument("names", metavar="RUN", nargs="+", help="names or directories of runs")
+    remove.add_argument("--yes", action="store_true", help="do not ask")
+    remove.set_defaults(call=remove_runs)
+
+    bring = verbs.add_parser(
+        "import", help="bring in a run of another tool",
+        description="A Trainer's output directory, a TensorBoard event file, a .jsonl or .csv of measures (W&B's "
+        "export too) or a Trackio database becomes a run of dpo.",
+    )  # fmt: skip
+    bring.add_argument("source", metavar="SOURCE", type=Path, help="a directory or a file")
+    bring.add_argument("--output-dir", metavar="DIR", type=Path, default=DEFAULT_RUNS, help=f"[{DEFAULT_RUNS}]")
+    bring.add_argument("--name", metavar="NAME", default=None, help="[the source's]")
+    bring.set_defaults(call=import_run)
+    for verb in (export, compare, remove):
+        verb.add_argument("--runs", action="append", metavar="DIR", help="where to look [runs and the bundled ones]")
+
+
+def add_doctor(actions: Any) -> None:
+    """Register `dpo doctor`."""
+    doctor: Parser = actions.add_parser(
+        "doctor", help="read a run's curves: what happened, the evidence, what to change",
+    )  # fmt: skip
+    doctor.add_argument("run", metavar="RUN", help="name or directory of a run, an output directory, an event file")
+    doctor.add_argument("--runs", action="append", metavar="DIR", help="where to look [runs and the bundled ones]")
+    doctor.add_argument(
+        "--kl-budget", type=float, default=None, metavar="NATS", help="how far from the reference is too far [10]"
+    )
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(call=diagnose_run)
+
+
+def export_run(arguments: argparse.Namespace) -> int:
+    """`dpo runs export RUN`."""
+    from dpo.runs.exchange import FORMATS, export
+
+    run = _find(arguments.run, _roots(arguments))
+    suffix = Path(arguments.output).suffix[1:] if arguments.output else ""
+    form = arguments.format or (suffix if suffix in FORMATS else "csv")
+    content = export(run.metrics(), form)
+    if arguments.output is None:
+        sys.stdout.buffer.write(content)
+        return 0
+    try:
+        Path(arguments.output).write_bytes(content)
+    except OSError as error:
+        raise StorageError(
+            f"--output {arguments.output} cannot be written ({error.strerror}): name another file"
+        ) from error
+    print(f"{run.name}: {run.metrics().rows} steps written to {arguments.output}")
+    return 0
+
+
+def compare_runs(arguments: argparse.Namespace) -> int:
+    """`dpo runs compare RUN RUN`: settings that differ, then the newest measures."""
+    roots = _roots(arguments)
+    runs = [_find(name, roots) for name in arguments.names]
+    if len(runs) < 2:
+        raise RunError("dpo runs compare needs two or more runs: name another one")
+    from dpo.runs.find import names
+
+    settings = {
+        name: [run.config.get(name) for run in runs]
+        for name in dict.fromkeys(key for run in runs for key in run.config)
+        if len({json.dumps(run.config.get(name), sort_keys=True) for run in runs}) > 1
+    }
+    facts = [summarise(run) for run in runs]
+    measures = {name: [fact[name] for fact in facts] for name in ("state", "step", "loss", "margin", "accuracy")}
+    if arguments.json:
+        print(json.dumps({"runs": names(runs), "settings": settings, "measures": measures}, indent=1))
+        return 0
+    rows = [["", *names(runs)]]
+    for part in (settings, measures):
+        rows += [[name, *(_cell(value) for value in values)] for name, values in part.items()]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def remove_runs(arguments: argparse.Namespace) -> int:
+    """`dpo runs rm RUN`: asks first, and refuses bundled, running and foreign runs."""
+    from dpo.runs.exchange import removable
+
+    roots = _roots(arguments)
+    runs = [_find(name, roots) for name in arguments.names]
+    sizes = [_may_remove(run, removable) for run in runs]
+    for run, size in zip(runs, sizes, strict=True):
+        if not arguments.yes and not _confirmed(f"Delete {run.path} ({size / 1e6:.1f} MB)? [y/N] "):
+            print(f"Kept {run.path}")
+            continue
+        try:
+            shutil.rmtree(run.path)
+        except OSError as error:
+            raise StorageError(f"{run.path} cannot be deleted ({error.strerror}): check its permissions") from error
+        print(f"Deleted {run.path}")
+    return 0
+
+
+def import_run(arguments: argparse.Namespace) -> int:
+    """`dpo runs import SOURCE`."""
+    from dpo.runs.exchange import import_runs
+
+    for directory in import_runs(arguments.source, arguments.output_dir, arguments.name):
+        print(f"Imported {directory}. Look at it: dpo doctor {directory}")
+    return 0
+
+
+def diagnose_run(arguments: argparse.Namespace) -> int:
+    """`dpo doctor RUN`."""
+    from dpo.runs.doctor import Limits, diagnose
+    from dpo.runs.reader import open_run
+
+    given = Path(arguments.run)
+    run = open_run(given) if given.is_file() else _find(arguments.run, _roots(arguments))
+    limits = Limits() if arguments.kl_budget is None else Limits(kl_budget=arguments.kl_budget)
+    verdicts = diagnose(run, limits)
+    if arguments.json:
+        print(json.dumps({"run": run.name, "verdicts": [v.as_json() for v in verdicts]}, indent=1, ensure_ascii=False))
+        return 0
+    metrics = run.metrics()
+    print(f"{run.name}: {metrics.rows} logged steps" + (f", up to step {metrics.steps[-1]}" if metrics.rows else ""))
+    for verdict in verdicts:
+        print(f"\n{_MARKS[verdict.severity]}{verdict.code}: {verdict.sentence}")
+        for fact in verdict.evidence:
+            print(f"     {fact}")
+        if verdict.change is not None:
+            print(f"   change: {verdict.change}")
+        if verdict.source is not None:
+            print(f"   source: {verdict.source}")
+    return 0
+
+
+def _may_remove(run: Run, removable: Any) -> int:
+    if BUNDLED_RUNS.resolve() in run.path.resolve().parents:
+        raise RunError(f"{run.name} comes with dpo and is not deleted: remove a run of your own")
+    size: int = removable(run.path)
+    return size
+
+
+def _confirmed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        raise RunError("dpo runs rm asks before it deletes, and nobody can answer here: add --yes") from None

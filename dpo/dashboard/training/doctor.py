@@ -1,0 +1,82 @@
+"""The doctor's panel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dash import html
+
+from dpo.dashboard.components import icon, light
+from dpo.dashboard.theme import FAMILY_LABEL
+from dpo.dashboard.training.series import Shown, several, verdicts
+from dpo.runs.doctor import Verdict
+from dpo.runs.doctor.verdict import number
+
+_ORDER = ("bad", "warn", "ok", "info")
+
+
+def panel(entries: Sequence[Shown]) -> list[Any]:
+    """Verdicts on all runs on screen, the gravest first."""
+    found = [(entry, verdict) for entry in entries for verdict in verdicts(entry)]
+    found.sort(key=lambda pair: _ORDER.index(pair[1].severity))
+    many = several(entries)
+    # Two are read in full; of a ruined run the rest would fill the screen.
+    items = [_item(call_name(entry, many), verdict, place < 2) for place, (entry, verdict) in enumerate(found)]
+    return items or [html.P("Choose a run: the doctor reads its curves.", className="sub pad")]
+
+
+def call_name(entry: Shown, many: bool) -> str:
+    """What a run is called in a sentence: its family where that is enough."""
+    return entry.label if many or entry.run.family is None else FAMILY_LABEL[entry.run.family]
+
+
+def gravest(entry: Shown) -> Verdict:
+    """The verdict that comes first."""
+    return verdicts(entry)[0]
+
+
+def _item(name: str, verdict: Verdict, unfolded: bool) -> html.Details:
+    parts: list[Any] = [
+        html.Summary(
+            [
+                light(verdict.severity if verdict.severity != "info" else "note"),
+                html.H3(f"{name}: {verdict.title}"),
+                icon("chevron-d", 14),
+            ]
+        ),
+        html.P(verdict.sentence),
+    ]
+    if verdict.evidence:
+        facts = [
+            html.Span([html.B(number(fact.value), className="num"), f" {fact.text}" + _at(fact.step)], className="fact")
+            for fact in verdict.evidence
+        ]
+        parts.append(html.Div(facts, className="facts"))
+    if verdict.change is not None:
+        setting = f"{verdict.change.flag} {verdict.change.value}"
+        parts.append(
+            html.Div(
+                [
+                    html.Div([html.Code(setting), _copy(setting)], className="cmd"),
+                    html.Div(verdict.change.why, className="sub") if verdict.change.why else None,
+                ],
+                className="fix",
+            )
+        )
+    if verdict.source is not None:
+        parts.append(
+            html.A(verdict.source.title, href=verdict.source.url, target="_blank", rel="noreferrer", className="sub")
+        )
+    return html.Details(parts, open=unfolded, className=f"finding {verdict.severity}", **{"data-code": verdict.code})
+
+
+def _copy(what: str) -> html.Button:
+    label = f"Copy {what}"
+    return html.Button(
+        icon("copy"), type="button", className="js-copy icon-button", title=label, **{"aria-label": label}
+    )
+
+
+def _at(step: int | None) -> str:
+    return "" if step is None else f", step {step}"

@@ -1,0 +1,146 @@
+"""From a view to figures: the route by which the page gets its curves."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, request
+from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
+
+from dpo.dashboard.markup import to_html
+from dpo.dashboard.training.charts import CHARTS, LARGE, Chart, View, figure, sentence
+from dpo.dashboard.training.doctor import panel
+from dpo.dashboard.training.panels import kpis, live_line, title_line
+from dpo.dashboard.training.rail import MOST_RUNS
+from dpo.dashboard.training.series import (
+    AXES,
+    NORMALISED,
+    Curve,
+    Shown,
+    axis_missing,
+    curve,
+    read,
+    scale_of,
+    several,
+    shown,
+)
+from dpo.errors import RunError
+from dpo.runs import Metrics
+from dpo.runs.answers import answer_measures
+
+_UNITS = {"÷ β": "nats (÷ β)", "Per token": "per token of prompt and answer"}
+
+
+def register(server: Flask, roots: Sequence[Path]) -> None:
+    """Add `POST /api/curves`: the charts of a view that have changed since the revisions it names."""
+
+    @server.post("/api/curves")
+    def curves() -> Response:
+        asked = request.get_json(silent=True)
+        return Response(
+            to_json_plotly(draw(asked if isinstance(asked, dict) else {}, roots)), mimetype="application/json"
+        )
+
+
+def draw(asked: Mapping[str, Any], roots: Sequence[Path]) -> dict[str, Any]:
+    """`charts` as `{key, figure, note, hidden, revision}`, and the `summary` if `asked` wants one.
+
+    `asked` has `runs` (paths), `axis`, `smoothing` (0 to 99), `log`, `unit`, `span` (part of the
+    axis or null), `cursor` and `charts` (revision known to the page, or null, by chart).  What is
+    missing or of another kind counts as not said.
+    """
+    runs, known = asked.get("runs"), asked.get("charts")
+    entries, problems = chosen([str(path) for path in runs] if isinstance(runs, list) else [], roots)
+    known = known if isinstance(known, dict) else {}
+    axis = asked["axis"] if asked.get("axis") in AXES else "Step"
+    unit = asked["unit"] if asked.get("unit") in NORMALISED else "Reward"
+    smoothing, cursor, span = asked.get("smoothing"), asked.get("cursor"), asked.get("span")
+    weight = min(max(float(smoothing), 0.0), 99.0) / 100 if isinstance(smoothing, int | float) else 0.0
+    seen = _span(span)
+    at = float(cursor) if isinstance(cursor, int | float) else None
+    view = View(axis, bool(asked.get("log")), several(entries), seen, at)
+    missing = axis_missing(entries, axis)
+    drawn = []
+    for chart in CHARTS:
+        if chart.key not in known:
+            continue
+        first, second = curves_of(entries, chart, axis, weight, unit, seen)
+        # The three main charts always stand; a small one appears when its measure was logged.
+        if chart not in LARGE and not any(len(item.x) or len(item.eval_x) for item in first):
+            made: dict[str, Any] = {"key": chart.key, "hidden": True, "revision": 0}
+        else:
+            note = sentence(chart, first, second, view, missing)
+            if chart.reward and unit in _UNITS:
+                note += f" · {_UNITS[unit]}"
+            made = {"key": chart.key, "hidden": False, "figure": figure(chart, first, second, view), "note": note}
+            made["revision"] = zlib.crc32(repr((made["figure"]["layout"], note)).encode())
+        if made["revision"] != known[chart.key]:
+            drawn.append(made)
+    return {"charts": drawn, "summary": _summary(entries, problems) if asked.get("summary") else None}
+
+
+def _summary(entries: Sequence[Shown], problems: Sequence[str]) -> dict[str, str]:
+    """The tiles, the doctor's findings and the lines of the title, as HTML."""
+    return {
+        "kpis": to_html(kpis(entries, problems)),
+        "findings": to_html(panel(entries)),
+        "sub": to_html(title_line(entries)),
+        "live": to_html(live_line(entries)),
+    }
+
+
+def chosen(selected: Sequence[str] | None, roots: Sequence[Path]) -> tuple[list[Shown], list[str]]:
+    """The runs to draw, and in one line each what could not be read."""
+    found, problems = [], []
+    for path in (selected or [])[:MOST_RUNS]:
+        if not _inside(path, roots):
+            problems.append(f"{path} is in none of the directories shown here: start app.py with --runs DIR")
+            continue
+        try:
+            found.append(read(path))
+        except RunError as error:
+            problems.append(str(error))
+    entries = shown(found)
+    problems += [f"{entry.label}: {problem}" for entry in entries for problem in entry.metrics.problems]
+    return entries, problems
+
+
+def curves_of(
+    entries: Sequence[Shown], chart: Chart, axis: str, weight: float, normalised: str,
+    span: tuple[float, float] | None,
+) -> tuple[list[Curve], list[Curve]]:  # fmt: skip
+    """The curves of a chart's first and second measure; a run that cannot be normalised is left out."""
+    first, second = [], []
+    for entry in entries:
+        scale = scale_of(entry, normalised) if chart.reward else 1.0
+        if scale is None:
+            continue
+        source = _source(entry, chart)
+        logged = [key for key in chart.first if source.last(key) is not None or source.last(f"eval_{key}") is not None]
+        # Probe answers and sensors are few or slow: they are shown as they are.
+        smooth = weight if chart.source == "measures" else 0.0
+        first.append(curve(entry, (logged or chart.first)[0], axis, smooth, scale, span, source))
+        if chart.second is not None:
+            second.append(curve(entry, chart.second, axis, smooth, scale, span, source))
+    return first, second
+
+
+def _source(entry: Shown, chart: Chart) -> Metrics:
+    if chart.source == "answers":
+        return answer_measures(entry.run.samples())
+    return entry.run.hardware() if chart.source == "hardware" else entry.metrics
+
+
+def _inside(path: str, roots: Sequence[Path]) -> bool:
+    """A page shows runs of its directories only, whatever its address asks for."""
+    wanted = Path(path).resolve()
+    return any(wanted.is_relative_to(root.resolve()) for root in roots)
+
+
+def _span(span: Any) -> tuple[float, float] | None:
+    if isinstance(span, list) and len(span) == 2 and all(isinstance(end, int | float) for end in span):
+        return float(span[0]), float(span[1])
+    return None

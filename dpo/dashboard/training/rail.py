@@ -1,0 +1,112 @@
+"""The list of runs at the left."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import html
+
+from dpo.dashboard.compare.arms import note
+from dpo.dashboard.components import glyph, icon
+from dpo.dashboard.theme import FAMILY_LABEL
+from dpo.runs import Run
+from dpo.runs.find import names
+
+MOST_RUNS = 6
+
+
+def preselected(runs: Sequence[Run]) -> list[str]:
+    """Running ones first (six at most); else the newest DPO run of each family, healthy ones first."""
+    live = [str(run.path) for run in runs if run.state == "running" and run.kind == "dpo"]
+    if len(live) > 1:
+        return live[:MOST_RUNS]
+    chosen: list[str] = []
+    for family in ("t5", "gpt2", None):
+        candidates = [run for run in runs if run.kind == "dpo" and run.family == family and run.problem is None]
+        candidates.sort(key=lambda run: run.policy_path is None and run.state != "running")
+        chosen += [str(run.path) for run in candidates[:1] if family is not None or not chosen]
+    return chosen or [str(run.path) for run in runs[:1]]
+
+
+def rail(runs: Sequence[Run], selected: list[str]) -> html.Aside:
+    """The picker with its filter."""
+    return html.Aside(
+        [
+            html.Details(
+                [
+                    html.Summary(["Runs ", icon("chevron-d", 14)], className="runs-sm"),
+                    dmc.TextInput(
+                        id="tr-filter", placeholder="Filter runs", leftSection=icon("search", 14), size="sm",
+                        debounce=200, **{"aria-label": "Filter runs: text or a regular expression"},
+                    ),
+                    dmc.CheckboxGroup(
+                        id="tr-selected",
+                        value=selected,
+                        children=html.Div(rows(runs, selected, ""), id="tr-rail"),
+                    ),
+                ],
+                open=True,
+                className="rail-fold",
+            )
+        ],
+        className="runrail card",
+    )  # fmt: skip
+
+
+def rows(runs: Sequence[Run], selected: Sequence[str], text: str) -> list[Any]:
+    """Runs by family; `text` is looked for in the name, as a regular expression where it is one."""
+    labels = dict(zip((str(run.path) for run in runs), names(runs), strict=True))
+    wanted = _pattern(text)
+    made: list[Any] = []
+    for family in ("t5", "gpt2", None):
+        of_family = [run for run in runs if run.family == family]
+        matching = [run for run in of_family if wanted.search(labels[str(run.path)])]
+        if not matching:
+            continue
+        count = sum(str(run.path) in selected for run in of_family)
+        made.append(
+            html.Div(
+                [
+                    html.Span(FAMILY_LABEL[family], className="label"),
+                    html.Span(f"{count} of {len(of_family)} shown", className="label push"),
+                ],
+                className="row rail-head",
+            )
+        )
+        made += [_row(run, labels[str(run.path)], str(run.path) in selected) for run in matching]
+    if len(selected) > MOST_RUNS:
+        made.append(html.P(f"The first {MOST_RUNS} are drawn.", className="sub pad"))
+    return made or [html.P("No run has that in its name.", className="sub pad")]
+
+
+def _row(run: Run, label: str, on: bool) -> html.Label:
+    state = {"running": "live", "failed": "failed", "interrupted": "killed", "stopped": "stopped"}.get(run.state)
+    if run.problem:
+        about = "damaged"
+    elif run.info.get("foreign"):
+        about = "other tool's logs"
+    else:
+        about = note(run) if run.kind == "dpo" else "supervised fine-tuning"
+    return html.Label(
+        [
+            dmc.Checkbox(value=str(run.path), size="xs", disabled=bool(run.problem), **{"aria-label": f"Show {label}"}),
+            glyph(run.family, run.kind == "dpo"),
+            html.Div(
+                [html.Div(label, className="run-name", title=label), html.Div(about, className="sub num")],
+                className="grow",
+            ),
+            html.Span(state, className=f"pill {'bad' if state == 'failed' else ''}") if state else None,
+        ],
+        className=f"run {'on' if on else ''}",
+        title=run.problem or "",
+    )
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text, re.IGNORECASE)
+    except re.error:  # half typed, or meant as plain text
+        return re.compile(re.escape(text), re.IGNORECASE)

@@ -1,0 +1,66 @@
+"""The text behind the points: what the policies said at a step."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from dash import html
+
+from dpo.dashboard.components import glyph, icon, policy_name
+from dpo.dashboard.training.series import Shown
+from dpo.runs import BUNDLED_RUNS, Sample
+
+
+def said(entries: Sequence[Shown], step: int, prompt: str | None) -> list[Any]:
+    """Policy and reference of each run at the newest probe at or before `step`, changes marked."""
+    return [made for entry in entries if (made := _card(entry, step, prompt)) is not None] or [
+        html.P("These runs recorded no answers.", className="sub pad")
+    ]
+
+
+def _card(entry: Shown, step: int, prompt: str | None) -> html.Article | None:
+    samples = [s for s in entry.run.samples() if s.prompt == prompt and s.step <= step]
+    if not samples:
+        return None
+    newest = max(samples, key=lambda sample: sample.step)
+    before = max((s for s in samples if s.step < newest.step), key=lambda sample: sample.step, default=None)
+    family = entry.run.family
+    parts: list[Any] = [
+        html.H3([glyph(family), html.Span(entry.label), _compare(entry, newest)], className="row tight")
+    ]
+    if newest.reference is not None:
+        parts.append(_answer(policy_name(family, False, "Base"), "reference", [newest.reference or "(empty answer)"]))
+    tag = f"step {newest.step}" + (f" · marked: new since step {before.step}" if before else "")
+    parts.append(_answer(policy_name(family, True, "DPO"), tag, _marked(before, newest)))
+    return html.Article(parts, className=f"said-run {family or 'other'}")
+
+
+def _answer(name: Any, tag: str, text: Sequence[Any]) -> html.Div:
+    head = html.Div([name, html.Span(tag, className="pill num")], className="row tight")
+    return html.Div([head, html.P(list(text), className="out small")])
+
+
+def _marked(before: Sample | None, now: Sample) -> list[Any]:
+    """The answer with the words that the step before did not have underlined."""
+    if before is None:
+        return [now.policy or "(empty answer)"]
+    old, new = before.policy.split(" "), now.policy.split(" ")
+    parts: list[Any] = []
+    for kind, _, _, start, end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        text = " ".join(new[start:end])
+        if text:
+            parts += [text if kind == "equal" else html.Span(text, className="new"), " "]
+    return parts[:-1] or ["(empty answer)"]
+
+
+def _compare(entry: Shown, sample: Sample) -> Any:
+    """A way to Compare for the run's last answers, which are those of the saved policy."""
+    run = entry.run
+    saved = run.policy_path is not None and run.family is not None and run.path.parent != BUNDLED_RUNS
+    if not saved or sample.step < max(s.step for s in run.samples()):
+        return None
+    query = urlencode({"prompt": sample.prompt, str(run.family): str(run.path)})
+    return html.A([icon("compare", 14), "Open in Compare"], href=f"/?{query}", className="jump")

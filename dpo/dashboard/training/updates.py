@@ -1,0 +1,155 @@
+"""Callbacks of the Training page: live updates, answers, the address."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dash import ClientsideFunction, Dash, Input, Output, State
+
+from dpo.dashboard.training import drawing
+from dpo.dashboard.training.drawing import chosen
+from dpo.dashboard.training.rail import rows
+from dpo.dashboard.training.said import said
+from dpo.dashboard.training.series import Shown, across
+from dpo.runs import Run, find_runs
+from dpo.runs.live import changed, signature
+from dpo.runs.record import SAMPLES
+
+
+def register(app: Dash, roots: Sequence[Path]) -> None:
+    """All callbacks of the page."""
+    _state(app, roots)
+    drawing.register(app.server, roots)
+    _answers(app, roots)
+    _view(app)
+
+
+def signature_of(runs: Sequence[Run]) -> str:
+    """Changes whenever one of the runs does, or another one appears."""
+    text = "|".join(f"{run.path}:{signature(run.path)}:{run.state}" for run in runs)
+    return f"{len(runs)}-{zlib.crc32(text.encode())}"
+
+
+def list_of(runs: Sequence[Run]) -> str:
+    """Changes whenever the list of runs does; not with every point that is logged."""
+    text = "|".join(f"{run.path}:{run.name}:{run.state}:{run.problem}" for run in runs)
+    return f"{len(runs)}-{zlib.crc32(text.encode())}"
+
+
+def answers_of(runs: Sequence[Run]) -> int:
+    """Changes whenever a run records answers."""
+    return zlib.crc32("|".join(f"{run.path}:{changed(run.path / SAMPLES)}" for run in runs).encode())
+
+
+def _state(app: Dash, roots: Sequence[Path]) -> None:
+    @app.server.get("/api/training")
+    def state() -> dict[str, Any]:
+        """What the page asks for every second: whether anything is new."""
+        runs = find_runs(roots)
+        running = sum(run.state == "running" for run in runs)
+        return {
+            "signature": signature_of(runs),
+            "list": list_of(runs),
+            "answers": answers_of(runs),
+            "running": running,
+            "text": f"{len(runs)} runs" + (f" · {running} training" if running else ""),
+        }
+
+    @app.callback(
+        Output("tr-rail", "children"), Output("tr-full", "hidden"), Output("tr-empty", "hidden"),
+        Input("tr-list", "data"), Input("tr-filter", "value"), Input("tr-selected", "value"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def list_runs(_: str, text: str, selected: list[str]) -> tuple[list[Any], bool, bool]:
+        runs = find_runs(roots)
+        return rows(runs, selected or [], text or ""), not runs, bool(runs)
+
+
+def _answers(app: Dash, roots: Sequence[Path]) -> None:
+    @app.callback(
+        Output("tr-step", "max"), Output("tr-step", "marks"), Output("tr-step", "value"), Output("tr-step", "disabled"),
+        Output("tr-prompt", "data"), Output("tr-prompt", "value"), Output("tr-probes", "data"),
+        Input("tr-answers", "data"), Input("tr-selected", "value"), Input("tr-axis", "value"),
+        State("tr-step", "value"), State("tr-step", "max"), State("tr-prompt", "value"),
+    )  # fmt: skip
+    def choose(_: str, selected: list[str], axis: str, place: int, most: int, prompt: str | None) -> tuple[Any, ...]:
+        entries, _problems = chosen(selected, roots)
+        samples = [sample for entry in entries for sample in entry.run.samples()]
+        steps = sorted({sample.step for sample in samples})
+        prompts = list(dict.fromkeys(sample.prompt for sample in samples))
+        marks = [{"value": index, "label": str(step)} for index, step in enumerate(steps)]
+        last = max(len(steps) - 1, 0)
+        # Someone at the newest step stays at the newest as steps are added.
+        value = last if place is None or place >= (most or 0) else min(place, last)
+        asked = prompt if prompt in prompts else (prompts[0] if prompts else None)
+        return max(last, 1), marks, value, len(steps) < 2, prompts, asked, _places(entries, axis, steps)
+
+    @app.callback(
+        Output("tr-said", "children"),
+        Input("tr-step", "value"), Input("tr-prompt", "value"), Input("tr-step", "marks"),
+        State("tr-selected", "value"),
+    )  # fmt: skip
+    def show(place: int, prompt: str | None, marks: list[dict[str, Any]], selected: list[str]) -> Any:
+        entries, _problems = chosen(selected, roots)
+        steps = [int(mark["label"]) for mark in marks or []]
+        step = steps[min(place or 0, len(steps) - 1)] if steps else 0
+        return said(entries, step, prompt)
+
+
+def _view(app: Dash) -> None:
+    """What needs no server: the address, the line at the chosen step, Pause (assets/training.js)."""
+    app.clientside_callback(
+        ClientsideFunction("training", "restore"),
+        Output("tr-selected", "value"), Output("tr-axis", "value"), Output("tr-smoothing", "value"),
+        Output("tr-log", "checked"), Output("tr-norm", "value"), Output("tr-filter", "value"),
+        Input("url", "search"), State("url", "pathname"),
+    )  # fmt: skip
+    app.clientside_callback(
+        ClientsideFunction("training", "remember"),
+        Output("tr-written", "data"),
+        Input("tr-selected", "value"), Input("tr-axis", "value"), Input("tr-smoothing", "value"),
+        Input("tr-log", "checked"), Input("tr-norm", "value"), Input("tr-filter", "value"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    # The curves come by /api/curves and are drawn without Dash, whose bookkeeping for a dozen figures at
+    # ten points a second would keep the page busy.
+    app.clientside_callback(
+        ClientsideFunction("training", "draw"),
+        Output("tr-drawn", "data"),
+        Input("tr-selected", "value"), Input("tr-axis", "value"),
+        Input("tr-smoothing", "value"), Input("tr-log", "checked"), Input("tr-norm", "value"),
+    )  # fmt: skip
+    app.clientside_callback(
+        ClientsideFunction("training", "point"),
+        Output("tr-pointed", "data"),
+        Input("tr-step", "value"), Input("tr-probes", "data"),
+    )  # fmt: skip
+    app.clientside_callback(
+        ClientsideFunction("training", "prompts"),
+        Output("tr-prompt", "className"),
+        Input("tr-prompt", "data"), Input("tr-prompt", "value"),
+    )  # fmt: skip
+    app.clientside_callback(
+        ClientsideFunction("training", "smooth"),
+        Output("tr-smoothing-value", "children"),
+        Input("tr-smoothing", "value"),
+    )
+    app.clientside_callback(
+        ClientsideFunction("training", "pause"),
+        Output("tr-pause", "children"),
+        Input("tr-pause", "n_clicks"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+
+
+def _places(entries: Sequence[Shown], axis: str, steps: Sequence[int]) -> list[float | None]:
+    """Where the probe steps lie on the axis: by the first run that logged it."""
+    for entry in entries:
+        places = across(entry.metrics, axis, np.array(steps, dtype=float))
+        if len(places):
+            return [float(place) for place in places]
+    return [None for _ in steps]

@@ -1,0 +1,62 @@
+"""The curve doctor: rules over a run's record that name the regime it is in.
+
+Each rule is a function of a `Case` in a module of its own; it returns a `Verdict` with the numbers
+it rests on, or None.  Warnings come first, then what is worth knowing; a run without a warning is
+called healthy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dpo.runs.doctor.case import Case
+from dpo.runs.doctor.rules import (
+    displacement,
+    divergence,
+    gradients,
+    health,
+    kl,
+    learning,
+    length,
+    overfit,
+    reading,
+    repetition,
+    saturation,
+    shortcut,
+    step_zero,
+)
+from dpo.runs.doctor.verdict import Change, Evidence, Limits, Severity, Source, Verdict
+from dpo.runs.reader import Run
+
+RULES: tuple[Callable[[Case], Verdict | None], ...] = (
+    step_zero.check,
+    divergence.check,
+    learning.check,
+    saturation.check,
+    displacement.check,
+    length.check,
+    repetition.check,
+    overfit.check,
+    kl.check,
+    gradients.check,
+    shortcut.check,
+    reading.damage,
+    reading.clock,
+)
+_ORDER = ("bad", "warn", "ok", "info")
+_FEWEST_ROWS = 3
+
+
+def diagnose(run: Run, limits: Limits | None = None) -> list[Verdict]:
+    """All verdicts on a run, the gravest first; never empty."""
+    metrics = run.metrics()
+    case = Case(run, metrics, run.samples(), limits or Limits())
+    verdicts = [verdict for rule in RULES if (verdict := rule(case)) is not None]
+    if metrics.rows < _FEWEST_ROWS:
+        verdicts.append(health.too_early(case))
+    elif not any(verdict.severity in ("bad", "warn") for verdict in verdicts):
+        verdicts.append(health.healthy(case))
+    return sorted(verdicts, key=lambda verdict: _ORDER.index(verdict.severity))
+
+
+__all__ = ["RULES", "Case", "Change", "Evidence", "Limits", "Severity", "Source", "Verdict", "diagnose"]

@@ -1,0 +1,160 @@
+"""What the rules look at: a run's curves, answers and settings, prepared once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from tsdownsample import MinMaxLTTBDownsampler
+
+from dpo.runs.doctor.verdict import Limits
+from dpo.runs.metrics import Floats, Metrics
+from dpo.runs.reader import Run, Sample
+
+LN2 = math.log(2)
+_MOST_POINTS = 5000
+# TRL's losses that are softplus(-margin) or a mean with it at margin 0, and so start at ln 2.
+_STARTS_AT_LN2 = ("sigmoid", "robust", "sigmoid_norm", "sppo_hard_off")
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One measure: steps, values, and whether they are held-out ones."""
+
+    steps: Floats
+    values: Floats
+    held_out: bool
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def first(self) -> float:
+        """The first value."""
+        return float(self.values[0])
+
+    @property
+    def last(self) -> float:
+        """The last value; of training, whose points are noisy, the mean of the last tenth."""
+        return float(self.values[-1]) if self.held_out else float(self.tail(0.1).mean())
+
+    @property
+    def last_step(self) -> int:
+        """The last step."""
+        return int(self.steps[-1])
+
+    def tail(self, share: float) -> Floats:
+        """The last values: this share of them, three at least."""
+        return self.values[-max(3, round(len(self.values) * share)) :]
+
+    def head(self, share: float) -> Floats:
+        """The first values: this share of them, three at least."""
+        return self.values[: max(3, round(len(self.values) * share))]
+
+    def best(self, sign: float) -> tuple[int, float]:
+        """Step and value of the highest (`sign` 1) or lowest (-1) point."""
+        place = int(np.argmax(sign * self.smooth))
+        return int(self.steps[place]), float(self.smooth[place])
+
+    @cached_property
+    def smooth(self) -> Floats:
+        """Running median over about a tenth of the curve (held out: the values themselves)."""
+        width = 1 if self.held_out else max(1, min(len(self.values) // 10, 50)) | 1
+        if width == 1:
+            return self.values
+        padded = np.pad(self.values, width // 2, mode="edge")
+        return np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A run as the rules see it."""
+
+    run: Run
+    metrics: Metrics
+    samples: Sequence[Sample]
+    limits: Limits
+
+    def train(self, key: str) -> Curve:
+        """A measure of the training batches."""
+        return Curve(*_thinned(*_from_one(self.metrics.points(key))), held_out=False)
+
+    def held(self, key: str) -> Curve:
+        """A measure of the held-out pairs."""
+        return Curve(*_thinned(*self.metrics.points(f"eval_{key}")), held_out=True)
+
+    def judged(self, key: str) -> Curve:
+        """The held-out measure where it was taken twice or more, else the one of training."""
+        held = self.held(key)
+        return held if len(held) > 1 else self.train(key)
+
+    @property
+    def beta(self) -> float:
+        """The run's beta; 0.1, TRL's default, where the record does not say."""
+        value = self.run.config.get("beta")
+        return float(value) if isinstance(value, int | float) and value > 0 else 0.1
+
+    @property
+    def held_out_pairs(self) -> int | None:
+        """How many pairs were held out."""
+        value = (self.run.info.get("dataset") or {}).get("held_out")
+        return int(value) if isinstance(value, int) else None
+
+    @property
+    def loss_types(self) -> list[str]:
+        """The losses of the run; sigmoid, TRL's default, where the record does not say."""
+        value = self.run.config.get("loss_type")
+        names = [value] if isinstance(value, str) else list(value or ["sigmoid"])
+        return [str(name) for name in names]
+
+    @property
+    def expected_first_loss(self) -> float | None:
+        """Loss at step 0 when policy and reference agree; None where the losses leave it open."""
+        check = self.run.step_zero or {}
+        if isinstance(check.get("expected"), int | float):
+            return float(check["expected"])
+        return LN2 if len(self.loss_types) == 1 and self.loss_types[0] in _STARTS_AT_LN2 else None
+
+    @property
+    def rate(self) -> float | None:
+        """The peak learning rate: from the settings, else the highest one logged."""
+        value = self.run.config.get("learning_rate")
+        if isinstance(value, int | float):
+            return float(value)
+        _, rates = self.metrics.points("learning_rate")
+        return float(rates.max()) if len(rates) else None
+
+    @property
+    def limit(self) -> float:
+        """The norm at which gradients are clipped."""
+        value: Any = self.run.config.get("max_grad_norm")
+        return float(value) if isinstance(value, int | float) else 1.0
+
+    def slower(self, factor: float) -> str:
+        """The learning rate divided by `factor`, as the value of a flag."""
+        return f"{(self.rate or 5e-7 * factor) / factor:.1g}"
+
+    def answers(self, step: int | None = None) -> list[Sample]:
+        """Probe answers of the newest step, or of `step`."""
+        if not self.samples:
+            return []
+        at = max(sample.step for sample in self.samples) if step is None else step
+        return [sample for sample in self.samples if sample.step == at]
+
+
+def _thinned(steps: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """At most some thousand points, the extremes among them: a rule needs no more, and a page cannot wait."""
+    if len(values) <= _MOST_POINTS:
+        return steps, values
+    kept = MinMaxLTTBDownsampler().downsample(values, n_out=_MOST_POINTS)
+    return steps[kept], values[kept]
+
+
+def _from_one(points: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """Step 0 is measured once before any update; where there is more, training starts at step 1."""
+    steps, values = points
+    return (steps[1:], values[1:]) if len(steps) > 3 and steps[0] == 0 else (steps, values)

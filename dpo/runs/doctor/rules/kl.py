@@ -1,0 +1,49 @@
+"""The KL budget: how far the policy may go from its reference before text suffers."""
+
+from __future__ import annotations
+
+from dpo.runs.doctor.case import Case
+from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
+
+SOURCE = Source(
+    "Gao et al. 2022, Scaling Laws for Reward Model Overoptimization (reward against KL)",
+    "https://arxiv.org/abs/2210.10760",
+)
+KEYS = ("kl", "objective/kl", "probe/kl")
+# The distance of chosen answers, which the policy did not write, is a coarse stand-in for the KL.
+_STAND_IN = 3.0
+
+
+def check(case: Case) -> Verdict | None:
+    """The logged KL is over the budget; without one, the distance of the chosen answers is far over it."""
+    if case.run.kind != "dpo":
+        return None
+    for key in KEYS:
+        curve = case.judged(key)
+        if len(curve):
+            over = curve.steps[curve.smooth > case.limits.kl_budget]
+            if not len(over) or curve.last <= case.limits.kl_budget:
+                return None
+            return _verdict(case, curve.last, int(over[0]), curve.last_step, "KL to the reference in nats")
+    chosen = case.judged("rewards/chosen")
+    if len(chosen) < 2:
+        return None
+    distance = abs(chosen.last) / case.beta
+    allowed = _STAND_IN * case.limits.kl_budget
+    if distance <= allowed:
+        return None
+    since = int(chosen.steps[abs(chosen.smooth) / case.beta > allowed][0])
+    return _verdict(case, distance, since, chosen.last_step, "nats between policy and reference on a chosen answer")
+
+
+def _verdict(case: Case, value: float, since: int, step: int, text: str) -> Verdict:
+    return Verdict(
+        "KL budget spent",
+        "far from the reference",
+        "warn",
+        f"Since step {since} the policy is further from its reference than the budget of {case.limits.kl_budget:.3g} "
+        f"nats allows ({value:.3g} now): more margin from here on tends to cost text quality.",
+        (Evidence(text, value, step), Evidence("nats are the budget", case.limits.kl_budget)),
+        Change("--beta", f"{case.beta * 3:.1g}", "or stop at that step"),
+        SOURCE,
+    )

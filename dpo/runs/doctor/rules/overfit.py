@@ -1,0 +1,39 @@
+"""Over-optimisation: training goes on improving, held-out pairs do not."""
+
+from __future__ import annotations
+
+from dpo.runs.doctor.case import Case
+from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
+
+SOURCE = Source(
+    "Rafailov et al. 2024, Scaling Laws for Reward Model Overoptimization in Direct Alignment Algorithms",
+    "https://arxiv.org/abs/2406.02900",
+)
+
+
+def check(case: Case) -> Verdict | None:
+    """The held-out loss has turned up from its lowest point while the training loss went on falling."""
+    held, train = case.held("loss"), case.train("loss")
+    if len(held) < 3 or len(train) < 3:
+        return None
+    step, lowest = held.best(-1)
+    rise = held.last - lowest
+    if step == held.last_step or rise < max(0.02, 0.08 * lowest):
+        return None
+    then = train.smooth[train.steps <= step]
+    if not len(then) or train.last > float(then[-1]):
+        return None  # both rise: that is divergence, not this
+    return Verdict(
+        "over-optimisation",
+        "held-out pairs get worse",
+        "warn",
+        f"The held-out loss was lowest at step {step} ({lowest:.3g}) and is {held.last:.3g} now, while the training "
+        f"loss fell on to {train.last:.3g}: what is learned after step {step} does not carry over.",
+        (
+            Evidence("lowest held-out loss", lowest, step),
+            Evidence("held-out loss", held.last, held.last_step),
+            Evidence("training loss", train.last, train.last_step),
+        ),
+        Change("--max-steps", str(step), "or more pairs, or a lower --learning-rate"),
+        SOURCE,
+    )

@@ -1,0 +1,37 @@
+"""What stands in the way of reading the record itself."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dpo.runs.doctor.case import Case
+from dpo.runs.doctor.verdict import Evidence, Verdict
+
+
+def damage(case: Case) -> Verdict | None:
+    """Damaged parts were left out."""
+    if not case.metrics.problems:
+        return None
+    return Verdict(
+        "damaged record",
+        "parts could not be read",
+        "info",
+        "Read as far as it is good: " + "; ".join(case.metrics.problems) + ".",
+    )
+
+
+def clock(case: Case) -> Verdict | None:
+    """Wall time that goes back."""
+    steps, times = case.metrics.points("time")
+    back = np.flatnonzero(np.diff(times) < -1.0) if len(times) > 1 else np.empty(0, dtype=int)
+    if not len(back):
+        return None
+    place = int(back[0]) + 1
+    return Verdict(
+        "clock went back",
+        "wall time is not in order",
+        "info",
+        f"The clock goes back by {times[place - 1] - times[place]:.0f} s at step {int(steps[place])} (a changed clock, "
+        "or files of two machines): read this run by step, not by time.",
+        (Evidence("seconds back", float(times[place - 1] - times[place]), int(steps[place])),),
+    )

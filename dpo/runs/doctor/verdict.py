@@ -1,0 +1,85 @@
+"""What the doctor says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Severity = Literal["ok", "info", "warn", "bad"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One number that a verdict rests on, with the step it was logged at (None: not of one step)."""
+
+    text: str
+    value: float
+    step: int | None = None
+
+    def __str__(self) -> str:
+        at = "" if self.step is None else f" at step {self.step}"
+        return f"{number(self.value)} {self.text}{at}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting to change: the flag of `dpo train`, its value, and why in a few words."""
+
+    flag: str
+    value: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.flag} {self.value}".strip() + (f" ({self.why})" if self.why else "")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The paper or issue that a rule comes from."""
+
+    title: str
+    url: str
+
+    def __str__(self) -> str:
+        return f"{self.title}, {self.url}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One regime that a run is in.
+
+    `severity` is ok, info (worth knowing), warn (look before trusting the run) or bad (do not use it).
+    """
+
+    code: str
+    title: str
+    severity: Severity
+    sentence: str
+    evidence: tuple[Evidence, ...] = ()
+    change: Change | None = None
+    source: Source | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where the rules draw their lines; nats are per answer."""
+
+    kl_budget: float = 10.0
+    step_zero: float = 0.02
+    displaced_nats: float = 5.0
+    ruined_nats: float = 50.0
+    saturated_loss: float = 0.05
+    saturated_accuracy: float = 0.99
+    longer: float = 1.5
+    repeated: float = 0.2
+    spike: float = 8.0
+
+
+def number(value: float) -> str:
+    """A number for people: three digits, a real minus sign."""
+    text = f"{value:.3g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return text.replace("-", "−")

@@ -1,0 +1,113 @@
+"""Runs that are not ours: Hugging Face and TRL output directories, and bare TensorBoard logs."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dpo.runs.cursor import EventMetrics, LineMetrics, Source, StateMetrics
+from dpo.runs.metrics import Metrics
+from dpo.runs.record import METRICS
+
+EVENTS = "*tfevents*"
+# Where Trainers put their logs below an output directory.
+_LOG_FOLDERS = ("runs", "logs", "tensorboard", "tb_logs")
+_OUTPUTS = ("trainer_state.json", "training_args.bin", "config.json", "adapter_config.json")
+_DATED = re.compile(r"[A-Z][a-z]{2}\d{2}_\d{2}-\d{2}-\d{2}_")
+_SEQ2SEQ = re.compile(r"t5|bart", re.IGNORECASE)
+_CAUSAL = re.compile(r"gpt|llama|mistral|qwen|pythia|gemma", re.IGNORECASE)
+
+
+def newest_state(path: Path) -> Path | None:
+    """The `trainer_state.json` that knows most: the directory's own, else the newest checkpoint's."""
+    direct = path / "trainer_state.json"
+    if direct.is_file():
+        return direct
+    found = [p for p in path.glob("checkpoint-*/trainer_state.json") if p.parent.name[11:].isdigit()]
+    return max(found, key=lambda p: int(p.parent.name[11:])) if found else None
+
+
+def event_files(path: Path) -> list[Path]:
+    """TensorBoard's event files of a run, oldest first."""
+    if path.is_file():
+        return [path]
+    found = list(path.glob(EVENTS))
+    if any((path / name).exists() for name in _OUTPUTS) or any(path.glob("checkpoint-*")):
+        # Elsewhere a folder of logs may hold several runs, which are found one by one.
+        for folder in _LOG_FOLDERS:
+            found += (path / folder).glob(EVENTS)
+            found += (path / folder).glob(f"*/{EVENTS}")
+    if not found:
+        # TensorBoard's own habit: one folder for train, one for validation.
+        found = [file for name in ("train", "eval", "validation") for file in (path / name).glob(EVENTS)]
+    return sorted((file for file in set(found) if file.is_file()), key=lambda file: (file.name, str(file)))
+
+
+def source(path: Path) -> Source | None:
+    """Where the measures of a run can be read; None if there are none."""
+    if (path / METRICS).is_file():
+        return LineMetrics(path / METRICS)
+    state, files = newest_state(path) if path.is_dir() else None, event_files(path)
+    events = EventMetrics(files) if files else None
+    return StateMetrics(state, events) if state is not None else events
+
+
+class Nothing:
+    """A run without any measures yet."""
+
+    def read(self) -> Metrics:
+        """No measures."""
+        return Metrics()
+
+
+def describe(path: Path) -> dict[str, Any] | None:
+    """What is known of a run that is not ours, in the words of `run.json`; None if there is no run."""
+    state = newest_state(path) if path.is_dir() else None
+    files = event_files(path)
+    if state is None and not files:
+        return None
+    info: dict[str, Any] = {"name": _name(path), "kind": "dpo", "family": None, "state": "finished", "foreign": True}
+    config = _object(state.parent / "config.json" if state else path / "config.json")
+    config = config or _object(path / "config.json")
+    if config:
+        info["family"] = "t5" if config.get("is_encoder_decoder") else "gpt2"
+    else:
+        info["family"] = family_of(path)
+    trainer = _object(state) if state is not None else {}
+    if isinstance(trainer.get("train_batch_size"), int):
+        info["config"] = {"batch_size": trainer["train_batch_size"]}
+    steps = {name: trainer.get(key) for name, key in (("step", "global_step"), ("max_steps", "max_steps"))}
+    info["progress"] = {name: value for name, value in steps.items() if isinstance(value, int) and value > 0}
+    newest = max((file.stat().st_mtime for file in [*files, *([state] if state else [])]), default=0.0)
+    info["created"] = datetime.fromtimestamp(newest, UTC).isoformat(timespec="seconds")
+    return info
+
+
+def _name(path: Path) -> str:
+    """The folder's name; for `<name>/runs/<date>_<host>`, which a Trainer writes, the output directory's."""
+    folder = path.parent if path.is_file() else path
+    if folder.parent.name in _LOG_FOLDERS and _DATED.match(folder.name):
+        return folder.parent.parent.name
+    return folder.name
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where it is missing or damaged."""
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def family_of(path: Path) -> str | None:
+    """From the names of the folders: event files alone hold no configuration."""
+    for name in (path.name, path.parent.name, path.parent.parent.name):
+        if _SEQ2SEQ.search(name):
+            return "t5"
+        if _CAUSAL.search(name):
+            return "gpt2"
+    return None

@@ -1,0 +1,65 @@
+"""Runs held open by a viewer: what changed is noticed, and only what is new is read."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from dpo.errors import RunError
+from dpo.runs.foreign import event_files, newest_state
+from dpo.runs.reader import Run, open_run
+from dpo.runs.record import HARDWARE, METRICS, RUN, SAMPLES
+
+_MOST = 256
+
+
+def signature(path: Path) -> int:
+    """Changes whenever the run's measures, answers or state do."""
+    files = [path / name for name in (RUN, METRICS, HARDWARE, SAMPLES)]
+    if not files[0].exists():
+        files += [*event_files(path), *filter(None, [newest_state(path) if path.is_dir() else None])]
+    return hash(tuple(changed(file) for file in files))
+
+
+class OpenRuns:
+    """Runs by path, with their cursors."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, tuple[tuple[int, int], Run]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, path: str) -> Run:
+        """The run with its state as it is now; its measures go on from where they were read.
+
+        Raises:
+            RunError: the run is gone or damaged.
+        """
+        key = changed(Path(path) / RUN)
+        with self._lock:  # a page asks many times at once: all must get the same cursors
+            known = self._runs.get(path)
+            if known is not None and known[0] == key and Path(path).exists():
+                return known[1]
+            try:
+                fresh = open_run(path)
+            except RunError:
+                self._runs.pop(path, None)
+                raise
+            run = known[1].with_info(fresh.info) if known is not None else fresh
+            if len(self._runs) >= _MOST:
+                self._runs.pop(next(iter(self._runs)))
+            self._runs[path] = (key, run)
+            return run
+
+    def clear(self) -> None:
+        """Forget all runs and what was read of them."""
+        with self._lock:
+            self._runs.clear()
+
+
+def changed(path: Path) -> tuple[int, int]:
+    """Time and size of a file; zeros where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size

@@ -1,0 +1,265 @@
+"""Every regime is named on a series that has it, and no healthy series is called ill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from events import old_gpt2, old_t5
+
+from dpo.cli import main
+from dpo.runs import BUNDLED_RUNS, RunRecord, open_run
+from dpo.runs.doctor import Limits, Verdict, diagnose
+from dpo.training.config import TrainConfig, make
+
+LN2 = 0.693147
+ANSWER = "I like a good walk in the park on a sunny day with my friends and a dog that never stops running"
+Rows = list[dict[str, Any]]
+
+
+def rewards(margin: float, share: float, noise: float, chosen: float | None = None) -> dict[str, float]:
+    """Measures of one step: `share` is the part of the margin that the chosen answer gained."""
+    up = share * margin + noise if chosen is None else chosen
+    down = up - margin
+    loss = float(np.log1p(np.exp(-margin)))
+    accuracy = float(np.clip(0.5 + 0.25 * margin + 0.3 * noise, 0, 1))
+    return {
+        "loss": loss, "rewards/chosen": up, "rewards/rejected": down, "rewards/margins": margin,
+        "rewards/accuracies": accuracy, "logps/chosen": -100 + 10 * up, "logps/rejected": -90 + 10 * down,
+    }  # fmt: skip
+
+
+def healthy_rows(seed: int = 0, steps: int = 120, peak: float = 1.6) -> Rows:
+    """Chosen rises a little, rejected falls, held out follows, with the noise of small batches."""
+    draw = np.random.default_rng(seed)
+    rows: Rows = []
+    for step in range(steps + 1):
+        ideal = peak * (1 - np.exp(-step / (steps / 2)))
+        noise = 0.0 if step == 0 else float(draw.normal(0, 0.06))
+        row = rewards(max(ideal + (draw.normal(0, 0.25) if step else 0), 0.0) if step else 0.0, 0.3, noise)
+        row |= {"step": step, "time": step * 0.5, "grad_norm": float(1.2 * np.exp(draw.normal(0, 0.35)))}
+        if step == 0:
+            row["loss"] = LN2
+        if step % 20 == 0:
+            row |= {f"eval_{name}": value for name, value in rewards(0.9 * ideal, 0.3, 0.0).items()}
+        rows.append(row)
+    return rows
+
+
+def record(directory: Path, rows: Rows, answers: list[dict[str, Any]] | None = None, **info: Any) -> Path:
+    about = {"kind": "dpo", "family": "gpt2", "state": "finished", "config": {"beta": 0.1, "learning_rate": 1e-4}}
+    made = RunRecord.create(directory, about | info)
+    made.log_all(rows)
+    made.add_samples(answers or [])
+    return directory
+
+
+def verdicts(directory: Path, limits: Limits | None = None) -> dict[str, Verdict]:
+    return {verdict.code: verdict for verdict in diagnose(open_run(directory), limits)}
+
+
+def probes(step: int, policy: str, reference: str = ANSWER, count: int = 4) -> list[dict[str, Any]]:
+    return [
+        {"step": step, "index": i, "prompt": f"p{i}", "policy": policy, "reference": reference} for i in range(count)
+    ]
+
+
+def changed(rows: Rows, after: int, **values: Any) -> Rows:
+    """Rows with measures replaced from a step on; a value may be a function of the step."""
+    return [
+        row | {name: value(row["step"]) if callable(value) else value for name, value in values.items() if name in row}
+        if row["step"] >= after
+        else row
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(("steps", "peak"), [(40, 0.8), (120, 1.6), (600, 2.2)])
+def test_healthy_runs_are_called_healthy(seed: int, steps: int, peak: float, tmp_path: Path) -> None:
+    found = verdicts(record(tmp_path / "run", healthy_rows(seed, steps, peak), probes(steps, ANSWER[5:])))
+    assert list(found) == ["healthy"], found
+    assert found["healthy"].severity == "ok" and found["healthy"].evidence
+
+
+@pytest.mark.parametrize("name", ["Llama-3-t5-dpo", "Llama-3-gpt2-dpo", "Llama-3-t5-sft", "Llama-3-gpt2-sft-short"])
+def test_the_bundled_runs_are_healthy(name: str) -> None:
+    found = verdicts(BUNDLED_RUNS / name)
+    assert "healthy" in found
+    assert {verdict.severity for verdict in found.values()} <= {"ok", "info"}
+
+
+def test_the_bundled_run_with_too_high_a_rate_is_read_through() -> None:
+    found = verdicts(BUNDLED_RUNS / "Llama-3-t5-dpo-high-rate")
+    assert {"saturation", "likelihood displacement", "repetition collapse", "KL budget spent"} <= set(found)
+    assert next(iter(found.values())).severity == "bad"
+    fix = found["repetition collapse"].change
+    assert fix is not None and (fix.flag, fix.value) == ("--learning-rate", "0.0005")
+
+
+def test_event_files_of_old_trainers_are_diagnosed_without_a_flag(tmp_path: Path) -> None:
+    t5 = verdicts(old_t5(tmp_path))
+    assert next(iter(t5)) == "step-0 mismatch" and t5["step-0 mismatch"].severity == "bad"
+    assert t5["step-0 mismatch"].evidence[0].value == pytest.approx(8.05)
+    assert "dropout" in t5["step-0 mismatch"].sentence
+    gpt2 = verdicts(old_gpt2(tmp_path))
+    assert "saturation" in gpt2 and "step-0 mismatch" not in gpt2
+    assert "From step 20 on" in gpt2["saturation"].sentence
+
+
+@pytest.mark.parametrize(
+    ("first", "at", "ill"),
+    [(LN2, 0, False), (0.6935, 1, False), (0.72, 0, True), (0.60, 1, True), (0.55, 10, False), (0.9, 10, True)],
+)
+def test_step_zero_mismatch(first: float, at: int, ill: bool, tmp_path: Path) -> None:
+    rows = [row for row in healthy_rows() if row["step"] >= at]
+    rows[0]["loss"] = first
+    assert ("step-0 mismatch" in verdicts(record(tmp_path / "run", rows))) is ill
+
+
+def test_other_losses_may_start_elsewhere(tmp_path: Path) -> None:
+    rows = healthy_rows()
+    rows[0]["loss"] = 25.0
+    config = {"beta": 0.1, "loss_type": ["ipo"]}
+    assert "step-0 mismatch" not in verdicts(record(tmp_path / "run", rows, config=config))
+
+
+def test_no_learning(tmp_path: Path) -> None:
+    draw = np.random.default_rng(1)
+    rows = [
+        rewards(0.002, 0.5, 0.0) | {"step": s, "loss": LN2 + draw.normal(0, 0.003), "rewards/accuracies": 0.5}
+        for s in range(60)
+    ]
+    found = verdicts(record(tmp_path / "run", rows))
+    assert list(found) == ["no learning"]
+    change = found["no learning"].change
+    assert change is not None and (change.flag, change.value) == ("--learning-rate", "0.0005")
+
+
+def test_divergence_of_the_loss(tmp_path: Path) -> None:
+    rows = changed(healthy_rows(), 70, loss=lambda step: 0.4 + 0.1 * (step - 70))
+    found = verdicts(record(tmp_path / "run", rows))
+    assert found["divergence"].severity == "bad"
+    assert found["divergence"].evidence[0].step is not None and found["divergence"].evidence[0].step <= 75
+
+
+def test_divergence_into_not_a_number(tmp_path: Path) -> None:
+    rows = changed(healthy_rows(), 50, loss=float("nan"), grad_norm=float("inf"))
+    found = verdicts(record(tmp_path / "run", rows))
+    assert "From step 50 on" in found["divergence"].sentence
+
+
+def test_saturation(tmp_path: Path) -> None:
+    rows = changed(healthy_rows(peak=12), 0, **{"rewards/accuracies": 0.8, "eval_rewards/accuracies": 0.8})
+    rows = changed(rows, 40, **{"rewards/accuracies": 1.0, "eval_rewards/accuracies": 1.0})
+    found = verdicts(record(tmp_path / "run", rows))
+    assert "From step 40 on every held-out pair" in found["saturation"].sentence
+
+
+@pytest.mark.parametrize(("nats", "severity"), [(2.0, "info"), (20.0, "warn"), (80.0, "bad")])
+def test_likelihood_displacement(nats: float, severity: str, tmp_path: Path) -> None:
+    rows = []
+    for step in range(101):
+        chosen = -0.1 * nats * step / 100
+        row = rewards(-2 * chosen, 0, 0, chosen) | {"step": step}
+        rows.append(row | ({f"eval_{k}": v for k, v in row.items()} if step % 25 == 0 else {}))
+    found = verdicts(record(tmp_path / "run", rows))
+    assert found["likelihood displacement"].severity == severity
+    assert ("healthy" in found) is (severity == "info")
+
+
+def test_length_exploitation(tmp_path: Path) -> None:
+    longer = " ".join(f"{word}{i}" for i in range(3) for word in ANSWER.split())
+    found = verdicts(record(tmp_path / "run", healthy_rows(), probes(0, ANSWER) + probes(120, longer)))
+    assert list(found) == ["length exploitation"]
+    assert found["length exploitation"].evidence[0].value == pytest.approx(3.0)
+
+
+def test_repetition_collapse(tmp_path: Path) -> None:
+    found = verdicts(record(tmp_path / "run", healthy_rows(), probes(0, ANSWER) + probes(120, "and so on " * 7)))
+    assert list(found) == ["repetition collapse"] and '"and so on and so' in found["repetition collapse"].sentence
+
+
+def test_over_optimisation(tmp_path: Path) -> None:
+    rows = changed(healthy_rows(), 60, eval_loss=lambda step: 0.4 + 0.004 * (step - 60))
+    found = verdicts(record(tmp_path / "run", rows))
+    assert list(found) == ["over-optimisation"]
+    change = found["over-optimisation"].change
+    assert change is not None and (change.flag, change.value) == ("--max-steps", "60")
+
+
+def test_kl_budget(tmp_path: Path) -> None:
+    rows = [row | {"kl": row["step"] / 10} for row in healthy_rows()]
+    path = record(tmp_path / "run", rows)
+    found = verdicts(path, Limits(kl_budget=5))
+    assert list(found) == ["KL budget spent"] and "Since step 5" in found["KL budget spent"].sentence
+    assert "KL budget spent" not in verdicts(path, Limits(kl_budget=50))
+
+
+def test_gradient_spikes(tmp_path: Path) -> None:
+    rows = changed(healthy_rows(), 80, grad_norm=lambda step: 60.0 if step == 83 else 1.1)
+    found = verdicts(record(tmp_path / "run", rows))
+    assert list(found) == ["gradient spikes"] and "at step 83" in found["gradient spikes"].sentence
+
+
+def test_shortcut_known_from_the_audit(tmp_path: Path) -> None:
+    finding = {"code": "shortcut-emoji", "severity": "warn", "evidence": {"rule": "has an emoji", "accuracy": 0.97}}
+    rows = changed(healthy_rows(), 60, **{"eval_rewards/accuracies": 0.95, "rewards/accuracies": 0.95})
+    found = verdicts(record(tmp_path / "run", rows, dataset={"audit": {"findings": [finding]}, "held_out": 40}))
+    assert list(found) == ["shortcut"] and "has an emoji" in found["shortcut"].sentence
+    assert list(verdicts(record(tmp_path / "other", rows))) == ["healthy"]
+
+
+def test_damage_and_clocks_are_told(tmp_path: Path) -> None:
+    rows = healthy_rows()
+    for row in rows[60:]:
+        row["time"] -= 3600
+    path = record(tmp_path / "run", rows)
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write("{broken\n")
+    found = verdicts(path)
+    assert found["clock went back"].evidence[0].step == 60
+    assert "1 damaged line" in found["damaged record"].sentence and "healthy" in found
+
+
+def test_too_early(tmp_path: Path) -> None:
+    assert list(verdicts(record(tmp_path / "none", []))) == ["too early"]
+    assert "too early" in verdicts(record(tmp_path / "one", healthy_rows()[:1]))
+
+
+def test_every_change_is_a_setting_that_dpo_train_takes(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    ruined = [
+        rewards(0, 0, 0) | {"step": s, "loss": 3.0 + s, "grad_norm": 90.0 if s == 60 else 1.0 + draw.random() / 10}
+        for s in range(90)
+    ]
+    found = {}
+    for name, path in (
+        ("a", BUNDLED_RUNS / "Llama-3-t5-dpo-high-rate"),
+        ("b", record(tmp_path / "b", ruined)),
+        ("c", old_t5(tmp_path)),
+    ):
+        found |= {f"{name} {code}": verdict for code, verdict in verdicts(path).items()}
+    assert len(found) > 8
+    for verdict in found.values():
+        if verdict.change is not None:
+            assert verdict.source is not None and verdict.source.url.startswith("https://")
+            name = verdict.change.flag.removeprefix("--").replace("-", "_")
+            value: Any = verdict.change.value.split() if name == "loss_type" else verdict.change.value
+            make(TrainConfig, {name: float(value) if name in ("learning_rate", "beta", "max_grad_norm") else
+                               int(value) if name == "max_steps" else value})  # fmt: skip
+
+
+def test_the_command_prints_text_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = old_gpt2(tmp_path)
+    assert main(["doctor", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "saturation:" in text and "change: --max-steps 20" in text and "https://arxiv.org/abs/2310.12036" in text
+    assert main(["doctor", str(path / "events.out.tfevents.1.host"), "--json"]) == 0
+    read = json.loads(capsys.readouterr().out)
+    assert read["verdicts"][0]["code"] == "saturation"
+    assert main(["doctor", str(tmp_path / "nothing")]) == 2
+    assert "No run" in capsys.readouterr().err
