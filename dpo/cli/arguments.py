@@ -59,7 +59,7 @@ def add_settings(parser: argparse.ArgumentParser, config: type[CommonConfig]) ->
         flag = "--" + spec.name.replace("_", "-")
         default = defaults[spec.name]
         shown = " ".join(map(str, default)) if isinstance(default, list) else default
-        known = "" if default is None or default is False else f" [{shown}]"
+        known = "" if default is None or default is False or default == [] else f" [{shown}]"
         options: dict[str, Any] = {
             "dest": spec.name,
             "default": argparse.SUPPRESS,

@@ -184,9 +184,9 @@ def generate(
             continue
         tracks = [_Track(arm, 0, 0, prompt, sampling, False) for prompt in batch]
         last: dict[int, Piece] = {}
+        for index, track in enumerate(tracks):
+            track.sample = index  # by which its pieces are told apart; its luck is drawn already
         for group in _groups(tracks, sampling):
-            for index, track in enumerate(group.tracks):
-                track.sample = index
             while group.tracks:
                 last.update({piece.sample: piece for piece in group.advance() if piece.end is not None})
         seconds = time.perf_counter() - began

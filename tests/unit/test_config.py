@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,3 +78,46 @@ def test_yaml_mistakes_name_the_file(text: str, says: str, tmp_path: Path) -> No
 def test_defaults_are_valid() -> None:
     assert make(TrainConfig, {}).beta == 0.1
     assert make(SftConfig, {}).learn == "chosen"
+
+
+@pytest.mark.parametrize(("command", "config"), [("train", TrainConfig), ("sft", SftConfig)])
+def test_help_names_every_setting_once(command: str, config: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    options = shown[shown.index("\noptions:") if "\noptions:" in shown else 0 :]
+    for spec in dataclasses.fields(config):
+        flag = "--" + spec.name.replace("_", "-")
+        assert len(re.findall(rf"^\s+{flag}(?=[ ,\n])", options, flags=re.M)) == 1, flag
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["--f-divergence-type", "js_divergence", "--loss-type", "apo_zero"],
+            "no meaning for --loss-type apo_zero",
+        ),
+        (["--f-alpha-divergence-coef", "0.2"], "needs --f-divergence-type alpha_divergence"),
+        (["--discopop-tau", "0.2"], "use --loss-type discopop"),
+        (["--use-weighting", "--loss-type", "aot"], "aot sorts apart"),
+        (["--loss-type", "aot", "--batch-size", "1"], "--batch-size to 2"),
+        (["--loss-type", "sft", "--ld-alpha", "0.5"], "has no reference and no margin"),
+        (["--ref-model-sync-steps", "8"], "needs --sync-ref-model"),
+        (["--sync-ref-model", "--lora"], "leave out --lora"),
+        (["--dora"], "--dora needs --lora"),
+        (["--quantization", "4bit"], "add --lora"),
+        (["--early-stopping", "3"], "add --keep-best"),
+        (["--keep-best", "margin", "--eval-fraction", "0"], "need held-out pairs"),
+        (["--kl-budget", "3", "--kl-prompts", "0"], "measured on held-out prompts"),
+        (["--report-to", "wandbb"], "did you mean wandb?"),
+        (["--report-to", "mlflow"], "pip install 'dpo-workbench[mlflow]'"),
+    ],
+)
+def test_settings_that_would_be_ignored_are_refused(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert says in err
