@@ -80,8 +80,9 @@ class Converted:
         else:
             end = "length" if len(writer.ids) >= room else "eos"
         steps.close()
-        final: End = end  # type: ignore[assignment]
-        yield Piece(writer.finish(), len(writer.ids), final, arm, sample)
+        text = writer.finish()
+        final: End = "stop" if writer.stopped else end  # type: ignore[assignment]
+        yield Piece(text, len(writer.ids), final, arm, sample)
 
     def tokens(self, prompt_ids: Ids, room: int, sampling: Sampling, seed: int) -> Any:
         """An iterator over token ids, EOS perhaps left out."""

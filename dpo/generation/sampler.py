@@ -267,7 +267,8 @@ class _Track:
         return self.piece(text, None, ratio, token), end
 
     def last(self, end: End) -> Piece:
-        return self.piece(self.writer.finish(), end)
+        text = self.writer.finish()
+        return self.piece(text, "stop" if self.writer.stopped else end)
 
     def piece(self, text: str, end: End | None, ratio: float | None = None, token: int | None = None) -> Piece:
         return Piece(text, len(self.writer.ids), end, self.index, self.sample, ratio, token)
