@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dpo.evaluation.votes import DEFAULT_VOTES
 from dpo.policies.names import BUNDLED_RUNS, DEFAULT_RUNS
 
 # One thread for each stream that is being followed, and some for everything else.
@@ -26,6 +27,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--runs", action="append", type=Path, metavar="DIR", help="also read runs here; may be given several times"
     )
+    parser.add_argument(
+        "--votes",
+        type=Path,
+        default=DEFAULT_VOTES,
+        metavar="FILE",
+        help=f"where votes are kept (default: {DEFAULT_VOTES})",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data"),
+        metavar="DIR",
+        help="files of pairs for the Data page (default: data)",
+    )
+    parser.add_argument(
+        "--remote",
+        action="append",
+        metavar="URL",
+        help="an OpenAI-compatible server to compare with, such as http://gpu:8000/v1",
+    )
     options = parser.parse_args(argv)
     for directory in options.runs or []:
         if not directory.is_dir():
@@ -39,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from dpo.dashboard.application import create_app
 
-    app = create_app([*(options.runs or []), DEFAULT_RUNS, BUNDLED_RUNS], options.host, options.port)
+    roots = [*(options.runs or []), DEFAULT_RUNS, BUNDLED_RUNS]
+    app = create_app(roots, options.host, options.port, options.remote or [], options.votes, options.data)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     shown = "127.0.0.1" if options.host in ("0.0.0.0", "::") else options.host
     print(f"DPO workbench: http://{shown}:{options.port} (Ctrl-C stops it)", flush=True)
@@ -47,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A byte is sent as soon as it is there: tokens must not wait for a buffer to fill.
         serve(app.server, host=options.host, port=options.port, threads=_THREADS, send_bytes=1, ident="dpo")
     finally:
-        app.server.config["engine"].close()
+        for name in ("engine", "lens"):
+            app.server.config[name].close()
     return 0
 
 

@@ -59,10 +59,11 @@
     }
   });
 
+  const PLACES = { c: "/", t: "/training", l: "/lens", d: "/data" };
   let pending = "";
   document.addEventListener("keydown", (event) => {
     if (typing(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (pending === "g" && { c: 1, t: 1 }[event.key]) go(event.key === "c" ? "/" : "/training");
+    if (pending === "g" && PLACES[event.key]) go(PLACES[event.key]);
     pending = event.key === "g" ? "g" : "";
     if (event.key === "?") document.getElementById("open-help")?.click();
   });
@@ -71,17 +72,20 @@
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     shell: {
       show(pathname) {
-        const key = pathname === "/training" ? "training" : "compare";
+        // One page for each entry of the navigation, in its order; an unknown path is the first page.
+        const entries = [...document.querySelectorAll(".rail .nav-item")];
+        const shown = entries.find((item) => item.getAttribute("href") === pathname) || entries[0];
+        const key = shown.dataset.page;
         document.querySelectorAll(".nav-item").forEach((item) => {
           const on = item.dataset.page === key;
           item.classList.toggle("on", on);
           if (on) item.setAttribute("aria-current", "page"); else item.removeAttribute("aria-current");
         });
-        document.title = (key === "training" ? "Training" : "Compare") + " · DPO Workbench";
+        document.title = shown.textContent + " · DPO Workbench";
         // Charts measured themselves while they were hidden.
         requestAnimationFrame(() => dispatchEvent(new Event("resize")));
         setTheme(current);
-        return [key !== "compare", key !== "training"];
+        return entries.map((item) => item.dataset.page !== key);
       },
       help(_clicks, opened) { return !opened; },
     },

@@ -35,8 +35,20 @@ class StepZeroError(RunError):
     """The step-0 check failed: policy and reference disagree before the first update."""
 
 
+class NonFiniteError(RunError):
+    """The loss or the gradient is not a number; the run stopped before the update."""
+
+
+class MemoryRunOutError(RunError):
+    """Training does not fit into memory."""
+
+
 class StorageError(RunError):
     """Something could not be saved (disk full, no permission); what was there before is kept."""
+
+
+class HubError(DpoError):
+    """The Hugging Face hub cannot be reached, or refuses what was asked."""
 
 
 class BusyError(DpoError):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 # Before any library reads it: tests never reach for the hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["DPO_CACHE"] = tempfile.mkdtemp(prefix="dpo-tests-")  # the user's own cache is not ours to fill
 
 import json
 from collections.abc import Callable

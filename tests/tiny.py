@@ -8,7 +8,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
 from dpo.demo.tokenizers import train_bpe, train_unigram
-from dpo.policies.families import CAUSAL, SEQ2SEQ
+from dpo.policies.families import SEQ2SEQ, family_of
 from dpo.policies.loading import Policy, save_policy
 
 TEXTS = [
@@ -32,7 +32,7 @@ def tiny_gpt2(seed: int = 0, context: int = 128) -> Policy:
     # Wider than the usual initialisation, so that probabilities differ enough to be compared.
     config.initializer_range = 0.2
     model = GPT2LMHeadModel(config).eval()
-    return Policy("tiny-gpt2", model, tokenizer, CAUSAL)
+    return Policy("tiny-gpt2", model, tokenizer, family_of(config))
 
 
 def tiny_t5(seed: int = 0, encoder_layers: int = 2, decoder_layers: int = 2) -> Policy:
@@ -46,6 +46,16 @@ def tiny_t5(seed: int = 0, encoder_layers: int = 2, decoder_layers: int = 2) -> 
     )  # fmt: skip
     model = T5ForConditionalGeneration(config).eval()
     return Policy("tiny-t5", model, tokenizer, SEQ2SEQ)
+
+
+def tiny_weights(family: str) -> Policy:
+    """Random weights over 256 ids whatever a tokenizer's training makes of its text."""
+    policy = tiny(family)
+    torch.manual_seed(0)
+    config = policy.network.config
+    config.vocab_size = 256
+    model = GPT2LMHeadModel(config) if family == "gpt2" else T5ForConditionalGeneration(config)
+    return Policy(f"tiny-{family}", model.eval(), policy.tokenizer, family_of(config))
 
 
 def tiny(family: str, seed: int = 0) -> Policy:

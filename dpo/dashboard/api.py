@@ -3,6 +3,10 @@
     curl -N http://127.0.0.1:8050/api/generate -H 'Content-Type: application/json' \\
          -d '{"prompt": "Do you like tea?", "policies": ["demo/gpt2-dpo"]}'
 
+Beside the prompt and the policies it takes every field of `Sampling`, `samples` and `log_ratios`; a
+policy may be an object with `lambda`, `reference` and `engine`.  `/v1/completions` and `/v1/models`
+speak OpenAI's protocol (`dpo.dashboard.completions`).
+
 A page on another site must not be able to drive this server: only JSON is taken (which a foreign
 page cannot send without asking first), a foreign `Origin` is refused, and so is a host name that is
 not this machine's (DNS rebinding).
@@ -11,25 +15,40 @@ not this machine's (DNS rebinding).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, jsonify, request
 
+from dpo.dashboard import completions
+from dpo.dashboard.reach import VIEWER, Reach, viewer
 from dpo.errors import BusyError, ConfigError, DpoError, PromptError
 from dpo.generation.engine import Engine, Job
 from dpo.generation.settings import Sampling
+from dpo.generation.spec import ArmSpec
 
-_MAX_BODY = 256 * 1024
-_MAX_POLICIES = 8
+_MAX_BODY = 2 * 1024 * 1024  # 100,000 emoji, written as escapes, are 1.2 MB
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-_SETTINGS = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
+_SETTINGS = tuple(spec.name for spec in fields(Sampling))
+_MODES = ("samples", "log_ratios")
 
 
-def register(server: Flask, engine: Engine, host: str) -> None:
-    """Add the routes; `host` is the address the server is bound to."""
+def register(
+    server: Flask, engine: Engine, host: str, roots: Sequence[Path | str] = (), remotes: Sequence[str] = ()
+) -> None:
+    """Add the routes.
+
+    Args:
+        host: the address the server is bound to.
+        roots: directories of runs that requests may name.
+        remotes: addresses of OpenAI-compatible servers that requests may name.
+    """
     allowed = _LOOPBACK | {host}
+    reach = Reach(tuple(map(Path, roots)), tuple(remotes))
 
     @server.before_request
     def refuse_strangers() -> Response | None:
@@ -40,22 +59,27 @@ def register(server: Flask, engine: Engine, host: str) -> None:
             origin = request.headers.get("Origin")
             if origin and urlsplit(origin).netloc != request.host:
                 return _error("requests from other sites are refused", 403)
-            if request.path.startswith("/api/") and not request.is_json:
-                return _error("send JSON with Content-Type: application/json", 415)
-            if request.path.startswith("/api/") and (request.content_length or 0) > _MAX_BODY:
-                return _error(f"the request is over {_MAX_BODY // 1024} KiB: shorten the prompt", 413)
+            if request.path.startswith(("/api/", "/v1/")):
+                if not request.is_json:
+                    return _error("send JSON with Content-Type: application/json", 415)
+                if (request.content_length or 0) > _MAX_BODY:
+                    return _error(f"the request is over {_MAX_BODY // 1024} KiB: shorten the prompt", 413)
+                request.max_content_length = _MAX_BODY  # also of a body that doesn't say its length
         return None
 
     @server.post("/api/generate")
     def generate() -> Response:
         try:
-            job = _submit(engine, request.get_json(silent=True))
+            job = _submit(engine, reach, request.get_json(silent=True))
         except BusyError as error:
             return _error(str(error), 429)
         except DpoError as error:
             return _error(str(error), 400)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return Response(_events(engine, job), mimetype="text/event-stream", headers=headers)
+        response = Response(_events(engine, job), mimetype="text/event-stream", headers=headers)
+        if VIEWER not in request.cookies:
+            response.set_cookie(VIEWER, secrets.token_hex(8), httponly=True, samesite="Strict")
+        return response
 
     @server.post("/api/cancel")
     def cancel() -> Response:
@@ -65,22 +89,29 @@ def register(server: Flask, engine: Engine, host: str) -> None:
             return _error('give the job\'s number: {"job": 1}', 400)
         return jsonify({"cancelled": engine.cancel(number)})
 
+    completions.register(server, engine, reach)
 
-def _submit(engine: Engine, body: Any) -> Job:
+
+def _submit(engine: Engine, reach: Reach, body: Any) -> Job:
     if not isinstance(body, dict):
         raise ConfigError('the body must be a JSON object such as {"prompt": "...", "policies": ["demo/gpt2"]}')
     prompt, policies = body.get("prompt"), body.get("policies")
     if not isinstance(prompt, str) or not prompt.strip():
         raise PromptError("The prompt is blank: write a question or a sentence")
-    if not isinstance(policies, list) or not policies or not all(isinstance(name, str) for name in policies):
+    if not isinstance(policies, list) or not policies:
         raise ConfigError('policies must be a list of names, such as ["demo/t5", "demo/t5-dpo"]')
-    if len(policies) > _MAX_POLICIES:
-        raise ConfigError(f"{len(policies)} policies at once: ask for at most {_MAX_POLICIES}")
-    unknown = set(body) - {"prompt", "policies", *_SETTINGS}
+    unknown = set(body) - {"prompt", "policies", *_MODES, *_SETTINGS}
     if unknown:
-        raise ConfigError(f"unknown field {sorted(unknown)[0]!r}: use prompt, policies, {', '.join(_SETTINGS)}")
+        known = ", ".join(["prompt", "policies", *_MODES, *_SETTINGS])
+        raise ConfigError(f"unknown field {sorted(unknown)[0]!r}: use {known}")
     sampling = Sampling.from_values({name: body[name] for name in _SETTINGS if name in body})
-    return engine.submit(prompt, policies, sampling)
+    if not isinstance(body.get("log_ratios", False), bool):
+        raise ConfigError(f"log_ratios is {body['log_ratios']!r}: it must be true or false")
+    arms = [reach.check(ArmSpec.of(policy)) for policy in policies]
+    return engine.submit(
+        prompt, arms, sampling, viewer=viewer(), samples=body.get("samples", 1),
+        log_ratios=body.get("log_ratios", False),
+    )  # fmt: skip
 
 
 def _events(engine: Engine, job: Job) -> Iterator[str]:

@@ -29,8 +29,13 @@ _KEYS = (
     ("Esc", "stop, close"),
     ("1 – 4", "focus an answer"),
     ("d", "word diff on or off"),
+    ("b", "blind on or off"),
+    ("v", "vote, then ← → and Enter"),
     ("g c", "Compare"),
     ("g t", "Training"),
+    ("g l", "Lens"),
+    ("← → Enter", "Lens: another token, keep it"),
+    ("g d", "Data"),
     ("?", "this list"),
 )
 

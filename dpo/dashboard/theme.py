@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 T5, GPT2 = "#4476e5", "#d9691e"
+CHOSEN, REJECTED = "#2f9a4a", "#9a66d0"
 NEUTRAL = "#8a8e97"  # at least 3:1 on both card colours
 OTHER = "#8a8e97"
 FAMILY_COLOR = {"t5": T5, "gpt2": GPT2, None: OTHER}

@@ -2,6 +2,12 @@
 
 This module imports no torch: the worker thread does, when the first job arrives, so that a
 dashboard answers at once and loads PyTorch only when somebody asks for text.
+
+Events of a job, in order: `queued` (position, wait_seconds) whenever its place changes; for each arm
+`loading` (policy, message, share, bytes) and `start` (seen, prompt_tokens), or `failed` (message);
+then `token` (arm, sample, text, tokens, and log_ratio where asked for) of all arms by turns, `done`
+(and text, seconds, first_seconds, tokens_per_second, end) of each answer, and `finished` (stopped,
+same_tokens).  `waiting` is a sign of life.
 """
 
 from __future__ import annotations
@@ -11,20 +17,22 @@ import logging
 import queue
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dpo.errors import BusyError, DpoError
-from dpo.generation.settings import Sampling
+from dpo.errors import BusyError, ConfigError
+from dpo.generation.line import Line
+from dpo.generation.settings import MAX_SAMPLES, Sampling
+from dpo.generation.spec import ArmSpec
 
 if TYPE_CHECKING:
-    from dpo.policies.loading import Policy
+    from dpo.generation.work import Worker
 
 logger = logging.getLogger(__name__)
 Event = dict[str, Any]
 _POLL_SECONDS = 15.0  # a comment line this often keeps proxies and dead viewers honest
+_MAX_ARMS = 8
 
 
 @dataclass(eq=False)
@@ -33,10 +41,15 @@ class Job:
 
     number: int
     prompt: str
-    policies: tuple[str, ...]
+    arms: tuple[ArmSpec, ...]
     sampling: Sampling
+    viewer: str = ""
+    samples: int = 1
+    log_ratios: bool = False
+    turns: tuple[tuple[str, str], ...] = ()
     events: queue.SimpleQueue[Event] = field(default_factory=queue.SimpleQueue)
     cancelled: threading.Event = field(default_factory=threading.Event)
+    same_tokens: list[dict[str, Any]] = field(default_factory=list)
 
     def emit(self, kind: str, **data: Any) -> None:
         """Hand an event to the viewer."""
@@ -44,7 +57,7 @@ class Job:
 
 
 class Engine:
-    """Runs jobs one after the other on one device.
+    """Runs jobs one after the other on one device; the arms of a job write at the same time.
 
     Args:
         device: for `load_policy`.
@@ -52,33 +65,57 @@ class Engine:
         memory: bytes of weights kept loaded; the policy unused for longest is dropped first.
     """
 
-    def __init__(self, device: str = "auto", capacity: int = 16, memory: int = 4 << 30) -> None:
+    def __init__(self, device: str = "auto", capacity: int = 24, memory: int = 4 << 30) -> None:
         self.device, self.capacity, self.memory = device, capacity, memory
-        self._waiting: OrderedDict[int, Job] = OrderedDict()
-        self._running: Job | None = None
+        self._waiting: Line[Job] = Line()
+        self._running: tuple[Job, float] | None = None  # and since when
         self._jobs: dict[int, Job] = {}
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
-        self._loaded: OrderedDict[str, Policy] = OrderedDict()
-        self._worker: threading.Thread | None = None
+        self._thread: threading.Thread | None = None
+        self._worker: Worker | None = None
         self._closed = False
+        self._pace: float | None = None  # seconds that a job takes, from the last ones
 
-    def submit(self, prompt: str, policies: Sequence[str], sampling: Sampling) -> Job:
+    def submit(
+        self,
+        prompt: str,
+        policies: Sequence[str | ArmSpec],
+        sampling: Sampling,
+        *,
+        viewer: str = "",
+        samples: int = 1,
+        log_ratios: bool = False,
+        turns: Sequence[tuple[str, str]] = (),
+    ) -> Job:
         """Queue a job.
+
+        Args:
+            policies: names or specs, one for each arm.
+            viewer: who asks; viewers are served by turns.
+            samples: answers of each arm, with the seeds `seed`, `seed + 1`, ...
+            log_ratios: measure each token against the arm's reference.
+            turns: what was said before, (prompt, answer); the oldest are left out where the context is too short.
 
         Raises:
             BusyError: the queue is full.
-            ConfigError: sampling values out of range.
+            ConfigError: values out of range.
         """
         sampling.validate()
+        arms = tuple(ArmSpec.of(policy) for policy in policies)
+        if not 1 <= len(arms) <= _MAX_ARMS:
+            raise ConfigError(f"{len(arms)} policies at once: ask for at least 1 and at most {_MAX_ARMS}")
+        if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= MAX_SAMPLES:
+            raise ConfigError(f"samples is {samples!r}: it must be a whole number from 1 to {MAX_SAMPLES}")
         with self._changed:
             if len(self._waiting) >= self.capacity:
                 raise BusyError(f"{self.capacity} prompts are waiting already: try again in a moment")
-            job = Job(next(self._numbers), prompt, tuple(policies), sampling)
-            self._waiting[job.number] = self._jobs[job.number] = job
-            if self._worker is None:
-                self._worker = threading.Thread(target=self._work, name="dpo-engine", daemon=True)
-                self._worker.start()
+            job = Job(next(self._numbers), prompt, arms, sampling, viewer, samples, log_ratios, tuple(turns))
+            self._waiting.add(job)
+            self._jobs[job.number] = job
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="dpo-engine", daemon=True)
+                self._thread.start()
             self._tell_positions()
             self._changed.notify_all()
         return job
@@ -90,7 +127,7 @@ class Engine:
             if job is None:
                 return False
             job.cancelled.set()
-            if self._waiting.pop(number, None) is not None:
+            if self._waiting.remove(number):
                 self._jobs.pop(number, None)
                 job.emit("finished", stopped=True)
                 self._tell_positions()
@@ -112,7 +149,7 @@ class Engine:
 
     def loaded(self) -> list[str]:
         """Names of the policies in memory."""
-        return list(self._loaded)
+        return [] if self._worker is None else self._worker.store.names()
 
     def close(self) -> None:
         """Stop the worker and every job."""
@@ -121,81 +158,46 @@ class Engine:
             for number in list(self._jobs):
                 self.cancel(number)
             self._changed.notify_all()
-        if self._worker is not None:
-            self._worker.join(timeout=30)
+        if self._thread is not None:
+            self._thread.join(timeout=30)
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting and not self._closed:
+                while not len(self._waiting) and not self._closed:
                     self._changed.wait()
                 if self._closed:
                     return
-                _, job = self._waiting.popitem(last=False)
-                self._running = job
+                job = self._waiting.pop()
+                began = time.perf_counter()
+                self._running = job, began
                 self._tell_positions()
             try:
-                self._run(job)
+                if self._worker is None:
+                    job.emit("loading", arm=0, message="Starting PyTorch", policy="", share=None, bytes=None)
+                    from dpo.generation.work import Worker
+
+                    self._worker = Worker(self.device, self.memory)
+                self._worker.run(job)
+            except Exception:
+                logger.exception("job %s failed", job.number)
+                for arm in range(len(job.arms)):
+                    job.emit("failed", arm=arm, message="This prompt failed: the server's log says more")
             finally:
                 with self._changed:
                     self._running = None
                     self._jobs.pop(job.number, None)
-                job.emit("finished", stopped=job.cancelled.is_set())
+                    self._learn(time.perf_counter() - began)
+                job.emit("finished", stopped=job.cancelled.is_set(), same_tokens=job.same_tokens)
 
-    def _run(self, job: Job) -> None:
-        for arm, name in enumerate(job.policies):
-            if job.cancelled.is_set():
-                job.emit("skipped", arm=arm)
-                continue
-            try:
-                self._answer(job, arm, name)
-            except DpoError as error:
-                job.emit("failed", arm=arm, message=" ".join(str(error).split()))
-            except Exception as error:
-                logger.exception("arm %s failed", name)
-                about = f"{name} failed ({type(error).__name__}): the server's log says more"
-                job.emit("failed", arm=arm, message=about)
-
-    def _answer(self, job: Job, arm: int, name: str) -> None:
-        policy = self._policy(job, arm, name)
-        from dpo.generation.sampler import stream, suit_threads
-
-        suit_threads(policy)
-        prompt_ids = policy.encode_prompt(job.prompt, reserve=1)
-        seen = policy.family.shown_prompt(policy.tokenizer, prompt_ids)
-        job.emit("start", arm=arm, seen=seen, prompt_tokens=len(prompt_ids))
-        began = time.perf_counter()
-        for piece in stream(policy, job.prompt, job.sampling, job.cancelled.is_set):
-            if piece.end is None:
-                job.emit("token", arm=arm, text=piece.text, tokens=piece.tokens)
-                continue
-            seconds = time.perf_counter() - began
-            rate = piece.tokens / seconds if seconds > 0 else 0.0
-            job.emit(
-                "done", arm=arm, text=piece.text, tokens=piece.tokens, seconds=round(seconds, 3),
-                tokens_per_second=round(rate, 1), end=piece.end,
-            )  # fmt: skip
-
-    def _policy(self, job: Job, arm: int, name: str) -> Policy:
-        if name in self._loaded:
-            self._loaded.move_to_end(name)
-            return self._loaded[name]
-        if not self._loaded:
-            job.emit("loading", arm=arm, message="Starting PyTorch")
-        from dpo.policies.loading import load_policy
-
-        job.emit("loading", arm=arm, message=f"Reading {name}")
-        policy = load_policy(name, device=self.device)
-        self._loaded[name] = policy
-        while len(self._loaded) > 1 and sum(map(_bytes, self._loaded.values())) > self.memory:
-            self._loaded.popitem(last=False)
-        return policy
+    def _learn(self, seconds: float) -> None:
+        self._pace = seconds if self._pace is None else 0.7 * self._pace + 0.3 * seconds
 
     def _tell_positions(self) -> None:
-        ahead = 1 if self._running is not None else 0
-        for place, job in enumerate(self._waiting.values()):
-            job.emit("queued", job=job.number, position=place + ahead)
-
-
-def _bytes(policy: Policy) -> int:
-    return sum(parameter.numel() * parameter.element_size() for parameter in policy.model.parameters())
+        ahead, left = 0, 0.0
+        if self._running is not None:
+            ahead = 1
+            left = max((self._pace or 0.0) - (time.perf_counter() - self._running[1]), 0.0)
+        for place, job in enumerate(self._waiting):
+            seconds = None if self._pace is None else round(left + place * self._pace, 1)
+            job.emit("queued", job=job.number, position=place + ahead, wait_seconds=seconds)

@@ -1,47 +1,56 @@
 """One decode loop for both families, with a KV cache, streaming or in batches.
 
-Filters are transformers' own (temperature, top-k, top-p), so distributions are too.  A token is
-drawn by the Gumbel-max trick: the highest of `log p + g`, with noise `g` that depends on the seed,
-the prompt, the position and the token only.  So a row's text does not depend on its neighbours in
-the batch, and two policies with one vocabulary see the same luck: what differs between their
-answers comes from their weights.
+Policies of one architecture advance together in one batch, others take turns token by token.
+Filters are transformers' own, so distributions are too; luck is shared (`dpo.generation.noise`).
+
+The strength of alignment can be turned while decoding: `logits = reference + lambda * (policy -
+reference)` (Liu et al. 2024, "Decoding-time Realignment", arXiv 2402.02992, equation 9).  0 is the
+reference and 1 the policy exactly: the other one's logits are not even computed.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, EncoderDecoderCache
-from transformers.generation.logits_process import (
-    LogitsProcessorList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
-from dpo.generation.settings import Sampling
-from dpo.policies.families import Ids
+from dpo.errors import ConfigError
+from dpo.generation.beams import search
+from dpo.generation.choice import Chooser
+from dpo.generation.decoding import Decoding, Member
+from dpo.generation.noise import Noise
+from dpo.generation.settings import Sampling, check_lambda
+from dpo.generation.writing import Writer
+from dpo.policies.families import Ids, Prompt
 from dpo.policies.loading import Policy
 
 _SMALL = 30_000_000
 _THREADS = torch.get_num_threads()
 
-End = Literal["eos", "length", "stopped"]
+End = Literal["eos", "length", "stopped", "stop"]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What a stream yields: new text (possibly none yet), tokens so far, and in the last one the end."""
+    """What a stream yields: new text (possibly none yet), tokens so far, and in the last one the end.
+
+    `arm` and `sample` say whose it is.  `log_ratio` is log pi(token) - log pi_ref(token) in nats of the
+    token just written, where it was asked for: times beta it is the token's share of the DPO reward.  `token`
+    is its id, None in the last piece.
+    """
 
     text: str
     tokens: int
     end: End | None = None
+    arm: int = 0
+    sample: int = 0
+    log_ratio: float | None = None
+    token: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,8 +63,46 @@ class Generation:
     seconds: float
 
 
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """A policy that answers, how strongly it is aligned, and what its alignment is measured from.
+
+    Without a `reference` an adapter policy is measured from its own base.
+    """
+
+    policy: Policy
+    strength: float = 1.0
+    reference: Policy | None = None
+
+    def members(self, log_ratios: bool) -> tuple[Member | None, Member | None]:
+        """(policy, reference): what has to be computed.
+
+        Raises:
+            ConfigError: a reference is needed and there is none.
+        """
+        strength = check_lambda(self.strength)
+        tuned, wants_reference = Member(self.policy), log_ratios or strength != 1.0
+        if not wants_reference:
+            return tuned, None
+        if self.reference is not None:
+            if len(self.reference.tokenizer) > len(self.policy.tokenizer) or (
+                self.reference.family.key != self.policy.family.key
+            ):
+                raise ConfigError(
+                    f"{self.reference.name} can't be the reference of {self.policy.name}: they have different tokens"
+                )
+            base = Member(self.reference)
+        elif hasattr(self.policy.model, "disable_adapter"):
+            base = Member(self.policy, off=True)
+        else:
+            raise ConfigError(
+                f"{self.policy.name} has no adapter to switch off: name its reference (the base it was tuned from)"
+            )
+        return (tuned if log_ratios or strength != 0.0 else None), base
+
+
 def stream(
-    policy: Policy, prompt: str, sampling: Sampling, cancelled: Callable[[], bool] = lambda: False
+    policy: Policy, prompt: Prompt, sampling: Sampling, cancelled: Callable[[], bool] = lambda: False
 ) -> Iterator[Piece]:
     """Answer one prompt token by token; `cancelled` is asked before each token.
 
@@ -65,28 +112,55 @@ def stream(
         PromptError: blank, or too long for the policy's context.
         ConfigError: sampling values out of range.
     """
-    ids: Ids = []
-    shown = ""
-    end: End = "length"
-    for _, token in _tokens(policy, [prompt], sampling.validate()):
-        ids.append(token)
-        if token == policy.eos_token_id:
-            end = "eos"
-            break
-        text = "" if _within_bytes(policy, token) else policy.decode(ids)
-        if text.startswith(shown) and not text.endswith("\ufffd"):
-            yield Piece(text[len(shown) :], len(ids))
-            shown = text
-        else:
-            yield Piece("", len(ids))
-        if cancelled():
-            end = "stopped"
-            break
-    text = policy.decode(ids)
-    yield Piece(text[len(shown) :] if text.startswith(shown) else "", len(ids), end)
+    yield from answer([Arm(policy)], prompt, sampling, cancelled=cancelled)
 
 
-def generate(policy: Policy, prompts: Sequence[str], sampling: Sampling, *, batch_size: int = 32) -> list[Generation]:
+def answer(
+    arms: Sequence[Arm],
+    prompt: Prompt,
+    sampling: Sampling,
+    *,
+    samples: int = 1,
+    log_ratios: bool = False,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[Piece]:
+    """Let several arms answer one prompt at once, token by token.
+
+    Sample `k` of a seed is what the seed `seed + k` gives.
+
+    Args:
+        samples: answers of each arm.
+        log_ratios: also measure every token against the arm's reference.
+        cancelled: asked before each token.
+
+    Raises:
+        PromptError: blank, or too long for one of the policies.
+        ConfigError: settings out of range, or a reference is missing.
+    """
+    sampling.validate()
+    if sampling.beams > 1:
+        yield from _search(arms, prompt, sampling, samples, log_ratios, cancelled)
+        return
+    tracks = [
+        _Track(arm, index, sample, prompt, sampling, log_ratios)
+        for index, arm in enumerate(arms)
+        for sample in range(samples)
+    ]
+    groups = _groups(tracks, sampling)
+    while groups:
+        for group in groups:
+            if cancelled():
+                for left in groups:
+                    for track in left.tracks:
+                        yield track.last("stopped")
+                return
+            yield from group.advance()
+        groups = [group for group in groups if group.tracks]
+
+
+def generate(
+    policy: Policy, prompts: Sequence[Prompt], sampling: Sampling, *, batch_size: int = 32
+) -> list[Generation]:
     """Answer prompts in batches; each answer is the one `stream` would give.
 
     >>> from dpo import load_policy
@@ -100,16 +174,26 @@ def generate(policy: Policy, prompts: Sequence[str], sampling: Sampling, *, batc
     """
     sampling.validate()
     results: list[Generation] = []
+    arm = Arm(policy)
     for start in range(0, len(prompts), batch_size):
         batch = prompts[start : start + batch_size]
         began = time.perf_counter()
-        answers: list[Ids] = [[] for _ in batch]
-        for row, token in _tokens(policy, batch, sampling):
-            answers[row].append(token)
+        if sampling.beams > 1:
+            found = [list(answer([arm], prompt, sampling))[-1] for prompt in batch]
+            results += [Generation(p.text, p.tokens, p.end or "length", time.perf_counter() - began) for p in found]
+            continue
+        tracks = [_Track(arm, 0, 0, prompt, sampling, False) for prompt in batch]
+        last: dict[int, Piece] = {}
+        for group in _groups(tracks, sampling):
+            for index, track in enumerate(group.tracks):
+                track.sample = index
+            while group.tracks:
+                last.update({piece.sample: piece for piece in group.advance() if piece.end is not None})
         seconds = time.perf_counter() - began
-        for ids in answers:
-            ended: End = "eos" if ids[-1:] == [policy.eos_token_id] else "length"
-            results.append(Generation(policy.decode(ids), len(ids), ended, seconds))
+        for index, track in enumerate(tracks):
+            piece = last[index]
+            assert piece.end is not None
+            results.append(Generation(track.writer.text, piece.tokens, piece.end, seconds))
     return results
 
 
@@ -123,118 +207,170 @@ def suit_threads(policy: Policy) -> None:
         torch.set_num_threads(1 if small else _THREADS)
 
 
-def filters(sampling: Sampling) -> LogitsProcessorList:
-    """transformers' processors for these settings, in the order in which `generate` applies them."""
-    processors = LogitsProcessorList()
-    if sampling.temperature not in (0.0, 1.0):
-        processors.append(TemperatureLogitsWarper(float(sampling.temperature)))
-    if sampling.top_k > 0:
-        processors.append(TopKLogitsWarper(int(sampling.top_k)))
-    if sampling.top_p < 1.0:
-        processors.append(TopPLogitsWarper(float(sampling.top_p)))
-    return processors
+@dataclass(eq=False)
+class _Track:
+    """One answer being written."""
+
+    arm: Arm
+    index: int
+    sample: int
+    prompt: Prompt
+    sampling: Sampling
+    log_ratios: bool
+    encoded: Ids = field(init=False)
+    writer: Writer = field(init=False)
+
+    def __post_init__(self) -> None:
+        policy = self.arm.policy
+        self.encoded = policy.encode_prompt(self.prompt, reserve=1)
+        self.room = min(self.sampling.max_new_tokens, policy.max_new_tokens(self.encoded))
+        self.writer = Writer(policy, self.sampling.stop)
+        self.tuned, self.base = self.arm.members(self.log_ratios)
+        salt = "" if self.sampling.same_noise else policy.name
+        said = self.prompt if isinstance(self.prompt, str) else json.dumps(self.prompt)
+        self.luck = (self.sampling.seed + self.sample, said, salt)
+        self.rows: tuple[int | None, int | None] = (None, None)
+        # What `generate` of transformers counts as said: GPT-2's prompt, T5's start token.
+        start = policy.decoder_start if policy.family.key == "t5" else None
+        self.said = self.encoded if start is None else [start]
+
+    def members(self) -> list[Member]:
+        return [member for member in (self.tuned, self.base) if member is not None]
+
+    def logits(self, all_logits: Sequence[Tensor | None]) -> Tensor:
+        """What is sampled from, `(tokens,)`; rows of padding beyond the tokenizer's length are no tokens."""
+        tuned, base = all_logits
+        count = len(self.arm.policy.tokenizer)
+        if base is None or (tuned is not None and self.arm.strength == 1.0):
+            assert tuned is not None
+            return tuned[:count]
+        base = _widened(base[: len(self.base.policy.tokenizer) if self.base else count], count)
+        if tuned is None or self.arm.strength == 0.0:
+            return base
+        return base + self.arm.strength * (tuned[:count] - base)
+
+    def ratio(self, all_logits: Sequence[Tensor | None], token: int) -> float | None:
+        """log pi(token) - log pi_ref(token), from the models as they are: no temperature, no filters."""
+        if not self.log_ratios:
+            return None
+        tuned, base = (x.log_softmax(-1) for x in all_logits if x is not None)
+        return float(tuned[token] - base[token]) if token < base.size(-1) else None
+
+    def write(self, token: int, ratio: float | None) -> tuple[Piece, End | None]:
+        """Append a token; the piece, and how the answer ended if it did."""
+        writer = self.writer
+        if token == self.arm.policy.eos_token_id:
+            writer.ids.append(token)
+            return self.piece("", None, ratio, token), "eos"
+        text = writer.push(token)
+        end: End | None = "stop" if writer.stopped else "length" if len(writer.ids) >= self.room else None
+        return self.piece(text, None, ratio, token), end
+
+    def last(self, end: End) -> Piece:
+        return self.piece(self.writer.finish(), end)
+
+    def piece(self, text: str, end: End | None, ratio: float | None = None, token: int | None = None) -> Piece:
+        return Piece(text, len(self.writer.ids), end, self.index, self.sample, ratio, token)
 
 
-class Decoding:
-    """The model's side of the loop: a batch of prompts, their cache, and the next-token logits."""
+class _Group:
+    """Answers that advance together in one batch."""
 
-    def __init__(self, policy: Policy, prompts: Sequence[Ids]) -> None:
-        self.policy = policy
-        self.device = policy.device
-        width = max(map(len, prompts))
-        pads = [width - len(ids) for ids in prompts]
-        fill = policy.pad_token_id
-        # Padding on the left, so that every row's next token is the last column.
-        ids = torch.tensor([[fill] * pad + list(row) for pad, row in zip(pads, prompts, strict=True)])
-        mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads])
-        ids, self.mask = ids.to(self.device), mask.to(self.device)
-        if policy.family.key == "t5":
-            # Made here: `generate` sizes the cache by the encoder's depth, too small for a deeper decoder.
-            self.cache: Any = EncoderDecoderCache(DynamicCache(), DynamicCache())
-            self.encoded = policy.network.get_encoder()(input_ids=ids, attention_mask=self.mask).last_hidden_state
-            start = torch.full((len(prompts), 1), policy.decoder_start or 0, device=self.device)
-            self.logits = self._seq2seq(start)
-        else:
-            self.cache = DynamicCache()
-            self.logits = self._causal(ids, (self.mask.cumsum(1) - 1).clamp(min=0))
+    def __init__(self, tracks: list[_Track], sampling: Sampling) -> None:
+        self.tracks = tracks
+        self.chooser = Chooser(sampling)
+        self.noise = {track.luck: Noise(*track.luck) for track in tracks}
+        self.decoding: Decoding | None = None
+        self.drawn: list[int] = []
 
-    def feed(self, tokens: Tensor) -> None:
-        """Append one token to each row, `(rows,)`, and compute the logits of the next."""
-        if self.policy.family.key == "t5":
-            self.logits = self._seq2seq(tokens[:, None])
-        else:
-            position = self.mask.sum(1, keepdim=True)
-            self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], 1)
-            self.logits = self._causal(tokens[:, None], position)
-
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these rows only."""
-        self.cache.batch_select_indices(rows)
-        self.mask = self.mask[rows]
-        if self.policy.family.key == "t5":
-            self.encoded = self.encoded[rows]
-
-    def _causal(self, ids: Tensor, positions: Tensor) -> Tensor:
-        output = self.policy.model(
-            input_ids=ids, attention_mask=self.mask, position_ids=positions, past_key_values=self.cache,
-            use_cache=True, logits_to_keep=1,
-        )  # fmt: skip
-        return output.logits[:, -1].float()  # type: ignore[no-any-return]
-
-    def _seq2seq(self, ids: Tensor) -> Tensor:
-        output = self.policy.model(
-            encoder_outputs=(self.encoded,), attention_mask=self.mask, decoder_input_ids=ids,
-            past_key_values=self.cache, use_cache=True,
-        )  # fmt: skip
-        return output.logits[:, -1].float()  # type: ignore[no-any-return]
-
-
-def _tokens(policy: Policy, prompts: Sequence[str], sampling: Sampling) -> Iterator[tuple[int, int]]:
-    """(row, token) in the order in which they are drawn; each row up to and with its EOS."""
-    encoded = [policy.encode_prompt(prompt, reserve=1) for prompt in prompts]
-    room = [min(sampling.max_new_tokens, policy.max_new_tokens(ids)) for ids in encoded]
-    noise = [_generator(sampling.seed, prompt) for prompt in prompts]
-    processors = filters(sampling)
-    vocabulary = len(policy.tokenizer)
-    rows = list(range(len(prompts)))
-    written = 0
-    with torch.inference_mode():
-        decoding = Decoding(policy, encoded)
-    while rows:
+    def advance(self) -> Iterator[Piece]:
+        """One token for each answer; answers that ended are dropped."""
         # Not around the yields: inference mode is the thread's, and the caller may be training.
         with torch.inference_mode():
-            # Rows of padding beyond the tokenizer's length are no tokens.
-            tokens = _draw(decoding.logits[:, :vocabulary], sampling, processors, [noise[row] for row in rows])
-        drawn = tokens.tolist()
-        written += 1
-        yield from zip(list(rows), drawn, strict=True)
-        going = [i for i, row in enumerate(rows) if drawn[i] != policy.eos_token_id and written < room[row]]
-        if not going:
+            self._step()
+            assert self.decoding is not None
+            seen = [[None if row is None else self.decoding.logits[row] for row in t.rows] for t in self.tracks]
+            logits = self._stacked(seen)
+            tokens = self.chooser.choose(logits, self._luck(logits), self._history()).tolist()
+            ratios = [t.ratio(x, token) for t, x, token in zip(self.tracks, seen, tokens, strict=True)]
+        going, self.drawn = [], []
+        for track, token, ratio in zip(list(self.tracks), tokens, ratios, strict=True):
+            piece, end = track.write(token, ratio)
+            yield piece
+            if end is not None:
+                yield track.last(end)
+                continue
+            going.append(track)
+            self.drawn.append(token)
+        self.tracks, dropped = going, len(going) < len(self.tracks)
+        if going and dropped:
+            with torch.inference_mode():
+                self.decoding.keep(self._number_rows())
+
+    def _step(self) -> None:
+        if self.decoding is None:
+            rows = [(member, track.encoded) for track in self.tracks for member in track.members()]
+            self._number_rows()
+            self.decoding = Decoding(rows)
             return
-        with torch.inference_mode():
-            if len(going) < len(rows):
-                index = torch.tensor(going, device=decoding.device)
-                decoding.keep(index)
-                tokens, rows = tokens[index], [rows[i] for i in going]
-            decoding.feed(tokens)
+        fed = [token for track, token in zip(self.tracks, self.drawn, strict=True) for _ in track.members()]
+        self.decoding.feed(torch.tensor(fed, device=self.decoding.device))
+
+    def _number_rows(self) -> list[int]:
+        """Number the rows of the answers anew; the old numbers, in the new order."""
+        old = [row for track in self.tracks for row in track.rows if row is not None]
+        number = iter(range(2 * len(self.tracks)))
+        for track in self.tracks:
+            track.rows = (next(number) if track.tuned else None, next(number) if track.base else None)
+        return old
+
+    def _stacked(self, seen: Sequence[Sequence[Tensor | None]]) -> Tensor:
+        rows = [track.logits(x) for track, x in zip(self.tracks, seen, strict=True)]
+        return torch.stack(rows)
+
+    def _luck(self, logits: Tensor) -> Tensor | None:
+        if self.chooser.greedy:
+            return None
+        position, count = len(self.tracks[0].writer.ids), logits.size(-1)
+        drawn = {luck: self.noise[luck].at(position, count) for luck in dict.fromkeys(t.luck for t in self.tracks)}
+        return torch.stack([drawn[track.luck] for track in self.tracks]).to(logits.device)
+
+    def _history(self) -> list[Ids] | None:
+        return [t.said + t.writer.ids for t in self.tracks] if self.chooser.wants_history else None
 
 
-def _within_bytes(policy: Policy, token: int) -> bool:
-    """Whether `token` is a byte of byte fallback: the run of bytes is a character only when it ends."""
-    piece = policy.tokenizer.convert_ids_to_tokens(token)
-    return isinstance(piece, str) and len(piece) == 6 and piece.startswith("<0x")
+def _groups(tracks: Sequence[_Track], sampling: Sampling) -> list[_Group]:
+    """Answers by what can be stepped together: all models of an answer, and of all answers in it, have one shape."""
+    by_shape: dict[object, list[_Track]] = {}
+    for track in tracks:
+        shapes = {member.shape for member in track.members()}
+        key = (*shapes, len(track.arm.policy.tokenizer)) if len(shapes) == 1 else track
+        by_shape.setdefault(key, []).append(track)
+    return [_Group(group, sampling) for group in by_shape.values()]
 
 
-def _draw(logits: Tensor, sampling: Sampling, processors: LogitsProcessorList, noise: list[torch.Generator]) -> Tensor:
-    if sampling.temperature == 0:
-        return logits.argmax(-1)
-    scores = processors(torch.empty(0, dtype=torch.long), logits)
-    # -log of an exponential variate is a Gumbel variate.
-    gumbel = torch.stack([-torch.empty(logits.size(-1)).exponential_(generator=generator).log() for generator in noise])
-    return (scores + gumbel.to(scores.device)).argmax(-1)  # type: ignore[no-any-return]
+def _widened(logits: Tensor, count: int) -> Tensor:
+    """Logits for `count` tokens: a token that the reference lacks is as unlikely as its unlikeliest one."""
+    missing = count - logits.size(-1)
+    return logits if missing <= 0 else torch.cat([logits, logits.min().expand(missing)])
 
 
-def _generator(seed: int, prompt: str) -> torch.Generator:
-    """Noise of one row: the same for every policy, on the CPU, so on every device too."""
-    digest = hashlib.sha256(f"{seed}\0{prompt}".encode("utf-8", "surrogatepass")).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+def _search(
+    arms: Sequence[Arm],
+    prompt: Prompt,
+    sampling: Sampling,
+    samples: int,
+    log_ratios: bool,
+    cancelled: Callable[[], bool],
+) -> Iterator[Piece]:
+    if samples > 1 or log_ratios or any(arm.strength != 1.0 for arm in arms):
+        raise ConfigError(
+            "Beam search gives one answer of the policy as it is: use 1 sample, lambda 1 and no reward tint"
+        )
+    for index, arm in enumerate(arms):
+        writer = Writer(arm.policy, sampling.stop)
+        ids, stopped = search(arm.policy, prompt, sampling, cancelled)
+        text = "".join(writer.push(token) for token in ids if not writer.stopped)
+        end: End = "eos" if ids[-1:] == [arm.policy.eos_token_id] else "length"
+        text += writer.finish()
+        yield Piece(text, len(ids), "stopped" if stopped else "stop" if writer.stopped else end, arm=index)

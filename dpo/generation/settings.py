@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from dpo.errors import ConfigError
 
-_LIMITS: dict[str, tuple[float, float]] = {
-    "temperature": (0.0, 5.0),
-    "top_p": (0.0, 1.0),
-    "top_k": (0, 100_000),
-    "max_new_tokens": (1, 2048),
-    "seed": (0, 2**32 - 1),
-}
+MAX_SAMPLES = 8
+LAMBDA_LIMITS = (0.0, 3.0)
+_STOPS, _STOP_LENGTH = 8, 200
+
+
+def _number(default: float, low: float, high: float, text: str, above: bool = False) -> Any:
+    """A numeric setting from `low` (excluded where `above`) to `high`."""
+    return field(default=default, metadata={"low": low, "high": high, "help": text, "above": above})
 
 
 @dataclass(frozen=True)
 class Sampling:
     """Sampling settings.
 
-    `temperature` 0 is greedy; `top_p` 1 and `top_k` 0 switch those filters off.  The same seed and
-    prompt give the same text, whatever else is generated beside it.
+    `temperature` 0 is greedy; `top_p` 1, `top_k` 0, `min_p` 0, `repetition_penalty` 1 and
+    `no_repeat_ngram` 0 switch those off.  The same seed and prompt give the same text, whatever else
+    is generated beside it.  With `same_noise` all policies draw with the same luck, so that what
+    differs between their answers comes from their weights; without, each policy has its own.
+    `beams` above 1 searches instead of sampling (temperature 0) and can't stream.
     """
 
-    temperature: float = 0.7
-    top_p: float = 0.9
-    top_k: int = 0
-    max_new_tokens: int = 200
-    seed: int = 0
+    temperature: float = _number(0.7, 0.0, 5.0, "0 is greedy")
+    top_p: float = _number(0.9, 0.0, 1.0, "smallest set of tokens with this probability; 1 is off", above=True)
+    top_k: int = _number(0, 0, 100_000, "most likely tokens only; 0 is off")
+    max_new_tokens: int = _number(200, 1, 2048, "stop after this many")
+    seed: int = _number(0, 0, 2**32 - 1, "same seed, same text")
+    min_p: float = _number(0.0, 0.0, 1.0, "drop tokens below this share of the likeliest one; 0 is off")
+    repetition_penalty: float = _number(1.0, 0.0, 10.0, "above 1 makes repeating less likely", above=True)
+    no_repeat_ngram: int = _number(0, 0, 100, "never repeat this many tokens in a row; 0 is off")
+    beams: int = _number(1, 1, 16, "beam search over this many; needs temperature 0, doesn't stream")
+    stop: tuple[str, ...] = field(default=(), metadata={"help": "end before this text; may be given several times"})
+    same_noise: bool = field(default=True, metadata={"help": "all policies draw with the same luck"})
 
     def validate(self) -> Self:
         """Itself, if every value is within its limits.
@@ -37,13 +47,21 @@ class Sampling:
         Raises:
             ConfigError: one line naming the value and what is allowed.
         """
-        for name, (low, high) in _LIMITS.items():
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-                raise ConfigError(f"{name} is {value!r}: it must be a number from {low:g} to {high:g}")
-            if not low <= value <= high or (name == "top_p" and value == 0):
-                start = "above 0" if name == "top_p" else f"{low:g}"
-                raise ConfigError(f"{name} is {value:g}: it must be from {start} to {high:g}")
+        for spec in fields(self):
+            if "low" in spec.metadata:
+                check_number(spec.name, getattr(self, spec.name), **_limits(spec.metadata))
+        if not isinstance(self.same_noise, bool):
+            raise ConfigError(f"same_noise is {self.same_noise!r}: it must be true or false")
+        if not isinstance(self.stop, tuple) or not all(isinstance(text, str) and text for text in self.stop):
+            raise ConfigError(f"stop is {self.stop!r}: it must be a list of texts that are not empty")
+        if len(self.stop) > _STOPS or any(len(text) > _STOP_LENGTH for text in self.stop):
+            raise ConfigError(
+                f"stop takes at most {_STOPS} texts of {_STOP_LENGTH} characters: give fewer or shorter ones"
+            )
+        if self.beams > 1 and self.temperature != 0:
+            raise ConfigError(
+                f"beams is {self.beams} and temperature {self.temperature:g}: beam search needs temperature 0"
+            )
         return self
 
     @classmethod
@@ -53,18 +71,64 @@ class Sampling:
         Raises:
             ConfigError: unknown name, not a number, or out of its limits.
         """
-        kinds = {field.name: type(field.default) for field in fields(cls)}
+        kinds = {spec.name: type(spec.default) for spec in fields(cls)}
         made: dict[str, Any] = {}
         for name, value in values.items():
             if name not in kinds:
                 raise ConfigError(f"no sampling setting is called {name!r}: use {', '.join(kinds)}")
             if value is None or value == "":
                 continue
-            try:
-                number = float(value)
-                made[name] = int(number) if kinds[name] is int and number == int(number) else number
-            except (TypeError, ValueError, OverflowError) as error:
-                raise ConfigError(f"{name} is {value!r}: it must be a number") from error
-            if kinds[name] is int and not isinstance(made[name], int):
-                raise ConfigError(f"{name} is {value!r}: it must be a whole number")
+            if kinds[name] is tuple:
+                made[name] = (
+                    (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else value
+                )
+            elif kinds[name] is bool:
+                made[name] = value
+            else:
+                made[name] = to_number(name, value, whole=kinds[name] is int)
         return cls(**made).validate()
+
+
+def to_number(name: str, value: Any, whole: bool = False) -> float | int:
+    """A number from what a form or a JSON body holds.
+
+    Raises:
+        ConfigError: it is none, or not a whole one where that is needed.
+    """
+    if isinstance(value, bool):
+        raise ConfigError(f"{name} is {value!r}: it must be a number")
+    try:
+        number = float(value)
+        made = int(number) if whole and number == int(number) else number
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{name} is {str(value)[:40]!r}: it must be a number") from error
+    if whole and not isinstance(made, int):
+        raise ConfigError(f"{name} is {value!r}: it must be a whole number")
+    return made
+
+
+def check_number(name: str, value: Any, low: float, high: float, above: bool = False) -> None:
+    """Refuse what is no finite number from `low` (excluded where `above`) to `high`.
+
+    Raises:
+        ConfigError: with the limits in its text.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ConfigError(f"{name} is {value!r}: it must be a number from {low:g} to {high:g}")
+    if not low <= value <= high or (above and value == low):
+        start = f"above {low:g}" if above else f"{low:g}"
+        raise ConfigError(f"{name} is {value:g}: it must be from {start} to {high:g}")
+
+
+def check_lambda(value: float) -> float:
+    """The alignment strength, if it is from 0 (the reference) over 1 (the policy) to 3.
+
+    Raises:
+        ConfigError: out of these limits.
+    """
+    check_number("lambda", value, *LAMBDA_LIMITS)
+    return float(value)
+
+
+def _limits(metadata: Any) -> dict[str, Any]:
+    return {name: metadata[name] for name in ("low", "high", "above")}

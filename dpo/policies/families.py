@@ -4,7 +4,8 @@ Both see a prompt and answer with a completion that ends in EOS.  Prompt and com
 tokenised apart, so that the tokens a policy is trained on are the tokens it will be asked to
 generate: no token ever spans the boundary.
 
-* Causal: `prompt + "\\n"`, then the completion, in one sequence.
+* Causal: `prompt + "\\n"`, then the completion, in one sequence.  Where a prompt comes with several
+  completions they may share one row (`dpo.policies.sharing`).
 * Seq2Seq: `prompt + EOS` into the encoder; the decoder starts at `decoder_start_token_id`.
 
 A batch has TRL's keys (`input_ids`, `attention_mask`, `completion_mask`), rows `[chosen; rejected]`
@@ -22,10 +23,14 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from dpo.policies.sharing import may_share, pack, packed_states, worth_packing
 from dpo.policies.text import decode_ids, encode_texts
 
 Batch = dict[str, Tensor]
 Ids = list[int]
+# A question, or a conversation: messages with `role` and `content`, the last one the user's.
+Prompt = str | list[dict[str, str]]
+_T5_LIKE = ("t5", "mt5", "umt5", "longt5")
 
 
 class Family(ABC):
@@ -34,9 +39,20 @@ class Family(ABC):
     key: Literal["t5", "gpt2"]
     label: str
 
+    def encode_prompts(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> list[Ids]:
+        """Token ids of each prompt exactly as the model sees it.
+
+        Where the tokenizer has a chat template it is applied, with the opening of the assistant's turn;
+        elsewhere a conversation is written out as `plain_conversation` does.
+        """
+        if has_chat_template(tokenizer):
+            return [_templated(tokenizer, prompt) for prompt in prompts]
+        texts = [prompt if isinstance(prompt, str) else plain_conversation(prompt) for prompt in prompts]
+        return self._encode_plain(tokenizer, texts)
+
     @abstractmethod
-    def encode_prompts(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[Ids]:
-        """Token ids of each prompt exactly as the model sees it."""
+    def _encode_plain(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[Ids]:
+        """Token ids of prompts for a tokenizer without a chat template."""
 
     def encode_completions(self, tokenizer: PreTrainedTokenizerBase, completions: Sequence[str]) -> list[Ids]:
         """Token ids of each completion, EOS included once."""
@@ -45,6 +61,8 @@ class Family(ABC):
 
     def shown_prompt(self, tokenizer: PreTrainedTokenizerBase, prompt_ids: Ids) -> str:
         """The prompt's tokens as text, special tokens visible."""
+        if has_chat_template(tokenizer):
+            return str(tokenizer.decode(prompt_ids, skip_special_tokens=False))
         text = decode_ids(tokenizer, prompt_ids)
         return text + str(tokenizer.eos_token) if prompt_ids[-1:] == [tokenizer.eos_token_id] else text
 
@@ -70,12 +88,18 @@ class Family(ABC):
 
 
 class Causal(Family):
-    """Decoder-only models: GPT-2 and every other causal language model."""
+    """Decoder-only models: GPT-2 and every other causal language model.
+
+    `width` is the model's hidden size where answers to one prompt may share a row, 0 where not.
+    """
 
     key: Literal["t5", "gpt2"] = "gpt2"
     label = "GPT-2"
 
-    def encode_prompts(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[Ids]:
+    def __init__(self, width: int = 0) -> None:
+        self.width = width
+
+    def _encode_plain(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[Ids]:
         return encode_texts(tokenizer, [prompt + "\n" for prompt in prompts])
 
     def context(self, config: PretrainedConfig) -> int | None:
@@ -83,6 +107,10 @@ class Causal(Family):
         return int(limit) if limit else None
 
     def collate(self, prompts: Sequence[Ids], completions: Sequence[Ids], pad: int, start: int | None) -> Batch:
+        if self.width and len(completions) > len(prompts) and worth_packing(prompts, completions, self.width):
+            # To the trainer it looks like a decoder's sequence: the prompt's last token, then the completion.
+            firsts = [prompts[i % len(prompts)][-1] for i in range(len(completions))]
+            return _answer_rows(firsts, completions, pad) | pack(prompts, completions, pad)
         pairs = [(prompts[i % len(prompts)], completion) for i, completion in enumerate(completions)]
         return {
             "input_ids": _pad([p + c for p, c in pairs], pad),
@@ -91,12 +119,13 @@ class Causal(Family):
         }
 
     def completion_states(self, model: PreTrainedModel, batch: dict[str, Any]) -> Tensor:
-        backbone = model.base_model
-        states = backbone(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-        ).last_hidden_state
-        assert isinstance(states, Tensor)
-        return states[:, :-1]
+        scale = _logit_scale(model.config)
+        if "packed_ids" in batch:
+            states = packed_states(model, batch)
+        else:
+            inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+            states = model.base_model(**inputs, use_cache=False).last_hidden_state[:, :-1]
+        return states if scale == 1.0 else states * scale
 
     def lora_targets(self, config: PretrainedConfig) -> list[str] | str:
         # GPT-2's fused attention projection and its output; elsewhere PEFT's "all-linear" fits every architecture.
@@ -109,22 +138,19 @@ class Seq2Seq(Family):
     key: Literal["t5", "gpt2"] = "t5"
     label = "T5"
 
-    def encode_prompts(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[Ids]:
+    def _encode_plain(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[Ids]:
         end = _eos(tokenizer)
         return [[*ids, end] for ids in encode_texts(tokenizer, prompts)]
 
     def context(self, config: PretrainedConfig) -> int | None:
         # T5's relative positions have no end; BART's learned ones do, for each side.
-        limit = None if config.model_type in ("t5", "mt5") else getattr(config, "max_position_embeddings", None)
+        limit = None if config.model_type in _T5_LIKE else getattr(config, "max_position_embeddings", None)
         return int(limit) if limit else None
 
     def collate(self, prompts: Sequence[Ids], completions: Sequence[Ids], pad: int, start: int | None) -> Batch:
         if start is None:
             raise ValueError("an encoder-decoder model needs decoder_start_token_id")
-        return {
-            "input_ids": _pad([[start, *c] for c in completions], pad),
-            "attention_mask": _pad([[1] * (len(c) + 1) for c in completions], 0),
-            "completion_mask": _pad([[0] + [1] * len(c) for c in completions], 0),
+        return _answer_rows([start] * len(completions), completions, pad) | {
             "prompt_input_ids": _pad(prompts, pad),
             "prompt_attention_mask": _pad([[1] * len(p) for p in prompts], 0),
         }
@@ -146,9 +172,34 @@ class Seq2Seq(Family):
         return states
 
     def lora_targets(self, config: PretrainedConfig) -> list[str] | str:
-        if config.model_type in ("t5", "mt5"):
+        if config.model_type in _T5_LIKE:
             return ["q", "k", "v", "o"]
         return ["q_proj", "k_proj", "v_proj", "out_proj"]
+
+
+def has_chat_template(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether prompts of this tokenizer are conversations."""
+    return bool(getattr(tokenizer, "chat_template", None))
+
+
+def plain_conversation(messages: Sequence[dict[str, str]]) -> str:
+    """A conversation as text, for models without a chat template.
+
+    One question stays as it is; longer ones are written as Anthropic's hh-rlhf does,
+    `\n\nHuman: ...\n\nAssistant: ...`, and end where the assistant is to speak.
+    """
+    if len(messages) == 1 and messages[0]["role"] == "user":
+        return messages[0]["content"]
+    names = {"user": "Human", "assistant": "Assistant", "system": "System"}
+    turns = [f"\n\n{names.get(turn['role'], turn['role'].title())}: {turn['content']}" for turn in messages]
+    return "".join(turns) + "\n\nAssistant:"
+
+
+def _templated(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> Ids:
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    ids: Ids = tokenizer(text, add_special_tokens=False)["input_ids"]  # the template's special tokens are meant
+    return ids
 
 
 CAUSAL = Causal()
@@ -157,7 +208,18 @@ SEQ2SEQ = Seq2Seq()
 
 def family_of(config: PretrainedConfig) -> Family:
     """The family of a model, from its config alone."""
-    return SEQ2SEQ if config.is_encoder_decoder else CAUSAL
+    if config.is_encoder_decoder:
+        return SEQ2SEQ
+    return Causal(config.hidden_size) if may_share(config) else CAUSAL
+
+
+def _logit_scale(config: PretrainedConfig) -> float:
+    """What a few architectures multiply (Cohere, Falcon-H1) or divide (Granite) their logits by."""
+    for name in ("logit_scale", "lm_head_multiplier"):
+        if getattr(config, name, None) is not None:
+            return float(getattr(config, name))
+    divisor = getattr(config, "logits_scaling", None)
+    return 1.0 if divisor is None else 1.0 / float(divisor)
 
 
 def output_head(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
@@ -174,7 +236,15 @@ def output_head(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
         weight = trained_rows.base_layer.weight
     else:
         weight = trained_rows.get_merged_weights(trained_rows.active_adapters)
-    return weight, bias if bias is not None else getattr(head, "bias", None)
+    if bias is None:
+        bias = getattr(head, "bias", None)
+    return _whole(weight), None if bias is None else _whole(bias)
+
+
+def _whole(parameter: Tensor) -> Tensor:
+    """The full tensor where FSDP keeps only a shard on this device."""
+    gather = getattr(parameter, "full_tensor", None)
+    return parameter if gather is None else gather()
 
 
 def disable_dropout(model: torch.nn.Module) -> None:
@@ -196,6 +266,14 @@ def _eos(tokenizer: PreTrainedTokenizerBase) -> int:
     end = tokenizer.eos_token_id
     assert isinstance(end, int)
     return end
+
+
+def _answer_rows(firsts: Sequence[int], completions: Sequence[Ids], pad: int) -> Batch:
+    return {
+        "input_ids": _pad([[first, *c] for first, c in zip(firsts, completions, strict=True)], pad),
+        "attention_mask": _pad([[1] * (len(c) + 1) for c in completions], 0),
+        "completion_mask": _pad([[0] + [1] * len(c) for c in completions], 0),
+    }
 
 
 def _pad(rows: Sequence[Ids], value: int) -> Tensor:

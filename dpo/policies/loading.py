@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -24,7 +26,7 @@ from transformers import (
 
 from dpo.errors import PolicyError, PromptError
 from dpo.hub import offline
-from dpo.policies.families import Family, Ids, disable_dropout, family_of
+from dpo.policies.families import Family, Ids, Prompt, disable_dropout, family_of
 from dpo.policies.names import Source, base_of, resolve
 from dpo.policies.text import decode_ids, lossless
 
@@ -80,13 +82,13 @@ class Policy:
         start = getattr(self.network.config, "decoder_start_token_id", None)
         return int(start) if start is not None else None
 
-    def encode_prompt(self, prompt: str, reserve: int = 0) -> Ids:
-        """Token ids of `prompt` as the model sees it.
+    def encode_prompt(self, prompt: Prompt, reserve: int = 0) -> Ids:
+        """Token ids of `prompt` (a question, or messages with `role` and `content`) as the model sees it.
 
         Raises:
             PromptError: the prompt is blank, or leaves fewer than `reserve` tokens of the context.
         """
-        if not prompt.strip():
+        if not (prompt if isinstance(prompt, str) else prompt[-1]["content"] if prompt else "").strip():
             raise PromptError("The prompt is blank: write a question or a sentence")
         ids = self.family.encode_prompts(self.tokenizer, [prompt])[0]
         limit = self._prompt_limit(reserve)
@@ -108,7 +110,7 @@ class Policy:
         """The text of token ids, special tokens left out."""
         return decode_ids(self.tokenizer, ids)
 
-    def shown_prompt(self, prompt: str) -> str:
+    def shown_prompt(self, prompt: Prompt) -> str:
         """What the model gets to see, special tokens visible."""
         return self.family.shown_prompt(self.tokenizer, self.encode_prompt(prompt))
 
@@ -142,6 +144,7 @@ def load_policy(
     new_text: Iterable[str] = (),
     trainable_adapter: bool = False,
     eager_attention: bool = False,
+    quantization: str = "none",
 ) -> Policy:
     """Load the policy called `name` (see `dpo.policies.names`).
 
@@ -151,26 +154,35 @@ def load_policy(
         new_text: texts whose frequent characters become tokens if the tokenizer lacks them.
         trainable_adapter: keep an adapter's weights trainable (to train it further).
         eager_attention: plain attention, where the score must not depend on gradients being on.
+        quantization: `4bit` or `8bit` holds the weights in so many bits (bitsandbytes); they cannot be trained.
 
     Raises:
-        PolicyError: not found, hub out of reach, no safetensors, or files that do not fit.
+        PolicyError: not found, hub out of reach, no safetensors, files that do not fit, no token that ends an
+            answer, or no bitsandbytes.
     """
     source = resolve(name)
     if source.kind == "hub":
         offline()
     if source.adapter:
-        policy = _load_adapter(source, dtype, trainable_adapter, eager_attention)
+        policy = _load_adapter(source, dtype, trainable_adapter, eager_attention, quantization)
     else:
         with _explained(source):
             published = AutoTokenizer.from_pretrained(source.location, trust_remote_code=False)
             config = AutoConfig.from_pretrained(source.location, trust_remote_code=False)
-            model = _load_weights(source.location, config, dtype, eager_attention)
+            model = _load_weights(source.location, config, dtype, eager_attention, quantization)
         tokenizer = lossless(published, new_text)
+        if tokenizer.eos_token_id is None:
+            raise PolicyError(
+                f"{name}: its tokenizer has no EOS token, so no answer could end: "
+                "set eos_token in its tokenizer_config.json"
+            )
         added = tuple(range(len(published), len(tokenizer)))
         policy = Policy(name, model, tokenizer, family_of(config), added)
         fit_embeddings(model, len(tokenizer), added)
     disable_dropout(policy.model)
-    policy.model.to(pick_device(device)).eval()  # type: ignore[arg-type]
+    if quantization == "none":  # bitsandbytes has placed what it quantised
+        policy.model.to(pick_device(device))  # type: ignore[arg-type]
+    policy.model.eval()
     return policy
 
 
@@ -210,27 +222,57 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _load_weights(location: str, config: PretrainedConfig, dtype: torch.dtype, eager: bool) -> PreTrainedModel:
+def _load_weights(
+    location: str, config: PretrainedConfig, dtype: torch.dtype, eager: bool, quantization: str = "none"
+) -> PreTrainedModel:
     auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     # T5 in bf16 with SDPA scores differently with and without gradients (up to 0.47 nats an answer).
     eager = eager or (config.is_encoder_decoder and dtype != torch.float32)
-    model = auto.from_pretrained(
+    model, found = auto.from_pretrained(
         location,
+        output_loading_info=True,
         dtype=dtype,
         use_safetensors=True,
         trust_remote_code=False,
-        attn_implementation="eager" if eager else "sdpa",
+        # None: SDPA where the architecture has it (GPT-Neo, BLOOM and Gemma 2 have not).
+        attn_implementation="eager" if eager else None,
+        **_quantized(quantization, dtype),
     )
     assert isinstance(model, PreTrainedModel)
+    missing = sorted(found["missing_keys"])  # tied weights are not among them
+    if missing:
+        raise ValueError(f"{len(missing)} weights are missing and would be random, {missing[0]} the first of them")
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # After one evaluation bitsandbytes would repack the weights in a way that no gradient passes.
+            module.support_avx512bf16_for_cpu = False
     return model
 
 
-def _load_adapter(source: Source, dtype: torch.dtype, trainable: bool, eager: bool) -> Policy:
+def _quantized(quantization: str, dtype: torch.dtype) -> dict[str, Any]:
+    if quantization == "none":
+        return {}
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise PolicyError(
+            f"--quantization {quantization} needs bitsandbytes: pip install 'dpo-workbench[quantization]', "
+            "or leave it out"
+        )
+    four = quantization == "4bit"
+    # QLoRA's recipe (Dettmers et al. 2023): normal-float weights, their scales quantised too.
+    config = BitsAndBytesConfig(
+        load_in_4bit=four, load_in_8bit=not four, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )  # fmt: skip
+    place = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
+    return {"quantization_config": config, "device_map": {"": place}}
+
+
+def _load_adapter(source: Source, dtype: torch.dtype, trainable: bool, eager: bool, quantization: str) -> Policy:
     directory = Path(source.location)
     base = base_of(directory)
     if not base:
         raise PolicyError(f"{directory} is an adapter that does not say its base model: save it again with its base")
-    base_policy = load_policy(base, device="cpu", dtype=dtype, eager_attention=eager)
+    base_policy = load_policy(base, device="cpu", dtype=dtype, eager_attention=eager, quantization=quantization)
     with _explained(source):
         tokenizer = (
             AutoTokenizer.from_pretrained(directory, trust_remote_code=False)

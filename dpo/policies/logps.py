@@ -2,8 +2,8 @@
 
 For each row `log p(target) = (h . w_target) - logsumexp(h W^T)`.  Rows are taken in blocks whose
 logits stay in a CPU's cache; the backward pass uses the closed form
-`d log p / d z = onehot(target) - softmax(z)` kept from the forward pass (or computed again where
-keeping it would take too much memory).  The result is exact: nothing is approximated.
+`d log p / d z = onehot(target) - softmax(z)`, whose parts are kept from the forward pass (or computed
+again where keeping them would take too much memory).  The result is exact: nothing is approximated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 _CPU_ROWS = 128  # a block's logits stay in the L3 cache for vocabularies of 4k to 50k
-_GPU_ROWS = 2048
+_GPU_ROWS = 1024
 _KEEP_BYTES = 1 << 30  # above this, softmaxes are computed again in the backward pass
 
 
@@ -36,7 +36,12 @@ class TokenLogps:
 
 
 def token_logps(
-    hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None = None, details: bool = False
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    bias: Tensor | None = None,
+    details: bool = False,
+    alignment: bool = False,
 ) -> TokenLogps:
     """Log-probability of `targets` under `softmax(hidden @ weight.T + bias)`.
 
@@ -46,15 +51,16 @@ def token_logps(
         targets: `(rows,)`, token ids.
         bias: `(vocabulary,)`, added to the logits; treated as a constant (BART's buffer).
         details: also compute what is logged beside the loss.
+        alignment: also `log_sum_sq_probs`, which only WPO's weights need.
     """
     if torch.is_autocast_enabled(hidden.device.type):
         dtype = torch.get_autocast_dtype(hidden.device.type)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
     elif hidden.dtype != weight.dtype:
         hidden = hidden.to(weight.dtype)
-    log_probs, entropy, top1, sum_sq = _Logps.apply(hidden, weight, targets, bias, details)
+    log_probs, entropy, top1, sum_sq = _Logps.apply(hidden, weight, targets, bias, details, alignment)
     if not details:
-        return TokenLogps(log_probs)
+        return TokenLogps(log_probs, log_sum_sq_probs=sum_sq)
     with torch.no_grad():
         mean_logits = hidden.float() @ weight.float().mean(0)
         if bias is not None:
@@ -62,79 +68,102 @@ def token_logps(
     return TokenLogps(log_probs, entropy, mean_logits, top1, sum_sq)
 
 
-def _softmax_block(
-    hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Probabilities, target log-probabilities and `is_top1` of one block, in float32 or better."""
-    logits = torch.mm(hidden, weight.t())
-    logits = logits.to(_precision(logits))
+def _exponentials(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, logits: Tensor, out: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`out = exp(z - max z)` of one block; returns the row maxima and the row sums `(rows, 1)`.
+
+    `logits` is left holding `z - max z`.  Both are given so that no memory is asked for in the loop.
+    """
+    if logits.dtype == hidden.dtype:
+        torch.mm(hidden, weight.t(), out=logits)
+    else:
+        logits.copy_(torch.mm(hidden, weight.t()))
     if bias is not None:
         logits += bias.reshape(-1)
-    chosen = logits.gather(1, targets[:, None])
     top = logits.amax(1, keepdim=True)
-    probabilities = logits.sub_(top).exp_()
-    total = probabilities.sum(1, keepdim=True)
-    log_probs = chosen - top - total.log()
-    return probabilities.div_(total), log_probs[:, 0], (chosen >= top)[:, 0]
+    logits.sub_(top)
+    torch.exp(logits, out=out)
+    return top, out.sum(1, keepdim=True)
+
+
+def _dots(a: Tensor, b: Tensor) -> Tensor:
+    """Row by row `sum(a * b)`, in one pass over memory."""
+    return torch.bmm(a[:, None, :], b[:, :, None]).flatten()
 
 
 class _Logps(torch.autograd.Function):
+    """With e = exp(z - max z) and s = sum(e): log p = z_t - max z - log s, entropy = log s - sum(e (z - max z)) / s.
+
+    d log p / d h = w_t - e W / s is all that the states' gradient needs, and is made in the forward pass
+    while e is in the cache; the head's gradient needs e itself, which is kept, unnormalised.
+    """
+
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None, details: bool
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None, details: bool, alignment: bool
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         rows, vocabulary = hidden.size(0), weight.size(0)
         with torch.autocast(hidden.device.type, enabled=False):
-            for_weight, for_hidden = ctx.needs_input_grad[1], ctx.needs_input_grad[0]
+            for_hidden, for_weight = ctx.needs_input_grad[:2]
             keep = for_weight and rows * vocabulary * hidden.element_size() <= _KEEP_BYTES
             kept = hidden.new_empty((rows, vocabulary)) if keep else None
-            # Where the head is frozen only the product with the weights is needed, not the softmax.
-            slope = torch.empty_like(hidden) if for_hidden and not for_weight else None
+            slope = torch.empty_like(hidden) if for_hidden else None
             log_probs = hidden.new_empty(rows, dtype=_precision(hidden))
+            total = torch.empty_like(log_probs)
             entropy = torch.empty_like(log_probs) if details else None
-            sum_sq = torch.empty_like(log_probs) if details else None
+            sum_sq = torch.empty_like(log_probs) if alignment else None
             top1 = torch.empty(rows, dtype=torch.bool, device=hidden.device) if details else None
-            for start, end in _blocks(rows, hidden.device.type):
+            blocks = _blocks(rows, hidden.device.type)
+            size = max((end - start for start, end in blocks), default=0)
+            logits_buffer, e_buffer = log_probs.new_empty((2, size, vocabulary))
+            for start, end in blocks:
                 block = slice(start, end)
-                p, log_probs[block], is_top = _softmax_block(hidden[block], weight, targets[block], bias)
-                if entropy is not None and sum_sq is not None and top1 is not None:
-                    # sum p log p, with p log p = 0 where p underflows to 0
-                    entropy[block] = torch.special.entr(p).sum(1)
-                    sum_sq[block] = p.square().sum(1).log()
-                    top1[block] = is_top
-                if kept is None and slope is None:
-                    continue
-                p[torch.arange(end - start, device=p.device), targets[block]] -= 1.0
-                if kept is not None:
-                    kept[block] = p
+                logits = logits_buffer[: end - start]
+                direct = kept is not None and kept.dtype == logits.dtype
+                e = kept[block] if kept is not None and direct else e_buffer[: end - start]
+                _, sums = _exponentials(hidden[block], weight, bias, logits, e)
+                chosen = logits.gather(1, targets[block, None])
+                total[block] = sums[:, 0]
+                log_probs[block] = (chosen - sums.log())[:, 0]
+                if entropy is not None and top1 is not None:
+                    entropy[block] = total[block].log() - _dots(e, logits) / total[block]
+                    top1[block] = chosen[:, 0] >= 0  # the maximum was subtracted
+                if sum_sq is not None:
+                    sum_sq[block] = _dots(e, e).log() - 2 * total[block].log()
+                if kept is not None and not direct:
+                    kept[block] = e
                 if slope is not None:
-                    slope[block] = p.to(weight.dtype) @ weight
-        ctx.save_for_backward(hidden, weight, targets, bias, kept, slope)
+                    expected = (e.to(weight.dtype) @ weight).to(sums.dtype) / sums
+                    slope[block] = (expected - weight[targets[block]]).to(slope.dtype)
+        ctx.save_for_backward(hidden, weight, targets, bias, kept, slope, total)
         ctx.mark_non_differentiable(*(x for x in (entropy, top1, sum_sq) if x is not None))
         return log_probs, entropy, top1, sum_sq
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        hidden, weight, targets, bias, kept, slope = ctx.saved_tensors
+        hidden, weight, targets, bias, kept, slope, total = ctx.saved_tensors
+        for_hidden, for_weight = ctx.needs_input_grad[:2]
         scale = -grad.to(hidden.dtype)[:, None]
-        if slope is not None:
-            return slope * scale, None, None, None, None
-        if not ctx.needs_input_grad[1]:
-            return None, None, None, None, None
+        grad_hidden = slope * scale if for_hidden else None
+        if not for_weight:
+            return grad_hidden, None, None, None, None, None
+        scaled = hidden * scale
+        shares = (scaled / total[:, None]).to(hidden.dtype)
         if kept is not None:
-            scaled = hidden * scale
-            grad_hidden = (kept @ weight).mul_(scale) if ctx.needs_input_grad[0] else None
-            return grad_hidden, kept.t() @ scaled, None, None, None
-        grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight)
-        for start, end in _blocks(hidden.size(0), hidden.device.type):
-            block = slice(start, end)
-            p = _softmax_block(hidden[block], weight, targets[block], bias)[0]
-            p[torch.arange(end - start, device=p.device), targets[block]] -= 1.0
-            p = p.to(weight.dtype)
-            grad_hidden[block] = (p @ weight) * scale[block]
-            grad_weight.addmm_(p.t(), hidden[block] * scale[block])
-        return grad_hidden, grad_weight, None, None, None
+            grad_weight = kept.t() @ shares
+        else:
+            grad_weight = torch.zeros_like(weight)
+            blocks = _blocks(hidden.size(0), hidden.device.type)
+            size = max((end - start for start, end in blocks), default=0)
+            logits_buffer, e_buffer = total.new_empty((2, size, weight.size(0)))
+            for start, end in blocks:
+                block = slice(start, end)
+                e = e_buffer[: end - start]
+                _exponentials(hidden[block], weight, bias, logits_buffer[: end - start], e)
+                grad_weight.addmm_(e.to(weight.dtype).t(), shares[block])
+        grad_weight.index_add_(0, targets, scaled, alpha=-1)
+        return grad_hidden, grad_weight, None, None, None, None
 
 
 def _precision(values: Tensor) -> torch.dtype:

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from dpo.errors import PolicyError
 from dpo.policies.families import Family, output_head
 from dpo.policies.loading import Policy
 from dpo.policies.logps import token_logps
@@ -38,7 +39,12 @@ class ScoredOutput(ModelOutput):  # type: ignore[misc]
 
 
 def score_batch(
-    model: PreTrainedModel, family: Family, batch: dict[str, Any], labels: Tensor, details: bool = False
+    model: PreTrainedModel,
+    family: Family,
+    batch: dict[str, Any],
+    labels: Tensor,
+    details: bool = False,
+    alignment: bool = False,
 ) -> ScoredOutput:
     """Score the positions of `labels` that are not -100.
 
@@ -46,13 +52,18 @@ def score_batch(
         model: the transformers model (adapters injected), not a wrapper.
         batch: what `Family.collate` returns, on the model's device.
         labels: `(rows, length)`, aligned with `input_ids`; position t is predicted from t - 1.
-        details: also entropy, mean logit, top-1 and squared-probability terms.
+        details: also entropy, mean logit and top-1.
+        alignment: also the squared-probability term of WPO.
     """
     states = family.completion_states(model, batch)
     targets = labels[:, 1:]
     mask = targets != -100
     weight, bias = output_head(model)
-    scored = token_logps(states[mask], weight, targets[mask], bias, details)
+    # Not `states[mask]`: its gradient is a scatter that adds one row at a time.
+    rows = mask.flatten().nonzero()[:, 0]
+    scored = token_logps(
+        states.flatten(0, 1).index_select(0, rows), weight, targets.flatten()[rows], bias, details, alignment
+    )
 
     def spread(values: Tensor | None) -> Tensor | None:
         return None if values is None else values.new_zeros(mask.shape).masked_scatter(mask, values)
@@ -67,7 +78,43 @@ def score_batch(
     )
 
 
-def install_scoring_head(model: PreTrainedModel, family: Family, details: bool) -> None:
+@torch.no_grad()
+def check_scoring(policy: Policy) -> None:
+    """Make sure that `score_batch` gives this model's own log-probabilities, on a few tokens.
+
+    Some architectures do more to their logits than multiply by the output embeddings (Gemma 2 caps
+    them); trained through this head they would learn from wrong numbers without a word.
+
+    Raises:
+        PolicyError: the model has no output embeddings, or its own forward pass disagrees.
+    """
+    model, name = policy.network, policy.name
+    if model.get_output_embeddings() is None:
+        raise PolicyError(f"{name} ({type(model).__name__}) has no language-model head: use a generating model")
+    size = model.get_input_embeddings().weight.size(0)
+    prompt, answer = [[(5 * i + 2) % size for i in range(4)]], [[(3 * i + 1) % size for i in range(6)]]
+    batch = policy.family.collate(prompt, answer, policy.pad_token_id, policy.decoder_start)
+    batch = {key: value.to(policy.device) for key, value in batch.items()}
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+    training = model.training
+    model.eval()
+    scored = score_batch(model, policy.family, batch, labels).log_probs
+    if policy.family.key == "t5":
+        logits = type(model).forward(model, input_ids=batch["prompt_input_ids"], labels=labels[:, 1:]).logits
+    else:
+        logits = type(model).forward(model, input_ids=batch["input_ids"]).logits[:, len(prompt[0]) - 1 : -1]
+    model.train(training)
+    targets = torch.tensor(answer, device=logits.device)
+    own = logits.float().log_softmax(-1).gather(2, targets[:, :, None])[:, :, 0]
+    assert scored is not None
+    if (scored[:, -len(answer[0]) :].float() - own).abs().max() > 0.02 * own.abs().max():
+        raise PolicyError(
+            f"{name} ({type(model).__name__}) makes its logits in a way the scoring does not know: "
+            "use another architecture (T5, BART, GPT-2, Llama, Qwen, Pythia and their like work)"
+        )
+
+
+def install_scoring_head(model: PreTrainedModel, family: Family, details: bool, alignment: bool = False) -> None:
     """Let `model(**batch, labels=..., fused_lm_head=True)` return a `ScoredOutput`.
 
     This is the seam TRL (1.15 and later) trains through: it calls the patched forward and reads the
@@ -79,7 +126,7 @@ def install_scoring_head(model: PreTrainedModel, family: Family, details: bool) 
     def forward(self: PreTrainedModel, *args: Any, fused_lm_head: bool = False, **kwargs: Any) -> Any:
         if not fused_lm_head:
             return own_forward(self, *args, **kwargs)
-        return score_batch(self, family, kwargs, kwargs.pop("labels"), details)
+        return score_batch(self, family, kwargs, kwargs.pop("labels"), details, alignment)
 
     model.forward = MethodType(forward, model)  # type: ignore[method-assign]
 

@@ -3,6 +3,16 @@
 from dpo.runs.find import BUNDLED_RUNS, find_runs
 from dpo.runs.metrics import Metrics
 from dpo.runs.reader import Run, Sample, open_run, summarise
-from dpo.runs.record import RunRecord
+from dpo.runs.record import RunRecord, SilentRecord
 
-__all__ = ["BUNDLED_RUNS", "Metrics", "Run", "RunRecord", "Sample", "find_runs", "open_run", "summarise"]
+__all__ = [
+    "BUNDLED_RUNS",
+    "Metrics",
+    "Run",
+    "RunRecord",
+    "Sample",
+    "SilentRecord",
+    "find_runs",
+    "open_run",
+    "summarise",
+]

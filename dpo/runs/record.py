@@ -76,6 +76,10 @@ class RunRecord:
         """Append answers to probe prompts."""
         self._append(SAMPLES, rows)
 
+    def add_hardware(self, row: dict[str, Any]) -> None:
+        """Append one row of sensor readings (see `dpo.training.hardware`)."""
+        self._append(HARDWARE, [row])
+
     def update(self, **fields: Any) -> None:
         """Set fields of `run.json`.
 
@@ -117,6 +121,20 @@ class RunRecord:
             f"{path} cannot be written ({error.strerror}): make room or choose another disk; "
             "what was saved before is kept"
         )
+
+
+class SilentRecord(RunRecord):
+    """Takes everything and writes nothing: for all but one of the processes that train together."""
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Nothing is written."""
+
+    def add_samples(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Nothing is written."""
+
+    def update(self, **fields: Any) -> None:
+        """Only `info` changes, nothing is written."""
+        self.info = self.info | fields
 
 
 def read_json(path: Path) -> dict[str, Any]:

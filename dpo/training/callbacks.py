@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import torch
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -44,7 +45,8 @@ class RecordCallback(TrainerCallback):
         # Sums since the last logged step are not in a checkpoint: logging at every save makes the
         # rows after a resume equal to those of a run that was never interrupted.
         if control.should_training_stop:
-            control.should_evaluate = control.should_save = True
+            control.should_save = True
+            control.should_evaluate = args.eval_strategy != "no"  # without held-out pairs there is nothing to evaluate
         if control.should_evaluate or control.should_save:
             control.should_log = True
 
@@ -179,8 +181,19 @@ class StopOnSignal(TrainerCallback):
                 signal.signal(number, handler)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.requested:
-            control.should_training_stop = control.should_save = control.should_evaluate = control.should_log = True
+        if self._anyone():
+            control.should_training_stop = control.should_save = control.should_log = True
+            control.should_evaluate = args.eval_strategy != "no"
+
+    def _anyone(self) -> bool:
+        """Whether this process or one that trains with it was asked: all must stop at the same step."""
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return self.requested
+        device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+        flag = torch.tensor([float(self.requested)], device=device)
+        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+        self.requested = bool(flag.item())
+        return self.requested
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -74,15 +75,21 @@ class StagedCheckpoints(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         run = Path(str(self.args.output_dir))
         final = run / f"checkpoint-{self.state.global_step}"
-        with staged(final) as directory:
+        # Every process writes its part (random states, shards) into the directory that the first one opens.
+        first = self.is_world_process_zero()
+        with staged(final) if first else contextlib.nullcontext(run / STAGING / final.name) as directory:
+            self.accelerator.wait_for_everyone()
             # The trainer appends checkpoint-N itself, so it is given the parent.
             self._staging = str(directory.parent)
             try:
                 super()._save_checkpoint(model, trial)
             finally:
                 self._staging = None
-        for _, old in checkpoints(run)[: -self.keep_checkpoints]:
-            shutil.rmtree(old, ignore_errors=True)
+            self.accelerator.wait_for_everyone()
+        if first:
+            for _, old in checkpoints(run)[: -self.keep_checkpoints]:
+                shutil.rmtree(old, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)
@@ -90,7 +97,8 @@ class StagedCheckpoints(Trainer):
         # A pickle that nothing here reads; the run's settings are in run.json.
         (directory / "training_args.bin").unlink(missing_ok=True)
         tokenizer: Any = self.processing_class
-        save_tokenizer(tokenizer, directory)
+        if self.args.should_save:
+            save_tokenizer(tokenizer, directory)
 
 
 def _complete(checkpoint: Path) -> bool:

@@ -24,6 +24,16 @@ LOSS_TYPES = (
 )  # fmt: skip
 # Losses in which TRL uses label smoothing; elsewhere it would be ignored in silence.
 SMOOTHED = {"exo_pair", "robust", "aot", "aot_unpaired"}
+# Losses built from f-divergence scores; the others read the log-ratios and would ignore the choice.
+DIVERGENT = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop"}
+DIVERGENCES = ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence")
+TRACKERS = ("wandb", "trackio", "mlflow")
+# What `--keep-best` and `--early-stopping` judge by: the measure's name and whether more is better.
+BEST_BY = {
+    "margin": ("eval_rewards/margins", True),
+    "accuracy": ("eval_rewards/accuracies", True),
+    "loss": ("eval_loss", False),
+}
 Config = TypeVar("Config", bound="CommonConfig")
 
 
@@ -53,16 +63,22 @@ class CommonConfig:
 
     model: str = setting("model and data", "t5, gpt2, demo/t5, demo/gpt2, a directory, a run, or a hub id", "demo/gpt2")
     dataset: str = setting(
-        "model and data", "human-like, sample, a .json/.jsonl/.csv/.parquet file, or a hub id", "sample"
+        "model and data",
+        "human-like, hh-rlhf, ultrafeedback, synthetic-instruct, orca, sample, a file or a hub id; "
+        "several with weights: NAME=2 (repeat the flag)",
+        "sample",
     )
     split: str = setting("model and data", "split of a hub dataset", "train")
     num_samples: int | None = setting("model and data", "use this many pairs, drawn by --seed", None, low=2)
     prompt_column: str | None = setting("model and data", "column of the prompts, if not recognised", None)
     chosen_column: str | None = setting("model and data", "column of the preferred answers", None)
     rejected_column: str | None = setting("model and data", "column of the other answers", None)
+    layout: str | None = setting("model and data", "how to read data that can be read in several ways", None)
+    swap: bool = setting("model and data", "take the rejected answers for the chosen ones", False)
     eval_fraction: float = setting(
         "model and data", "share of the prompts held out for evaluation", 0.05, low=0.0, high=0.5
     )
+    max_eval_pairs: int = setting("model and data", "evaluate at most this many of them", 256, low=1)
     max_prompt_length: int = setting("model and data", "tokens of a prompt; its end is kept", 256, low=2)
     max_completion_length: int = setting("model and data", "tokens of an answer, EOS included", 256, low=2)
     overlong: Literal["truncate", "drop"] = setting(
@@ -98,6 +114,9 @@ class CommonConfig:
     eval_steps: int = setting("record", "updates between two held-out evaluations", 50, low=1)
     save_steps: int = setting("record", "updates between two checkpoints", 100, low=1)
     keep_checkpoints: int = setting("record", "how many checkpoints to keep", 2, low=1)
+    report_to: list[str] = setting(
+        "record", "trackers beside TensorBoard and the run's own record", [], choices=TRACKERS
+    )
     probes: int = setting("record", "held-out prompts answered at step 0 and at each save", 4, low=0, high=32)
 
     def validate(self) -> None:
@@ -120,10 +139,52 @@ class TrainConfig(CommonConfig):
     label_smoothing: float = setting(
         "preference loss", "share of labels taken as wrong (robust, exo_pair, aot)", 0.0, low=0.0, high=0.499
     )
+    f_divergence_type: Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"] = setting(
+        "preference loss", "divergence that holds the policy to the reference (f-DPO)", "reverse_kl",
+        choices=DIVERGENCES,
+    )  # fmt: skip
+    f_alpha_divergence_coef: float = setting("preference loss", "alpha of --f-divergence-type alpha_divergence", 0.5)
+    discopop_tau: float = setting("preference loss", "temperature of --loss-type discopop", 0.05, above=0.0)
+    ld_alpha: float | None = setting(
+        "preference loss", "weight of what the longer answer says beyond the shorter one's length (LD-DPO)", None,
+        low=0.0, high=1.0,
+    )  # fmt: skip
+    use_weighting: bool = setting("preference loss", "weight pairs by their probability under the policy (WPO)", False)
+    sync_ref_model: bool = setting("preference loss", "let the reference follow the policy slowly (TR-DPO)", False)
+    ref_model_mixup_alpha: float = setting(
+        "preference loss", "share of the policy in the new reference (--sync-ref-model)", 0.6, above=0.0, high=1.0
+    )
+    ref_model_sync_steps: int = setting(
+        "preference loss", "updates between two of its moves (--sync-ref-model)", 512, low=1
+    )
+    cache_reference: bool = setting(
+        "preference loss", "keep the reference's log-probabilities on disk for later epochs, evaluations and runs", True
+    )
+
     lora: bool = setting("adapters", "train a LoRA adapter instead of all weights", False)
     lora_rank: int = setting("adapters", "rank of the adapter", 16, low=1)
     lora_alpha: float | None = setting("adapters", "scale of the adapter (default: twice the rank)", None, above=0.0)
+    lora_dropout: float = setting("adapters", "dropout within the adapter", 0.0, low=0.0, high=0.9)
     lora_targets: list[str] | None = setting("adapters", "modules to adapt (default: by architecture)", None)
+    dora: bool = setting("adapters", "learn magnitudes apart from directions (DoRA)", False)
+    quantization: Literal["none", "4bit", "8bit"] = setting(
+        "adapters", "hold the frozen weights in few bits (QLoRA; needs bitsandbytes)", "none",
+        choices=("none", "4bit", "8bit"),
+    )  # fmt: skip
+
+    keep_best: Literal["none", "margin", "accuracy", "loss"] = setting(
+        "optimisation", "the policy that is kept at the end: the last, or the best on the held-out pairs by this",
+        "none", choices=("none", *BEST_BY),
+    )  # fmt: skip
+    early_stopping: int | None = setting(
+        "optimisation", "stop after this many evaluations without a better --keep-best measure", None, low=1
+    )
+    kl_budget: float | None = setting(
+        "optimisation", "stop when the policy's own answers are this many nats from the reference", None, above=0.0
+    )
+    kl_prompts: int = setting(
+        "optimisation", "held-out prompts on which that distance is measured at every evaluation", 8, low=0, high=256
+    )
     allow_step_zero: bool = setting("record", "go on even if the step-0 check fails", False)
 
     def validate(self) -> None:
@@ -142,8 +203,59 @@ class TrainConfig(CommonConfig):
             )
         if "exo_pair" in self.loss_type and self.label_smoothing == 0:
             raise ConfigError("--loss-type exo_pair needs --label-smoothing above 0 (the EXO paper uses 1e-3)")
-        if not self.lora and (self.lora_alpha is not None or self.lora_targets is not None):
-            raise ConfigError("--lora-alpha and --lora-targets need --lora")
+        self._check_loss_options()
+        self._check_adapter_options()
+        if self.early_stopping is not None and self.keep_best == "none":
+            raise ConfigError("--early-stopping needs a measure to stop by: add --keep-best margin, accuracy or loss")
+        if (self.early_stopping is not None or self.keep_best != "none") and self.eval_fraction == 0:
+            raise ConfigError("--keep-best and --early-stopping need held-out pairs: set --eval-fraction above 0")
+        if self.kl_budget is not None and (self.kl_prompts == 0 or self.eval_fraction == 0):
+            raise ConfigError(
+                "--kl-budget is measured on held-out prompts: set --kl-prompts and --eval-fraction above 0"
+            )
+
+    def _check_loss_options(self) -> None:
+        """Refuse what TRL would accept and then ignore, or fail on only when training starts."""
+        losses, defaults = set(self.loss_type), {spec.name: spec.default for spec in dataclasses.fields(self)}
+        named = "--loss-type " + " ".join(self.loss_type)
+        if self.f_divergence_type != "reverse_kl" and not losses <= DIVERGENT:
+            raise ConfigError(
+                f"--f-divergence-type {self.f_divergence_type} has no meaning for {named}: "
+                f"use {', '.join(sorted(DIVERGENT))}"
+            )
+        if self.f_alpha_divergence_coef != defaults["f_alpha_divergence_coef"] and (
+            self.f_divergence_type != "alpha_divergence"
+        ):
+            raise ConfigError("--f-alpha-divergence-coef needs --f-divergence-type alpha_divergence")
+        if self.discopop_tau != defaults["discopop_tau"] and "discopop" not in losses:
+            raise ConfigError(f"--discopop-tau does nothing with {named}: use --loss-type discopop")
+        if self.use_weighting and losses & {"aot", "aot_unpaired"}:
+            raise ConfigError("--use-weighting weighs pairs, which aot sorts apart: use another --loss-type")
+        if losses & {"aot", "aot_unpaired"} and self.batch_size == 1:
+            raise ConfigError(f"{named} compares the pairs of a batch: set --batch-size to 2 or more")
+        if losses == {"sft"} and (self.ld_alpha is not None or self.sync_ref_model):
+            raise ConfigError(
+                "--loss-type sft alone has no reference and no margin: leave out --ld-alpha and --sync-ref-model"
+            )
+        moved = ("ref_model_mixup_alpha", "ref_model_sync_steps")
+        changed = [name for name in moved if getattr(self, name) != defaults[name]]
+        if changed and not self.sync_ref_model:
+            raise ConfigError(f"--{changed[0].replace('_', '-')} needs --sync-ref-model")
+        if self.sync_ref_model and self.lora:
+            raise ConfigError("--sync-ref-model moves a reference of its own, an adapter has none: leave out --lora")
+
+    def _check_adapter_options(self) -> None:
+        given = {
+            "--lora-alpha": self.lora_alpha is not None, "--lora-targets": self.lora_targets is not None,
+            "--lora-dropout": self.lora_dropout > 0, "--dora": self.dora,
+        }  # fmt: skip
+        missing = [flag for flag, present in given.items() if present]
+        if missing and not self.lora:
+            raise ConfigError(f"{missing[0]} needs --lora")
+        if self.quantization != "none" and not self.lora:
+            raise ConfigError(
+                f"--quantization {self.quantization} freezes the weights, so there is nothing to train: add --lora"
+            )
 
 
 @dataclass(kw_only=True)

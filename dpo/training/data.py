@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features, List, Value, concatenate_datasets
+from datasets.arrow_writer import ArrowWriter
 from torch.utils.data import Sampler
+from tqdm import tqdm
 
 from dpo.errors import ConfigError, DataError
-from dpo.policies.families import Batch, Family, Ids
+from dpo.policies.families import Batch, Family, Ids, Prompt, has_chat_template
 from dpo.policies.loading import Policy
 from dpo.training.config import CommonConfig
+from dpo.training.reference import pair_key
+
+_CHUNK = 1024
+_IN_MEMORY = 50_000  # pairs: about 200 MB of token ids
 
 
 @dataclass(frozen=True)
@@ -43,38 +51,24 @@ class Limits:
         return cls(prompt, completion, config.overlong == "drop")
 
 
-def tokenize_pairs(policy: Policy, pairs: Dataset, limits: Limits) -> tuple[Dataset, dict[str, int]]:
-    """Columns `prompt_ids`, `chosen_ids`, `rejected_ids`, `length`; and what was cut or dropped.
+def tokenize_pairs(
+    policy: Policy, pairs: Dataset, limits: Limits, scratch: Path | None = None
+) -> tuple[Dataset, dict[str, int]]:
+    """Columns `prompt_ids`, `chosen_ids`, `rejected_ids`, `length`, `row`; and what was cut or dropped.
 
     A prompt over the limit keeps its end (the last thing said); an answer over the limit keeps its
-    beginning and its EOS, or the pair is dropped.
+    beginning and its EOS, or the pair is dropped.  `row` is the pair's place in `pairs`.
+
+    Args:
+        scratch: a directory for large sets, which are then read from disk as they are needed.
 
     Raises:
         DataError: nothing is left.
     """
-    counts = {"truncated_prompts": 0, "truncated_completions": 0, "dropped_overlong": 0}
-    rows: dict[str, list[Any]] = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": [], "length": []}
-    for start in range(0, len(pairs), 1024):
-        chunk = pairs[start : start + 1024]
-        prompts, chosen, rejected = encode(policy, chunk["prompt"], chunk["chosen"], chunk["rejected"])
-        for question, good, bad in zip(prompts, chosen, rejected, strict=True):
-            overlong = max(len(good), len(bad)) > limits.completion
-            if overlong and limits.drop_overlong:
-                counts["dropped_overlong"] += 1
-                continue
-            counts["truncated_completions"] += overlong
-            counts["truncated_prompts"] += len(question) > limits.prompt
-            question, good, bad = question[-limits.prompt :], _cut(good, limits), _cut(bad, limits)
-            rows["prompt_ids"].append(question)
-            rows["chosen_ids"].append(good)
-            rows["rejected_ids"].append(bad)
-            rows["length"].append(len(question) + max(len(good), len(bad)))
-    if len(pairs) and not rows["length"]:
-        raise _nothing_left(len(pairs), limits)
-    return Dataset.from_dict(rows), {name: count for name, count in counts.items() if count}
+    return _tokenize(policy, pairs, {"chosen_ids": "chosen", "rejected_ids": "rejected"}, limits, scratch)
 
 
-def encode(policy: Policy, prompts: list[str], *answers: list[str]) -> tuple[list[Ids], ...]:
+def encode(policy: Policy, prompts: list[Prompt], *answers: list[str]) -> tuple[list[Ids], ...]:
     """Token ids of prompts and of each list of answers, as the policy's family wants them."""
     family, tokenizer = policy.family, policy.tokenizer
     encoded = [family.encode_completions(tokenizer, column) for column in answers]
@@ -82,37 +76,88 @@ def encode(policy: Policy, prompts: list[str], *answers: list[str]) -> tuple[lis
 
 
 def tokenize_answers(
-    policy: Policy, pairs: Dataset, sides: Sequence[str], limits: Limits
+    policy: Policy, pairs: Dataset, sides: Sequence[str], limits: Limits, scratch: Path | None = None
 ) -> tuple[Dataset, dict[str, int]]:
-    """Columns `prompt_ids`, `completion_ids`, `length`: the named sides of each pair as rows of their own.
+    """Columns `prompt_ids`, `completion_ids`, `length`, `row`: the named sides of each pair as rows of their own.
 
     Limits act as in `tokenize_pairs`, but on single answers.
 
     Raises:
         DataError: nothing is left.
     """
-    counts = {"truncated_prompts": 0, "truncated_completions": 0, "dropped_overlong": 0}
-    rows: dict[str, list[Any]] = {"prompt_ids": [], "completion_ids": [], "length": []}
-    for side in sides:
-        prompts, answers = encode(policy, pairs["prompt"][:], pairs[side][:])
-        for question, answer in zip(prompts, answers, strict=True):
-            if len(answer) > limits.completion and limits.drop_overlong:
-                counts["dropped_overlong"] += 1
-                continue
-            counts["truncated_completions"] += len(answer) > limits.completion
-            counts["truncated_prompts"] += len(question) > limits.prompt
-            question, answer = question[-limits.prompt :], _cut(answer, limits)
-            rows["prompt_ids"].append(question)
-            rows["completion_ids"].append(answer)
-            rows["length"].append(len(question) + len(answer))
-    if len(pairs) and not rows["length"]:
+    parts = [_tokenize(policy, pairs, {"completion_ids": side}, limits, scratch) for side in sides]
+    counts: Counter[str] = Counter()
+    for _, count in parts:
+        counts.update(count)
+    return concatenate_datasets([part for part, _ in parts]), dict(counts)
+
+
+def _tokenize(
+    policy: Policy, pairs: Dataset, answers: dict[str, str], limits: Limits, scratch: Path | None
+) -> tuple[Dataset, dict[str, int]]:
+    counts = Counter({"truncated_prompts": 0, "truncated_completions": 0, "dropped_overlong": 0})
+    spoken = "messages" in pairs.column_names and has_chat_template(policy.tokenizer)
+
+    def chunks() -> Iterator[dict[str, list[Any]]]:
+        for start in tqdm(
+            range(0, len(pairs), _CHUNK), desc="tokenising", unit="k pairs", disable=len(pairs) < 8 * _CHUNK
+        ):
+            chunk = pairs[start : start + _CHUNK]
+            # A conversation goes through the chat template; without one the prompt is text already.
+            prompts = chunk["prompt"]
+            if spoken:
+                prompts = [said or text for said, text in zip(chunk["messages"], prompts, strict=True)]
+            rows: dict[str, list[Any]] = {name: [] for name in ("prompt_ids", *answers, "length", "row")}
+            encoded = encode(policy, prompts, *(chunk[side] for side in answers.values()))
+            for offset, (question, *replies) in enumerate(zip(*encoded, strict=True)):
+                overlong = max(map(len, replies)) > limits.completion
+                if overlong and limits.drop_overlong:
+                    counts["dropped_overlong"] += 1
+                    continue
+                counts["truncated_completions"] += overlong
+                counts["truncated_prompts"] += len(question) > limits.prompt
+                question = question[-limits.prompt :]
+                replies = [_cut(reply, limits) for reply in replies]
+                rows["prompt_ids"].append(question)
+                for name, reply in zip(answers, replies, strict=True):
+                    rows[name].append(reply)
+                rows["length"].append(len(question) + max(map(len, replies)))
+                rows["row"].append(start + offset)
+            yield rows
+
+    ids = List(Value("int32"))
+    features = Features(
+        {"prompt_ids": ids, **dict.fromkeys(answers, ids), "length": Value("int32"), "row": Value("int64")}
+    )
+    made = _stored(chunks(), features, len(pairs), scratch)
+    if len(pairs) and not len(made):
         raise _nothing_left(len(pairs), limits)
-    return Dataset.from_dict(rows), {name: count for name, count in counts.items() if count}
+    return made, {name: count for name, count in counts.items() if count}
+
+
+def _stored(chunks: Iterator[dict[str, list[Any]]], features: Features, rows: int, scratch: Path | None) -> Dataset:
+    """The chunks as one dataset: in memory if it is small, else in a file that is read as needed."""
+    if scratch is None or rows <= _IN_MEMORY:
+        columns: dict[str, list[Any]] = {name: [] for name in features}
+        for chunk in chunks:
+            for name, values in chunk.items():
+                columns[name] += values
+        return Dataset.from_dict(columns, features=features)
+    path = scratch / f"{len(list(scratch.iterdir()))}.arrow"
+    with ArrowWriter(path=str(path), features=features) as writer:
+        for chunk in chunks:
+            writer.write_batch(chunk)
+        writer.finalize()
+    return Dataset.from_file(str(path))
 
 
 @dataclass(frozen=True)
 class PairCollator:
-    """Rows `[chosen; rejected]`, each prompt once, in the layout of `Family.collate`."""
+    """Rows `[chosen; rejected]`, each prompt once, in the layout of `Family.collate`.
+
+    Beside the model's inputs: `rows` `(pairs,)`, places in the data, and `pair_keys` `(pairs,)`, hashes
+    by which the reference's log-probabilities are found again.
+    """
 
     family: Family
     pad: int
@@ -121,13 +166,16 @@ class PairCollator:
     def __call__(self, examples: list[dict[str, Any]]) -> Batch:
         """Batch of `2 * len(examples)` rows."""
         prompts = [example["prompt_ids"] for example in examples]
-        completions = [example[side] for side in ("chosen_ids", "rejected_ids") for example in examples]
-        return self.family.collate(prompts, completions, self.pad, self.start)
+        sides = ("chosen_ids", "rejected_ids")
+        completions = [example[side] for side in sides for example in examples]
+        keys = [pair_key(example["prompt_ids"], *(example[side] for side in sides)) for example in examples]
+        about = {"rows": torch.tensor([example["row"] for example in examples]), "pair_keys": torch.tensor(keys)}
+        return self.family.collate(prompts, completions, self.pad, self.start) | about
 
 
 @dataclass(frozen=True)
 class AnswerCollator:
-    """One row for each answer, in the layout of `Family.collate`."""
+    """One row for each answer, in the layout of `Family.collate`, and `rows`, places in the data."""
 
     family: Family
     pad: int
@@ -136,7 +184,9 @@ class AnswerCollator:
     def __call__(self, examples: list[dict[str, Any]]) -> Batch:
         """Batch of `len(examples)` rows."""
         prompts = [example["prompt_ids"] for example in examples]
-        return self.family.collate(prompts, [example["completion_ids"] for example in examples], self.pad, self.start)
+        completions = [example["completion_ids"] for example in examples]
+        about = {"rows": torch.tensor([example["row"] for example in examples])}
+        return self.family.collate(prompts, completions, self.pad, self.start) | about
 
 
 class LengthGroupedSampler(Sampler[int]):

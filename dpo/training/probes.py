@@ -26,10 +26,9 @@ class Probes:
         self.reference: list[str] | None = None
 
     def answer_reference(self, reference: Policy) -> None:
-        """Generate the reference's answers."""
+        """Generate the reference's answers; `reference` is a policy that acts as it now."""
         if self.prompts:
-            with reference.reference():
-                self.reference = self._answers(reference)
+            self.reference = self._answers(reference)
 
     def __call__(self, step: int) -> None:
         """Answer every probe with the policy as it is now."""

@@ -8,7 +8,9 @@ import dataclasses
 import importlib.metadata
 import os
 import platform
+import shutil
 import socket
+import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
@@ -19,22 +21,34 @@ import transformers
 from datasets import Dataset
 from torch.utils.tensorboard import SummaryWriter
 from transformers import PreTrainedModel, Trainer, TrainerCallback, set_seed
-from transformers.integrations import TensorBoardCallback
+from transformers.integrations import TensorBoardCallback, get_reporting_integration_callbacks
 from transformers.trainer_callback import PrinterCallback
 
 from dpo.errors import ConfigError, DpoError, RunError, StepZeroError, StorageError
-from dpo.policies.loading import Policy, load_policy, save_tokenizer
+from dpo.policies.loading import Policy, load_policy
 from dpo.policies.names import portable_name
 from dpo.preferences import Preferences, load_preferences
-from dpo.runs import Run, RunRecord, open_run
+from dpo.publishing.card import Publication, base_on_the_hub, model_card
+from dpo.runs import Run, RunRecord, SilentRecord, open_run
 from dpo.training.callbacks import ProgressBar, RecordCallback, SaveHook, StopOnSignal
-from dpo.training.card import model_card
-from dpo.training.checkpoints import checkpoints, staged
-from dpo.training.config import CommonConfig, SftConfig, TrainConfig, make
+from dpo.training.checkpoints import checkpoints
+from dpo.training.config import CommonConfig, SftConfig, TrainConfig
 from dpo.training.data import Limits, tokenize_answers, tokenize_pairs
+from dpo.training.guard import memory_explained
+from dpo.training.hardware import HardwareLog
 from dpo.training.probes import Probes, fitting
+from dpo.training.processes import process_count, process_index
 from dpo.training.sft import SftTrainer, sft_arguments
+from dpo.training.start import (
+    check_trackers,
+    claim,
+    refuse_existing,
+    release,
+    resolved_precision,
+    with_resume,
+)
 from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
+from dpo.training.watch import Watch, drift_monitor, save_weights
 
 STEP_ZERO_TOLERANCE = 1e-4
 # Cautious peak rates, below those that suited the bundled policies (docs/training.md).
@@ -77,45 +91,42 @@ def sft(config: SftConfig) -> Run:
     return _Session(config, "sft").run()
 
 
-def resolved_precision(config: CommonConfig, family: str) -> str:
-    """fp32, bf16 or fp16 for this device and family.
-
-    Raises:
-        ConfigError: the device or the family cannot do what was asked.
-    """
-    cuda = torch.cuda.is_available() and config.device in ("auto", "cuda")
-    if config.device == "cuda" and not cuda:
-        raise ConfigError("--device cuda: PyTorch sees no CUDA device; use --device cpu")
-    if config.device == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("--device mps: PyTorch sees no Apple GPU; use --device cpu")
-    if config.precision == "auto":
-        return "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
-    if config.precision == "fp16" and family == "t5":
-        raise ConfigError("--precision fp16: T5's activations overflow in fp16; use bf16 or fp32")
-    if config.precision == "fp16" and not cuda:
-        raise ConfigError("--precision fp16 needs a CUDA device; use bf16 or fp32")
-    return config.precision
-
-
 class _Session:
     """One training: the steps of `run` in the order in which they can fail."""
 
     bar: ProgressBar | None = None
+    hardware: HardwareLog | None = None
+    watch: Watch | None = None
 
     def __init__(self, config: CommonConfig, kind: str) -> None:
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         config.validate()
+        check_trackers(config.report_to)
         self.kind = kind
-        self.config, self.resumed = _with_resume(config)
+        self.main = process_index() == 0
+        self.config, self.resumed = with_resume(config)
+        if process_count() > 1 and not self.config.output_dir:
+            raise ConfigError("Several processes need one directory by name: add --output-dir DIR")
         name = f"{Path(self.config.model).name}-{kind}-{datetime.now():%Y%m%d-%H%M%S}"
         self.directory = Path(self.config.output_dir or Path("runs") / name)
         self.config = dataclasses.replace(self.config, output_dir=str(self.directory))
-        if self.resumed is None:
-            _refuse_existing(self.directory, self.config)
 
     def run(self) -> Run:
-        config, kind = self.config, self.kind
+        """Train, holding the directory; one process writes the record, all of them compute."""
+        with contextlib.ExitStack() as stack:
+            if self.main:
+                if self.resumed is None:
+                    refuse_existing(self.directory, self.config)
+                lock = claim(self.directory)
+                stack.callback(release, lock, self.directory)
+            self.scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dpo-")))
+            stack.enter_context(memory_explained())
+            self._run()
+        return open_run(self.directory)
+
+    def _run(self) -> None:
+        config = self.config
         set_seed(config.seed)
         pairs = load_preferences(
             config.dataset,
@@ -126,63 +137,23 @@ class _Session:
             prompt_column=config.prompt_column,
             chosen_column=config.chosen_column,
             rejected_column=config.rejected_column,
+            layout=config.layout,
+            swap=config.swap,
         )
         self._same_data(pairs)
         policy = self._load_policy(pairs)
         config = self.config = self._with_rate(policy)
         precision = resolved_precision(config, policy.family.key)
         limits = Limits.for_policy(policy, config)
-        sides = ("chosen", "rejected") if getattr(config, "learn", "both") == "both" else ("chosen",)
-        held_out: Dataset | dict[str, Dataset] | None
-        if kind == "dpo":
-            train_set, cut = tokenize_pairs(policy, pairs.train, limits)
-            held_out = tokenize_pairs(policy, pairs.held_out, limits)[0] if len(pairs.held_out) else None
-        else:
-            train_set, cut = tokenize_answers(policy, pairs.train, sides, limits)
-            names = ("chosen", "rejected") if len(pairs.held_out) else ()
-            held_out = {name: tokenize_answers(policy, pairs.held_out, [name], limits)[0] for name in names} or None
-        probes = fitting(policy, pairs.held_out["prompt"], config.probes, limits.prompt)
-        if len(train_set) < config.batch_size:
-            raise ConfigError(
-                f"--batch-size {config.batch_size} is more than the {len(train_set)} training rows: lower it"
-            )
-        resuming = self.resumed is not None
-        arguments = (str(self.directory), precision, held_out is not None, resuming)
-        reference: PreTrainedModel | None = None
-        trainer: Trainer
-        if isinstance(config, TrainConfig):
-            assert not isinstance(held_out, dict)
-            adapter = policy.model is not policy.network
-            if not config.lora and not adapter:
-                # A copy of the policy in memory: TRL would load whatever the config's path names now.
-                reference = copy.deepcopy(policy.network)
-            trainer = PreferenceTrainer(
-                policy,
-                reference,
-                trl_arguments(config, *arguments),
-                train_set,
-                held_out,
-                lora_config(policy, config) if config.lora else None,
-                config.keep_checkpoints,
-            )
-            policy.model = trainer.model
-            if config.lora:
-                # PEFT notes the path the base was loaded from; a name outlives a move to another machine.
-                policy.model.peft_config["default"].base_model_name_or_path = portable_name(config.model)
-        else:
-            assert isinstance(config, SftConfig) and not isinstance(held_out, Dataset)
-            trainer = SftTrainer(
-                policy,
-                sft_arguments(config, *arguments),
-                train_set,
-                held_out,
-                config.optimizer,
-                config.keep_checkpoints,
-            )
-        self.record = self._open_record(policy, pairs, cut, len(train_set), _count(held_out), precision)
+        evaluated = pairs.held_out.select(range(min(len(pairs.held_out), config.max_eval_pairs)))
+        trainer, reference, cut = self._trainer(policy, pairs.train, evaluated, limits, precision)
+        held_out = _count(trainer.eval_dataset)
+        self.record = self._open_record(policy, pairs, cut, len(trainer.train_dataset), held_out, precision)
+        prompts = fitting(policy, evaluated["prompt"], config.probes, limits.prompt)
+        drifting = fitting(policy, evaluated["prompt"], getattr(config, "kl_prompts", 0), limits.prompt)
         try:
             with torch.random.fork_rng(devices=[]):
-                self._prepare(trainer, policy, reference, probes, train_set)
+                self._prepare(trainer, policy, reference, prompts, drifting)
             self._train(trainer)
             self._save(trainer, policy)
         except (DpoError, KeyboardInterrupt) as error:
@@ -194,14 +165,56 @@ class _Session:
         except BaseException as error:
             self._fail(f"{type(error).__name__}: {error}".splitlines()[0])
             raise
-        return open_run(self.directory)
+
+    def _trainer(
+        self, policy: Policy, train: Dataset, evaluated: Dataset, limits: Limits, precision: str
+    ) -> tuple[Trainer, PreTrainedModel | None, dict[str, int]]:
+        """The trainer with its tokenised data, the frozen reference if it is a model of its own, what was cut."""
+        config = self.config
+        arguments = (str(self.directory), precision, len(evaluated) > 0, self.resumed is not None)
+        if isinstance(config, SftConfig):
+            sides = ("chosen", "rejected") if config.learn == "both" else ("chosen",)
+            answers, cut = tokenize_answers(policy, train, sides, limits, self.scratch)
+            names = ("chosen", "rejected") if len(evaluated) else ()
+            sets = {name: tokenize_answers(policy, evaluated, [name], limits)[0] for name in names}
+            self._enough(len(answers))
+            made = SftTrainer(
+                policy, sft_arguments(config, *arguments), answers, sets or None, config.optimizer,
+                config.keep_checkpoints,
+            )  # fmt: skip
+            return made, None, cut
+        assert isinstance(config, TrainConfig)
+        pairs, cut = tokenize_pairs(policy, train, limits, self.scratch)
+        held_out = tokenize_pairs(policy, evaluated, limits)[0] if len(evaluated) else None
+        self._enough(len(pairs))
+        reference: PreTrainedModel | None = None
+        if not config.lora and policy.model is policy.network:
+            # A copy of the policy in memory: TRL would load whatever the config's path names now.
+            reference = copy.deepcopy(policy.network)
+        trainer = PreferenceTrainer(
+            policy, reference, trl_arguments(config, *arguments), pairs, held_out,
+            lora_config(policy, config) if config.lora else None, config.keep_checkpoints, config.cache_reference,
+        )  # fmt: skip
+        policy.model = trainer.model
+        if config.lora:
+            # PEFT notes the path the base was loaded from; a name outlives a move to another machine.
+            policy.model.peft_config["default"].base_model_name_or_path = portable_name(config.model)
+        return trainer, reference, cut
+
+    def _enough(self, rows: int) -> None:
+        if rows < self.config.batch_size:
+            raise ConfigError(f"--batch-size {self.config.batch_size} is more than the {rows} training rows: lower it")
 
     def _load_policy(self, pairs: Preferences) -> Policy:
         config = self.config
         texts = (text for column in ("prompt", "chosen", "rejected") for text in pairs.train[column])
         # The device is the Trainer's business; attention must not depend on gradients in bf16.
         low = config.precision not in ("fp32",) and (config.precision != "auto" or torch.cuda.is_available())
-        policy = load_policy(config.model, device="cpu", new_text=texts, trainable_adapter=True, eager_attention=low)
+        quantization = getattr(config, "quantization", "none")
+        policy = load_policy(
+            config.model, device="cpu", new_text=texts, trainable_adapter=True, eager_attention=low,
+            quantization=quantization,
+        )  # fmt: skip
         adapter = policy.model is not policy.network
         if adapter and (self.kind == "sft" or (isinstance(config, TrainConfig) and config.lora)):
             option = "dpo sft" if self.kind == "sft" else "--lora"
@@ -232,6 +245,10 @@ class _Session:
         self, policy: Policy, pairs: Preferences, cut: dict[str, int], train: int, held_out: int, precision: str
     ) -> RunRecord:
         saved = checkpoints(self.directory)
+        if not self.main:
+            self.checkpoint = saved[-1][1] if saved and self.resumed is not None else None
+            self.step = saved[-1][0] if self.checkpoint else 0
+            return SilentRecord(self.directory, self.resumed.info if self.resumed is not None else {})
         if self.resumed is not None:
             self.checkpoint = saved[-1][1] if saved else None
             self.step = saved[-1][0] if saved else 0
@@ -276,38 +293,72 @@ class _Session:
             return None
         adapter = policy.model is not policy.network
         kind = "adapter off" if adapter and getattr(self.config, "lora", False) else "copy of the adapter"
-        return {"kind": kind if adapter else "frozen copy", "identity": self.config.model}
+        if getattr(self.config, "sync_ref_model", False):
+            kind = "copy that follows the policy"
+        return {
+            "kind": kind if adapter else kind if "follows" in kind else "frozen copy",
+            "identity": self.config.model,
+        }
 
     def _prepare(
-        self, trainer: Trainer, policy: Policy, reference: PreTrainedModel | None, prompts: list[str], train_set: Any
+        self,
+        trainer: Trainer,
+        policy: Policy,
+        reference: PreTrainedModel | None,
+        prompts: list[str],
+        drifting: list[str],
     ) -> None:
         """Step-0 check, probes and callbacks."""
+        config = self.config
         seconds = float((self.record.info.get("progress") or {}).get("seconds") or 0.0) if self.step else 0.0
-        rows = self.config.batch_size * self.config.gradient_accumulation * trainer.args.world_size
+        rows = config.batch_size * config.gradient_accumulation * trainer.args.world_size
         recorder = RecordCallback(self.record, rows, seconds)
-        probes = Probes(policy, prompts, self.record, self.config.seed)
+        probes = Probes(policy, prompts if self.main else [], self.record, config.seed)
         shown = {"loss": "loss"}
+        self.stop = StopOnSignal()
+        callbacks: list[TrainerCallback] = [self.stop]
         if isinstance(trainer, PreferenceTrainer):
+            assert isinstance(config, TrainConfig)
             shown |= {"rewards/margins": "margin", "rewards/accuracies": "accuracy"}
-            frozen = reference if reference is not None else policy.model
-            probes.answer_reference(dataclasses.replace(policy, model=frozen))
+            with trainer.as_reference(policy) as frozen:
+                probes.answer_reference(frozen)
+            trainer.open_reference_cache()
             if self.step == 0:
-                recorder.begin(self._check_step_zero(trainer, train_set))
+                recorder.begin(self._check_step_zero(trainer))
             else:
                 trainer.continue_from(open_run(self.directory).metrics().last("tokens"))
-        self.stop = StopOnSignal()
-        events = SummaryWriter(str(self.directory), purge_step=self.step + 1 if self.step else None)
-        self.bar = ProgressBar(self.kind, shown)
-        callbacks: list[TrainerCallback] = [
-            self.stop, recorder, SaveHook(probes), self.bar, TensorBoardCallback(events)
-        ]  # fmt: skip
+            self.watch = self._watch(trainer, policy, drifting)
+            callbacks.append(self.watch)
+        if self.main:
+            events = SummaryWriter(str(self.directory), purge_step=self.step + 1 if self.step else None)
+            self.hardware = HardwareLog(self.record, events, recorder.began)
+            self.bar = ProgressBar(self.kind, shown)
+            callbacks += [recorder, self.hardware, SaveHook(probes), self.bar, TensorBoardCallback(events)]
+            callbacks += [tracker() for tracker in get_reporting_integration_callbacks(config.report_to)]
         for callback in callbacks:
             trainer.add_callback(callback)
         trainer.remove_callback(PrinterCallback)
 
-    def _check_step_zero(self, trainer: PreferenceTrainer, train_set: Any) -> dict[str, float]:
-        count = min(len(train_set), max(8, self.config.batch_size))
-        measured = trainer.step_zero([train_set[row] for row in range(count)])
+    def _watch(self, trainer: PreferenceTrainer, policy: Policy, drifting: list[str]) -> Watch:
+        config = self.config
+        assert isinstance(config, TrainConfig)
+        drift = None
+        # A sharded model answers only when every process asks it: not measured there.
+        if drifting and not trainer.is_fsdp_enabled and not trainer.is_deepspeed_enabled:
+            ids = policy.family.encode_prompts(policy.tokenizer, drifting)
+            drift = drift_monitor(policy, trainer.as_reference, ids, config.seed)
+
+        def log(measured: dict[str, float]) -> None:
+            trainer.model.eval()  # TRL would take training measures that are still being summed along
+            trainer.log(measured)
+
+        return Watch(config, self.record, lambda path: save_weights(trainer, policy, path), drift, log)
+
+    def _check_step_zero(self, trainer: PreferenceTrainer) -> dict[str, float]:
+        rows = trainer.train_dataset
+        count = min(len(rows), max(8, self.config.batch_size))
+        first = process_index() * count
+        measured = trainer.step_zero([rows[(first + row) % len(rows)] for row in range(count)])
         loss, expected = measured["loss"], measured.pop("expected")
         gap = measured.pop("max_logp_gap")
         passed = abs(loss - expected) < STEP_ZERO_TOLERANCE * max(1.0, abs(expected))
@@ -321,7 +372,7 @@ class _Session:
         return measured
 
     def _train(self, trainer: Trainer) -> None:
-        with self.stop.listening():
+        with self.stop.listening(), self.hardware or contextlib.nullcontext():
             started = time.monotonic()
             trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
             seconds = time.monotonic() - started
@@ -329,15 +380,24 @@ class _Session:
         self.record.update(progress=progress, training_seconds=round(seconds, 1))
 
     def _save(self, trainer: Trainer, policy: Policy) -> None:
+        best = self.directory / "best"
+        kept = self.watch is not None and self.watch.best is not None and best.is_dir()
+        if not kept:
+            save_weights(trainer, policy, self.directory / "policy")
+        if not self.main:
+            return
+        if kept:
+            shutil.rmtree(self.directory / "policy", ignore_errors=True)
+            os.replace(best, self.directory / "policy")
+        kind = "adapter" if policy.model is not policy.network else "full"
+        publication = Publication(self.directory.name, kind, base_on_the_hub(self.config.model))
+        card = model_card(open_run(self.directory), publication)
+        (self.directory / "policy" / "README.md").write_text(card, encoding="utf-8")
         stopped = self.stop.requested and trainer.state.global_step < trainer.state.max_steps
-        with staged(self.directory / "policy") as directory:
-            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(directory)
-            save_tokenizer(policy.tokenizer, directory)
-            (directory / "README.md").write_text(model_card(self.record.info, self.directory), encoding="utf-8")
-        self.record.update(
-            state="stopped" if stopped else "finished",
-            reason=f"stopped by the user at step {trainer.state.global_step}" if stopped else None,
-        )
+        reason = f"stopped by the user at step {trainer.state.global_step}" if stopped else None
+        if self.watch is not None and self.watch.reason is not None:
+            reason = self.watch.reason
+        self.record.update(state="stopped" if stopped else "finished", reason=reason)
 
     def _fail(self, reason: str) -> None:
         if self.bar is not None:
@@ -355,44 +415,3 @@ def _count(held_out: Dataset | dict[str, Dataset] | None) -> int:
     if isinstance(held_out, dict):
         return sum(map(len, held_out.values()))
     return len(held_out) if held_out is not None else 0
-
-
-def _with_resume(config: CommonConfig) -> tuple[CommonConfig, Run | None]:
-    """The config to run and the run to go on with, if any.
-
-    Raises:
-        RunError: there is nothing to resume.
-    """
-    if config.resume is None:
-        return config, None
-    directory = Path(config.resume)
-    run = open_run(directory)
-    if not run.info.get("config"):
-        raise RunError(f"{directory} was not made by dpo train: only its own runs can be resumed")
-    if run.state == "running":
-        raise RunError(f"{directory} is running now (process {run.info.get('pid')}): wait, or stop it first")
-    if run.state == "finished":
-        raise RunError(f"{directory} is finished: start a new run from it with --model {directory}")
-    stored = dict(run.info["config"]) | {"resume": str(directory), "output_dir": str(directory)}
-    return make(type(config), stored), run
-
-
-def _refuse_existing(directory: Path, config: CommonConfig) -> None:
-    if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
-        return
-    if not (directory / "run.json").is_file():
-        raise RunError(f"--output-dir {directory} exists and is not a run: name a new or empty directory")
-    run = open_run(directory)
-    stored = run.info.get("config") or {}
-    current = dataclasses.asdict(config)
-    # A rate that was not given is filled in by family later on.
-    same = {"learning_rate"} if config.learning_rate is None else set()
-    differing = [name for name in current if name in stored and stored[name] != current[name] and name not in same]
-    if differing:
-        raise RunError(
-            f"--output-dir {directory} belongs to a run with another config ({', '.join(differing[:4])} differ): "
-            "name another directory"
-        )
-    raise RunError(
-        f"--output-dir {directory} holds this run already ({run.state}): add --resume to go on, or name another"
-    )

@@ -19,11 +19,12 @@ from dpo.policies.scoring import install_scoring_head
 from dpo.training.checkpoints import StagedCheckpoints
 from dpo.training.config import SftConfig
 from dpo.training.data import AnswerCollator, LengthGroupedSampler
+from dpo.training.guard import FiniteSteps
 from dpo.training.optimizers import MuonWithAdamW
 from dpo.training.trainer import trainer_arguments
 
 
-class SftTrainer(StagedCheckpoints, Trainer):
+class SftTrainer(FiniteSteps, StagedCheckpoints, Trainer):
     """Fine-tunes a policy on completions; held-out measures for each named set (chosen, rejected)."""
 
     def __init__(
@@ -70,7 +71,7 @@ class SftTrainer(StagedCheckpoints, Trainer):
         """Mean negative log-probability over the tokens of the update (or of the batch, in evaluation)."""
         labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
         output = model(
-            **{name: value for name, value in inputs.items() if name != "completion_mask"},
+            **{name: value for name, value in inputs.items() if name not in ("completion_mask", "rows")},
             labels=labels,
             fused_lm_head=True,
         )
@@ -88,7 +89,9 @@ class SftTrainer(StagedCheckpoints, Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthGroupedSampler:
         dataset = train_dataset if train_dataset is not None else self.train_dataset
-        return LengthGroupedSampler(dataset["length"], self.args.train_batch_size, self.args.seed)
+        return LengthGroupedSampler(
+            dataset["length"], self.args.train_batch_size * self.args.world_size, self.args.seed
+        )
 
 
 def sft_arguments(config: SftConfig, directory: str, precision: str, with_eval: bool, resuming: bool) -> Any:

@@ -8,23 +8,35 @@ says what moved when a new release breaks it.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
+from torch import Tensor
 from transformers import PreTrainedModel
 from trl import DPOConfig, DPOTrainer
+from trl.trainer.utils import use_adapter
 
-from dpo.policies.families import Batch, disable_dropout
+from dpo.policies.families import CAUSAL, Batch, disable_dropout
 from dpo.policies.loading import Policy
-from dpo.policies.scoring import install_scoring_head
+from dpo.policies.scoring import check_scoring, install_scoring_head
+from dpo.policies.sharing import shares_exactly
 from dpo.training.checkpoints import StagedCheckpoints
 from dpo.training.config import TrainConfig
 from dpo.training.data import LengthGroupedSampler, PairCollator
+from dpo.training.guard import FiniteSteps
+from dpo.training.reference import ReferenceCache, cache_directory, identity
+
+# Keys of a batch that are not the model's.
+_ABOUT = ("rows", "pair_keys")
 
 
-class PreferenceTrainer(StagedCheckpoints, DPOTrainer):  # type: ignore[misc]
+class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ignore[misc]
     """DPO on T5-like and GPT-2-like policies.
 
     Args:
@@ -34,6 +46,10 @@ class PreferenceTrainer(StagedCheckpoints, DPOTrainer):  # type: ignore[misc]
         args: from `trl_arguments`.
         train, held_out: datasets of `tokenize_pairs`.
         lora: a fresh adapter to train instead of the weights.
+        cache_reference: keep the reference's log-probabilities on disk (`ReferenceCache`).
+
+    Raises:
+        PolicyError: the model's logits are made in a way the scoring does not know.
     """
 
     def __init__(
@@ -45,14 +61,18 @@ class PreferenceTrainer(StagedCheckpoints, DPOTrainer):  # type: ignore[misc]
         held_out: Dataset | None,
         lora: LoraConfig | None = None,
         keep_checkpoints: int = 2,
+        cache_reference: bool = False,
     ) -> None:
         self.keep_checkpoints = keep_checkpoints
         self.family = policy.family
+        check_scoring(policy)
+        if policy.family.key == "gpt2" and not shares_exactly(policy.network):
+            self.family = CAUSAL
         super().__init__(
             model=policy.model,
             ref_model=reference,
             args=args,
-            data_collator=PairCollator(policy.family, policy.pad_token_id, policy.decoder_start),
+            data_collator=PairCollator(self.family, policy.pad_token_id, policy.decoder_start),
             train_dataset=train,
             eval_dataset=held_out,
             processing_class=policy.tokenizer,
@@ -61,11 +81,26 @@ class PreferenceTrainer(StagedCheckpoints, DPOTrainer):  # type: ignore[misc]
         # TRL has just patched its own head onto the models; ours takes its place behind the same call.
         trained = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
         disable_dropout(trained)
-        install_scoring_head(trained, self.family, details=True)
+        _restore_adapter_dropout(trained, lora)
+        install_scoring_head(trained, self.family, details=True, alignment=args.use_weighting)
         if self.ref_model is not None:
             frozen = self.accelerator.unwrap_model(self.ref_model)
             frozen.requires_grad_(False)
             install_scoring_head(frozen, self.family, details=False)
+        # Through this flag TRL reads the reference's log-probabilities from the batch.
+        self.precompute_ref_logps = cache_reference and not args.sync_ref_model
+        self.reference_cache: ReferenceCache | None = None
+
+    def open_reference_cache(self) -> None:
+        """Read what earlier runs know of this reference; called once everything is in place."""
+        if not self.precompute_ref_logps:
+            return
+        network = self.accelerator.unwrap_model(self.model)
+        attention = getattr(network.config, "_attn_implementation", None)
+        precision = str(self.accelerator.mixed_precision), self.accelerator.device.type
+        reference = self.accelerator.unwrap_model(self.ref_model) if self.ref_model is not None else network
+        name = identity(reference, (type(network).__name__, precision, attention, self.ld_alpha))
+        self.reference_cache = ReferenceCache(cache_directory() / "reference", name, self.accelerator.process_index)
 
     def step_zero(self, examples: list[dict[str, Any]]) -> dict[str, float]:
         """Measure the loss before the first update, in training mode, beside what it must be.
@@ -79,34 +114,86 @@ class PreferenceTrainer(StagedCheckpoints, DPOTrainer):  # type: ignore[misc]
         self.model.train()
         self._metrics["train"].clear()
         with torch.no_grad(), self.compute_loss_context_manager():
-            loss = float(self._compute_loss(self.model, inputs, return_outputs=False))
+            reference = torch.cat(self._reference_logps(inputs))
+            loss = self._loss_against(reference, inputs)
             measured = {name: sum(values) / len(values) for name, values in self._metrics["train"].items()}
-            labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
-            own = self.model(**_model_inputs(inputs), labels=labels, fused_lm_head=True).log_probs.sum(1)
-            reference = torch.cat(self.compute_ref_log_probs(self.ref_model or self.model, inputs))
-            own_chosen, own_rejected = own.chunk(2)
-            expected = float(self._loss_against(own_chosen, own_rejected, inputs))
+            own = self._own_logps(inputs)
+            expected = self._loss_against(own, inputs)
         self._metrics["train"].clear()
         self._total_train_tokens = 0
         measured.pop("num_tokens", None)
-        gap = float((own - reference).abs().max())
-        return {"loss": loss, "expected": expected, "max_logp_gap": gap, **measured}
+        # Every process looked at pairs of its own.
+        losses = self.accelerator.gather(torch.stack([loss, expected])[None]).mean(0)
+        gap = self.accelerator.gather((own - reference).abs().max()[None]).max()
+        return {"loss": float(losses[0]), "expected": float(losses[1]), "max_logp_gap": float(gap), **measured}
 
     def continue_from(self, tokens: float | None) -> None:
         """Go on counting training tokens after a resume: TRL's count is not in its checkpoints."""
         self._total_train_tokens = int(tokens or 0)
 
-    def _loss_against(self, chosen: torch.Tensor, rejected: torch.Tensor, inputs: Batch) -> torch.Tensor:
-        """The loss with these reference log-probabilities, through TRL's own formula."""
-        precomputed: bool = self.args.precompute_ref_log_probs
+    @contextlib.contextmanager
+    def as_reference(self, policy: Policy) -> Iterator[Policy]:
+        """Within this context what it yields is the reference, whatever that is in this run."""
+        if self.ref_model is not None:
+            yield dataclasses.replace(policy, model=self.accelerator.unwrap_model(self.ref_model))
+            return
+        network = self.accelerator.unwrap_model(self.model)
+        # An adapter that is trained further has a frozen copy called "ref"; a fresh one is switched off.
+        with use_adapter(network, "ref" if "ref" in network.peft_config else None):
+            yield policy
+
+    def _compute_loss(self, model: Any, inputs: Batch, return_outputs: bool = False) -> Any:
+        if self.precompute_ref_logps and "ref_chosen_logps" not in inputs:
+            chosen, rejected = self._reference_logps(inputs)
+            inputs = inputs | {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
+        return super()._compute_loss(model, _without(inputs, _ABOUT), return_outputs)
+
+    def _reference_logps(self, inputs: Batch) -> tuple[Tensor, Tensor]:
+        """The reference's summed log-probabilities `(pairs,)` of both sides, known or computed now."""
+        keys = inputs["pair_keys"].tolist()
+        known = self.reference_cache.get(keys) if self.reference_cache is not None else None
+        if known is None:
+            chosen, rejected = self.compute_ref_log_probs(self.ref_model or self.model, _without(inputs, _ABOUT))
+            if self.reference_cache is not None:
+                self.reference_cache.put(keys, chosen, rejected)
+                known = self.reference_cache.get(keys)
+            if known is None:
+                return chosen, rejected
+        device = inputs["input_ids"].device
+        return known[0].to(device), known[1].to(device)
+
+    def _own_logps(self, inputs: Batch) -> Tensor:
+        """The policy's summed log-probabilities `(2 * pairs,)`, as TRL sums them."""
+        mask = inputs["completion_mask"]
+        labels = inputs["input_ids"].masked_fill(mask == 0, -100)
+        given = _without(inputs, (*_ABOUT, "completion_mask"))
+        logps: Tensor = self.model(**given, labels=labels, fused_lm_head=True).log_probs
+        if self.ld_alpha is None:
+            return logps.sum(1)
+        # LD-DPO: what one answer says beyond the length of the other counts less.
+        chosen, rejected = mask.sum(1).chunk(2)
+        shared = torch.minimum(chosen, rejected).repeat(2)[:, None]
+        weights = torch.where(mask[:, 1:].cumsum(1) > shared, self.ld_alpha, 1.0)
+        return (logps * weights).sum(1)
+
+    def _loss_against(self, reference: Tensor, inputs: Batch) -> Tensor:
+        """The loss with these reference log-probabilities `(2 * pairs,)`, through TRL's own formula."""
+        chosen, rejected = reference.chunk(2)
+        before: bool = self.precompute_ref_logps
         self.precompute_ref_logps = True
         try:
             given = inputs | {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
-            loss = self._compute_loss(self.model, given, return_outputs=False)
+            loss = self._compute_loss(self.model, given)
         finally:
-            self.precompute_ref_logps = precomputed
-        assert isinstance(loss, torch.Tensor)
+            self.precompute_ref_logps = before
+        assert isinstance(loss, Tensor)
         return loss
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        # At this moment, so that a resume from here knows what an uninterrupted run knew.
+        if self.reference_cache is not None:
+            self.reference_cache.save()
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         # Tokenised by `training.data`: TRL's truncation cuts EOS off and drops rows in silence.
@@ -114,7 +201,9 @@ class PreferenceTrainer(StagedCheckpoints, DPOTrainer):  # type: ignore[misc]
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthGroupedSampler:
         dataset = train_dataset if train_dataset is not None else self.train_dataset
-        return LengthGroupedSampler(dataset["length"], self.args.train_batch_size, self.args.seed)
+        return LengthGroupedSampler(
+            dataset["length"], self.args.train_batch_size * self.args.world_size, self.args.seed
+        )
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         # TRL writes one into the run at every save; ours is written beside the policy, once.
@@ -129,6 +218,14 @@ def trl_arguments(config: TrainConfig, directory: str, precision: str, with_eval
         loss_type=config.loss_type,
         loss_weights=config.loss_weights,
         label_smoothing=config.label_smoothing,
+        f_divergence_type=config.f_divergence_type,
+        f_alpha_divergence_coef=config.f_alpha_divergence_coef,
+        discopop_tau=config.discopop_tau,
+        ld_alpha=config.ld_alpha,
+        use_weighting=config.use_weighting,
+        sync_ref_model=config.sync_ref_model,
+        ref_model_mixup_alpha=config.ref_model_mixup_alpha,
+        ref_model_sync_steps=config.ref_model_sync_steps,
         max_length=None,  # cut already, with EOS kept
         disable_dropout=True,
     )
@@ -160,6 +257,9 @@ def trainer_arguments(config: Any, directory: str, precision: str, with_eval: bo
         "fp16": precision == "fp16",
         "gradient_checkpointing": config.gradient_checkpointing,
         "use_cpu": config.device == "cpu",
+        # Found by name alone: a run's directory is the name that people know.
+        "run_name": Path(directory).name,
+        "project": "dpo",
         "remove_unused_columns": False,
         "disable_tqdm": True,
         "report_to": [],
@@ -183,11 +283,22 @@ def lora_config(policy: Policy, config: TrainConfig) -> LoraConfig:
     return LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha if config.lora_alpha is not None else 2 * config.lora_rank,
+        lora_dropout=config.lora_dropout,
+        use_dora=config.dora,
         target_modules=config.lora_targets or policy.family.lora_targets(policy.network.config),
         trainable_token_indices=rows,
         task_type="SEQ_2_SEQ_LM" if policy.family.key == "t5" else "CAUSAL_LM",
     )
 
 
-def _model_inputs(inputs: Batch) -> Batch:
-    return {name: value for name, value in inputs.items() if name != "completion_mask"}
+def _restore_adapter_dropout(model: torch.nn.Module, lora: LoraConfig | None) -> None:
+    """Let the adapter's own dropout act again: TRL switches off every one, also what was asked for."""
+    if lora is None or not lora.lora_dropout:
+        return
+    for name, module in model.named_modules():
+        if "lora_dropout" in name and isinstance(module, torch.nn.Dropout):
+            module.p = lora.lora_dropout
+
+
+def _without(inputs: Batch, names: tuple[str, ...]) -> Batch:
+    return {name: value for name, value in inputs.items() if name not in names}

@@ -42,21 +42,22 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Serve]:
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """Serve the app over directories of runs; returns its address."""
     running = []
 
     def start(roots: list[Path]) -> str:
-        app = create_app(roots)
+        app = create_app(roots, votes=tmp_path_factory.mktemp("votes") / "votes.sqlite")
         server = create_server(app.server, host="127.0.0.1", port=0, threads=16, send_bytes=1)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
-        running.append((server, app.server.config["engine"]))
+        running.append((server, [app.server.config[name] for name in ("engine", "lens")]))
         return f"http://127.0.0.1:{server.effective_port}"
 
     yield start
-    for server, engine in running:
-        engine.close()
+    for server, workers in running:
+        for worker in workers:
+            worker.close()
         server.close()
 
 

@@ -57,7 +57,7 @@ def test_four_policies_answer_side_by_side(serve: Any, open_page: Any) -> None:
     # What differs between base and DPO can be shown.
     page.locator("#cmp-mode").get_by_text("Word diff").click()
     expect(page.get_by_role("region", name="T5 DPO").locator(".new").first).to_be_visible()
-    expect(page.locator("#cmp-differ-t5")).to_contain_text("% of words differ")
+    expect(page.locator("#cmp-differ-0")).to_contain_text("% of words differ")
 
 
 def test_stop_keeps_what_was_written(serve: Any, open_page: Any) -> None:
@@ -85,13 +85,20 @@ def test_mistakes_are_told_in_the_page(serve: Any, open_page: Any) -> None:
     wait_done(page)
 
 
-def test_a_missing_policy_fails_alone(serve: Any, open_page: Any) -> None:
-    page = open_page(serve([BUNDLED_RUNS]) + "/?prompt=Hi&max_new_tokens=4&t5=/nowhere/a|/nowhere/b")
+def test_a_missing_policy_fails_alone(serve: Any, open_page: Any, tmp_path: Path) -> None:
+    gone = f"{tmp_path}/gone"
+    page = open_page(serve([tmp_path, BUNDLED_RUNS]) + f"/?prompt=Hi&max_new_tokens=4&t5={gone}/a|{gone}/b")
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value("Hi")
     page.get_by_role("button", name="Generate").click()
     wait_done(page)
-    expect(page.get_by_role("region", name="T5 DPO")).to_contain_text("No policy '/nowhere/b'")
+    expect(page.get_by_role("region", name=f"{gone}/b")).to_contain_text(f"No policy '{gone}/b'")
     expect(page.get_by_role("region", name="GPT-2 DPO")).to_contain_text("tokens")
+
+
+def test_what_is_out_of_reach_is_told(serve: Any, open_page: Any) -> None:
+    page = open_page(serve([BUNDLED_RUNS]) + "/?prompt=Hi&arm=demo/t5&arm=../../etc")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_role("alert").first).to_contain_text("is not in a directory of runs that this server reads")
 
 
 def test_a_second_viewer_sees_its_place_in_the_queue(serve: Any, open_page: Any) -> None:

@@ -25,9 +25,9 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture
-def client(engine: Engine) -> FlaskClient:
+def client(engine: Engine, policy_dirs: dict[str, Path]) -> FlaskClient:
     server = Flask("test")
-    api.register(server, engine, "127.0.0.1")
+    api.register(server, engine, "127.0.0.1", [policy_dirs["t5"].parent])
     return server.test_client()
 
 
@@ -41,7 +41,7 @@ def events(text: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_generate_streams_every_arm(client: FlaskClient, policy_dirs: dict[str, Path]) -> None:
-    body = {"prompt": "hello", "policies": [str(policy_dirs["t5"]), "/nowhere"], "max_new_tokens": 6, "seed": 1}
+    body = {"prompt": "hello", "policies": [str(policy_dirs["t5"]), "demo/none"], "max_new_tokens": 6, "seed": 1}
     response = client.post("/api/generate", json=body)
     assert response.mimetype == "text/event-stream"
     seen = events(response.get_data(as_text=True))
@@ -49,7 +49,7 @@ def test_generate_streams_every_arm(client: FlaskClient, policy_dirs: dict[str, 
     done = next(data for kind, data in seen if kind == "done")
     assert done["arm"] == 0 and 1 <= done["tokens"] <= 6 and done["end"] in ("eos", "length")
     failed = next(data for kind, data in seen if kind == "failed")
-    assert failed["arm"] == 1 and "/nowhere" in failed["message"] and "\n" not in failed["message"]
+    assert failed["arm"] == 1 and "demo/none" in failed["message"] and "\n" not in failed["message"]
     start = next(data for kind, data in seen if kind == "start")
     assert start["seen"] == "hello</s>"
 
@@ -76,7 +76,7 @@ def test_strangers_are_refused(client: FlaskClient) -> None:
     assert client.post("/api/generate", json=body, headers={"Origin": "http://evil.example"}).status_code == 403
     assert client.post("/api/generate", json=body, headers={"Host": "evil.example"}).status_code == 403
     assert client.post("/api/generate", data="{}", content_type="text/plain").status_code == 415
-    assert client.post("/api/generate", json={"prompt": "a" * 300_000, "policies": ["x"]}).status_code == 413
+    assert client.post("/api/generate", json={"prompt": "a" * 3_000_000, "policies": ["x"]}).status_code == 413
 
 
 def test_a_full_queue_says_so_and_places_move_up(engine: Engine, policy_dirs: dict[str, Path]) -> None:

@@ -22,7 +22,7 @@ from dpo.training.config import SftConfig, TrainConfig, make, read_yaml
         (["--bta", "1"], "unknown flag --bta (did you mean --beta?)"),
         (["--label-smoothing", "0.1"], "does nothing with --loss-type sigmoid"),
         (["--loss-type", "sigmoid", "sft", "--loss-weights", "1"], "has 1 values for 2 losses"),
-        (["--lora-targets", "q"], "need --lora"),
+        (["--lora-targets", "q"], "needs --lora"),
         (["--eval-fraction", "0.9"], "must be at most 0.5"),
         (["--precision", "int8"], "choose from auto, fp32, bf16, fp16"),
         (["--resume"], "--resume needs the run's directory"),

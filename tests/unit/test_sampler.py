@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from tiny import TEXTS, tiny, tiny_gpt2, tiny_t5
 from transformers import GenerationConfig
 
 from dpo.errors import ConfigError, PromptError
-from dpo.generation.sampler import Decoding, filters, generate, stream
+from dpo.generation.choice import Chooser, filters
+from dpo.generation.decoding import Decoding, Member
+from dpo.generation.noise import Noise
+from dpo.generation.sampler import generate, stream
 from dpo.generation.settings import Sampling
 
 FAMILIES = ["t5", "gpt2"]
@@ -27,13 +32,14 @@ def test_greedy_equals_transformers_token_for_token(family: str) -> None:
         assert answer.text == policy.decode(own.tolist())
 
 
+@pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_cached_logits_equal_uncached_ones_in_a_batch(family: str) -> None:
+def test_cached_logits_equal_uncached_ones_in_a_batch(family: str, plain: bool) -> None:
     policy = tiny(family)
     prompts = [policy.encode_prompt(text) for text in TEXTS[:3]]
     following = [5, 17, 30, 8]
     with torch.inference_mode():
-        decoding = Decoding(policy, prompts)
+        decoding = Decoding([(Member(policy), ids) for ids in prompts], plain=plain)
         for token in following:
             decoding.feed(torch.full((3,), token))
         for row, ids in enumerate(prompts):
@@ -58,13 +64,11 @@ def test_filters_are_transformers_own_in_its_order() -> None:
 
 
 def test_draws_follow_the_distribution() -> None:
-    from dpo.generation.sampler import _draw, _generator
-
     logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]])
-    noise, settings = [_generator(3, "p")], Sampling(temperature=1, top_p=1)
+    noise, chooser = Noise(3, "p"), Chooser(Sampling(temperature=1, top_p=1))
     counts = torch.zeros(4)
-    for _ in range(6000):
-        counts[_draw(logits, settings, filters(settings), noise)] += 1
+    for position in range(6000):
+        counts[chooser.choose(logits, noise.at(position, 4)[None], None)] += 1
     torch.testing.assert_close(counts / 6000, logits[0].softmax(-1), atol=0.03, rtol=0)
 
 
@@ -81,7 +85,9 @@ def test_a_seed_gives_the_same_text_whatever_is_beside_it(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_equal_policies_have_equal_luck(family: str) -> None:
     settings = Sampling(temperature=1.0, max_new_tokens=25, seed=1)
-    assert generate(tiny(family), TEXTS[:2], settings)[1].text == generate(tiny(family), TEXTS[:2], settings)[1].text
+    policy = tiny(family)
+    again = copy.deepcopy(policy)
+    assert generate(policy, TEXTS[:2], settings)[1].text == generate(again, TEXTS[:2], settings)[1].text
 
 
 def test_no_piece_ends_within_a_character() -> None:

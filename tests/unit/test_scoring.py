@@ -17,7 +17,7 @@ def test_by_hand() -> None:
     # Logits (0, ln 3): probabilities 1/4 and 3/4.
     hidden = torch.tensor([[1.0], [1.0]])
     weight = torch.tensor([[0.0], [math.log(3)]])
-    scored = token_logps(hidden, weight, torch.tensor([0, 1]), details=True)
+    scored = token_logps(hidden, weight, torch.tensor([0, 1]), details=True, alignment=True)
     assert scored.log_probs.tolist() == pytest.approx([math.log(0.25), math.log(0.75)])
     entropy = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
     assert scored.entropy is not None and scored.entropy.tolist() == pytest.approx([entropy] * 2)

@@ -1,12 +1,16 @@
-"""Which policies can stand side by side: the base and the tuned policy of each family."""
+"""Which policies can stand side by side: every base, tuned policy and checkpoint that is known here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from dpo.policies.names import BUNDLED
+from dpo.dashboard.theme import FAMILY_LABEL
+from dpo.errors import DpoError
+from dpo.generation.spec import permitted
+from dpo.policies.names import BUNDLED, resolve
 from dpo.runs import BUNDLED_RUNS, Run, find_runs
 
 # Held-out prompts of the kind that the bundled policies know, and one that they do not.
@@ -17,29 +21,63 @@ EXAMPLES = (
     "Do you believe in luck?",
     "What makes a good friend?",
 )
+DEFAULT = ("demo/t5", "demo/t5-dpo", "demo/gpt2", "demo/gpt2-dpo")
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A base and the policy tuned from it; `value` names the pair in the page and the address."""
+class Arm:
+    """A policy that can answer.
+
+    `short` is what stands in a pane, `label` what tells it from all others; `reference` is what a
+    tuned policy was tuned from, if that is known.
+    """
 
     value: str
     label: str
-    base: str
-    tuned: str
-    note: str
+    short: str
+    family: str | None
+    tuned: bool
+    reference: str | None = None
 
 
-def pairs(family: str, roots: Sequence[Path]) -> list[Pair]:
-    """The bundled pair first, then every DPO run of the family that has saved its policy."""
-    label = "T5" if family == "t5" else "GPT-2"
-    found = [Pair("demo", f"Bundled {label}", f"demo/{family}", f"demo/{family}-dpo", "trained on Human-Like chat")]
+def arms(roots: Sequence[Path]) -> list[Arm]:
+    """The four bundled policies first, then every run, newest first: its policy, its checkpoints, its base."""
+    made = {}
+    for name in DEFAULT:
+        family, tuned = name.removeprefix("demo/").removesuffix("-dpo"), name.endswith("-dpo")
+        label = f"{FAMILY_LABEL[family]} {'DPO' if tuned else 'base'}"
+        made[name] = Arm(name, label, "DPO" if tuned else "Base", family, tuned, f"demo/{family}" if tuned else None)
     for run in find_runs(roots):
-        if run.kind == "dpo" and run.family == family and run.policy_path and not _bundled(run):
-            base = str(run.config.get("model") or "")
-            if base:
-                found.append(Pair(str(run.path), run.name, base, str(run.path), note(run)))
-    return found
+        if run.problem or _bundled(run):
+            continue
+        tuned = run.kind == "dpo"
+        base = str(run.config.get("model") or "") or None
+        about = " · ".join(part for part in (run.name, note(run)) if part)
+        if run.policy_path:
+            made[str(run.path)] = Arm(str(run.path), about, run.name, run.family, tuned, base if tuned else None)
+        for step, path in reversed(run.checkpoints):
+            name = f"{run.name} @ {step}"
+            made[str(path)] = Arm(str(path), name, name, run.family, tuned, base if tuned else None)
+        if tuned and base and base not in made and _askable(base, roots):
+            made[base] = Arm(base, base, Path(base).name, run.family, False)
+    return list(made.values())
+
+
+def options(known: Sequence[Arm]) -> list[dict[str, Any]]:
+    """Data of a pane's picker, grouped by family."""
+    return [
+        {
+            "group": FAMILY_LABEL[family],
+            "items": [{"value": arm.value, "label": arm.label} for arm in known if arm.family == family],
+        }
+        for family in ("t5", "gpt2", None)
+        if any(arm.family == family for arm in known)
+    ]
+
+
+def records(known: Sequence[Arm]) -> dict[str, dict[str, Any]]:
+    """The arms by value, for the browser."""
+    return {arm.value: asdict(arm) for arm in known}
 
 
 def note(run: Run) -> str:
@@ -50,6 +88,15 @@ def note(run: Run) -> str:
     if run.config.get("lora"):
         parts.append("LoRA")
     return " · ".join(parts)
+
+
+def _askable(name: str, roots: Sequence[Path]) -> bool:
+    """Whether a base is on this machine, where requests may reach."""
+    try:
+        permitted(name, list(roots), ())
+        return resolve(name).kind != "hub"
+    except DpoError:
+        return False
 
 
 def _bundled(run: Run) -> bool:

@@ -1,7 +1,8 @@
 """Layout of the Compare page; `assets/compare.js` streams into it.
 
-Answers are written by the browser as tokens arrive, without a round trip through a callback, so
-the elements it writes into have no children of ours.
+Six panes in three rows stand ready; those without a policy are hidden.  Answers are written by the
+browser as tokens arrive, without a round trip through a callback, so the elements it writes into
+have no children of ours.
 """
 
 from __future__ import annotations
@@ -13,56 +14,76 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
-from dpo.dashboard.compare.arms import EXAMPLES, pairs
+from dpo.dashboard.compare import votes
+from dpo.dashboard.compare.arms import DEFAULT, EXAMPLES, arms, options, records
 from dpo.dashboard.components import action, button, card, glyph, icon, number
 from dpo.dashboard.shell import Page
 from dpo.dashboard.theme import FAMILY_LABEL
-from dpo.generation.settings import Sampling
+from dpo.generation.settings import LAMBDA_LIMITS, MAX_SAMPLES, Sampling
 
 _DEFAULTS = Sampling()
 _FAMILIES = ("t5", "gpt2")
-_KIND = {"t5": "encoder–decoder", "gpt2": "decoder only"}
 _SETTINGS = ("temperature", "top-p", "top-k", "max-new", "seed")
+_PANES = 6
+_BINS = ("n4", "n3", "n2", "n1", "z", "p1", "p2", "p3", "p4")
 
 
 def page(roots: Sequence[Path]) -> Page:
     """The page as it is before anything was asked."""
+    known = arms(roots)
     body = [
         html.H1("Compare", className="vh"),
         _composer(),
         _toolbar(),
-        *(_family(family, roots) for family in _FAMILIES),
+        html.Div([_row(row, options(known)) for row in range(_PANES // 2)], className="rows", id="cmp-rows"),
         _reproduce(),
+        votes.results(),
         html.P(
             "The bundled policies are small (5 to 9 million parameters) and know casual chat only: the first sentences "
             "are good, longer answers drift, and facts are not to be trusted.",
             className="sub limits",
         ),
+        dcc.Store(id="cmp-known", data=records(known)),
         dcc.Store(id="cmp-loaded"),
+        dcc.Store(id="cmp-told"),
+        dcc.Interval(id="cmp-pairs-poll", interval=30_000),
     ]
     return Page("/", "compare", "Compare", body)
 
 
 def register(app: Dash, roots: Sequence[Path]) -> None:
-    """Wire the buttons and keys to the browser's code."""
-    values = [State("cmp-prompt", "value"), *(State(f"cmp-{name}", "value") for name in _SETTINGS)]
-    chosen = [State(f"cmp-pair-{family}", "value") for family in _FAMILIES]
+    """Wire the controls and keys to the browser's code."""
+    prompt_and_settings = ["cmp-prompt", *(f"cmp-{name}" for name in _SETTINGS)]
+    chosen = [f"cmp-arm-{pane}" for pane in range(_PANES)]
+
+    def browser(function: str, *arguments: Any, output: str = "cmp-told", namespace: str = "compare") -> None:
+        app.clientside_callback(
+            ClientsideFunction(namespace, function),
+            Output(output, "data", allow_duplicate=True),
+            *arguments,
+            prevent_initial_call="initial_duplicate",
+        )
+
     app.clientside_callback(
         ClientsideFunction("compare", "generate"),
         Output("cmp-loaded", "data"),
         Input("cmp-generate", "n_clicks"),
-        *values,
-        *chosen,
+        *(State(name, "value") for name in prompt_and_settings),
         prevent_initial_call=True,
     )
     app.clientside_callback(
         ClientsideFunction("compare", "restore"),
-        Output("cmp-prompt", "value"),
-        *(Output(f"cmp-{name}", "value") for name in _SETTINGS),
-        *(Output(f"cmp-pair-{family}", "value") for family in _FAMILIES),
+        *(Output(name, "value") for name in prompt_and_settings),
         Input("url", "search"),
-        *values,
-        *chosen,
+        *(State(name, "value") for name in prompt_and_settings),
+    )
+    browser("arms", Input("cmp-known", "data"), *(Input(name, "value") for name in chosen))
+    browser("more", Input("cmp-samples", "value"), Input("cmp-noise", "checked"))
+    browser("view", Input("cmp-mode", "value"))
+    browser("choose", Input("cmp-votes-model", "value"), Input("cmp-votes-steps", "value"), namespace="votes")
+    browser("strength", *(Input(f"cmp-lambda-{family}", "value") for family in _FAMILIES))
+    app.clientside_callback(
+        ClientsideFunction("votes", "blind"), Output("cmp-mode", "disabled"), Input("cmp-blind", "checked")
     )
     app.clientside_callback(
         ClientsideFunction("compare", "dice"),
@@ -77,18 +98,18 @@ def register(app: Dash, roots: Sequence[Path]) -> None:
             Input(f"cmp-example-{index}", "n_clicks"),
             prevent_initial_call=True,
         )
-    app.clientside_callback(
-        ClientsideFunction("compare", "view"),
-        Output("cmp-view", "data-mode"),
-        Input("cmp-mode", "value"),
-    )
 
     @app.callback(
-        *(Output(f"cmp-pair-{family}", "data") for family in _FAMILIES), Input("cmp-pairs-poll", "n_intervals")
+        Output("cmp-known", "data"),
+        Output("cmp-votes-model", "data"),
+        *(Output(name, "data") for name in chosen),
+        Input("cmp-pairs-poll", "n_intervals"),
     )
-    def refresh_pairs(_: int) -> list[list[dict[str, str]]]:
+    def refresh(_: int) -> list[Any]:
         """Runs that have finished since the page was opened can be chosen at once."""
-        return [_options(family, roots) for family in _FAMILIES]
+        known = arms(roots)
+        data = options(known)
+        return [records(known), data, *([data] * _PANES)]
 
 
 def _composer() -> html.Section:
@@ -124,7 +145,7 @@ def _composer() -> html.Section:
         ],
         className="left",
     )  # fmt: skip
-    fields = html.Div(
+    numbers = html.Div(
         [
             number("Temperature", _DEFAULTS.temperature, id="cmp-temperature", min=0, max=5, step=0.1, decimalScale=2),
             number("Top-p", _DEFAULTS.top_p, id="cmp-top-p", min=0.01, max=1, step=0.05, decimalScale=2),
@@ -139,85 +160,137 @@ def _composer() -> html.Section:
         ],
         className="five",
     )  # fmt: skip
-    right = html.Div(
+    last = html.Div(
         [
-            fields,
-            html.P(
-                "Base and DPO draw with the same luck for one seed: what differs comes from the weights.",
-                className="sub grow",
-            ),
-            html.Div(
+            dmc.Switch(id="cmp-noise", label="Same noise for all", size="xs", checked=True),
+            html.Label(
                 [
-                    html.Div(
-                        button("Generate", "play", "filled", kbd="Ctrl ↵", id="cmp-generate", n_clicks=0),
-                        id="cmp-generate-box",
-                    ),
-                    html.Div(
-                        button("Stop", "square", "filled", kbd="Esc", id="cmp-stop", n_clicks=0),
-                        id="cmp-stop-box",
-                        hidden=True,
+                    "Samples",
+                    dmc.NumberInput(
+                        id="cmp-samples", value=1, min=1, max=MAX_SAMPLES, allowDecimal=False, size="xs", w=56,
+                        **{"aria-label": "Samples of each policy"},
                     ),
                 ],
-                className="row end-row",
+                className="row tight label",
+            ),
+            html.Div(
+                button("Generate", "play", "filled", kbd="Ctrl ↵", id="cmp-generate", n_clicks=0),
+                id="cmp-generate-box",
+                className="push",
+            ),
+            html.Div(
+                button("Stop", "square", "filled", kbd="Esc", id="cmp-stop", n_clicks=0),
+                id="cmp-stop-box",
+                className="push",
+                hidden=True,
             ),
         ],
-        className="right",
-    )
+        className="row end-row",
+    )  # fmt: skip
+    right = html.Div([numbers, _strength(), last], className="right")
     return card(left, right, cls="composer")
+
+
+def _strength() -> html.Div:
+    """λ of each family: logits = base + λ (DPO - base); 0 is the base, 1 the tuned policy."""
+    return html.Div(
+        [
+            part
+            for family in _FAMILIES
+            for part in (
+                html.Span([glyph(family), f"{FAMILY_LABEL[family]} strength λ"], className="row tight label"),
+                dmc.Slider(
+                    id=f"cmp-lambda-{family}", value=1, min=LAMBDA_LIMITS[0], max=LAMBDA_LIMITS[1], step=0.05, size=4,
+                    thumbSize=14, label=None,
+                    thumbLabel=f"Alignment strength of {FAMILY_LABEL[family]}, 0 is base and 1 is DPO",
+                    marks=[{"value": n, "label": t} for n, t in ((0, "0 base"), (1, "1 DPO"), (2, "2 over"))],
+                ),
+                html.Span("1.00", id=f"cmp-lambda-value-{family}", className="num strong"),
+            )
+        ],
+        className="strength",
+    )  # fmt: skip
 
 
 def _toolbar() -> html.Div:
     return html.Div(
         [
             dmc.SegmentedControl(
-                id="cmp-mode", data=["Text", "Word diff"], value="Text", size="xs", **{"aria-label": "Show answers as"}
+                id="cmp-mode", data=["Text", "Word diff", "Reward tint"], value="Text", size="xs",
+                **{"aria-label": "Show answers as"},
+            ),
+            votes.switch(),
+            html.Span(
+                [
+                    html.Span("pushed down", className="sub"),
+                    html.Span([html.I(className=name) for name in _BINS], className="scale", **{"aria-hidden": "true"}),
+                    html.Span("pulled up ± 0.8 nat", className="sub num"),
+                ],
+                id="cmp-scale",
+                className="row tight",
+                hidden=True,
             ),
             html.Span(id="cmp-progress", className="sub push num"),
-            dcc.Interval(id="cmp-pairs-poll", interval=30_000),
+            html.Details(
+                [
+                    html.Summary(["History ", icon("chevron-d", 14)], className="ex", id="cmp-history-open"),
+                    html.Div(html.P("Nothing yet.", className="sub"), id="cmp-history", className="menu history"),
+                ],
+                className="menu-box",
+            ),
+            button("Add a pane", "plus", id="cmp-add", size="xs"),
         ],
         id="cmp-view",
         className="row toolbar",
-        **{"data-mode": "Text"},
-    )
+    )  # fmt: skip
 
 
-def _family(family: str, roots: Sequence[Path]) -> html.Section:
-    label = FAMILY_LABEL[family]
+def _row(row: int, data: list[dict[str, Any]]) -> html.Section:
     head = html.Div(
         [
-            html.H2(label),
-            html.Span(_KIND[family], className="sub hide-sm"),
-            html.Span(id=f"cmp-differ-{family}", className="sub num push"),
-            dmc.Select(
-                id=f"cmp-pair-{family}", data=_options(family, roots), value="demo", size="xs", w=210,
-                allowDeselect=False, **{"aria-label": f"Policies of {label}"},
-            ),
+            html.H2("", className="named", id=f"cmp-row-title-{row}"),
+            html.H2("", className="hidden-name", id=f"cmp-row-name-{row}"),
+            html.Span("", className="sub hide-sm", id=f"cmp-row-kind-{row}"),
+            html.Span(id=f"cmp-differ-{row}", className="sub num push"),
         ],
         className="duo-head",
+    )
+    panes = [_pane(2 * row + side, data) for side in (0, 1)]
+    return card(
+        head, html.Div(panes, className="duo-body"), votes.bar(row), cls="duo", id=f"cmp-row-{row}",
+        hidden=2 * row >= len(DEFAULT), **{"data-row": str(row)},
     )  # fmt: skip
-    panes = [_pane(family, tuned) for tuned in (False, True)]
-    return card(head, html.Div(panes, className="duo-body"), cls=f"duo {family}")
 
 
-def _pane(family: str, tuned: bool) -> html.Div:
-    index = 2 * _FAMILIES.index(family) + tuned
-    name = f"{FAMILY_LABEL[family]} {'DPO' if tuned else 'base'}"
+def _pane(index: int, data: list[dict[str, Any]]) -> html.Div:
+    value = DEFAULT[index] if index < len(DEFAULT) else None
+    head = [
+        html.Span("", className="policy named", id=f"cmp-name-{index}"),
+        html.Span("", className="policy hidden-name", id=f"cmp-hidden-name-{index}"),
+        html.Span(className="pill", id=f"cmp-pill-{index}", hidden=True),
+        html.Div(
+            [
+                html.Div(
+                    dmc.Select(
+                        id=f"cmp-arm-{index}", data=data, value=value, size="xs", w=150, allowDeselect=False,
+                        searchable=True, nothingFoundMessage="No such policy", comboboxProps={"width": 280},
+                        **{"aria-label": f"Policy of pane {index + 1}"},
+                    ),
+                    className="named",
+                ),
+                action("dice", "Answer again with another seed", className="js-again"),
+                action("lens", "Open in Lens", className="js-lens"),
+                action("copy", "Copy the answer", className="js-copy-answer"),
+                html.Div(action("close", f"Remove pane {index + 1}", className="js-remove"), className="named"),
+                dmc.Kbd(str(index + 1), size="xs", className="hide-sm"),
+            ],
+            className="row tight nowrap push",
+        ),
+    ]  # fmt: skip
     return html.Div(
         [
-            html.Div(
-                [
-                    html.Span([glyph(family, tuned), "DPO" if tuned else "Base"], className="policy"),
-                    html.Span(className="pill", id=f"cmp-pill-{index}", hidden=True),
-                    html.Div(
-                        [
-                            action("copy", f"Copy the answer of {name}", className="js-copy-answer"),
-                            dmc.Kbd(str(index + 1), size="xs", className="hide-sm"),
-                        ],
-                        className="row tight push",
-                    ),
-                ],
-                className="pane-head",
-            ),
+            html.Div(head, className="pane-head"),
+            html.Div(id=f"cmp-tabs-{index}", className="row tight samples", hidden=True),
             html.Div(id=f"cmp-state-{index}", className="stateful", hidden=True),
             html.P(id=f"cmp-out-{index}", className="out empty-out"),
             html.Div(id=f"cmp-chips-{index}", className="chips"),
@@ -226,29 +299,24 @@ def _pane(family: str, tuned: bool) -> html.Div:
         role="region",
         tabIndex=-1,
         id=f"cmp-pane-{index}",
-        **{"aria-label": name, "data-arm": str(index), "data-family": family, "data-tuned": str(int(tuned))},
+        hidden=value is None,
+        **{"data-arm": str(index)},
     )
 
 
 def _reproduce() -> html.Section:
+    kinds = (("command", "command"), ("text", "text"), ("python", "Python"))
     return card(
         icon("terminal", 16),
         html.Code("", id="cmp-command"),
         html.Div(
             [
-                button("Copy command", "copy", id="cmp-copy-command", size="xs", n_clicks=0),
-                button("JSON", "download", id="cmp-json", size="xs", n_clicks=0),
+                *(button(f"Copy {label}", "copy", id=f"cmp-copy-{kind}", size="xs") for kind, label in kinds),
+                button("JSON", "download", id="cmp-json", size="xs"),
             ],
-            className="row tight nowrap push",
+            className="row tight push",
         ),
         cls="repro",
         id="cmp-repro",
         hidden=True,
     )
-
-
-def _options(family: str, roots: Sequence[Path]) -> list[dict[str, Any]]:
-    return [
-        {"value": f"{pair.base}|{pair.tuned}" if pair.value != "demo" else "demo", "label": pair.label}
-        for pair in pairs(family, roots)
-    ]

@@ -1,0 +1,44 @@
+/* The same comparison as a command, as Python, as text and as JSON. */
+(() => {
+  "use strict";
+  const $ = (id) => document.getElementById(id);
+  const quote = (text) => (/^[\w./-]+$/.test(text) ? text : "'" + text.replaceAll("'", "'\\''") + "'");
+  const NUMBERS = ["temperature", "top_p", "top_k", "max_new_tokens", "seed"];
+  const python_of = (value) => (value === true ? "True" : value === false ? "False" : value);
+  const settingsOf = (run) => [...NUMBERS.map((name) => [name, run.request[name]]), ...(run.same_noise ? [] : [["same_noise", false]])];
+  function command(run) {
+    const flags = settingsOf(run).map(([name, value]) => (value === false ? `--no-${name.replaceAll("_", "-")}` : `--${name.replaceAll("_", "-")} ${value}`));
+    const names = run.arms.map((arm) => quote(run.policies[arm]));
+    return `dpo compare --prompt '${run.request.prompt.replaceAll("'", "'\\''")}' --policies ${names.join(" ")} ${flags.join(" ")}`;
+  }
+  function python(run) {
+    const names = run.arms.map((arm) => `    ${JSON.stringify(run.policies[arm])},`);
+    const seeds = run.count > 1 ? `range(${run.request.seed}, ${run.request.seed + run.count})` : `[${run.request.seed}]`;
+    const settings = settingsOf(run).filter(([name]) => name !== "seed").map(([name, value]) => `${name}=${python_of(value)}`).join(", ");
+    return `import dpo\n\nprompt = ${JSON.stringify(run.request.prompt)}\nfor name in [\n${names.join("\n")}\n]:\n    policy = dpo.load_policy(name)\n    for seed in ${seeds}:\n        [answer] = dpo.generate(policy, [prompt], dpo.Sampling(${settings}, seed=seed))\n        print(name, seed, answer.text, sep="\\n", end="\\n\\n")\n`;
+  }
+  function text(run, nameOf) {
+    const answers = run.arms.flatMap((arm) => run.samples[arm].filter(Boolean).map((sample) => `${nameOf(arm)} (${run.policies[arm]}, seed ${sample.seed})\n${sample.text}`));
+    return [run.request.prompt, ...answers].join("\n\n");
+  }
+  function json(run) {
+    return JSON.stringify({ ...run.request, answers: run.arms.flatMap((arm) => run.samples[arm].filter(Boolean).map((s) => ({
+      policy: run.policies[arm], seed: s.seed, text: s.text, tokens: s.tokens, tokens_per_second: s.rate, first_token_seconds: s.first, end: s.end, error: s.failed, reward: s.look?.reward }))) }, null, 1);
+  }
+  function download(run) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([json(run)], { type: "application/json" }));
+    link.download = "compare.json";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+  document.addEventListener("click", (event) => {
+    const run = window.dpo.compare?.state();
+    if (!(event.target instanceof Element) || !run) return;
+    const button = event.target.closest("#cmp-copy-command, #cmp-copy-text, #cmp-copy-python");
+    const nameOf = (arm) => $(`cmp-pane-${arm}`).dataset.name;
+    if (button) window.dpo.copy({ "cmp-copy-command": () => command(run), "cmp-copy-text": () => text(run, nameOf), "cmp-copy-python": () => python(run) }[button.id](), button);
+    if (event.target.closest("#cmp-json")) download(run);
+  });
+  window.dpo = Object.assign(window.dpo || {}, { commandOf: command });
+})();

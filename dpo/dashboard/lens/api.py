@@ -1,0 +1,137 @@
+"""Scoring over HTTP, as server-sent events: `queued`, `loading`, `progress`, `result`, `failed`, `finished`.
+
+Only policies that the dashboard lists can be named, and only a run's own pairs or the sample: a
+request cannot make the server read any other file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, jsonify, request
+
+from dpo.dashboard.lens.policies import Choice, references, tuned
+from dpo.errors import BusyError, ConfigError, DpoError, PolicyError, PromptError
+from dpo.evaluation.worker import LensWorker, Task
+
+_MOST_PAIRS = 2000
+SOURCES = ("run", "sample")
+
+
+def register(server: Flask, worker: LensWorker, roots: Sequence[Path]) -> None:
+    """Add `/api/lens/look` and `/api/lens/pairs`."""
+
+    def answer(prepare: Callable[[Any], Callable[[LensWorker, Task], None]]) -> Response:
+        try:
+            body = request.get_json(silent=True)
+            if not isinstance(body, dict):
+                raise ConfigError("the body must be a JSON object")
+            task = worker.submit(prepare(body))
+        except BusyError as error:
+            return _refused(str(error), 429)
+        except DpoError as error:
+            return _refused(str(error), 400)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return Response(_events(worker, task), mimetype="text/event-stream", headers=headers)
+
+    @server.post("/api/lens/look")
+    def look() -> Response:
+        """One result for each policy: the tokens of one or two texts."""
+        return answer(lambda body: _look(body, roots))
+
+    @server.post("/api/lens/pairs")
+    def pairs() -> Response:
+        """The rewards of held-out pairs."""
+        return answer(lambda body: _pairs(body, roots))
+
+
+def _look(body: dict[str, Any], roots: Sequence[Path]) -> Callable[[LensWorker, Task], None]:
+    names = body.get("policies")
+    if not isinstance(names, list) or not 1 <= len(names) <= 6:
+        raise ConfigError("policies must be a list of one to six names")
+    chosen = [_known(name, tuned(roots)) for name in names]
+    reference = body.get("reference")
+    if reference:
+        _known(reference, references(roots))
+    prompt, texts = body.get("prompt"), body.get("texts")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise PromptError("The prompt is blank: write a question or a sentence")
+    if not isinstance(texts, list) or not 1 <= len(texts) <= 2 or not all(isinstance(text, str) for text in texts):
+        raise ConfigError("texts must be a list of one or two texts")
+    if not all(text.strip() for text in texts):
+        raise PromptError("A text is blank: give an answer to score")
+
+    def work(worker: LensWorker, task: Task) -> None:
+        for place, choice in enumerate(chosen):
+            if task.cancelled.is_set():
+                return
+            # A reference belongs to one vocabulary: the policies beside keep their own.
+            other = reference if reference and place == 0 else None
+            lens = worker.lens(task, choice.value, other)
+            task.emit("progress", done=place, total=len(chosen))
+            looks = [look.record() for look in lens.look(prompt, texts)]
+            task.emit("result", place=place, texts=looks, **_about(choice, lens.tuning))
+
+    return work
+
+
+def _pairs(body: dict[str, Any], roots: Sequence[Path]) -> Callable[[LensWorker, Task], None]:
+    choice = _known(body.get("policy"), tuned(roots))
+    source = body.get("source", "run")
+    if source not in SOURCES:
+        raise ConfigError(f"source is {source!r}: it must be one of {', '.join(SOURCES)}")
+
+    def work(worker: LensWorker, task: Task) -> None:
+        lens = worker.lens(task, choice.value)
+        task.emit("loading", message="Reading the pairs")
+        from dpo.evaluation.pairs import run_pairs, sample_pairs, score_pairs, summary
+
+        pairs, told = run_pairs(choice.value) if source == "run" else sample_pairs()
+        scores, left_out = score_pairs(
+            lens,
+            pairs[:_MOST_PAIRS],
+            progress=lambda done, total: task.emit("progress", done=done, total=total),
+            cancelled=task.cancelled.is_set,
+        )
+        rows = [score.record() for score in scores]
+        task.emit(
+            "result", pairs=rows, summary=summary(scores), left_out=left_out, available=len(pairs), told=told,
+            **_about(choice, lens.tuning),
+        )  # fmt: skip
+
+    return work
+
+
+def _about(choice: Choice, tuning: Any) -> dict[str, Any]:
+    return {
+        "policy": choice.value,
+        "label": choice.label,
+        "family": choice.family,
+        "reference": tuning.reference or "adapter off",
+        "beta": tuning.beta,
+    }
+
+
+def _known(name: Any, choices: Sequence[Choice]) -> Choice:
+    for choice in choices:
+        if choice.value == name:
+            return choice
+    raise PolicyError(
+        f"{str(name)[:200]!r} is not among the policies that this dashboard lists: choose one of its runs"
+    )
+
+
+def _events(worker: LensWorker, task: Task) -> Iterator[str]:
+    for event in worker.follow(task):
+        kind = event["event"]
+        data = {name: value for name, value in event.items() if name != "event"}
+        yield ": still here\n\n" if kind == "waiting" else f"event: {kind}\ndata: {json.dumps(data)}\n\n"
+
+
+def _refused(message: str, status: int) -> Response:
+    response = jsonify({"error": message})
+    response.status_code = status
+    return response

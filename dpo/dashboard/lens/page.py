@@ -1,0 +1,398 @@
+"""Layout of the Lens page; `assets/lens.js` asks for scores and draws them.
+
+Tokens are hundreds of small elements that follow the pointer, so the browser makes them itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dash_ag_grid as dag
+import dash_mantine_components as dmc
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
+
+from dpo.dashboard.components import action, button, card, page_title
+from dpo.dashboard.lens import api
+from dpo.dashboard.lens.policies import options, references, tuned
+from dpo.dashboard.shell import Page
+from dpo.dashboard.theme import CHOSEN, FAMILY_COLOR, NEUTRAL, REJECTED, layout
+from dpo.evaluation.worker import LensWorker
+from dpo.preferences.sources import SAMPLE
+from dpo.preferences.split import is_held_out
+
+_BINS = ("n4", "n3", "n2", "n1", "z", "p1", "p2", "p3", "p4")
+_HISTOGRAMS = (("margin", "Margin"), ("chosen_reward", "Chosen reward"), ("rejected_reward", "Rejected reward"))
+_NUMBER = {"type": "rightAligned", "cellClass": "ag-right-aligned-cell num"}
+_SIGNED = {"function": "d3.format('+.3f')(params.value)"}
+
+
+def page(roots: Sequence[Path]) -> Page:
+    """The page before anything was scored."""
+    body = [
+        page_title(
+            "Lens",
+            "Which tokens did DPO pull up or push down? Colour is log π/π_ref per token; reward is β times its sum.",
+        ),
+        _controls(roots),
+        html.Div(id="lens-status", className="lens-status", hidden=True, role="status"),
+        html.Div([html.Div([_scale(), _heats(), *_running()], className="lens-main"), _side()], className="lens-grid"),
+        _pairs(),
+        _reproduce(),
+        dcc.Store(id="lens-theme", data=_theme()),
+        dcc.Store(id="lens-written"),
+        dcc.Interval(id="lens-poll", interval=30_000),
+    ]
+    return Page("/lens", "lens", "Lens", body)
+
+
+def register(app: Dash, worker: LensWorker, roots: Sequence[Path]) -> None:
+    """Routes for scoring, and the controls' way to the browser's code."""
+    api.register(app.server, worker, roots)
+
+    def browser(function: str, *arguments: Any) -> None:
+        app.clientside_callback(
+            ClientsideFunction("lens", function),
+            Output("lens-written", "data", allow_duplicate=True),
+            *arguments,
+            prevent_initial_call=True,
+        )
+
+    app.clientside_callback(
+        ClientsideFunction("lens", "show"),
+        Output("lens-written", "data"),
+        Input("url", "pathname"),
+        Input("url", "search"),
+        Input("lens-theme", "data"),
+    )
+    browser("choose", Input("lens-policy", "value"), Input("lens-reference", "value"), Input("lens-beside", "value"))
+    browser("mode", Input("lens-mode", "value"))
+    browser("unit", Input("lens-unit", "value"))
+    browser("clamp", Input("lens-clamp", "value"))
+    browser(
+        "score",
+        Input("lens-score", "n_clicks"),
+        State("lens-prompt", "value"),
+        State("lens-a", "value"),
+        State("lens-b", "value"),
+    )
+    browser("pairs", Input("lens-pairs-go", "n_clicks"), State("lens-source", "value"))
+    browser("sort", Input("lens-sort", "value"), Input("lens-which", "value"))
+    for name, _ in _HISTOGRAMS:
+        browser("brush", Input(f"lens-hist-{name}", "selectedData"), State(f"lens-hist-{name}", "id"))
+        browser("brush", Input(f"lens-hist-{name}", "clickData"), State(f"lens-hist-{name}", "id"))
+    browser("open", Input("lens-table", "cellClicked"))
+
+    @app.callback(
+        Output("lens-policy", "data"),
+        Output("lens-beside", "data"),
+        Output("lens-reference", "data"),
+        Input("lens-poll", "n_intervals"),
+        prevent_initial_call=True,
+    )
+    def refresh(_: int) -> tuple[Any, Any, Any]:
+        """Runs that have finished since the page was opened can be chosen at once."""
+        choices = options(tuned(roots))
+        return choices, choices, options(references(roots))
+
+
+def _theme() -> dict[str, Any]:
+    return {
+        "layout": layout(),
+        "chosen": CHOSEN,
+        "rejected": REJECTED,
+        "neutral": NEUTRAL,
+        "family": {name: color for name, color in FAMILY_COLOR.items() if name},
+        "examples": _examples(),
+    }
+
+
+@functools.cache
+def _examples() -> list[dict[str, str]]:
+    """A few pairs to begin with: sample pairs on the held-out side of every training's split."""
+    rows = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines() if line.strip()]
+    pairs = [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in rows]
+    held_out = [pair for pair in pairs if is_held_out(pair["prompt"], 0.05)]
+    return sorted(held_out, key=lambda pair: len(pair["chosen"]) + len(pair["rejected"]))[:12]
+
+
+def _controls(roots: Sequence[Path]) -> html.Section:
+    choices = options(tuned(roots))
+    selects = html.Div(
+        [
+            dmc.Select(
+                id="lens-policy", label="Policy", value="demo/gpt2-dpo", data=choices, size="sm", w=210,
+                allowDeselect=False, searchable=True, nothingFoundMessage="No such run",
+            ),
+            dmc.Select(
+                id="lens-reference", label="Reference", value=None, data=options(references(roots)), size="sm", w=180,
+                clearable=True, placeholder="as in training",
+            ),
+            dmc.Select(
+                id="lens-beside", label="Beside it", value=None, data=choices, size="sm", w=190, clearable=True,
+                placeholder="no other policy",
+            ),
+            _labelled("Texts", dmc.SegmentedControl(
+                id="lens-mode", data=["Pair", "My texts"], value="Pair", size="sm", **{"aria-label": "Texts"},
+            )),
+            _labelled("Unit", dmc.SegmentedControl(
+                id="lens-unit", data=["Token", "Word", "Sentence"], value="Token", size="sm",
+                **{"aria-label": "Unit"},
+            )),
+        ],
+        className="row lens-controls",
+    )  # fmt: skip
+    prompt = html.Div(
+        [
+            dmc.Textarea(
+                id="lens-prompt", label="Prompt", value="", autosize=True, minRows=1, maxRows=6, className="grow",
+            ),
+            html.Div(
+                [
+                    action("left", "Previous pair", id="lens-previous"),
+                    html.Span("no pair", id="lens-place", className="sub num"),
+                    action("chevron", "Next pair", id="lens-next"),
+                ],
+                className="row tight nowrap",
+                id="lens-steps",
+            ),
+        ],
+        className="row nowrap lens-prompt",
+    )  # fmt: skip
+    mine = html.Div(
+        [
+            html.Div(
+                [
+                    dmc.Textarea(
+                        id=f"lens-{name}", label=label, value="", autosize=True, minRows=3, maxRows=12,
+                        placeholder=hint,
+                    )
+                    for name, label, hint in (
+                        ("a", "Text A", "An answer to score"),
+                        ("b", "Text B", "Another one to compare with; may stay empty"),
+                    )
+                ],
+                className="grid g2",
+            ),
+            html.Div(
+                [
+                    html.P(id="lens-error", className="error-line", role="alert", hidden=True),
+                    html.Div(
+                        button("Score", "play", "filled", kbd="Ctrl ↵", id="lens-score", n_clicks=0), className="push"
+                    ),
+                ],
+                className="row",
+            ),
+        ],
+        id="lens-mine",
+        hidden=True,
+        className="lens-mine",
+    )  # fmt: skip
+    return card(selects, prompt, mine, cls="pad lens-card")
+
+
+def _labelled(label: str, control: Any) -> html.Div:
+    return html.Div([html.Div(label, className="label seg-label"), control], className="segbox")
+
+
+def _scale() -> html.Div:
+    return html.Div(
+        [
+            html.Span("pushed down", className="sub"),
+            html.Span([html.I(className=name) for name in _BINS], className="scale", **{"aria-hidden": "true"}),
+            html.Span("pulled up", className="sub"),
+            html.Span("± 0.8 nat", id="lens-range", className="sub num"),
+            html.Div(
+                [
+                    html.Span("Clamp", className="label"),
+                    dmc.Slider(
+                        id="lens-clamp", value=0.8, min=0.1, max=3, step=0.1, size=4, thumbSize=14, w=110, label=None,
+                        thumbLabel="Clamp of the colours in nats",
+                    ),
+                    html.Span("0.8", id="lens-clamp-value", className="sub num"),
+                ],
+                className="row tight push lens-clamp",
+            ),
+        ],
+        className="row",
+    )  # fmt: skip
+
+
+def _heats() -> html.Div:
+    return html.Div(
+        card(html.P("Tokens appear here once a pair is scored.", className="sub pad"), cls="heat-card heat-empty"),
+        id="lens-heats",
+        className="lens-heats",
+    )
+
+
+def _running() -> list[html.Section]:
+    return [
+        card(
+            html.Div(
+                [html.Div([html.H3("Running reward", id=f"lens-run-title-{place}"),
+                           html.P("", className="sub", id=f"lens-run-note-{place}")])],
+                className="card-head",
+            ),
+            html.Figure(
+                dcc.Graph(
+                    id=f"lens-run-{place}",
+                    figure={"data": [], "layout": layout()},
+                    config={"displayModeBar": False, "responsive": True},
+                    style={"height": 344},
+                ),
+                className="figure",
+                role="img",
+                **{"aria-labelledby": f"lens-run-title-{place} lens-run-note-{place}"},
+            ),
+            cls="lens-run",
+            id=f"lens-run-card-{place}",
+            hidden=place > 0,
+        )
+        for place in (0, 1)
+    ]  # fmt: skip
+
+
+def _side() -> html.Aside:
+    return html.Aside(
+        [
+            card(
+                html.P("Point at a token, or use the arrow keys.", className="sub"), cls="tokcard pad", id="lens-token"
+            ),
+            card(
+                html.H3("Shift map"),
+                html.Div([html.Div(className=kind) for kind in "zms"], className="shift", id="lens-shift"),
+                html.Div(id="lens-shift-text", className="row lens-shift-text"),
+                html.P(
+                    "Is the policy's first choice also the reference's, among its three first, or a new one?",
+                    className="sub",
+                ),
+                cls="pad shiftcard",
+            ),
+        ],
+        className="lens-side",
+    )
+
+
+def _pairs() -> html.Section:
+    head = html.Div(
+        [
+            html.Div(
+                [
+                    html.H2("Held-out pairs"),
+                    html.P("Rewards of pairs that training did not see.", id="lens-pairs-note", className="sub"),
+                ]
+            ),
+            html.Div(
+                [
+                    dmc.Select(
+                        id="lens-source", size="xs", w=190, allowDeselect=False, value="sample",
+                        data=[
+                            {"value": "run", "label": "The run's held-out pairs"},
+                            {"value": "sample", "label": "The sample pairs"},
+                        ],
+                        **{"aria-label": "Which pairs"},
+                    ),
+                    button("Score pairs", "play", id="lens-pairs-go", size="xs", n_clicks=0),
+                ],
+                className="row tight",
+            ),
+        ],
+        className="card-head wrap",
+    )  # fmt: skip
+    histograms = html.Div(
+        [
+            html.Div(
+                [
+                    html.H3(title, id=f"lens-hist-title-{name}"),
+                    html.Figure(
+                        dcc.Graph(
+                            id=f"lens-hist-{name}",
+                            figure={"data": [], "layout": layout()},
+                            config={"displayModeBar": False, "responsive": True},
+                            style={"height": 150},
+                        ),
+                        className="figure",
+                        role="img",
+                        **{"aria-labelledby": f"lens-hist-title-{name} lens-pairs-note"},
+                    ),
+                ],
+                className="lens-hist",
+            )
+            for name, title in _HISTOGRAMS
+        ],
+        className="grid g3",
+    )
+    tools = html.Div(
+        [
+            dmc.SegmentedControl(
+                id="lens-which", size="xs", value="all", **{"aria-label": "Which pairs to list"},
+                data=[
+                    {"value": "all", "label": "All"},
+                    {"value": "wrong", "label": "Wrong sign"},
+                    {"value": "displaced", "label": "Both fell"},
+                ],
+            ),
+            dmc.Select(
+                id="lens-sort", size="xs", w=170, value="low", allowDeselect=False, **{"aria-label": "Order"},
+                data=[
+                    {"value": "high", "label": "Largest margin"},
+                    {"value": "low", "label": "Smallest margin"},
+                    {"value": "fall", "label": "Chosen fell most"},
+                ],
+            ),
+            html.Span(id="lens-filters", className="row tight"),
+            html.Span(id="lens-count", className="sub num push"),
+        ],
+        className="row lens-tools",
+    )  # fmt: skip
+    columns = [
+        {"field": "prompt", "headerName": "Prompt", "flex": 1, "minWidth": 220, "tooltipField": "prompt"},
+        {"field": "margin", "headerName": "Margin", "width": 104, "valueFormatter": _SIGNED, **_NUMBER},
+        {"field": "chosen_reward", "headerName": "Chosen", "width": 104, "valueFormatter": _SIGNED, **_NUMBER},
+        {"field": "rejected_reward", "headerName": "Rejected", "width": 110, "valueFormatter": _SIGNED, **_NUMBER},
+        {
+            "field": "margin_per_token", "headerName": "Per token", "width": 116, "valueFormatter": _SIGNED,
+            "headerTooltip": "Difference of the rewards per token: comparable between T5 and GPT-2", **_NUMBER,
+        },
+        {"field": "told", "headerName": "Finding", "width": 150},
+    ]  # fmt: skip
+    table = dag.AgGrid(
+        id="lens-table",
+        columnDefs=columns,
+        rowData=[],
+        getRowId="params.data.id",
+        defaultColDef={"sortable": True, "resizable": True, "suppressMovable": True},
+        dashGridOptions={
+            "rowHeight": 38, "headerHeight": 40, "animateRows": False, "tooltipShowDelay": 300,
+            "localeText": {"noRowsToShow": "No pair is left: remove a filter"},
+        },
+        style={"height": 344},
+        dangerously_allow_code=False,
+    )  # fmt: skip
+    return card(
+        head,
+        html.Div(id="lens-pairs-status", className="lens-status in-card", hidden=True, role="status"),
+        html.Div([histograms, tools, table], id="lens-pairs-body", hidden=True),
+        cls="lens-pairs",
+    )
+
+
+def _reproduce() -> html.Section:
+    return card(
+        html.Span(className="i i-terminal", style={"width": 16, "height": 16}),
+        html.Code("", id="lens-command"),
+        html.Div(
+            [
+                button("Copy command", "copy", id="lens-copy-command", size="xs"),
+                button("JSON", "download", id="lens-json", size="xs"),
+            ],
+            className="row tight nowrap push",
+        ),
+        cls="repro",
+        id="lens-repro",
+        hidden=True,
+    )

@@ -1,0 +1,1 @@
+"""What tuning changed, measured: token-level rewards, held-out pairs, and people's votes."""

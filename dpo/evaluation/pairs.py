@@ -1,0 +1,190 @@
+"""Rewards of many preference pairs under a policy and its reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dpo.errors import DataError, PromptError
+from dpo.evaluation.lens import Lens
+from dpo.evaluation.tuning import run_of
+from dpo.policies.families import Batch, Ids
+from dpo.policies.loading import Policy
+from dpo.policies.names import resolve
+from dpo.policies.scoring import score_batch
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """One pair; `index` is its place among the pairs that were given.
+
+    Rewards are `beta * (log pi - log pi_ref)` of the whole answer, as the trainer logs them;
+    log-probabilities are in nats, token counts include EOS.
+    """
+
+    index: int
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_reward: float
+    rejected_reward: float
+    chosen_logp: float
+    rejected_logp: float
+    reference_chosen_logp: float
+    reference_rejected_logp: float
+    chosen_tokens: int
+    rejected_tokens: int
+    cut: bool
+
+    @property
+    def margin(self) -> float:
+        """Chosen minus rejected reward."""
+        return self.chosen_reward - self.rejected_reward
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the pair is ranked the wrong way round."""
+        return self.margin <= 0
+
+    @property
+    def displaced(self) -> bool:
+        """Whether both answers became less likely (Razin et al. 2024, likelihood displacement)."""
+        return self.chosen_reward < 0 and self.rejected_reward < 0
+
+    @property
+    def margin_per_token(self) -> float:
+        """Difference of the rewards per token: comparable between vocabularies."""
+        return self.chosen_reward / self.chosen_tokens - self.rejected_reward / self.rejected_tokens
+
+    def record(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        derived = {name: getattr(self, name) for name in ("margin", "margin_per_token", "wrong", "displaced")}
+        return asdict(self) | derived
+
+
+@torch.no_grad()
+def score_pairs(
+    lens: Lens,
+    pairs: Sequence[dict[str, str]],
+    *,
+    batch_size: int = 8,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> tuple[list[PairScore], int]:
+    """Score pairs with `prompt`, `chosen` and `rejected`; also how many did not fit into the context.
+
+    `progress(done, total)` is called after each batch; once `cancelled()` holds, what is there is
+    returned.
+    """
+    ready: list[tuple[int, Ids, Ids, Ids, bool]] = []
+    left_out = 0
+    for index, pair in enumerate(pairs):
+        question = lens.question(pair["prompt"])
+        (chosen, rejected), cuts = lens.answers([pair["chosen"], pair["rejected"]])
+        try:
+            lens.check(question, chosen)
+            lens.check(question, rejected)
+        except PromptError:
+            left_out += 1
+            continue
+        ready.append((index, question, chosen, rejected, any(cuts)))
+    # Rows of like length stand together: less padding.
+    ready.sort(key=lambda row: len(row[1]) + max(len(row[2]), len(row[3])))
+    made: list[PairScore] = []
+    for start in range(0, len(ready), batch_size):
+        if cancelled():
+            break
+        rows = ready[start : start + batch_size]
+        answers = [row[2] for row in rows] + [row[3] for row in rows]
+        batch, labels = lens.batch([row[1] for row in rows], answers)
+        ours = _sums(lens.policy, batch, labels)
+        if lens.reference is not None:
+            theirs = _sums(lens.reference, batch, labels)
+        else:
+            with lens.policy.reference():
+                theirs = _sums(lens.policy, batch, labels)
+        count, beta = len(rows), lens.tuning.beta
+        for place, (index, _, chosen, rejected, cut) in enumerate(rows):
+            pair = pairs[index]
+            made.append(
+                PairScore(
+                    index=index,
+                    prompt=pair["prompt"],
+                    chosen=pair["chosen"],
+                    rejected=pair["rejected"],
+                    chosen_reward=beta * (ours[place] - theirs[place]),
+                    rejected_reward=beta * (ours[count + place] - theirs[count + place]),
+                    chosen_logp=ours[place],
+                    rejected_logp=ours[count + place],
+                    reference_chosen_logp=theirs[place],
+                    reference_rejected_logp=theirs[count + place],
+                    chosen_tokens=len(chosen),
+                    rejected_tokens=len(rejected),
+                    cut=cut,
+                )
+            )
+        progress(len(made), len(ready))
+    return sorted(made, key=lambda score: score.index), left_out
+
+
+def run_pairs(name: str) -> tuple[list[dict[str, str]], str]:
+    """The held-out pairs of the run that made a policy, and a line about them.
+
+    Raises:
+        DataError: the run names no data, or they are not there any more.
+    """
+    from dpo.preferences import load_preferences
+
+    source = resolve(name)
+    run = None if source.kind == "hub" else run_of(Path(source.location))
+    config = run.config if run is not None else {}
+    if not config.get("dataset"):
+        raise DataError(f"{name} does not say what it was trained on: score the sample pairs instead")
+    names = ("split", "num_samples", "eval_fraction", "seed", "prompt_column", "chosen_column", "rejected_column")
+    settings = {key: config[key] for key in names if config.get(key) is not None}
+    try:
+        loaded = load_preferences(config["dataset"], **settings)
+    except DataError as error:
+        raise DataError(f"The run's pairs cannot be read ({error}). Score the sample pairs instead") from error
+    pairs = list(loaded.held_out)
+    return pairs, f"{len(pairs):,} held-out pairs of {Path(str(config['dataset'])).name}"
+
+
+def sample_pairs() -> tuple[list[dict[str, str]], str]:
+    """The pairs that come with the project, and a line about them."""
+    from dpo.preferences import load_preferences
+
+    pairs = list(load_preferences("sample", eval_fraction=0.0).train)
+    return pairs, f"{len(pairs):,} sample pairs; policies may have been trained on some of them"
+
+
+def summary(scores: Sequence[PairScore]) -> dict[str, Any]:
+    """Means over pairs, under the trainer's names, with n."""
+    n = len(scores)
+
+    def mean(values: Sequence[float]) -> float | None:
+        return math.fsum(values) / n if n else None
+
+    return {
+        "n": n,
+        "rewards/chosen": mean([s.chosen_reward for s in scores]),
+        "rewards/rejected": mean([s.rejected_reward for s in scores]),
+        "rewards/margins": mean([s.margin for s in scores]),
+        "rewards/accuracies": mean([float(not s.wrong) for s in scores]),
+        "displaced": mean([float(s.displaced) for s in scores]),
+        "reward_per_token/chosen": mean([s.chosen_reward / s.chosen_tokens for s in scores]),
+        "reward_per_token/rejected": mean([s.rejected_reward / s.rejected_tokens for s in scores]),
+    }
+
+
+def _sums(side: Policy, batch: Batch, labels: Tensor) -> list[float]:
+    scored = score_batch(side.network, side.family, batch, labels)
+    assert scored.log_probs is not None
+    sums: list[float] = scored.log_probs.double().sum(1).tolist()
+    return sums

@@ -1,0 +1,120 @@
+"""A remote OpenAI-compatible server as an arm: vLLM, llama.cpp, another workbench (no torch here)."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dpo.errors import ConfigError, PolicyError
+from dpo.generation.settings import Sampling
+
+API_KEY = "DPO_REMOTE_API_KEY"
+_SECONDS = 60.0
+_ENDS = {"stop": "eos", "length": "length", None: "length"}
+
+
+@dataclass(frozen=True)
+class RemotePiece:
+    """New text, tokens (chunks, where the server doesn't count) so far, and the end in the last one."""
+
+    text: str
+    tokens: int
+    end: str | None = None
+
+
+def complete(
+    name: str, prompt: str, sampling: Sampling, cancelled: Callable[[], bool], sample: int = 0
+) -> Iterator[RemotePiece]:
+    """Stream a completion from `http://host:port/v1#model`.
+
+    Raises:
+        PolicyError: the server can't be reached, refuses, or answers something else.
+        ConfigError: settings that this protocol has no word for.
+    """
+    base, _, model = name.partition("#")
+    if sampling.no_repeat_ngram or sampling.beams > 1:
+        raise ConfigError(f"{base} knows no beams and no no_repeat_ngram: switch them off for a remote policy")
+    request = urllib.request.Request(
+        base.rstrip("/") + "/completions",
+        data=json.dumps(_body(model, prompt, sampling, sample)).encode(),
+        headers={"Content-Type": "application/json", "Accept": "text/event-stream", **_authorization()},
+    )
+    tokens, end, counted = 0, "length", None
+    try:
+        with urllib.request.urlopen(request, timeout=_SECONDS) as response:
+            for chunk in _chunks(response, base):
+                if cancelled():
+                    end = "stopped"
+                    break
+                counted = (chunk.get("usage") or {}).get("completion_tokens", counted)
+                for choice in chunk.get("choices") or []:
+                    text = choice.get("text") or ""
+                    if choice.get("finish_reason"):
+                        end = _ENDS.get(choice["finish_reason"], "length")
+                    if text:
+                        tokens += 1
+                        yield RemotePiece(text, tokens)
+    except urllib.error.HTTPError as error:
+        raise PolicyError(f"{base} refused ({error.code}): {_reason(error)}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise PolicyError(
+            f"{base} can't be asked ({reason}): is the server running, and is this its address?"
+        ) from error
+    yield RemotePiece("", counted if isinstance(counted, int) and end != "stopped" else tokens, end)
+
+
+def _body(model: str, prompt: str, sampling: Sampling, sample: int) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "prompt": prompt,
+        "max_tokens": sampling.max_new_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed + sample,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if model:
+        body["model"] = model
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    # Not OpenAI's own words, but those of vLLM and llama.cpp: sent only where they say something.
+    extras = {"top_k": (sampling.top_k, 0), "min_p": (sampling.min_p, 0.0)}
+    extras["repetition_penalty"] = (sampling.repetition_penalty, 1.0)
+    return body | {key: value for key, (value, off) in extras.items() if value != off}
+
+
+def _chunks(response: Any, base: str) -> Iterator[dict[str, Any]]:
+    if "event-stream" not in response.headers.get("Content-Type", ""):
+        raise PolicyError(f"{base} doesn't stream completions: is it the /v1 address of an OpenAI-compatible server?")
+    for raw in response:
+        line = raw.decode("utf-8", "replace").strip()
+        if not line.startswith("data:"):
+            continue
+        content = line.removeprefix("data:").strip()
+        if content == "[DONE]":
+            return
+        chunk = json.loads(content)
+        if not isinstance(chunk, dict) or "error" in chunk:
+            about = chunk.get("error") if isinstance(chunk, dict) else chunk
+            raise PolicyError(f"{base} failed: {about.get('message', about) if isinstance(about, dict) else about}")
+        yield chunk
+
+
+def _authorization() -> dict[str, str]:
+    key = os.environ.get(API_KEY)
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    try:
+        body = json.loads(error.read(4096))
+        about = body.get("error", body) if isinstance(body, dict) else body
+        return str(about.get("message", about) if isinstance(about, dict) else about)[:200]
+    except (OSError, ValueError):
+        return str(error.reason)

@@ -1,0 +1,124 @@
+"""What is asked of an arm, in plain values (no torch here)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from dpo.errors import ConfigError, DpoError
+from dpo.generation.settings import check_lambda, to_number
+from dpo.policies.names import BUNDLED, base_of, resolve
+
+EngineName = Literal["torch", "ctranslate2", "ctranslate2-int8"]
+_REMOTE = ("http://", "https://")
+
+
+@dataclass(frozen=True)
+class ArmSpec:
+    """A policy by name, and how it answers.
+
+    `policy` is what `load_policy` takes, or `http://host:port/v1#model`: a remote OpenAI-compatible
+    server.  `strength` is the alignment strength lambda.  `reference` is what lambda and log-ratios
+    are measured from; without it, what the policy was tuned from.
+    """
+
+    policy: str
+    strength: float = 1.0
+    reference: str | None = None
+    engine: EngineName = "torch"
+
+    @property
+    def remote(self) -> bool:
+        """Whether another server answers."""
+        return self.policy.startswith(_REMOTE)
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """From a name, or an object such as `{"policy": "demo/t5-dpo", "lambda": 1.4}`.
+
+        Raises:
+            ConfigError: neither, an unknown field, or a value out of range.
+        """
+        if isinstance(value, cls):
+            return value.validate()
+        if isinstance(value, str):
+            return cls(value)
+        if not isinstance(value, dict) or not isinstance(value.get("policy"), str):
+            raise ConfigError('a policy is a name or an object such as {"policy": "demo/t5-dpo", "lambda": 1.4}')
+        unknown = set(value) - {"policy", "lambda", "reference", "engine"}
+        if unknown:
+            raise ConfigError(
+                f"unknown field {sorted(unknown)[0]!r} of a policy: use policy, lambda, reference, engine"
+            )
+        strength = 1.0 if value.get("lambda") is None else float(to_number("lambda", value["lambda"]))
+        reference = value.get("reference") or None
+        if reference is not None and not isinstance(reference, str):
+            raise ConfigError(f"reference is {reference!r}: it must be a policy's name")
+        return cls(value["policy"], strength, reference, value.get("engine") or "torch").validate()
+
+    def validate(self) -> Self:
+        """Itself, if its parts go together.
+
+        Raises:
+            ConfigError: they don't, or lambda is out of range.
+        """
+        check_lambda(self.strength)
+        if self.engine not in get_args(EngineName):
+            raise ConfigError(f"engine is {self.engine!r}: use {', '.join(get_args(EngineName))}")
+        if self.strength != 1.0 and (self.remote or self.engine != "torch"):
+            where = "a remote server" if self.remote else self.engine
+            raise ConfigError(f"lambda is {self.strength:g}, but {where} only answers as the policy is: use lambda 1")
+        return self
+
+
+def reference_of(name: str) -> str | None:
+    """Name of the policy that `name` was tuned from, or None if its files don't tell.
+
+    An adapter says its base; a run says the model it started from.
+    """
+    try:
+        source = resolve(name)
+        if source.kind == "hub":
+            return None
+        directory = Path(source.location)
+        if source.adapter:
+            return base_of(directory) or None
+    except DpoError:
+        return None
+    for record in (directory / "run.json", directory.parent / "run.json"):
+        try:
+            info = json.loads(record.read_text(encoding="utf-8"))
+            if info.get("kind") == "dpo":
+                model = info["config"]["model"]
+                return str(model) if model else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return None
+
+
+def permitted(name: str, roots: list[Path], remotes: tuple[str, ...]) -> None:
+    """Refuse names that a web request must not reach: directories outside `roots`, servers not in `remotes`.
+
+    Nothing is read from such a place, and the message is the same whether it exists or not.
+
+    Raises:
+        ConfigError: with what is allowed.
+    """
+    name = name.strip()
+    if name in BUNDLED:
+        return
+    if name.startswith(_REMOTE):
+        if name.partition("#")[0].rstrip("/") not in {remote.rstrip("/") for remote in remotes}:
+            raise ConfigError(f"{name[:80]!r} is not a server this one may ask: start it with --remote URL")
+        return
+    path = Path(name)
+    looks_local = path.is_absolute() or ".." in path.parts or "\\" in name or name.startswith("~") or "\0" in name
+    if not looks_local and not path.is_dir():
+        return  # a short name, a hub id, or a run by its name in one of the roots
+    if "\0" not in name:
+        resolved = path.expanduser().resolve()
+        if any(resolved != root.resolve() and resolved.is_relative_to(root.resolve()) for root in roots):
+            return
+    raise ConfigError(f"{name[:80]!r} is not in a directory of runs that this server reads: start it with --runs DIR")

@@ -1,0 +1,126 @@
+"""Policies in memory: loaded once, tensors shared, the longest unused dropped when memory is short."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.std import tqdm
+from transformers.utils import logging as transformers_logging
+
+from dpo.policies.loading import Policy, load_policy
+from dpo.policies.names import Source, base_of, resolve
+
+Progress = Callable[[str, float, int], None]  # (policy, share of its weights read, bytes on disk)
+
+
+class PolicyStore:
+    """Loaded policies by name, within `memory` bytes of weights.
+
+    A policy whose files changed since it was loaded is loaded again; one whose files are gone is
+    refused, although it may still be in memory.
+    """
+
+    def __init__(self, device: str = "auto", memory: int = 4 << 30) -> None:
+        self.device, self.memory = device, memory
+        self._loaded: OrderedDict[str, tuple[float, Policy]] = OrderedDict()
+
+    def get(self, name: str, progress: Progress, keep: frozenset[str] = frozenset()) -> Policy:
+        """The policy called `name`.
+
+        Args:
+            keep: names in use that must not be dropped for this one.
+
+        Raises:
+            PolicyError: it can't be found or loaded.
+        """
+        source = resolve(name)
+        files = _weights(source)
+        stamp = max((path.stat().st_mtime for path in files), default=0.0)
+        known = self._loaded.get(name)
+        if known is not None and known[0] == stamp:
+            self._loaded.move_to_end(name)
+            return known[1]
+        self._loaded.pop(name, None)
+        size = sum(path.stat().st_size for path in files)
+        progress(name, 0.0, size)
+        with _reported(lambda share: progress(name, share, size)):
+            policy = load_policy(name, device=self.device)
+        for parameter in policy.model.parameters():
+            parameter.requires_grad_(False)
+        self._share(policy)
+        self._loaded[name] = (stamp, policy)
+        self._drop({name, *keep})
+        return policy
+
+    def names(self) -> list[str]:
+        """What is loaded, the longest unused first."""
+        return list(self._loaded)
+
+    def bytes(self) -> int:
+        """Memory of all weights, what is shared counted once."""
+        tensors = (x for _, policy in self._loaded.values() for x in policy.model.parameters())
+        return sum({x.data_ptr(): x.numel() * x.element_size() for x in tensors}.values())
+
+    def _drop(self, keep: set[str]) -> None:
+        for name in list(self._loaded):
+            if self.bytes() <= self.memory:
+                return
+            if name not in keep:
+                del self._loaded[name]
+
+    def _share(self, policy: Policy) -> None:
+        """Let equal tensors be one: an adapter's base and that base, layers that training left alone.
+
+        It saves their memory, and rows of both policies read them once (`dpo.generation.lean`).
+        """
+        known: dict[tuple[Any, ...], list[Tensor]] = {}
+        for _, other in self._loaded.values():
+            for tensor in other.model.parameters():
+                known.setdefault(_sketch(tensor), []).append(tensor)
+        for parameter in policy.model.parameters():
+            for tensor in known.get(_sketch(parameter), ()):
+                if torch.equal(tensor, parameter):
+                    parameter.data = tensor.data
+                    break
+
+
+def _sketch(tensor: Tensor) -> tuple[Any, ...]:
+    """Equal for equal tensors, and rarely for others."""
+    few = tensor.detach().reshape(-1)[:: max(1, tensor.numel() // 16)][:16]
+    return tensor.shape, tensor.dtype, tensor.device, tuple(few.float().tolist())
+
+
+def _weights(source: Source) -> list[Path]:
+    """The files whose change means another policy; none for the hub's cache."""
+    if source.kind == "hub":
+        return []
+    files = list(Path(source.location).glob("*.safetensors"))
+    if source.adapter and (base := base_of(Path(source.location))):
+        files += _weights(resolve(base))
+    return files
+
+
+@contextlib.contextmanager
+def _reported(report: Callable[[float], None]) -> Iterator[None]:
+    """Send transformers' progress bars to `report` (0 to 1) instead of the terminal."""
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "file": io.StringIO(), "disable": False, "mininterval": 0.05})
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+            if self.total:
+                report(min(self.n / self.total, 1.0))
+
+    previous = transformers_logging.set_tqdm_hook(lambda _factory, args, kwargs: Bar(*args, **kwargs))
+    try:
+        yield
+    finally:
+        transformers_logging.set_tqdm_hook(previous)

@@ -1,0 +1,125 @@
+"""What has to hold before a run may begin: its directory, its device, its trackers, its processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from dpo.errors import ConfigError, RunError, StorageError
+from dpo.runs import Run, open_run
+from dpo.training.config import CommonConfig, make
+from dpo.training.processes import process_index
+
+LOCK = ".lock"
+
+
+def resolved_precision(config: CommonConfig, family: str) -> str:
+    """fp32, bf16 or fp16 for this device and family.
+
+    Raises:
+        ConfigError: the device or the family cannot do what was asked.
+    """
+    cuda = torch.cuda.is_available() and config.device in ("auto", "cuda")
+    if config.device == "cuda" and not cuda:
+        raise ConfigError("--device cuda: PyTorch sees no CUDA device; use --device cpu")
+    if config.device == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("--device mps: PyTorch sees no Apple GPU; use --device cpu")
+    if config.precision == "auto":
+        return "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
+    if config.precision == "bf16" and cuda and not torch.cuda.is_bf16_supported():
+        raise ConfigError("--precision bf16: this GPU has no bf16; use fp32, or fp16 for GPT-2")
+    if config.precision == "fp16" and family == "t5":
+        raise ConfigError("--precision fp16: T5's activations overflow in fp16; use bf16 or fp32")
+    if config.precision == "fp16" and not cuda:
+        raise ConfigError("--precision fp16 needs a CUDA device; use bf16 or fp32")
+    return config.precision
+
+
+def check_trackers(names: list[str]) -> None:
+    """Refuse a tracker that is not installed.
+
+    Raises:
+        ConfigError: with the way to install it.
+    """
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(f"--report-to {name}: it is not installed; pip install 'dpo-workbench[{name}]'")
+
+
+def claim(directory: Path) -> FileLock:
+    """Hold the run's directory until the process ends, so that no second run writes into it.
+
+    Raises:
+        RunError: a living process holds it.
+        StorageError: it cannot be made.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(directory / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(
+            f"Another process is training into {directory} now: wait for it, or name another --output-dir"
+        ) from None
+    except OSError as error:
+        raise StorageError(f"{directory} cannot be written ({error.strerror}): name another --output-dir") from error
+    return lock
+
+
+def release(lock: FileLock, directory: Path) -> None:
+    """Let the directory go; one that stayed empty is removed."""
+    lock.release()
+    if directory.is_dir() and all(path.name == LOCK for path in directory.iterdir()):
+        (directory / LOCK).unlink(missing_ok=True)
+        directory.rmdir()
+
+
+def with_resume(config: CommonConfig) -> tuple[CommonConfig, Run | None]:
+    """The config to run and the run to go on with, if any.
+
+    Raises:
+        RunError: there is nothing to resume.
+    """
+    if config.resume is None:
+        return config, None
+    directory = Path(config.resume)
+    run = open_run(directory)
+    if not run.info.get("config"):
+        raise RunError(f"{directory} was not made by dpo train: only its own runs can be resumed")
+    if run.state == "running" and process_index() == 0:
+        raise RunError(f"{directory} is running now (process {run.info.get('pid')}): wait, or stop it first")
+    if run.state == "finished":
+        raise RunError(f"{directory} is finished: start a new run from it with --model {directory}")
+    stored = dict(run.info["config"]) | {"resume": str(directory), "output_dir": str(directory)}
+    return make(type(config), stored), run
+
+
+def refuse_existing(directory: Path, config: CommonConfig) -> None:
+    """Never write over what is there.
+
+    Raises:
+        RunError: the directory holds a run, or something else.
+    """
+    if not directory.exists() or (directory.is_dir() and all(path.name == LOCK for path in directory.iterdir())):
+        return
+    if not (directory / "run.json").is_file():
+        raise RunError(f"--output-dir {directory} exists and is not a run: name a new or empty directory")
+    run = open_run(directory)
+    stored: dict[str, Any] = run.info.get("config") or {}
+    current = dataclasses.asdict(config)
+    # A rate that was not given is filled in by family later on.
+    same = {"learning_rate"} if config.learning_rate is None else set()
+    differing = [name for name in current if name in stored and stored[name] != current[name] and name not in same]
+    if differing:
+        raise RunError(
+            f"--output-dir {directory} belongs to a run with another config ({', '.join(differing[:4])} differ): "
+            "name another directory"
+        )
+    raise RunError(
+        f"--output-dir {directory} holds this run already ({run.state}): add --resume to go on, or name another"
+    )

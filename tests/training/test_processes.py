@@ -1,0 +1,88 @@
+"""Several processes train like one: same losses, one record, one policy (two CPU processes over gloo)."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_training_runs import FAMILIES, rows_of
+
+from dpo.policies.loading import load_policy
+from dpo.policies.scoring import score
+from dpo.runs import open_run
+
+SETTINGS: dict[str, Any] = {
+    "dataset": "sample", "num_samples": 60, "eval_fraction": 0.2, "max_eval_pairs": 8, "max_prompt_length": 40,
+    "max_completion_length": 48, "max_steps": 6, "logging_steps": 1, "eval_steps": 3, "save_steps": 3,
+    "learning_rate": 1e-3, "probes": 1, "kl_prompts": 2, "device": "cpu",
+}  # fmt: skip
+
+
+def launch(count: int, model: Path, out: Path, **settings: Any) -> subprocess.CompletedProcess[str]:
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in (SETTINGS | settings).items()]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    several = ["-m", "torch.distributed.run", "--nproc-per-node", str(count), "--master-port", str(port)]
+    command = [sys.executable, *(several if count > 1 else []), "-m", "dpo", "train"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "DPO_CACHE": str(out.with_name(f"{out.name}-cache"))}
+    return subprocess.run(
+        [*command, f"--model={model}", f"--output-dir={out}", *flags],
+        capture_output=True, text=True, env=environment, timeout=280,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_processes_are_one_with_twice_the_batch(family: str, policy_dirs: dict[str, Path], tmp_path: Path) -> None:
+    one = launch(1, policy_dirs[family], tmp_path / "one", batch_size=4)
+    assert one.returncode == 0, one.stderr
+    two = launch(2, policy_dirs[family], tmp_path / "two", batch_size=2)
+    assert two.returncode == 0, two.stderr
+    rows = [rows_of(tmp_path / name) for name in ("one", "two")]
+    assert len(rows[0]) == len(rows[1]) == SETTINGS["max_steps"] + 1  # written once
+    for alone, together in zip(*rows, strict=True):
+        assert alone.keys() == together.keys()
+        for name in ("step", "examples", "tokens"):
+            assert alone.get(name) == together.get(name)
+        for name in ("loss", "eval_loss", "rewards/margins", "rewards/chosen", "eval_rewards/margins", "eval_kl"):
+            assert together.get(name) == pytest.approx(alone.get(name), abs=1e-5), (alone["step"], name)
+    runs = [open_run(tmp_path / name) for name in ("one", "two")]
+    assert runs[1].state == "finished"
+    assert runs[1].step_zero is not None and runs[1].step_zero["passed"]
+    assert two.stdout.count("Policy: ") == 1
+    prompts, answers = ["Do you like tea?"], ["I do!"]
+    scores = [score(load_policy(str(run.path)), prompts, answers)[0] for run in runs]
+    assert scores[1] == pytest.approx(scores[0], abs=1e-4)
+
+
+def test_two_processes_stop_and_resume_together(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
+    whole = launch(2, policy_dirs["gpt2"], tmp_path / "whole", batch_size=2, max_steps=6)
+    assert whole.returncode == 0, whole.stderr
+    half = launch(2, policy_dirs["gpt2"], tmp_path / "half", batch_size=2, max_steps=6)
+    assert half.returncode == 0
+    # As a kill after the first checkpoint leaves it.
+    import shutil
+
+    shutil.rmtree(tmp_path / "half" / "checkpoint-6")
+    shutil.rmtree(tmp_path / "half" / "policy")
+    path = tmp_path / "half" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "stopped"}))
+    resumed = launch(2, policy_dirs["gpt2"], tmp_path / "half", batch_size=2, resume=str(tmp_path / "half"))
+    assert resumed.returncode == 0, resumed.stderr
+    assert [row["loss"] for row in rows_of(tmp_path / "half")] == [row["loss"] for row in rows_of(tmp_path / "whole")]
+
+
+def test_several_processes_need_a_named_directory(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
+    environment = os.environ | {"RANK": "0", "WORLD_SIZE": "2"}
+    done = subprocess.run(
+        [sys.executable, "-m", "dpo", "train", f"--model={policy_dirs['gpt2']}", "--device=cpu"],
+        capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "add --output-dir" in done.stderr
