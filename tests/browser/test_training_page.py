@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -248,17 +247,6 @@ def test_a_point_shows_what_was_said_there(serve: Any, open_page: Any, roots: li
     page.keyboard.press("]")
     expect(page.get_by_text("t5 at 19 🍵")).to_be_visible()
     expect(page.locator(".said-run.t5 .new")).to_have_text("19")
-
-
-def test_a_kept_checkpoint_leads_to_compare(serve: Any, open_page: Any, roots: list[Path]) -> None:
-    kept = roots[0] / "t5-run" / "checkpoint-19"
-    kept.mkdir()
-    (kept / "trainer_state.json").write_text("{}")
-    page = open_page(serve(roots) + "/training")
-    link = page.locator(".said-run.t5").get_by_role("link", name="Open step 19 in Compare")
-    expect(link).to_be_visible()
-    expect(page.locator(".said-run.gpt2 a")).to_have_count(0)  # its policy was not kept
-    expect(link).to_have_attribute("href", re.compile(r"^/\?prompt=Tea%3F&arm=demo%2Ft5&arm=.*checkpoint-19$"))
 
 
 def test_smoothing_axes_and_units(serve: Any, open_page: Any, roots: list[Path]) -> None:
