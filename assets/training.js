@@ -66,7 +66,7 @@
   document.addEventListener("fullscreenchange", () => requestAnimationFrame(() => dispatchEvent(new Event("resize"))));
 
   /* ---- one view over all charts: zoom, hover and the chosen step ---- */
-  const plots = () => [...document.querySelectorAll("#page-training .js-plotly-plot")].filter((plot) => plot._fullLayout);
+  const plots = () => [...document.querySelectorAll("#page-training .plot.js-plotly-plot")].filter((plot) => plot._fullLayout);
   const onScreen = (plot) => { const box = plot.getBoundingClientRect(); return box.bottom > 0 && box.top < innerHeight && box.width > 0; };
   const set = (id, data) => window.dash_clientside.set_props(id, data);
   const MAIN = ["loss", "chosen", "rejected"];
@@ -81,7 +81,7 @@
   const pause = () => new Promise((done) => setTimeout(done));
 
   async function fetchDue() {
-    if (busy || !view) return;
+    if (busy || !view || location.pathname !== "/training") return; // elsewhere nothing is drawn until one comes here
     busy = true;
     try {
       while (due.size || summary) {
@@ -93,8 +93,13 @@
         const summed = summary;
         summary = false;
         const body = { ...view, span, cursor, summary: summed, charts: Object.fromEntries(batch.map((key) => [key, revisions[key] ?? null])) };
-        const answer = await fetch("/api/curves", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-        if (!answer.ok) break;
+        const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+        const answer = await fetch("/api/curves", request).catch(() => null);
+        if (!answer?.ok) { // the server is away: the next look at it asks again
+          batch.forEach((key) => due.add(key));
+          summary = summary || summed;
+          break;
+        }
         const found = await answer.json();
         if (found.summary && asked === version) summarise(found.summary);
         for (const chart of found.charts) {
@@ -103,8 +108,6 @@
           await pause();
         }
       }
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error; // fetch: the server is away; the next point asks again
     } finally { busy = false; }
   }
   async function put(chart) {
@@ -123,7 +126,11 @@
     }
     revisions[chart.key] = chart.revision;
   }
-  const fill = (id, html) => { const node = document.getElementById(id); if (node && node.innerHTML !== html && node.dataset.html !== html) { node.innerHTML = html; node.dataset.html = html; } };
+  const filled = {};
+  const fill = (id, html) => {
+    const node = document.getElementById(id);
+    if (node && filled[id] !== html) node.innerHTML = filled[id] = html; // escaped by the server (markup.py)
+  };
   function summarise(found) {
     const named = (finding) => finding.dataset.code + finding.querySelector("h3").textContent;
     const findings = () => [...document.querySelectorAll("#tr-findings details")];
@@ -156,6 +163,7 @@
         summary = summary || !now.running || now.list !== before.list || ticks % 3 === 0;
         drawSeen();
       }
+      if (due.size) fetchDue();
       if (now.list !== before?.list) set("tr-list", { data: now.list });
       if (now.answers !== before?.answers && before) set("tr-answers", { data: now.answers });
       const status = document.getElementById("status-runs");

@@ -29,8 +29,8 @@ import numpy as np
 from plotly.io.json import to_json_plotly
 
 from dpo.dashboard.training.charts import LARGE, View, figure
+from dpo.dashboard.training.drawing import curves_of
 from dpo.dashboard.training.series import shown
-from dpo.dashboard.training.updates import curves_of
 from dpo.runs import open_run
 from dpo.runs.tfevents import masked_crc
 

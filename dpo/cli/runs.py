@@ -59,7 +59,18 @@ def add_doctor(actions: Any) -> None:
     doctor.add_argument("run", metavar="RUN", help="name or directory of a run, an output directory, an event file")
     doctor.add_argument("--runs", action="append", metavar="DIR", help="where to look [runs and the bundled ones]")
     doctor.add_argument(
-        "--kl-budget", type=float, default=None, metavar="NATS", help="how far from the reference is too far [10]"
+        "--kl-budget",
+        type=float,
+        default=None,
+        metavar="NATS",
+        help="how far from the reference is too far [the run's, else 10]",
+    )
+    doctor.add_argument(
+        "--audit",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="of its data, by dpo data audit --json [RUN/audit.json]",
     )
     doctor.add_argument("--json", action="store_true", help="for programs")
     doctor.set_defaults(call=diagnose_run)
@@ -148,8 +159,7 @@ def diagnose_run(arguments: argparse.Namespace) -> int:
 
     given = Path(arguments.run)
     run = open_run(given) if given.is_file() else _find(arguments.run, _roots(arguments))
-    limits = Limits() if arguments.kl_budget is None else Limits(kl_budget=arguments.kl_budget)
-    verdicts = diagnose(run, limits)
+    verdicts = diagnose(run, Limits(kl_budget=arguments.kl_budget), _audit(arguments.audit))
     if arguments.json:
         print(json.dumps({"run": run.name, "verdicts": [v.as_json() for v in verdicts]}, indent=1, ensure_ascii=False))
         return 0
@@ -164,6 +174,19 @@ def diagnose_run(arguments: argparse.Namespace) -> int:
         if verdict.source is not None:
             print(f"   source: {verdict.source}")
     return 0
+
+
+def _audit(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    import dataclasses
+
+    from dpo.preferences.audit import Audit
+
+    try:
+        return dataclasses.asdict(Audit.from_json(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise RunError(f"--audit {path} cannot be read ({error.strerror}): check the path") from error
 
 
 def _may_remove(run: Run, removable: Any) -> int:

@@ -237,7 +237,8 @@ def test_a_point_shows_what_was_said_there(serve: Any, open_page: Any, roots: li
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2)
     page.mouse.move(box["x"] + box["width"] * 0.31, box["y"] + box["height"] / 2)
-    page.wait_for_function("document.querySelector('#tr-fig-loss .hoverlayer').childElementCount > 0")
+    for chart in ("loss", "chosen"):  # a look at one chart is a look at all
+        page.wait_for_function(f"document.querySelector('#tr-fig-{chart} .hoverlayer').childElementCount > 0")
     page.mouse.click(box["x"] + box["width"] * 0.31, box["y"] + box["height"] / 2)
     expect(page.get_by_text("t5 at 0 🍵")).to_be_visible()
     page.wait_for_function(

@@ -11,6 +11,7 @@ import pytest
 from events import old_gpt2, old_t5
 
 from dpo.cli import main
+from dpo.preferences.audit import Audit, Finding
 from dpo.runs import BUNDLED_RUNS, RunRecord, open_run
 from dpo.runs.doctor import Limits, Verdict, diagnose
 from dpo.training.config import TrainConfig, make
@@ -197,6 +198,10 @@ def test_kl_budget(tmp_path: Path) -> None:
     found = verdicts(path, Limits(kl_budget=5))
     assert list(found) == ["KL budget spent"] and "Since step 5" in found["KL budget spent"].sentence
     assert "KL budget spent" not in verdicts(path, Limits(kl_budget=50))
+    held = [row | ({"eval_kl": row["step"] / 10} if row["step"] % 20 == 0 else {}) for row in healthy_rows()]
+    own = record(tmp_path / "own", held, config={"beta": 0.1, "kl_budget": 5.0})
+    assert "Since step 60" in verdicts(own)["KL budget spent"].sentence
+    assert "KL budget spent" not in verdicts(own, Limits(kl_budget=50))
 
 
 def test_gradient_spikes(tmp_path: Path) -> None:
@@ -205,12 +210,21 @@ def test_gradient_spikes(tmp_path: Path) -> None:
     assert list(found) == ["gradient spikes"] and "at step 83" in found["gradient spikes"].sentence
 
 
-def test_shortcut_known_from_the_audit(tmp_path: Path) -> None:
-    finding = {"code": "shortcut-emoji", "severity": "warn", "evidence": {"rule": "has an emoji", "accuracy": 0.97}}
+def test_shortcut_known_from_the_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evidence = {"rule": "emoji", "accuracy": 0.97, "pairs": 40}
+    finding = Finding("shortcut-emoji", "high", "x", (), 0, evidence, "--strip-shortcut emoji")
+    audit = Audit("pairs.jsonl", "prompt, chosen, rejected", 1.0, 90, 90, (finding,), {})
     rows = changed(healthy_rows(), 60, **{"eval_rewards/accuracies": 0.95, "rewards/accuracies": 0.95})
-    found = verdicts(record(tmp_path / "run", rows, dataset={"audit": {"findings": [finding]}, "held_out": 40}))
-    assert list(found) == ["shortcut"] and "has an emoji" in found["shortcut"].sentence
-    assert list(verdicts(record(tmp_path / "other", rows))) == ["healthy"]
+    path = record(tmp_path / "run", rows)
+    assert list(verdicts(path)) == ["healthy"]
+    (tmp_path / "a.json").write_text(audit.to_json())
+    assert main(["doctor", str(path), "--audit", str(tmp_path / "a.json")]) == 0
+    assert "shortcut:" in capsys.readouterr().out
+    (path / "audit.json").write_text(audit.to_json())
+    found = verdicts(path)
+    assert list(found) == ["shortcut"] and 'the rule "emoji" alone ranks 97%' in found["shortcut"].sentence
+    assert "--strip-shortcut emoji" in str(found["shortcut"].change)
+    assert main(["doctor", str(path), "--audit", str(tmp_path / "none.json")]) == 2
 
 
 def test_damage_and_clocks_are_told(tmp_path: Path) -> None:

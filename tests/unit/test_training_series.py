@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from dpo.dashboard.markup import to_html
 from dpo.dashboard.training import series
 from dpo.dashboard.training.charts import CHARTS, LARGE, View, figure
 from dpo.dashboard.training.drawing import curves_of, draw
+from dpo.dashboard.training.said import said
 from dpo.runs import BUNDLED_RUNS, Metrics, RunRecord, open_run
 from dpo.runs.live import OpenRuns
 
@@ -147,3 +150,20 @@ def test_components_as_text_are_escaped() -> None:
 
 def test_the_large_charts_come_first() -> None:
     assert CHARTS[: len(LARGE)] == LARGE
+
+
+def test_a_kept_checkpoint_leads_to_compare(tmp_path: Path) -> None:
+    record = RunRecord.create(tmp_path / "run", {"state": "finished", "family": "t5", "config": {"model": "demo/t5"}})
+    for step in (5, 9):
+        record.add_samples([{"step": step, "index": 0, "prompt": "Tea?", "policy": f"at {step}"}])
+    kept = tmp_path / "run" / "checkpoint-5"
+    kept.mkdir()
+    (kept / "trainer_state.json").write_text("{}")
+    run = open_run(tmp_path / "run")
+    one = series.Shown(run, "run", "run", 0, run.metrics())
+    link = re.search(r'href="([^"]*)"', to_html(said([one], 5, "Tea?")))
+    assert link is not None
+    query = parse_qs(urlsplit(link[1].replace("&amp;", "&")).query)
+    assert query == {"prompt": ["Tea?"], "arm": ["demo/t5", str(kept)]}
+    later = to_html(said([one], 9, "Tea?"))  # its policy was not kept
+    assert "href" not in later and '<span class="new">9</span>' in later

@@ -11,6 +11,7 @@ from dash import html
 
 from dpo.dashboard.components import glyph, icon, policy_name
 from dpo.dashboard.training.series import Shown
+from dpo.policies.names import BUNDLED
 from dpo.runs import BUNDLED_RUNS, Sample
 
 
@@ -57,10 +58,19 @@ def _marked(before: Sample | None, now: Sample) -> list[Any]:
 
 
 def _compare(entry: Shown, sample: Sample) -> Any:
-    """A way to Compare for the run's last answers, which are those of the saved policy."""
+    """A way to Compare with the policy that said it, if it was kept: a checkpoint, or at the last step the result."""
     run = entry.run
-    saved = run.policy_path is not None and run.family is not None and run.path.parent != BUNDLED_RUNS
-    if not saved or sample.step < max(s.step for s in run.samples()):
+    kept = {step: str(path) for step, path in run.checkpoints}
+    if run.policy_path is not None and sample.step == max(s.step for s in run.samples()):
+        known = {run_name: name for name, run_name in BUNDLED.items()}
+        kept[sample.step] = known.get(run.path.name, str(run.path)) if _is_bundled(entry) else str(run.path)
+    if sample.step not in kept:
         return None
-    query = urlencode({"prompt": sample.prompt, str(run.family): str(run.path)})
-    return html.A([icon("compare", 14), "Open in Compare"], href=f"/?{query}", className="jump")
+    base = run.config.get("model")
+    arms = [("arm", str(policy)) for policy in (base, kept[sample.step]) if policy]
+    href = "/?" + urlencode([("prompt", sample.prompt), *arms])
+    return html.A([icon("compare", 14), f"Open step {sample.step} in Compare"], href=href, className="jump")
+
+
+def _is_bundled(entry: Shown) -> bool:
+    return entry.run.path.resolve().parent == BUNDLED_RUNS.resolve()

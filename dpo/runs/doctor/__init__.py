@@ -7,7 +7,9 @@ called healthy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from dpo.runs.doctor.case import Case
 from dpo.runs.doctor.rules import (
@@ -45,18 +47,32 @@ RULES: tuple[Callable[[Case], Verdict | None], ...] = (
 )
 _ORDER = ("bad", "warn", "ok", "info")
 _FEWEST_ROWS = 3
+AUDIT = "audit.json"
 
 
-def diagnose(run: Run, limits: Limits | None = None) -> list[Verdict]:
-    """All verdicts on a run, the gravest first; never empty."""
+def diagnose(run: Run, limits: Limits | None = None, audit: Mapping[str, Any] | None = None) -> list[Verdict]:
+    """All verdicts on a run, the gravest first; never empty.
+
+    `audit` is that of the run's data, as `dpo data audit --json` writes it; without one, `audit.json`
+    in the run's directory counts.
+    """
     metrics = run.metrics()
-    case = Case(run, metrics, run.samples(), limits or Limits())
+    known = audit if audit is not None else _audit_beside(run)
+    case = Case(run, metrics, run.samples(), limits or Limits(), known)
     verdicts = [verdict for rule in RULES if (verdict := rule(case)) is not None]
     if metrics.rows < _FEWEST_ROWS:
         verdicts.append(health.too_early(case))
     elif not any(verdict.severity in ("bad", "warn") for verdict in verdicts):
         verdicts.append(health.healthy(case))
     return sorted(verdicts, key=lambda verdict: _ORDER.index(verdict.severity))
+
+
+def _audit_beside(run: Run) -> Mapping[str, Any]:
+    try:
+        read = json.loads((run.path / AUDIT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}
 
 
 __all__ = ["RULES", "Case", "Change", "Evidence", "Limits", "Severity", "Source", "Verdict", "diagnose"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from dpo.runs.reader import Run, Sample
 
 LN2 = math.log(2)
 _MOST_POINTS = 5000
+_KL_BUDGET = 10.0
 # TRL's losses that are softplus(-margin) or a mean with it at margin 0, and so start at ln 2.
 _STARTS_AT_LN2 = ("sigmoid", "robust", "sigmoid_norm", "sppo_hard_off")
 
@@ -78,6 +79,7 @@ class Case:
     metrics: Metrics
     samples: Sequence[Sample]
     limits: Limits
+    audit: Mapping[str, Any] = field(default_factory=dict)  # of the run's data, as `dpo data audit --json` writes it
 
     def train(self, key: str) -> Curve:
         """A measure of the training batches."""
@@ -97,6 +99,13 @@ class Case:
         """The run's beta; 0.1, TRL's default, where the record does not say."""
         value = self.run.config.get("beta")
         return float(value) if isinstance(value, int | float) and value > 0 else 0.1
+
+    @property
+    def kl_budget(self) -> float:
+        """Nats per answer that the policy may be away from its reference."""
+        own = self.run.config.get("kl_budget")
+        given = self.limits.kl_budget if self.limits.kl_budget is not None else own
+        return float(given) if isinstance(given, int | float) and given > 0 else _KL_BUDGET
 
     @property
     def held_out_pairs(self) -> int | None:

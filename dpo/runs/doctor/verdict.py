@@ -66,9 +66,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Limits:
-    """Where the rules draw their lines; nats are per answer."""
+    """Where the rules draw their lines; nats are per answer.
 
-    kl_budget: float = 10.0
+    Without a `kl_budget` the run's own one counts (`--kl-budget` of `dpo train`), else 10.
+    """
+
+    kl_budget: float | None = None
     step_zero: float = 0.02
     displaced_nats: float = 5.0
     ruined_nats: float = 50.0

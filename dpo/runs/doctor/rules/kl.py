@@ -21,15 +21,15 @@ def check(case: Case) -> Verdict | None:
     for key in KEYS:
         curve = case.judged(key)
         if len(curve):
-            over = curve.steps[curve.smooth > case.limits.kl_budget]
-            if not len(over) or curve.last <= case.limits.kl_budget:
+            over = curve.steps[curve.smooth > case.kl_budget]
+            if not len(over) or curve.last <= case.kl_budget:
                 return None
             return _verdict(case, curve.last, int(over[0]), curve.last_step, "KL to the reference in nats")
     chosen = case.judged("rewards/chosen")
     if len(chosen) < 2:
         return None
     distance = abs(chosen.last) / case.beta
-    allowed = _STAND_IN * case.limits.kl_budget
+    allowed = _STAND_IN * case.kl_budget
     if distance <= allowed:
         return None
     since = int(chosen.steps[abs(chosen.smooth) / case.beta > allowed][0])
@@ -41,9 +41,9 @@ def _verdict(case: Case, value: float, since: int, step: int, text: str) -> Verd
         "KL budget spent",
         "far from the reference",
         "warn",
-        f"Since step {since} the policy is further from its reference than the budget of {case.limits.kl_budget:.3g} "
+        f"Since step {since} the policy is further from its reference than the budget of {case.kl_budget:.3g} "
         f"nats allows ({value:.3g} now): more margin from here on tends to cost text quality.",
-        (Evidence(text, value, step), Evidence("nats are the budget", case.limits.kl_budget)),
+        (Evidence(text, value, step), Evidence("nats are the budget", case.kl_budget)),
         Change("--beta", f"{case.beta * 3:.1g}", "or stop at that step"),
         SOURCE,
     )
