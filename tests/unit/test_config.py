@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dpo.cli.arguments import settings
 from dpo.cli.main import main, parser
 from dpo.errors import ConfigError
 from dpo.training.config import SftConfig, TrainConfig, make, read_yaml
@@ -76,3 +77,10 @@ def test_yaml_mistakes_name_the_file(text: str, says: str, tmp_path: Path) -> No
 def test_defaults_are_valid() -> None:
     assert make(TrainConfig, {}).beta == 0.1
     assert make(SftConfig, {}).learn == "chosen"
+
+
+def test_datasets_add_up_to_a_mix() -> None:
+    arguments = ["train", "--dataset", "sample=2", "--dataset", "orca=1", "--swap", "--layout", "transcripts"]
+    config = settings(parser().parse_args(arguments), TrainConfig)
+    assert (config.dataset, config.swap, config.layout) == ("sample=2,orca=1", True, "transcripts")
+    assert settings(parser().parse_args(["train", "--dataset", "a,b.jsonl"]), TrainConfig).dataset == "a,b.jsonl"
