@@ -62,10 +62,13 @@ def load_preferences(
         DataError: nothing there, not preference data, ambiguous, or no pair left.
         ConfigError: weights that are no positive numbers.
     """
+    from datasets import concatenate_datasets
+
     columns = Columns(prompt_column, chosen_column, rejected_column, layout, swap)
     sources = parse_sources(source)
     parts = [normalise(name, split, columns) for name in sources]
-    pairs = _mixed(parts, list(sources.values()), num_samples, seed)
+    tables = _mixed(parts, list(sources.values()), num_samples, seed)
+    pairs = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
     held_out: list[bool] = []
     seen: set[int] = set()
     for row in _rows(pairs):
@@ -92,8 +95,8 @@ def load_preferences(
     }
     if len(parts) > 1:
         info["mix"] = [
-            {"source": part.source, "weight": weight, "pairs": len(part.pairs)}
-            for part, weight in zip(parts, sources.values(), strict=True)
+            {"source": part.source, "weight": weight, "pairs": len(table), "available": len(part.pairs)}
+            for part, weight, table in zip(parts, sources.values(), tables, strict=True)
         ]
     sides = [[row for row, held in enumerate(held_out) if held == side] for side in (False, True)]
     return Preferences(pairs.select(sides[0]), pairs.select(sides[1]), info)
@@ -136,22 +139,26 @@ def fingerprint(pairs: Iterable[dict[str, str]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _mixed(parts: Sequence[Normalised], weights: Sequence[float | None], num_samples: int | None, seed: int) -> Dataset:
-    """One table of all sources in their shares, of `num_samples` pairs if so many can be had."""
-    from datasets import concatenate_datasets
-
+def _mixed(
+    parts: Sequence[Normalised], weights: Sequence[float | None], num_samples: int | None, seed: int
+) -> list[Dataset]:
+    """A table of each source, in their shares, of `num_samples` pairs together if so many can be had."""
     tables = [part.pairs.remove_columns("row") for part in parts]
     given = [weight for weight in weights if weight is not None]
     if given and len(tables) > 1:
         shares = [weight / sum(given) for weight in given]
         total = min(len(table) / share for table, share in zip(tables, shares, strict=True))
         total = min(total, num_samples or total)
-        tables = [
-            _drawn(table, max(1, round(total * share)), seed) for table, share in zip(tables, shares, strict=True)
-        ]
-        return concatenate_datasets(tables)
-    whole = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
-    return whole if num_samples is None else _drawn(whole, num_samples, seed)
+        return [_drawn(table, max(1, round(total * share)), seed) for table, share in zip(tables, shares, strict=True)]
+    every = sum(map(len, tables))
+    if num_samples is None or num_samples >= every:
+        return tables
+    chosen = sorted(random.Random(seed).sample(range(every), num_samples))
+    starts = [sum(map(len, tables[:place])) for place in range(len(tables) + 1)]
+    return [
+        table.select([row - first for row in chosen if first <= row < last])
+        for table, first, last in zip(tables, starts, starts[1:], strict=False)
+    ]
 
 
 def _drawn(table: Dataset, count: int, seed: int) -> Dataset:

@@ -95,7 +95,8 @@ def normalise(
     sample: list[list[dict[str, Any]]] = []
     for batch in batches:
         sample.append(batch)
-        if sum(map(len, sample)) >= SAMPLE_ROWS:
+        # Batches of huge rows are short: a few of them are sample enough.
+        if sum(map(len, sample)) >= SAMPLE_ROWS or len(sample) == 3:
             break
     try:
         first = list(itertools.islice(itertools.chain.from_iterable(sample), SAMPLE_ROWS))
@@ -108,8 +109,8 @@ def normalise(
         records = _of_rated(counter, recognised.layout, dropped, columns)
     else:
         records = _of_pairs(counter, recognised.layout, dropped, columns)
-    table = _write(records)
-    if table is None:
+    pairs = _write(records)
+    if pairs is None:
         reasons = ", ".join(f"{len(rows)} {reason}" for reason, rows in dropped.items())
         if recognised.layout.key == "labelled":
             raise DataError(
@@ -117,9 +118,7 @@ def normalise(
                 "pair a good and a bad answer for each prompt first"
             )
         raise DataError(f"{source} has no usable pair ({reasons}): every pair needs a prompt and two different answers")
-    from datasets import Dataset
-
-    return Normalised(source, recognised, Dataset(table), counter.rows, dict(dropped))
+    return Normalised(source, recognised, pairs, counter.rows, dict(dropped))
 
 
 class _Counter:
@@ -193,7 +192,7 @@ def _of_rated(
                     dropped["of another layout"].append(row)
             yield records
 
-    table = _write(singles())
+    answers_table = _write(singles())
     plan: list[tuple[int, int, int, int]] = []
     for answers in scores.values():
         ranked = sorted(answers, key=lambda answer: -answer[0])
@@ -203,13 +202,14 @@ def _of_rated(
         dropped["without a partner for its prompt"].extend(row for _, _, row in ranked)
     if not dropped["without a partner for its prompt"]:
         del dropped["without a partner for its prompt"]
-    if table is None:
+    if answers_table is None:
         return
     for chunk in _chunks(sorted(plan)):
-        good, bad = (table.take([step[side] for step in chunk]).to_pylist() for side in (1, 2))
+        good, bad = (answers_table[[step[side] for step in chunk]] for side in (1, 2))
+        turns = good.get("messages", [None] * len(chunk))
         records = []
-        for step, better, worse in zip(chunk, good, bad, strict=True):
-            pair = Pair(better["prompt"], better["chosen"], worse["chosen"], better.get("messages"))
+        for place, step in enumerate(chunk):
+            pair = Pair(good["prompt"][place], good["chosen"][place], bad["chosen"][place], turns[place])
             try:
                 records.append((step[0], _checked(pair, columns)))
             except Unusable as error:
@@ -221,9 +221,10 @@ def _chunks(steps: list[Any]) -> Iterator[list[Any]]:
     return (steps[start : start + 1024] for start in range(0, len(steps), 1024))
 
 
-def _write(batches: Iterable[list[Record]]) -> pa.Table | None:
-    """The records as an Arrow table: in memory while small, else mapped from a temporary file."""
+def _write(batches: Iterable[list[Record]]) -> Dataset | None:
+    """The records as a dataset: in memory while small, else mapped from a temporary file."""
     import pyarrow as pa
+    from datasets import Dataset
 
     schema = pa.schema(
         [
@@ -234,7 +235,7 @@ def _write(batches: Iterable[list[Record]]) -> pa.Table | None:
     )
     kept: list[pa.RecordBatch] = []
     size, turns = 0, False
-    writer, path = None, None
+    writer, sink, path = None, None, None
     try:
         for records in batches:
             if not records:
@@ -250,13 +251,15 @@ def _write(batches: Iterable[list[Record]]) -> pa.Table | None:
             size += batch.nbytes
             if writer is None and size > IN_MEMORY:
                 path = Path(_directory()) / f"{id(kept)}.arrow"
-                writer = pa.ipc.new_file(pa.OSFile(str(path), "wb"), schema)
+                sink = pa.OSFile(str(path), "wb")
+                writer = pa.ipc.new_stream(sink, schema)
             if writer is not None:
                 for waiting in kept:
                     writer.write_batch(waiting)
                 kept.clear()
-        if writer is not None:
+        if writer is not None and sink is not None:
             writer.close()
+            sink.close()
     except OSError as error:
         raise StorageError(
             f"The pairs need a temporary file in {tempfile.gettempdir()} ({error.strerror or error}): make room there, "
@@ -264,11 +267,9 @@ def _write(batches: Iterable[list[Record]]) -> pa.Table | None:
         ) from error
     if size == 0:
         return None
-    if path is not None:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    else:
-        table = pa.Table.from_batches(kept, schema)
-    return table if turns else table.drop_columns(["messages"])
+    # A mapped table keeps to its file: anything that hashed or copied its rows would read them all into memory.
+    dataset = Dataset.from_file(str(path)) if path is not None else Dataset(pa.Table.from_batches(kept, schema))
+    return dataset if turns else dataset.remove_columns("messages")
 
 
 def _clean(text: str) -> str:

@@ -20,9 +20,9 @@ def audited(page: Page) -> None:
 def test_the_sample_is_audited_and_its_pairs_are_shown(serve: Any, open_page: Any, tmp_path: Path) -> None:
     page = open_page(serve([tmp_path]) + "/data")
     audited(page)
-    emoji = page.locator("[data-code='shortcut-emoji']")
-    expect(emoji).to_contain_text("more emoji")
-    expect(emoji).to_contain_text("--strip-shortcut emoji")
+    expect(page.locator("[data-code='shortcuts'] .minibar").first).to_contain_text("emoji")
+    expect(page.locator("#da-command")).to_contain_text("dpo data clean sample")
+    expect(page.locator("#da-command")).to_contain_text("--strip-shortcut emoji")
     page.wait_for_function("document.querySelector('#da-lengths .js-plotly-plot')?.data?.length === 2")
     expect(page.locator("#da-count")).to_contain_text("310 pairs")
     page.get_by_label("Search pairs").fill("breakfast")
@@ -48,17 +48,19 @@ def test_the_sample_is_audited_and_its_pairs_are_shown(serve: Any, open_page: An
 
 
 def test_an_upload_is_audited_and_ordered(serve: Any, open_page: Any, tmp_path: Path) -> None:
-    rows = [{"prompt": f"Question {n}?", "chosen": "yes " * (n + 1), "rejected": f"no {n}"} for n in range(60)]
+    rows = [{"prompt": f"Question {n}?", "chosen": "yes " * (n + 1), "rejected": f"no {n}"} for n in range(200)]
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     page = open_page(serve([tmp_path]) + "/data")
     page.locator("#da-upload input[type=file]").set_input_files(path)
     expect(page.locator("#da-source")).to_have_value("mine.jsonl")
     audited(page)
-    expect(page.locator("[data-code='shortcut-length']")).to_be_visible()
+    expect(page.locator("[data-code='shortcuts']")).to_contain_text("length")
     page.locator("#da-order").click()
     page.get_by_role("option", name="Chosen longer by").click()
-    expect(page.locator("#da-pair .pair-prompt")).to_have_text("Question 59?")
+    expect(page.locator("#da-order")).to_have_value("Chosen longer by")
+    expect(page.locator("#da-rows .ag-row[row-index='0']")).to_contain_text("Question 199?")
+    expect(page.locator("#da-pair .pair-prompt")).to_have_text("Question 199?")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

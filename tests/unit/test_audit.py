@@ -313,3 +313,31 @@ def test_human_like(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert unk.evidence["chosen"] > 0.9
     assert unk.evidence["rejected"] < 0.01
     assert found(result, "repeated-prompts")[0].evidence["unique"] == 4751
+
+
+def test_vocabularies_without_weights(
+    policy_dirs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dpo.errors import PolicyError
+    from dpo.policies.vocabulary import DIRECTORY, load_vocabulary
+
+    whole = load_vocabulary("demo/t5")
+    assert whole.lossless is whole.published
+    # A directory with a tokenizer and no model, by its path and by the name of the model it belongs to.
+    bare = tmp_path / "t5-small"
+    bare.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (bare / name).write_bytes((policy_dirs["t5"] / name).read_bytes())
+    expected = load_vocabulary(str(policy_dirs["t5"])).published.get_vocab()
+    assert load_vocabulary(str(bare)).published.get_vocab() == expected
+    monkeypatch.setenv(DIRECTORY, str(tmp_path))
+    assert load_vocabulary("t5").published.get_vocab() == expected
+    with pytest.raises(PolicyError, match="gpt2 .openai-community/gpt2. is not in the local cache.*DPO_TOKENIZERS"):
+        load_vocabulary("gpt2")
+
+
+def test_an_audit_goes_on_without_a_vocabulary(write_pairs: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "audit", str(write_pairs(talk(200))), "--model", "t5"]) == 0
+    told = capsys.readouterr()
+    assert "tokens are left out: The tokenizer of t5" in told.err
+    assert "200 rows" in told.out

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dpo.cli.arguments import settings
 from dpo.cli.main import main, parser
 from dpo.errors import ConfigError
 from dpo.training.config import SftConfig, TrainConfig, make, read_yaml
@@ -121,3 +122,10 @@ def test_settings_that_would_be_ignored_are_refused(
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
     assert says in err
+
+
+def test_datasets_add_up_to_a_mix() -> None:
+    arguments = ["train", "--dataset", "sample=2", "--dataset", "orca=1", "--swap", "--layout", "transcripts"]
+    config = settings(parser().parse_args(arguments), TrainConfig)
+    assert (config.dataset, config.swap, config.layout) == ("sample=2,orca=1", True, "transcripts")
+    assert settings(parser().parse_args(["train", "--dataset", "a,b.jsonl"]), TrainConfig).dataset == "a,b.jsonl"

@@ -304,7 +304,8 @@ def test_mixes_with_weights(write_pairs: Write) -> None:
     mixed = load_preferences(f"{one}=3,{two}=1", eval_fraction=0.1)
     texts = [*mixed.train["prompt"], *mixed.held_out["prompt"]]
     assert (sum("one" in text for text in texts), sum("two" in text for text in texts)) == (300, 100)
-    assert mixed.info["mix"][0] == {"source": str(one), "weight": 3.0, "pairs": 300}
+    assert mixed.info["mix"][0] == {"source": str(one), "weight": 3.0, "pairs": 300, "available": 300}
+    assert mixed.info["mix"][1]["pairs"] == 100
     same = load_preferences(f"{one}=3,{two}=1", eval_fraction=0.1)
     assert same.info["fingerprint"] == mixed.info["fingerprint"]
     by_prompt = {row["prompt"]: row["messages"] for row in mixed.train}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from dash import html
@@ -38,6 +40,7 @@ TITLES = {
     "unreadable": "Rows of another kind",
     "pairing-unknown": "Pairing cannot be told",
 }
+SHORTCUT = "shortcut-"
 _STATES = {"high": "bad", "warning": "warn", "note": "ok"}
 
 
@@ -53,15 +56,60 @@ def detect_strip(result: Audit) -> html.Section:
     )
 
 
+def finding_cards(result: Audit) -> list[html.Article]:
+    """A card for each finding, the shortcuts together on one."""
+    rules = [finding for finding in result.findings if finding.code.startswith(SHORTCUT)]
+    cards = []
+    for finding in result.findings:
+        if finding not in rules:
+            cards.append(finding_card(finding, result.rows))
+        elif finding is rules[0]:
+            cards.append(_shortcut_card(rules))
+    return cards
+
+
+def remedies(result: Audit, source: str) -> str:
+    """The command that applies what the findings advise."""
+    flags: list[str] = []
+    for finding in result.findings:
+        if finding.remedy.startswith("--"):
+            flags.append(finding.remedy.partition(" or ")[0].partition(",")[0].partition(";")[0])
+    strips = [flag.removeprefix("--strip-shortcut ") for flag in flags if flag.startswith("--strip-shortcut ")]
+    others = [flag for flag in dict.fromkeys(flags) if not flag.startswith("--strip-shortcut ")]
+    if strips:
+        others.append("--strip-shortcut " + " ".join(dict.fromkeys(strips)))
+    source = shlex.quote(source)
+    if not others:
+        return f"dpo data audit {source} --json audit.json"
+    return f"dpo data clean {source} --output cleaned.jsonl {' '.join(others)}"
+
+
+def _shortcut_card(rules: Sequence[Finding]) -> html.Article:
+    state = _STATES[rules[0].severity]
+    bars = [minibar(rule.evidence["rule"], rule.evidence["accuracy"]) for rule in rules]
+    reached = rules[0].evidence.get("reward_accuracy")
+    if reached is not None:
+        bars.append(minibar("the run", reached, "var(--ink)"))
+    best = max(rules, key=lambda rule: float(rule.evidence["accuracy"]))
+    head = [light(state), html.H3("A trivial rule separates the pairs")]
+    head.append(html.B(f"{best.evidence['accuracy']:.2f}", className="num push"))
+    return html.Article(
+        [
+            html.Div(head, className="row tight nowrap"),
+            html.P(f"{best.sentence}. Chance is 50 %.", className="sub"),
+            html.Div(bars),
+            html.P("A run's reward accuracy says little while it is not above these.", className="sub"),
+        ],
+        className=f"audit card {state}",
+        **{"data-code": "shortcuts"},
+    )
+
+
 def finding_card(finding: Finding, pairs: int) -> html.Article:
     """One finding: state, title, how much, sentence, evidence, remedy."""
     state = _STATES[finding.severity]
-    shortcut = finding.code.startswith("shortcut-")
-    title = "A trivial rule separates the pairs" if shortcut else TITLES.get(finding.code, finding.code)
-    head = [light(state), html.H3(title)]
-    if shortcut:
-        head.append(html.B(f"{finding.evidence['accuracy']:.2f}", className="num push"))
-    elif finding.count:
+    head = [light(state), html.H3(TITLES.get(finding.code, finding.code))]
+    if finding.count:
         head.append(html.B(f"{finding.count:,} rows", className="num push"))
     return html.Article(
         [
@@ -77,11 +125,6 @@ def finding_card(finding: Finding, pairs: int) -> html.Article:
 
 def _proof(finding: Finding, pairs: int) -> Any:
     evidence = finding.evidence
-    if finding.code.startswith("shortcut-"):
-        bars = [minibar("this rule", evidence["accuracy"]), minibar("chance", 0.5)]
-        if "reward_accuracy" in evidence:
-            bars.append(minibar("the run", evidence["reward_accuracy"]))
-        return html.Div(bars)
     if finding.code == "unk":
         return html.Div([
             minibar("chosen", evidence["chosen"], "var(--chosen)"),
@@ -129,6 +172,6 @@ def lengths(result: Audit | None) -> dict[str, Any]:
 def length_line(result: Audit) -> str:
     """What the histogram says."""
     rule = result.measures["shortcuts"].get("length")
-    said = f"; {rule['says']} is chosen in {rule['accuracy']:.0%} of held-out pairs" if rule else ""
+    said = f"; {rule['says']} wins {rule['accuracy']:.0%}" if rule else ""
     chosen, rejected = (result.measures["characters"][side]["p50"] for side in ("chosen", "rejected"))
-    return f"Median {chosen:,} and {rejected:,} characters{said}"
+    return f"Median {chosen:,} and {rejected:,}{said}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import importlib
 import shutil
 import tempfile
 import threading
@@ -46,6 +48,8 @@ class Job:
     vocabulary: Vocabulary | None = None
     orders: dict[tuple[str, str, str], Any] = field(default_factory=dict)
 
+    uploaded: bool = False
+
     @property
     def over(self) -> bool:
         """Whether nothing more will happen."""
@@ -56,9 +60,11 @@ class Desk:
     """Sources on offer, uploads, and jobs.  `directory` is where files on the server are offered from."""
 
     def __init__(self, directory: Path) -> None:
-        # Here (0.3 s) and not in an audit's thread: while a thread is importing it, plotly finds half
-        # of a pandas in sys.modules and every callback that answers then fails.
-        import pandas  # noqa: F401
+        # Here (0.3 s) and not in an audit's thread: plotly looks into these modules whenever they are
+        # in sys.modules, so that callbacks fail that answer while a thread is half through importing them.
+        for name in ("pandas", "PIL.Image"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
 
         self.directory = directory
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -112,7 +118,7 @@ class Desk:
             DataError: it is not offered (any more).
         """
         source, label = self._resolve(value)
-        job = Job(uuid.uuid4().hex[:12], source, label, model, columns)
+        job = Job(uuid.uuid4().hex[:12], source, label, model, columns, uploaded=value.startswith("upload:"))
         with self._lock:
             self._jobs[job.ident] = job
             for old in [key for key, known in self._jobs.items() if known.over][: -_KEPT or None]:

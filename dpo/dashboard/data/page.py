@@ -10,7 +10,7 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from dpo.dashboard.components import button, card, command, icon, page_title
 from dpo.dashboard.data import pairs
-from dpo.dashboard.data.cards import detect_strip, finding_card, length_line, lengths
+from dpo.dashboard.data.cards import detect_strip, finding_cards, length_line, lengths, remedies
 from dpo.dashboard.data.desk import MOST_UPLOAD, Desk, Job
 from dpo.dashboard.shell import Page
 from dpo.errors import DpoError
@@ -92,6 +92,7 @@ def register(app: Dash, desk: Desk) -> None:
         Output("da-lengths", "figure"), Output("da-length-line", "children"), Output("da-sub", "children"),
         Output("da-problem", "children", allow_duplicate=True), Output("da-poll", "disabled", allow_duplicate=True),
         Output("da-finding", "data"), Output("da-finding", "value"), Output("da-export", "disabled"),
+        Output("da-command", "children"),
         Input("da-poll", "n_intervals"), State("da-job", "data"),
         prevent_initial_call=True,
     )  # fmt: skip
@@ -99,11 +100,22 @@ def register(app: Dash, desk: Desk) -> None:
         job = desk.job(ident)
         if job is None:
             gone = _problem("This audit is no longer kept: start it again") if ident else None
-            return (*[no_update] * 6, gone, True, *[no_update] * 3)
+            return (*[no_update] * 6, gone, True, *[no_update] * 4)
         if not job.over:
-            return (_under_way(job), [], True, *[no_update] * 2, job.label, None, False, *[no_update] * 3)
+            return (_under_way(job), [], True, *[no_update] * 2, job.label, None, False, *[no_update] * 4)
         if job.audit is None:
-            return (None, [], True, *[no_update] * 2, job.label, _problem(job.problem), True, *[no_update] * 2, True)
+            return (
+                None,
+                [],
+                True,
+                *[no_update] * 2,
+                job.label,
+                _problem(job.problem),
+                True,
+                *[no_update] * 2,
+                True,
+                no_update,
+            )
         result = job.audit
         with_rows = [{"value": "", "label": "All pairs"}] + [
             {"value": finding.code, "label": finding.code} for finding in _once(result.findings) if finding.rows
@@ -111,8 +123,9 @@ def register(app: Dash, desk: Desk) -> None:
         sub = f"{job.label} · {result.pairs:,} pairs · audited in {result.seconds:.1f} s"
         return (
             [detect_strip(result), *([html.P(job.note, className="sub")] if job.note else [])],
-            [finding_card(finding, result.rows) for finding in result.findings],
+            finding_cards(result),
             False, lengths(result), length_line(result), sub, None, True, with_rows, "", False,
+            remedies(result, job.label if job.uploaded else job.source),
         )  # fmt: skip
 
     @app.callback(
@@ -185,7 +198,7 @@ def _choose(desk: Desk) -> html.Section:
     return card(
         first,
         html.Details([html.Summary("Columns, if they are not recognised"), html.Div(mapping, className="row")]),
-        command("dpo data clean SOURCE --output FILE.jsonl --repair-mispaired --drop-duplicates"),
+        command("dpo data audit sample", "da-command"),
         cls="pad data-choose",
     )
 

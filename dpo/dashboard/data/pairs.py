@@ -165,9 +165,11 @@ def _diff(chosen: str, rejected: str) -> list[Any]:
 def _tokens(tokenizer: Any, text: str, mark: str, end: str | None) -> list[Any]:
     encoding = tokenizer.encode(text[:20_000], add_special_tokens=False)
     spans = []
-    for place, (token, (first, last)) in enumerate(zip(encoding.tokens, encoding.offsets, strict=True)):
-        said = text[first:last] or token
-        spans.append(html.Span(said, className=f"token {mark} {'odd' if place % 2 else ''}".strip(), title=token))
+    done = 0
+    for place, (token, (_, last)) in enumerate(zip(encoding.tokens, encoding.offsets, strict=True)):
+        # The later bytes of one character are tokens without text of their own.
+        spans.append(html.Span(text[done:last], className=f"token {mark} {'odd' if place % 2 else ''}", title=token))
+        done = max(done, last)
     if end:
         spans.append(html.Span("⏎ end", className="token learned end", title="EOS: the loss sees it too"))
     return spans

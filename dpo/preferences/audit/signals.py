@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SIDES = ("prompt", "chosen", "rejected")
 _BATCH = 2048
+_MOST_CHARACTERS = 50_000  # of a text are searched for personal data
 _SHORTCUT_SALT, _SHORTCUT_SHARE = "dpo-audit-shortcuts", 0.3
 Rows = NDArray[np.int64]
 Progress = Callable[[str, float], None]
@@ -80,7 +81,7 @@ def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = No
         found: dict[str, set[int]] = {}
         for side in SIDES:
             for place in suspects(batch[side].combine_chunks()):
-                for kind in private_in(texts[side][int(place)][: _BATCH * 16]):
+                for kind in private_in(texts[side][int(place)][:_MOST_CHARACTERS]):
                     found.setdefault(kind, set()).add(start + int(place))
         for kind, places in found.items():
             private.setdefault(kind, []).extend(sorted(places))
