@@ -430,7 +430,7 @@
     history.replaceState({}, "", "/?" + query);
   }
 
-  window.dpo = Object.assign(window.dpo || {}, { compare: { state: () => run, sample: sampleOf, draw: () => run && active().forEach((pane) => sampleOf(pane) && draw(pane)) } });
+  window.dpo = Object.assign(window.dpo || {}, { compare: { state: () => run, sample: sampleOf, about, draw: () => run && active().forEach((pane) => sampleOf(pane) && draw(pane)) } });
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     compare: {
       generate(_clicks, prompt, temperature, topP, topK, maxNew, seed) {
