@@ -35,6 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         help=f"where votes are kept (default: {DEFAULT_VOTES})",
     )
     parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data"),
+        metavar="DIR",
+        help="files of pairs for the Data page (default: data)",
+    )
+    parser.add_argument(
         "--remote",
         action="append",
         metavar="URL",
@@ -54,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dpo.dashboard.application import create_app
 
     roots = [*(options.runs or []), DEFAULT_RUNS, BUNDLED_RUNS]
-    app = create_app(roots, options.host, options.port, options.remote or [], options.votes)
+    app = create_app(roots, options.host, options.port, options.remote or [], options.votes, options.data)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     shown = "127.0.0.1" if options.host in ("0.0.0.0", "::") else options.host
     print(f"DPO workbench: http://{shown}:{options.port} (Ctrl-C stops it)", flush=True)

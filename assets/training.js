@@ -277,7 +277,7 @@
         return none();
       },
       prompts(prompts, prompt) { state.prompts = prompts || []; state.prompt = prompt; return none(); },
-      draw(signature, runs, axis, smoothing, log, unit) {
+      draw(runs, axis, smoothing, log, unit) {
         const wanted = { runs: runs || [], axis, smoothing, log, unit };
         const same = JSON.stringify(wanted) === JSON.stringify(view);
         // Another axis has other places: a zoom into the old one means nothing there.

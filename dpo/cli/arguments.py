@@ -68,6 +68,8 @@ def add_settings(parser: argparse.ArgumentParser, config: type[CommonConfig]) ->
         kind = _inner(hints[spec.name])
         if spec.name == "resume":
             group.add_argument(flag, nargs="?", const="", metavar="DIR", **options)
+        elif spec.name == "dataset":
+            group.add_argument(flag, action="append", metavar="NAME", **options)
         elif kind is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
         elif get_origin(kind) is list:
@@ -90,6 +92,8 @@ def settings(namespace: argparse.Namespace, config: type[Config]) -> Config:
     """
     names = {spec.name for spec in dataclasses.fields(config)}
     given = {name: value for name, value in vars(namespace).items() if name in names}
+    if isinstance(given.get("dataset"), list):
+        given["dataset"] = ",".join(given["dataset"])
     values = (read_yaml(namespace.config_file, config) if namespace.config_file else {}) | given
     if "resume" not in values or values["resume"] is None:
         return make(config, values)

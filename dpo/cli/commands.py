@@ -5,21 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from dpo.cli.arguments import settings
-from dpo.errors import DpoError, RunError
-from dpo.generation.settings import Sampling
-from dpo.policies.names import BUNDLED, DEFAULT_RUNS
+from dpo.errors import RunError
+from dpo.policies.names import DEFAULT_RUNS
 from dpo.runs import BUNDLED_RUNS, Run, find_runs, open_run, summarise
 from dpo.training.config import SftConfig, TrainConfig
 from dpo.training.processes import process_index
-
-ARMS = tuple(BUNDLED)
-_LABELS = {"demo/t5": "T5 base", "demo/t5-dpo": "T5 DPO", "demo/gpt2": "GPT-2 base", "demo/gpt2-dpo": "GPT-2 DPO"}
-_ENDS = {"eos": "ended itself", "length": "hit the token limit", "stopped": "stopped"}
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -36,31 +30,6 @@ def sft(arguments: argparse.Namespace) -> int:
     from dpo.training.run import sft as run_sft
 
     return _report(run_sft(config), "sft")
-
-
-def generate(arguments: argparse.Namespace) -> int:
-    """`dpo generate`: the text goes to standard output, the facts about it to standard error."""
-    sampling = _sampling(arguments)
-    prompt = _prompt(arguments.prompt)
-    _answer(arguments.policy, prompt, sampling, arguments.device)
-    return 0
-
-
-def compare(arguments: argparse.Namespace) -> int:
-    """`dpo compare`: one arm after the other; an arm that fails does not stop the others."""
-    sampling = _sampling(arguments)
-    prompt = _prompt(arguments.prompt)
-    failed = 0
-    for name in arguments.policies:
-        label = _LABELS.get(name)
-        print(f"── {label} ({name})" if label else f"── {name}", flush=True)
-        try:
-            _answer(name, prompt, sampling, arguments.device)
-        except DpoError as error:
-            failed += 1
-            print(f"dpo: {error}", file=sys.stderr)
-        print(flush=True)
-    return 2 if failed else 0
 
 
 def list_runs(arguments: argparse.Namespace) -> int:
@@ -124,32 +93,6 @@ def _report(run: Run, command: str) -> int:
     print(f"Policy: {run.path / 'policy'}")
     print(f'Try it: dpo generate --policy {run.path} --prompt "Do you have a favorite food?"')
     return 0
-
-
-def _answer(name: str, prompt: str, sampling: Sampling, device: str) -> None:
-    from dpo.generation.sampler import stream, suit_threads
-    from dpo.policies.loading import load_policy
-
-    policy = load_policy(name, device=device)
-    suit_threads(policy)
-    began = time.perf_counter()
-    piece = None
-    for piece in stream(policy, prompt, sampling):
-        print(piece.text, end="", flush=True)
-    print(flush=True)
-    seconds = time.perf_counter() - began
-    if piece is not None and piece.end is not None:
-        rate = piece.tokens / seconds if seconds > 0 else 0.0
-        print(f"[{piece.tokens} tokens · {rate:.0f} tok/s · {_ENDS[piece.end]}]", file=sys.stderr, flush=True)
-
-
-def _sampling(arguments: argparse.Namespace) -> Sampling:
-    names = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
-    return Sampling.from_values({name: getattr(arguments, name) for name in names})
-
-
-def _prompt(given: str) -> str:
-    return sys.stdin.read() if given == "-" else given
 
 
 def _roots(arguments: argparse.Namespace) -> list[Path]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
-from dpo.cli import commands, publishing
+from dpo.cli import chat, commands, generation, publishing
 from dpo.cli import runs as run_commands
 from dpo.cli.arguments import Parser, add_settings, fail
+from dpo.cli.data import add_data
 from dpo.cli.evaluation import add_score
 from dpo.cli.votes import add_votes
 from dpo.errors import DpoError
-from dpo.generation.settings import Sampling
 from dpo.training.config import SftConfig, TrainConfig
 
 
@@ -29,17 +28,8 @@ def parser() -> Parser:
     add_settings(sft, SftConfig)
     sft.set_defaults(call=commands.sft)
 
-    generate = actions.add_parser("generate", help="let one policy answer a prompt")
-    generate.add_argument("--policy", required=True, metavar="NAME", help="a name, a run, a directory or a hub id")
-    _add_sampling(generate)
-    generate.set_defaults(call=commands.generate)
-
-    compare = actions.add_parser("compare", help="let several policies answer one prompt")
-    compare.add_argument(
-        "--policies", nargs="+", metavar="NAME", default=list(commands.ARMS), help="[the four bundled policies]"
-    )
-    _add_sampling(compare)
-    compare.set_defaults(call=commands.compare)
+    generation.add_commands(actions)
+    chat.add_command(actions)
 
     add_score(actions)
     add_votes(actions)
@@ -56,6 +46,7 @@ def parser() -> Parser:
     show.set_defaults(call=commands.show_run)
     run_commands.add_verbs(verbs)
     run_commands.add_doctor(actions)
+    add_data(actions)
     publishing.add_commands(actions)
     return root
 
@@ -74,21 +65,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `dpo runs list | head`
         sys.stderr.close()
         return 0
-
-
-def _add_sampling(command: Any) -> None:
-    defaults = Sampling()
-    command.add_argument("--prompt", required=True, metavar="TEXT", help="- reads it from standard input")
-    for name, text in (
-        ("temperature", "0 is greedy"),
-        ("top_p", "smallest set of tokens with this probability"),
-        ("top_k", "most likely tokens only; 0 is off"),
-        ("max_new_tokens", "stop after this many"),
-        ("seed", "same seed, same text"),
-    ):
-        value = getattr(defaults, name)
-        command.add_argument(
-            "--" + name.replace("_", "-"), dest=name, metavar="N" if isinstance(value, int) else "X",
-            default=value, help=f"{text} [{value}]",
-        )  # fmt: skip
-    command.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps [auto]")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dash import Dash
 
-from dpo.dashboard import api, compare, lens, shell, training
+from dpo.dashboard import api, compare, data, lens, shell, training
 from dpo.dashboard.compare import votes as voting
+from dpo.dashboard.data.desk import Desk
 from dpo.evaluation.votes import DEFAULT_VOTES, Votes
 from dpo.evaluation.worker import LensWorker
 from dpo.generation.engine import Engine
@@ -22,6 +23,7 @@ def create_app(
     port: int = 8050,
     remotes: Sequence[str] = (),
     votes: Path | str = DEFAULT_VOTES,
+    data_directory: Path | str = "data",
 ) -> Dash:
     """The app, ready to serve; nothing heavy is imported here.
 
@@ -30,6 +32,7 @@ def create_app(
         host, port: where it will be served, for the status bar and the check of host names.
         remotes: addresses of OpenAI-compatible servers that may be asked for answers.
         votes: the file that votes are kept in.
+        data_directory: files of preference pairs that the Data page offers.
     """
     roots = [Path(root) for root in runs]
     app = Dash(
@@ -42,15 +45,17 @@ def create_app(
     )
     engine = Engine()
     worker = LensWorker()
+    desk = Desk(Path(data_directory))
 
     def pages() -> list[shell.Page]:
-        return [compare.page(roots), training.page(roots), lens.page(roots)]
+        return [compare.page(roots), training.page(roots), lens.page(roots), data.page(desk)]
 
     app.layout = lambda: shell.layout(pages(), f"{host}:{port}")
     shell.register(app, pages())
     compare.register(app, roots)
     training.register(app, roots)
     lens.register(app, worker, roots)
+    data.register(app, desk)
     voting.register(app.server, Votes(votes), roots)
     api.register(app.server, engine, host, roots, remotes)
     app.server.config["engine"] = engine

@@ -35,6 +35,7 @@ _KEYS = (
     ("g t", "Training"),
     ("g l", "Lens"),
     ("← → Enter", "Lens: another token, keep it"),
+    ("g d", "Data"),
     ("?", "this list"),
 )
 

@@ -9,7 +9,7 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from dpo.generation.settings import Sampling
-from dpo.policies.families import Ids
+from dpo.policies.families import Ids, Prompt
 from dpo.policies.loading import Policy
 
 
@@ -22,7 +22,7 @@ class _Cancelled(StoppingCriteria):  # type: ignore[misc]
         return torch.full((input_ids.size(0),), self.met, dtype=torch.bool, device=input_ids.device)
 
 
-def search(policy: Policy, prompt: str, sampling: Sampling, cancelled: Callable[[], bool]) -> tuple[Ids, bool]:
+def search(policy: Policy, prompt: Prompt, sampling: Sampling, cancelled: Callable[[], bool]) -> tuple[Ids, bool]:
     """The best answer of `sampling.beams` beams with its EOS if it has one, and whether it was cancelled.
 
     Raises:

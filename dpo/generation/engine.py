@@ -46,6 +46,7 @@ class Job:
     viewer: str = ""
     samples: int = 1
     log_ratios: bool = False
+    turns: tuple[tuple[str, str], ...] = ()
     events: queue.SimpleQueue[Event] = field(default_factory=queue.SimpleQueue)
     cancelled: threading.Event = field(default_factory=threading.Event)
     same_tokens: list[dict[str, Any]] = field(default_factory=list)
@@ -85,6 +86,7 @@ class Engine:
         viewer: str = "",
         samples: int = 1,
         log_ratios: bool = False,
+        turns: Sequence[tuple[str, str]] = (),
     ) -> Job:
         """Queue a job.
 
@@ -93,6 +95,7 @@ class Engine:
             viewer: who asks; viewers are served by turns.
             samples: answers of each arm, with the seeds `seed`, `seed + 1`, ...
             log_ratios: measure each token against the arm's reference.
+            turns: what was said before, (prompt, answer); the oldest are left out where the context is too short.
 
         Raises:
             BusyError: the queue is full.
@@ -107,7 +110,7 @@ class Engine:
         with self._changed:
             if len(self._waiting) >= self.capacity:
                 raise BusyError(f"{self.capacity} prompts are waiting already: try again in a moment")
-            job = Job(next(self._numbers), prompt, arms, sampling, viewer, samples, log_ratios)
+            job = Job(next(self._numbers), prompt, arms, sampling, viewer, samples, log_ratios, tuple(turns))
             self._waiting.add(job)
             self._jobs[job.number] = job
             if self._thread is None:

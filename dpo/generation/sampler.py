@@ -10,6 +10,7 @@ reference and 1 the policy exactly: the other one's logits are not even computed
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from dpo.generation.decoding import Decoding, Member
 from dpo.generation.noise import Noise
 from dpo.generation.settings import Sampling, check_lambda
 from dpo.generation.writing import Writer
-from dpo.policies.families import Ids
+from dpo.policies.families import Ids, Prompt
 from dpo.policies.loading import Policy
 
 _SMALL = 30_000_000
@@ -101,7 +102,7 @@ class Arm:
 
 
 def stream(
-    policy: Policy, prompt: str, sampling: Sampling, cancelled: Callable[[], bool] = lambda: False
+    policy: Policy, prompt: Prompt, sampling: Sampling, cancelled: Callable[[], bool] = lambda: False
 ) -> Iterator[Piece]:
     """Answer one prompt token by token; `cancelled` is asked before each token.
 
@@ -116,7 +117,7 @@ def stream(
 
 def answer(
     arms: Sequence[Arm],
-    prompt: str,
+    prompt: Prompt,
     sampling: Sampling,
     *,
     samples: int = 1,
@@ -157,7 +158,9 @@ def answer(
         groups = [group for group in groups if group.tracks]
 
 
-def generate(policy: Policy, prompts: Sequence[str], sampling: Sampling, *, batch_size: int = 32) -> list[Generation]:
+def generate(
+    policy: Policy, prompts: Sequence[Prompt], sampling: Sampling, *, batch_size: int = 32
+) -> list[Generation]:
     """Answer prompts in batches; each answer is the one `stream` would give.
 
     >>> from dpo import load_policy
@@ -211,7 +214,7 @@ class _Track:
     arm: Arm
     index: int
     sample: int
-    prompt: str
+    prompt: Prompt
     sampling: Sampling
     log_ratios: bool
     encoded: Ids = field(init=False)
@@ -224,7 +227,8 @@ class _Track:
         self.writer = Writer(policy, self.sampling.stop)
         self.tuned, self.base = self.arm.members(self.log_ratios)
         salt = "" if self.sampling.same_noise else policy.name
-        self.luck = (self.sampling.seed + self.sample, self.prompt, salt)
+        said = self.prompt if isinstance(self.prompt, str) else json.dumps(self.prompt)
+        self.luck = (self.sampling.seed + self.sample, said, salt)
         self.rows: tuple[int | None, int | None] = (None, None)
         # What `generate` of transformers counts as said: GPT-2's prompt, T5's start token.
         start = policy.decoder_start if policy.family.key == "t5" else None
@@ -340,7 +344,10 @@ def _groups(tracks: Sequence[_Track], sampling: Sampling) -> list[_Group]:
     by_shape: dict[object, list[_Track]] = {}
     for track in tracks:
         shapes = {member.shape for member in track.members()}
-        key = (*shapes, len(track.arm.policy.tokenizer)) if len(shapes) == 1 else track
+        key: object = (*shapes, len(track.arm.policy.tokenizer)) if len(shapes) == 1 else track
+        if hasattr(track.arm.policy.network.config, "window_size"):
+            # GPT-Neo's mask is as long as its context, and padding before a short prompt would count.
+            key = (key, len(track.encoded))
         by_shape.setdefault(key, []).append(track)
     return [_Group(group, sampling) for group in by_shape.values()]
 
@@ -353,7 +360,7 @@ def _widened(logits: Tensor, count: int) -> Tensor:
 
 def _search(
     arms: Sequence[Arm],
-    prompt: str,
+    prompt: Prompt,
     sampling: Sampling,
     samples: int,
     log_ratios: bool,

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from dpo.errors import DpoError
+from dpo.errors import DpoError, PromptError
 from dpo.generation.remote import complete
 from dpo.generation.sampler import Arm, Piece, answer, suit_threads
 from dpo.generation.spec import ArmSpec, reference_of
 from dpo.generation.store import PolicyStore
+from dpo.policies.families import Prompt, plain_conversation
 from dpo.policies.loading import Policy
 
 if TYPE_CHECKING:
     from dpo.generation.engine import Job
 
 logger = logging.getLogger(__name__)
+_ANSWER = 64  # tokens that older turns make room for
 
 
 class Worker:
@@ -47,15 +50,16 @@ class Worker:
                     sources += self._converted(job, index, spec, used)
             except Exception as error:
                 teller.fail(index, error)
+        prompt = _prompt(job, [arm.policy for arm in arms.values()])
         for index, arm in arms.items():
             teller.vocabularies[index] = hash((arm.policy.family.key, len(arm.policy.tokenizer)))
-            prompt_ids = arm.policy.encode_prompt(job.prompt, reserve=1)
+            prompt_ids = arm.policy.encode_prompt(prompt, reserve=1)
             seen = arm.policy.family.shown_prompt(arm.policy.tokenizer, prompt_ids)
             note = "Beam search shows its answer when it is complete" if job.sampling.beams > 1 else None
             teller.start(index, seen, len(prompt_ids), note)
         if arms:
             suit_threads(max((arm.policy for arm in arms.values()), key=lambda p: p.network.num_parameters()))
-            sources.insert(0, _local(job, arms))
+            sources.insert(0, _local(job, prompt, arms))
         _by_turns(sources, teller)
         for thread in others:
             thread.join()
@@ -85,7 +89,8 @@ class Worker:
         from dpo.generation.ctranslate import converted
 
         policy = self._policy(job, index, spec.policy, used)
-        prompt_ids = policy.encode_prompt(job.prompt, reserve=1)
+        prompt = _prompt(job, [policy])
+        prompt_ids = policy.encode_prompt(prompt, reserve=1)
         job.emit("loading", arm=index, policy=spec.policy, message=f"Converting {spec.policy}", share=None, bytes=None)
         engine = converted(policy, "int8" if spec.engine.endswith("int8") else "float32")
         seen = policy.family.shown_prompt(policy.tokenizer, prompt_ids)
@@ -93,7 +98,7 @@ class Worker:
             "start", arm=index, seen=seen, prompt_tokens=len(prompt_ids), note=f"{spec.engine}: its luck is its own"
         )
         return [
-            engine.stream(job.prompt, job.sampling, job.cancelled.is_set, arm=index, sample=sample)
+            engine.stream(policy, prompt, job.sampling, job.cancelled.is_set, arm=index, sample=sample)
             for sample in range(job.samples)
         ]
 
@@ -171,10 +176,28 @@ class _Teller:
         ]
 
 
-def _local(job: Job, arms: dict[int, Arm]) -> Iterator[Piece]:
+def _messages(job: Job, left_out: int) -> list[dict[str, str]]:
+    spoken = [message for turn in job.turns[left_out:] for message in zip(("user", "assistant"), turn, strict=True)]
+    return [{"role": role, "content": content} for role, content in [*spoken, ("user", job.prompt)]]
+
+
+def _prompt(job: Job, policies: Sequence[Policy]) -> Prompt:
+    """The job's prompt after as many of its last turns as all policies have room for, and an answer of some length."""
+    if not job.turns:
+        return job.prompt
+    for left_out in range(len(job.turns)):
+        messages = _messages(job, left_out)
+        with contextlib.suppress(PromptError):
+            for policy in policies:
+                policy.encode_prompt(messages, reserve=min(job.sampling.max_new_tokens, _ANSWER))
+            return messages
+    return job.prompt
+
+
+def _local(job: Job, prompt: Prompt, arms: dict[int, Arm]) -> Iterator[Piece]:
     order = list(arms)
     pieces = answer(
-        list(arms.values()), job.prompt, job.sampling, samples=job.samples, log_ratios=job.log_ratios,
+        list(arms.values()), prompt, job.sampling, samples=job.samples, log_ratios=job.log_ratios,
         cancelled=job.cancelled.is_set,
     )  # fmt: skip
     for piece in pieces:
@@ -201,8 +224,9 @@ def _by_turns(sources: list[Iterator[Piece]], teller: _Teller) -> None:
 def _start_remote(job: Job, index: int, spec: ArmSpec, teller: _Teller) -> threading.Thread:
     def run() -> None:
         try:
+            text = plain_conversation(_messages(job, 0)) if job.turns else job.prompt
             for sample in range(job.samples):
-                for piece in complete(spec.policy, job.prompt, job.sampling, job.cancelled.is_set, sample):
+                for piece in complete(spec.policy, text, job.sampling, job.cancelled.is_set, sample):
                     end: Any = piece.end
                     teller.tell(Piece(piece.text, piece.tokens, end, index, sample))
         except Exception as error:

@@ -1,121 +1,165 @@
-"""Recognise a public layout of preference data and bring it to prompt / chosen / rejected.
+"""Recognise a public layout of preference data by its first rows.
 
-A layout is two functions in `LAYOUTS`: whether it fits the columns of a first row, and how it turns
-a row into a pair.  Texts are passed on as they are; nothing is stripped or cleaned.
+Every layout is tried on a sample.  Where several fit and give the same pairs, the surest is taken;
+where they give different pairs the user is asked, because a guess here trains towards the wrong side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from dpo.errors import DataError
+from dpo.preferences.comparisons import COMPARISONS, two_answers
+from dpo.preferences.layouts import (
+    SIDE_LAYOUTS,
+    Layout,
+    Pair,
+    Rated,
+    Row,
+    canonical,
+    context_of,
+    pair_of,
+)
+from dpo.preferences.turns import Unusable
 
-Row = Mapping[str, Any]
-Pair = dict[str, str]
-_ASSISTANT, _HUMAN = "\n\nAssistant:", "\n\nHuman:"
+LAYOUTS: tuple[Layout, ...] = (*SIDE_LAYOUTS, *COMPARISONS)
+SAMPLE_ROWS = 200
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A known way of writing preference pairs."""
+class Recognised:
+    """A layout, how sure we are of it (0 to 1), and the other layouts that give the same pairs."""
 
-    name: str
-    fits: Callable[[Row], bool]
-    pair: Callable[[Row], Pair]
+    layout: Layout
+    confidence: float
+    same: tuple[str, ...] = ()
 
 
-def recognise(row: Row, columns: Mapping[str, str | None]) -> Layout:
-    """The layout of rows like `row`; `columns` names prompt, chosen and rejected where given.
+@dataclass(frozen=True)
+class _Reading:
+    layout: Layout
+    share: float
+    results: tuple[Pair | Rated | None, ...]
+
+
+def recognise(
+    rows: Sequence[Row], columns: Mapping[str, str | None] | None = None, layout: str | None = None
+) -> Recognised:
+    """The layout of data that begins with `rows`.
+
+    `columns` names prompt, chosen and rejected where the user did; `layout` is a key that an earlier
+    question offered.
 
     Raises:
-        DataError: not preference data, or a named column is missing.
+        DataError: not preference data, a named column is missing, or two readings differ.
     """
-    named = {role: column for role, column in columns.items() if column}
-    for role, column in named.items():
-        if column not in row:
-            raise DataError(f"there is no column {column!r} for --{role}-column: the columns are {', '.join(row)}")
-    if named:
-        source = {role: named.get(role, role) for role in ("prompt", "chosen", "rejected")}
-        row = _renamed(row, source)
-        layout = _first_fitting(row)
-        if layout is not None:
-            pair = layout.pair
-            return Layout(layout.name, lambda _: True, lambda r: pair(_renamed(r, source)))
-    layout = _first_fitting(row)
+    given = {role: name for role, name in (columns or {}).items() if name}
+    if given:
+        return _by_columns(rows, given)
+    candidates = [*LAYOUTS, *two_answers(rows)]
     if layout is not None:
-        return layout
-    raise DataError(_why_not(row))
+        named = [candidate for candidate in candidates if candidate.key == layout]
+        if not named:
+            known = ", ".join(reading.layout.key for reading in _readings(candidates, rows)) or "none"
+            raise DataError(f"--layout {layout} does not fit: {known} would")
+        return Recognised(named[0], _read(named[0], rows).share)
+    readings = [reading for reading in _readings(candidates, rows) if not reading.layout.on_request]
+    if not readings:
+        raise DataError(_why_not(rows))
+    readings = [reading for reading in readings if any(reading.results)] or readings
+    best = max(reading.share for reading in readings)
+    # A layout that fits few rows where another fits most is no second reading.
+    readings = [reading for reading in readings if reading.share >= 0.5 * best]
+    readings.sort(key=lambda reading: -(reading.share * reading.layout.certainty))
+    first = readings[0]
+    other = next((reading for reading in readings[1:] if _differ(first, reading)), None)
+    if other is not None:
+        raise DataError(_question(first, other, readings))
+    confidence = first.share * first.layout.certainty
+    return Recognised(first.layout, confidence, tuple(reading.layout.key for reading in readings[1:]))
 
 
-def _first_fitting(row: Row) -> Layout | None:
-    return next((layout for layout in LAYOUTS if layout.fits(row)), None)
+def _readings(candidates: Sequence[Layout], rows: Sequence[Row]) -> list[_Reading]:
+    fitting = [layout for layout in candidates if any(layout.fits(row) for row in rows[:20])]
+    return [reading for reading in (_read(layout, rows) for layout in fitting) if reading.share > 0]
 
 
-def _renamed(row: Row, source: Mapping[str, str]) -> Row:
-    return {**row, **{role: row[column] for role, column in source.items() if column in row}}
+def _read(layout: Layout, rows: Sequence[Row]) -> _Reading:
+    """The layout tried on the sample; a row that fits but has an empty cell or is a tie counts as read."""
+    results: list[Pair | Rated | None] = []
+    read = 0
+    for row in rows:
+        try:
+            results.append(layout.read(row))
+            read += 1
+        except Unusable as error:
+            results.append(None)
+            read += str(error) != "of another layout" and layout.fits(row)
+        except (KeyError, IndexError, TypeError, AttributeError):
+            results.append(None)
+    return _Reading(layout, read / len(rows), tuple(results))
 
 
-def _why_not(row: Row) -> str:
-    found = f"the columns are {', '.join(map(str, row))}"
-    if "label" in row and ("completion" in row or "messages" in row):
+def _differ(one: _Reading, other: _Reading) -> bool:
+    if one.layout.rated != other.layout.rated:
+        return True
+    both = [(a, b) for a, b in zip(one.results, other.results, strict=True) if a is not None and b is not None]
+    return any(a[:3] != b[:3] for a, b in both) or not both
+
+
+def _question(first: _Reading, other: _Reading, readings: Sequence[_Reading]) -> str:
+    keys = list(dict.fromkeys([first.layout.key, *(r.layout.key for r in readings[1:] if _differ(first, r))]))
+    choices = "; ".join(f"--layout {r.layout.key} ({r.layout.name})" for r in readings if r.layout.key in keys)
+    return f"these rows can be read in {len(keys)} ways that give different pairs: choose {choices}"
+
+
+def _by_columns(rows: Sequence[Row], given: Mapping[str, str]) -> Recognised:
+    """The columns the user named, the other roles under their usual names."""
+    present = {str(name) for row in rows for name in row}
+    for role, column in given.items():
+        if column not in present:
+            raise DataError(
+                f"there is no column {column!r} for --{role}-column: the columns are {', '.join(map(str, rows[0]))}"
+            )
+    prompt, chosen, rejected = (given.get(role, role) for role in ("prompt", "chosen", "rejected"))
+    if missing := next((name for name in (chosen, rejected) if name not in present), None):
+        role = "chosen" if missing == chosen else "rejected"
+        raise DataError(f"there is no column {missing!r}: name it with --{role}-column")
+    promptless = prompt not in present
+
+    def read(row: Row) -> Pair:
+        if row.get(chosen) is None or row.get(rejected) is None or (not promptless and row.get(prompt) is None):
+            raise Unusable("without text")
+        if promptless:
+            return pair_of(None, row[chosen], row[rejected])
+        extras = {canonical(str(name)): value for name, value in row.items() if canonical(str(name)) == "system"}
+        return pair_of(context_of(extras | {"\0": row[prompt]}, "\0"), row[chosen], row[rejected])
+
+    named = Layout("columns", ", ".join([*([] if promptless else [prompt]), chosen, rejected]), lambda _: True, read)
+    reading = _read(named, rows)
+    if all(result is None for result in reading.results) and promptless:
+        raise DataError("there is no column of prompts: name it with --prompt-column")
+    return Recognised(replace(named), reading.share)
+
+
+def _why_not(rows: Sequence[Row]) -> str:
+    columns = list(dict.fromkeys(str(name) for row in rows for name in row))
+    found = f"the columns are {', '.join(columns)}"
+    names = {canonical(name) for name in columns}
+    if {"chosen", "rejected"} <= names:
+        return (
+            f"there are two answers but no prompt ({found}): name its column with --prompt-column, or use "
+            "--layout common-prefix if both answers begin with it"
+        )
+    if "label" in names and names & {"completion", "messages", "response"}:
         return f"this is unpaired data with a label ({found}): pair a good and a bad answer for each prompt first"
-    if "chosen" not in row and "rejected" not in row and ("output" in row or "messages" in row or "text" in row):
-        return f"these are single answers, not preferences ({found}): DPO needs a chosen and a rejected answer"
+    if names & {"output", "messages", "text", "completion", "response", "answer", "conversations"}:
+        return (
+            f"these are single answers, not preferences ({found}): DPO needs a chosen and a rejected answer. "
+            "Write a worse answer for each, or let two policies answer each prompt"
+        )
     return (
         f"no preference pairs recognised ({found}): name them with "
         "--prompt-column, --chosen-column and --rejected-column"
     )
-
-
-def _texts(row: Row, *names: str) -> bool:
-    return all(isinstance(row.get(name), str) for name in names)
-
-
-def _messages(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(m, Mapping) and "content" in m for m in value)
-
-
-def _from_messages(row: Row) -> Pair:
-    chosen, rejected = row["chosen"], row["rejected"]
-    prompt = row.get("prompt")
-    if isinstance(prompt, list) and _messages(prompt):
-        context = list(prompt)
-    elif isinstance(prompt, str) and len(chosen) <= 2:
-        return {"prompt": prompt, "chosen": str(chosen[-1]["content"]), "rejected": str(rejected[-1]["content"])}
-    else:
-        context = list(chosen[:-1])
-    if len(context) == 1:
-        text = str(context[0]["content"])
-    else:
-        text = "\n".join(f"{message.get('role', 'user')}: {message['content']}" for message in context)
-    return {"prompt": text, "chosen": str(chosen[-1]["content"]), "rejected": str(rejected[-1]["content"])}
-
-
-def _is_transcript(row: Row) -> bool:
-    return _texts(row, "chosen", "rejected") and all(_ASSISTANT in row[side] for side in ("chosen", "rejected"))
-
-
-def _from_transcripts(row: Row) -> Pair:
-    prompt, _, chosen = row["chosen"].rpartition(_ASSISTANT)
-    _, _, rejected = row["rejected"].rpartition(_ASSISTANT)
-    single = prompt.count(_HUMAN) == 1 and _ASSISTANT not in prompt and prompt.startswith(_HUMAN)
-    # One question needs no speaker's name; a longer talk keeps them.
-    text = prompt.removeprefix(_HUMAN).removeprefix(" ") if single else prompt + _ASSISTANT
-    return {"prompt": text, "chosen": chosen.removeprefix(" "), "rejected": rejected.removeprefix(" ")}
-
-
-LAYOUTS: tuple[Layout, ...] = (
-    Layout(
-        "prompt, chosen, rejected",
-        lambda row: _texts(row, "prompt", "chosen", "rejected"),
-        lambda row: {name: row[name] for name in ("prompt", "chosen", "rejected")},
-    ),
-    Layout(
-        "messages",
-        lambda row: _messages(row.get("chosen")) and _messages(row.get("rejected")),
-        _from_messages,
-    ),
-    Layout("transcripts (hh-rlhf)", _is_transcript, _from_transcripts),
-)

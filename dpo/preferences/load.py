@@ -1,28 +1,30 @@
-"""From a source to training and held-out pairs."""
+"""From sources to training and held-out pairs."""
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpo.errors import DataError
-from dpo.preferences.formats import recognise
-from dpo.preferences.sources import load_rows
+from dpo.errors import ConfigError, DataError
+from dpo.preferences.normalise import COLUMNS, Columns, Normalised, normalise, tally
 from dpo.preferences.split import SALT, is_held_out
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-COLUMNS = ("prompt", "chosen", "rejected")
-
 
 @dataclass(frozen=True)
 class Preferences:
-    """Pairs for training and held-out pairs, with what a run records about them."""
+    """Pairs for training and held-out pairs, with what a run records about them.
+
+    Both have the columns `prompt`, `chosen` and `rejected`; where some prompt has several turns or a
+    system message also `messages`: a list of `{role, content}` without the answer, or None where the
+    prompt is one user turn.
+    """
 
     train: Dataset
     held_out: Dataset
@@ -39,8 +41,14 @@ def load_preferences(
     prompt_column: str | None = None,
     chosen_column: str | None = None,
     rejected_column: str | None = None,
+    layout: str | None = None,
+    swap: bool = False,
 ) -> Preferences:
     """Load preference pairs and split them by prompt.
+
+    `source` is a name, a file or a hub id, or several with weights: `"human-like=2,orca=1"` draws
+    (by `seed`, without repeating a pair) the largest mix of which two thirds are from the first;
+    without weights all pairs of all sources are taken.
 
     Rows with a blank or missing side, or with equal answers, are dropped and counted.  With
     `num_samples`, that many pairs are drawn (by `seed`) before the split, so a prompt is on the
@@ -51,33 +59,21 @@ def load_preferences(
     ['prompt', 'chosen', 'rejected']
 
     Raises:
-        DataError: nothing there, not preference data, or no pair left.
+        DataError: nothing there, not preference data, ambiguous, or no pair left.
+        ConfigError: weights that are no positive numbers.
     """
-    rows = load_rows(source, split)
-    try:
-        layout = recognise(rows[0], {"prompt": prompt_column, "chosen": chosen_column, "rejected": rejected_column})
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from None
-    pairs: list[dict[str, str]] = []
-    dropped: Counter[str] = Counter()
-    for row in rows:
-        pair, reason = _pair(layout.pair, row)
-        if pair is None:
-            dropped[reason] += 1
-        else:
-            pairs.append(pair)
-    if not pairs:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
-        raise DataError(f"{source} has no usable pair ({reasons}): every pair needs a prompt and two different answers")
-    if num_samples is not None and num_samples < len(pairs):
-        chosen = sorted(random.Random(seed).sample(range(len(pairs)), num_samples))
-        pairs = [pairs[index] for index in chosen]
-    sides: dict[bool, list[dict[str, str]]] = {False: [], True: []}
-    for pair in pairs:
-        sides[is_held_out(pair["prompt"], eval_fraction)].append(pair)
-    prompts = len({pair["prompt"] for pair in pairs})
-    if not sides[False] or (eval_fraction > 0 and not sides[True]):
-        missing = "training" if not sides[False] else "held out"
+    columns = Columns(prompt_column, chosen_column, rejected_column, layout, swap)
+    sources = parse_sources(source)
+    parts = [normalise(name, split, columns) for name in sources]
+    pairs = _mixed(parts, list(sources.values()), num_samples, seed)
+    held_out: list[bool] = []
+    seen: set[int] = set()
+    for row in _rows(pairs):
+        held_out.append(is_held_out(row["prompt"], eval_fraction))
+        seen.add(hash(row["prompt"]))
+    prompts = len(seen)
+    if all(held_out) or (eval_fraction > 0 and not any(held_out)):
+        missing = "training" if all(held_out) else "held out"
         raise DataError(
             f"{source}: none of its {prompts} different prompts falls on the {missing} side with "
             f"--eval-fraction {eval_fraction:g}: change it, or give more pairs"
@@ -85,18 +81,53 @@ def load_preferences(
     info = {
         "source": source,
         "split_name": split,
-        "layout": layout.name,
-        "fingerprint": fingerprint(pairs),
-        "rows": len(rows),
+        "layout": " + ".join(dict.fromkeys(part.recognised.layout.name for part in parts)),
+        "confidence": min(part.recognised.confidence for part in parts),
+        "fingerprint": fingerprint(_rows(pairs)),
+        "rows": sum(part.rows for part in parts),
         "pairs": len(pairs),
         "prompts": prompts,
-        "dropped": dict(dropped),
+        "dropped": tally(parts),
         "split": {"method": "sha256(salt + prompt)", "salt": SALT, "fraction": eval_fraction},
     }
-    return Preferences(_dataset(sides[False]), _dataset(sides[True]), info)
+    if len(parts) > 1:
+        info["mix"] = [
+            {"source": part.source, "weight": weight, "pairs": len(part.pairs)}
+            for part, weight in zip(parts, sources.values(), strict=True)
+        ]
+    sides = [[row for row, held in enumerate(held_out) if held == side] for side in (False, True)]
+    return Preferences(pairs.select(sides[0]), pairs.select(sides[1]), info)
 
 
-def fingerprint(pairs: Sequence[dict[str, str]]) -> str:
+def parse_sources(source: str) -> dict[str, float | None]:
+    """Sources and their weights of `"a=2,b=1"`; a file whose name has these signs is one source.
+
+    Raises:
+        ConfigError: a weight that is no positive number, a source twice, or weights for some only.
+    """
+    if Path(source).expanduser().exists():
+        return {source: None}
+    found: dict[str, float | None] = {}
+    for part in (part.strip() for part in source.split(",")):
+        name, sign, weight = part.rpartition("=") if not Path(part).expanduser().exists() else (part, "", "")
+        if not sign:
+            name = part
+        if not name:
+            raise ConfigError(f"--dataset {source!r} names no source: give a name, a file or a hub id")
+        if name in found:
+            raise ConfigError(f"--dataset names {name} twice: give it once, with a weight if need be ({name}=2)")
+        try:
+            found[name] = float(weight) if sign else None
+        except ValueError:
+            raise ConfigError(f"--dataset {part}: {weight!r} is no weight; give a number above 0") from None
+        if sign and not 0 < float(weight) < float("inf"):
+            raise ConfigError(f"--dataset {part}: a weight must be above 0")
+    if len({weight is None for weight in found.values()}) > 1:
+        raise ConfigError(f"--dataset {source}: give every source a weight, or none")
+    return found
+
+
+def fingerprint(pairs: Iterable[dict[str, str]]) -> str:
     """16 hex digits that depend on the pairs and their order alone, the same on every machine."""
     digest = hashlib.sha256()
     for pair in pairs:
@@ -105,22 +136,32 @@ def fingerprint(pairs: Sequence[dict[str, str]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _pair(convert: Any, row: Any) -> tuple[dict[str, str] | None, str]:
-    try:
-        pair = convert(row)
-    except (KeyError, IndexError, TypeError, AttributeError):
-        return None, "of another layout"
-    if not all(isinstance(pair.get(name), str) for name in COLUMNS):
-        return None, "without text"
-    for name in COLUMNS:
-        if not pair[name].strip():
-            return None, f"with a blank {name}"
-    if pair["chosen"].strip() == pair["rejected"].strip():
-        return None, "with equal answers"
-    return pair, ""
+def _mixed(parts: Sequence[Normalised], weights: Sequence[float | None], num_samples: int | None, seed: int) -> Dataset:
+    """One table of all sources in their shares, of `num_samples` pairs if so many can be had."""
+    from datasets import concatenate_datasets
+
+    tables = [part.pairs.remove_columns("row") for part in parts]
+    given = [weight for weight in weights if weight is not None]
+    if given and len(tables) > 1:
+        shares = [weight / sum(given) for weight in given]
+        total = min(len(table) / share for table, share in zip(tables, shares, strict=True))
+        total = min(total, num_samples or total)
+        tables = [
+            _drawn(table, max(1, round(total * share)), seed) for table, share in zip(tables, shares, strict=True)
+        ]
+        return concatenate_datasets(tables)
+    whole = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
+    return whole if num_samples is None else _drawn(whole, num_samples, seed)
 
 
-def _dataset(pairs: list[dict[str, str]]) -> Dataset:
-    from datasets import Dataset
+def _drawn(table: Dataset, count: int, seed: int) -> Dataset:
+    if count >= len(table):
+        return table
+    return table.select(sorted(random.Random(seed).sample(range(len(table)), count)))
 
-    return Dataset.from_dict({name: [pair[name] for pair in pairs] for name in COLUMNS})
+
+def _rows(pairs: Dataset) -> Iterable[dict[str, str]]:
+    for start in range(0, len(pairs), 1024):
+        chunk = pairs[start : start + 1024]
+        for texts in zip(*(chunk[name] for name in COLUMNS), strict=True):
+            yield dict(zip(COLUMNS, texts, strict=True))

@@ -2,94 +2,84 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo.errors import DataError
 from dpo.hub import offline
+from dpo.preferences.reading import SUFFIXES, kind_of, read_file
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-NAMED = {"human-like": "HumanLLMs/Human-Like-DPO-Dataset"}
+NAMED = {
+    "human-like": "HumanLLMs/Human-Like-DPO-Dataset",
+    "hh-rlhf": "Anthropic/hh-rlhf",
+    "ultrafeedback": "HuggingFaceH4/ultrafeedback_binarized",
+    "synthetic-instruct": "Dahoas/synthetic-instruct-gptj-pairwise",
+    "orca": "Intel/orca_dpo_pairs",
+}
+# Where the splits have names of their own.
+_SPLITS = {"ultrafeedback": {"train": "train_prefs", "test": "test_prefs"}}
+# As the datasets' cards give them.
+_LICENCES = {
+    "sample": "MIT", "human-like": "Llama 3", "hh-rlhf": "MIT", "ultrafeedback": "MIT",
+    "synthetic-instruct": "Apache-2.0", "orca": "Apache-2.0",
+}  # fmt: skip
 SAMPLE = Path(__file__).resolve().parent / "sample.jsonl"
-SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
+BATCH = 1024
 
 
-def load_rows(source: str, split: str = "train") -> Dataset:
-    """Rows of a named dataset, a local file, or a hub dataset, as they were published.
+def is_local(source: str) -> bool:
+    """Whether `source` names a file (there or not) rather than a dataset of the hub."""
+    path = Path(source).expanduser()
+    return path.exists() or bool(kind_of(path)) or source.startswith((".", "/", "~"))
+
+
+def read_rows(source: str, split: str = "train", batch: int = BATCH) -> Iterator[list[dict[str, Any]]]:
+    """Rows of a named dataset, a local file, or a hub dataset, as they were published, in lists of `batch`.
 
     Raises:
-        DataError: missing or empty file, unknown type, hub out of reach, unknown dataset.
+        DataError: missing, empty, malformed or changing file, unknown type, hub out of reach,
+            unknown dataset.
     """
     if source == "sample":
-        return _local(SAMPLE)
-    path = Path(source).expanduser()
-    if path.exists() or path.suffix.lower() in SUFFIXES or source.startswith((".", "/", "~")):
-        return _local(path)
-    return _hub(NAMED.get(source, source), source, split)
+        yield from read_file(SAMPLE, batch)
+    elif source not in NAMED and is_local(source):
+        yield from _local(Path(source).expanduser(), batch)
+    else:
+        rows = _hub(NAMED.get(source, source), source, _SPLITS.get(source, {}).get(split, split))
+        for start in range(0, len(rows), batch):
+            columns = rows[start : start + batch]
+            yield [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
-def _local(path: Path) -> Dataset:
+def load_rows(source: str, split: str = "train") -> list[dict[str, Any]]:
+    """All rows of a source at once; see `read_rows`."""
+    return [row for batch in read_rows(source, split) for row in batch]
+
+
+def licence_of(source: str) -> str | None:
+    """The licence of a named dataset, or of the bundled sample; None where we cannot know."""
+    return _LICENCES.get(source)
+
+
+def _local(path: Path, batch: int) -> Iterator[list[dict[str, Any]]]:
     if not path.exists():
         raise DataError(f"There is no file {path.absolute()}: check --dataset")
     if path.is_dir():
         raise DataError(f"{path.absolute()} is a directory: name a {', '.join(SUFFIXES)} file in it")
-    if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{path.absolute()} is no {', '.join(SUFFIXES)} file: convert it to one of these")
+    if not kind_of(path):
+        raise DataError(f"{path.absolute()} is no {', '.join(SUFFIXES)} file (or .gz of one): convert it to one")
     if path.stat().st_size == 0:
         raise DataError(f"{path.absolute()} is empty: it should hold preference pairs")
-    try:
-        rows = _read(path)
-    except DataError:
-        raise
-    except Exception as error:  # each reader of the libraries fails in ways of its own
-        first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        raise DataError(f"{path.absolute()} cannot be read as {path.suffix} ({first}): mend the file") from error
-    if len(rows) == 0:
+    empty = True
+    for rows in read_file(path, batch):
+        empty = False
+        yield rows
+    if empty:
         raise DataError(f"{path.absolute()} has no rows: it should hold preference pairs")
-    return rows
-
-
-def _read(path: Path) -> Dataset:
-    from datasets import Dataset
-
-    if path.suffix.lower() == ".csv":
-        import pandas
-
-        # Text is text: an answer "NA" or "1" stays what it is.
-        return Dataset.from_pandas(pandas.read_csv(path, dtype=str, keep_default_na=False), preserve_index=False)
-    if path.suffix.lower() == ".parquet":
-        import pyarrow.parquet
-
-        return Dataset(pyarrow.parquet.read_table(path))
-    return Dataset.from_list(_json_rows(path))
-
-
-def _json_rows(path: Path) -> list[dict[str, Any]]:
-    """JSON lines, one JSON array, or a single (possibly indented) object."""
-    text = path.read_text(encoding="utf-8-sig")
-    rows: list[Any] = []
-    number = 0
-    try:
-        for number, line in enumerate(text.split("\n"), 1):  # noqa: B007 - named in the error below
-            if line.strip():
-                rows.append(json.loads(line))
-    except ValueError as error:
-        try:
-            whole = json.loads(text)
-        except ValueError:
-            raise DataError(
-                f"{path.absolute()} line {number} is not JSON ({error}): mend or remove that line"
-            ) from error
-        rows = whole if isinstance(whole, list) else [whole]
-    if len(rows) == 1 and isinstance(rows[0], list):
-        rows = rows[0]
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise DataError(f"{path.absolute()} row {number} is {type(row).__name__}, not an object: mend that row")
-    return rows
 
 
 def _hub(hub_id: str, source: str, split: str) -> Dataset:

@@ -8,7 +8,8 @@ from typing import Any
 
 from dpo.errors import RunError
 from dpo.policies.names import BUNDLED, SHORT_NAMES
-from dpo.preferences.sources import NAMED, SUFFIXES
+from dpo.preferences.reading import SUFFIXES
+from dpo.preferences.sources import NAMED
 from dpo.runs import open_run
 
 LLAMA3 = "llama3"

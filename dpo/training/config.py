@@ -63,13 +63,18 @@ class CommonConfig:
 
     model: str = setting("model and data", "t5, gpt2, demo/t5, demo/gpt2, a directory, a run, or a hub id", "demo/gpt2")
     dataset: str = setting(
-        "model and data", "human-like, sample, a .json/.jsonl/.csv/.parquet file, or a hub id", "sample"
+        "model and data",
+        "human-like, hh-rlhf, ultrafeedback, synthetic-instruct, orca, sample, a file or a hub id; "
+        "several with weights: NAME=2 (repeat the flag)",
+        "sample",
     )
     split: str = setting("model and data", "split of a hub dataset", "train")
     num_samples: int | None = setting("model and data", "use this many pairs, drawn by --seed", None, low=2)
     prompt_column: str | None = setting("model and data", "column of the prompts, if not recognised", None)
     chosen_column: str | None = setting("model and data", "column of the preferred answers", None)
     rejected_column: str | None = setting("model and data", "column of the other answers", None)
+    layout: str | None = setting("model and data", "how to read data that can be read in several ways", None)
+    swap: bool = setting("model and data", "take the rejected answers for the chosen ones", False)
     eval_fraction: float = setting(
         "model and data", "share of the prompts held out for evaluation", 0.05, low=0.0, high=0.5
     )

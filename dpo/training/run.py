@@ -137,6 +137,8 @@ class _Session:
             prompt_column=config.prompt_column,
             chosen_column=config.chosen_column,
             rejected_column=config.rejected_column,
+            layout=config.layout,
+            swap=config.swap,
         )
         self._same_data(pairs)
         policy = self._load_policy(pairs)

@@ -78,7 +78,8 @@ def save_model(name: str, directory: Path) -> Path:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_other_models_train(name: str, tmp_path: Path) -> None:
     model = save_model(name, tmp_path / name)
-    run = train(TrainConfig(model=str(model), output_dir=str(tmp_path / "run"), **BASE))
+    settings = BASE | {"learning_rate": 5e-4}
+    run = train(TrainConfig(model=str(model), output_dir=str(tmp_path / "run"), **settings))
     rows = rows_of(run.path)
     assert rows[0]["loss"] == pytest.approx(0.693147, abs=1e-5)
     assert rows[-1]["eval_loss"] < rows[0]["eval_loss"]

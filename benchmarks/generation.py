@@ -1,0 +1,270 @@
+"""Four arms at once against four `generate` calls one after the other, and what each feature costs.
+
+    python benchmarks/generation.py                     the bundled policies
+    python benchmarks/generation.py --size published    shapes of t5-small and gpt2, random weights
+
+Both sides sample with the same settings and stream their text.  Times are taken in turns, so that a
+drift of the machine meets all alike; ratios are of tokens per second, round by round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import http.client
+import json
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch
+import transformers
+from flask import Flask
+from shapes import SHAPES, machine
+from shapes import policy as random_policy
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import GenerationConfig, TextStreamer
+from waitress.server import create_server
+
+from dpo.dashboard import api
+from dpo.generation.engine import Engine, Job
+from dpo.generation.sampler import Arm, answer, suit_threads
+from dpo.generation.settings import Sampling
+from dpo.generation.store import PolicyStore
+from dpo.policies.families import Prompt
+from dpo.policies.loading import Policy
+from dpo.policies.text import wrap
+
+PROMPT = "Do you have a favorite food?"
+DEMO = ("demo/t5", "demo/t5-dpo", "demo/gpt2", "demo/gpt2-dpo")
+
+
+class Silent(TextStreamer):  # type: ignore[misc]
+    """Decodes as it goes, like the streamer that prints, and notes when the first token came."""
+
+    first: float | None = None
+
+    def put(self, value: Any) -> None:
+        super().put(value)
+        if not self.next_tokens_are_prompt and self.first is None:
+            self.first = time.perf_counter()
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        pass
+
+
+def sequential(policies: list[Policy], sampling: Sampling) -> tuple[int, float, list[float]]:
+    """Tokens, seconds and first-token times of four `generate` calls, one after the other."""
+    began, tokens, firsts = time.perf_counter(), 0, []
+    for policy in policies:
+        suit_threads(policy)
+        torch.manual_seed(sampling.seed)
+        ids = torch.tensor([policy.encode_prompt(PROMPT)])
+        streamer = Silent(policy.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        config = GenerationConfig(
+            do_sample=True, temperature=sampling.temperature, top_p=sampling.top_p, top_k=0,
+            max_new_tokens=sampling.max_new_tokens, eos_token_id=policy.eos_token_id,
+            pad_token_id=policy.pad_token_id, decoder_start_token_id=policy.decoder_start,
+        )  # fmt: skip
+        # The policies say in their files that training has no use for a cache; generation does.
+        out = policy.model.generate(  # type: ignore[operator]
+            input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config, streamer=streamer,
+            use_cache=True,
+        )  # fmt: skip
+        tokens += out.size(1) - (1 if policy.family.key == "t5" else ids.size(1))
+        firsts.append((streamer.first or time.perf_counter()) - began)
+    return tokens, time.perf_counter() - began, firsts
+
+
+def together(arms: list[Arm], sampling: Sampling, **options: Any) -> tuple[int, float, list[float]]:
+    """Tokens, seconds and first-token times of all arms at once."""
+    suit_threads(max((arm.policy for arm in arms), key=lambda p: p.network.num_parameters()))
+    began, tokens = time.perf_counter(), 0
+    firsts: dict[int, float] = {}
+    prompt: Prompt = PROMPT
+    for piece in answer(arms, prompt, sampling, **options):
+        firsts.setdefault(piece.arm, time.perf_counter() - began)
+        if piece.end is not None:
+            tokens += piece.tokens
+    return tokens, time.perf_counter() - began, list(firsts.values())
+
+
+def converted(policies: list[Policy], sampling: Sampling, compute: Any) -> tuple[int, float, list[float]]:
+    """The same with CTranslate2, one policy after the other."""
+    from dpo.generation.ctranslate import converted as convert
+
+    engines = [convert(policy, compute) for policy in policies]
+    began, tokens, firsts = time.perf_counter(), 0, []
+    for policy, engine in zip(policies, engines, strict=True):
+        for piece in engine.stream(policy, PROMPT, sampling):
+            if piece.tokens == 1 and piece.end is None:
+                firsts.append(time.perf_counter() - began)
+            if piece.end is not None:
+                tokens += piece.tokens
+    return tokens, time.perf_counter() - began, firsts
+
+
+Side = Callable[[Sampling], tuple[int, float, list[float]]]
+
+
+def in_turns(sides: dict[str, Side], rounds: int, sampling: Sampling) -> dict[str, list[tuple[float, list[float]]]]:
+    """(tokens per second, first-token times) of each side, round by round, each round with its own seed."""
+    found: dict[str, list[tuple[float, list[float]]]] = {name: [] for name in sides}
+    for index in range(-1, rounds):
+        settings = Sampling(
+            temperature=sampling.temperature, top_p=sampling.top_p, max_new_tokens=sampling.max_new_tokens,
+            seed=index + 1,
+        )  # fmt: skip
+        for name, side in sides.items():
+            tokens, seconds, firsts = side(settings)
+            if index >= 0:  # the first round warms up
+                found[name].append((tokens / seconds, firsts))
+    return found
+
+
+def demo() -> list[Policy]:
+    """The bundled policies as the engine holds them."""
+    store = PolicyStore("cpu")
+    return [store.get(name, lambda *_: None) for name in DEMO]
+
+
+def published() -> list[Policy]:
+    """Base and fully tuned policies of the published sizes, with random weights."""
+    made = []
+    for name in ("t5-60m", "gpt2-124m"):
+        base = random_policy(SHAPES[name])
+        base.tokenizer = tokenizer(SHAPES[name].vocabulary)
+        base.model.eval()
+        tuned = copy.deepcopy(base)
+        with torch.no_grad():
+            for parameter in tuned.model.parameters():
+                parameter.mul_(1.01)
+        tuned.name += "-dpo"
+        made += [base, tuned]
+    return made
+
+
+def tokenizer(size: int) -> Any:
+    """As many different words as the model has rows."""
+    words = ["<pad>", "</s>", "<unk>", *PROMPT.split()]
+    words += [f"w{number}" for number in range(size - len(words))]
+    backend = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.decoder = decoders.Fuse()
+    return wrap(backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+
+
+def latency(rounds: int, sampling: Sampling) -> tuple[list[float], list[float]]:
+    """Seconds from a token's event to its line at an HTTP client, and from the click to each pane's first token."""
+    engine = Engine(device="cpu")
+    emit = Job.emit
+
+    def stamped(self: Job, kind: str, **data: Any) -> None:
+        emit(self, kind, sent=time.perf_counter(), **data)
+
+    Job.emit = stamped  # type: ignore[method-assign]
+    server = Flask("bench")
+    api.register(server, engine, "127.0.0.1")
+    served = create_server(server, host="127.0.0.1", port=0, threads=8, send_bytes=1)
+    threading.Thread(target=served.run, daemon=True).start()
+    delays: list[float] = []
+    firsts: list[float] = []
+    try:
+        for index in range(-1, rounds):
+            began = time.perf_counter()
+            panes: dict[int, float] = {}
+            for kind, data, at in _events(served.effective_port, sampling, index + 1):
+                if kind == "token":
+                    panes.setdefault(data["arm"], at - began)
+                    if index >= 0:
+                        delays.append(at - data["sent"])
+            if index >= 0:  # the first round loads the policies
+                firsts += panes.values()
+    finally:
+        Job.emit = emit  # type: ignore[method-assign]
+        engine.close()
+        served.close()
+    return delays, firsts
+
+
+def _events(port: int, sampling: Sampling, seed: int) -> Iterator[tuple[str, dict[str, Any], float]]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    body = {"prompt": PROMPT, "policies": DEMO, "max_new_tokens": sampling.max_new_tokens, "seed": seed}
+    connection.request("POST", "/api/generate", json.dumps(body), {"Content-Type": "application/json"})
+    response, kind = connection.getresponse(), ""
+    while line := response.readline().decode():
+        if line.startswith("event: "):
+            kind = line[7:].strip()
+        elif line.startswith("data: "):
+            at = time.perf_counter()
+            yield kind, json.loads(line[6:]), at
+            if kind == "finished":
+                break
+    connection.close()
+
+
+def main() -> None:
+    """Read the flags, measure, print the tables."""
+    transformers.logging.set_verbosity_error()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=("demo", "published"), default="demo")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--tokens", type=int, default=64, help="most tokens of an answer")
+    arguments = parser.parse_args()
+    sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=arguments.tokens)
+    policies = demo() if arguments.size == "demo" else published()
+    plain = [Arm(policy) for policy in policies]
+
+    def tuned(strength: float) -> list[Arm]:
+        return [
+            Arm(policy, strength if place % 2 else 1.0, policies[place - place % 2])
+            for place, policy in enumerate(policies)
+        ]
+
+    def own_noise(settings: Sampling) -> tuple[int, float, list[float]]:
+        values = {name: getattr(settings, name) for name in ("temperature", "top_p", "max_new_tokens", "seed")}
+        return together(plain, Sampling(**values, same_noise=False))
+
+    sides: dict[str, Side] = {
+        "four `generate` calls in a row": lambda s: sequential(policies, s),
+        "four arms at once": lambda s: together(plain, s),
+        "... each with noise of its own": own_noise,
+        "... lambda 1.5 on the tuned ones": lambda s: together(tuned(1.5), s),
+        "... log-ratios of every token": lambda s: together(tuned(1.0), s, log_ratios=True),
+    }
+    try:
+        import ctranslate2  # noqa: F401
+
+        sides["CTranslate2 float32 in a row"] = lambda s: converted(policies, s, "float32")
+        sides["CTranslate2 int8 in a row"] = lambda s: converted(policies, s, "int8")
+    except ImportError:
+        print("CTranslate2 is not installed: left out")
+    found = in_turns(sides, arguments.rounds, sampling)
+    first = next(iter(sides))
+    print(f"{machine()}; load {os.getloadavg()[0]:.1f}; {arguments.size}, up to {arguments.tokens} tokens\n")
+    print("| what | tokens/s (median) | ratio (least-greatest) | first token of a pane, ms (median, worst) |")
+    print("|---|---|---|---|")
+    for name, rounds in found.items():
+        ratios = [rate / base for (rate, _), (base, _) in zip(rounds, found[first], strict=True)]
+        times = [1e3 * value for _, firsts in rounds for value in firsts]
+        print(
+            f"| {name} | {statistics.median(rate for rate, _ in rounds):.0f} "
+            f"| {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) "
+            f"| {statistics.median(times):.0f}, {max(times):.0f} |"
+        )
+    if arguments.size == "demo":
+        delays, firsts = latency(arguments.rounds, sampling)
+        print(
+            f"\nOver HTTP: sampled -> client {1e3 * statistics.median(delays):.1f} ms median, "
+            f"{1e3 * statistics.quantiles(delays, n=20)[-1]:.1f} ms 95th percentile; click -> first token of a pane "
+            f"{1e3 * statistics.median(firsts):.0f} ms median, {1e3 * max(firsts):.0f} ms worst"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""`dpo data show | audit | clean`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dpo.cli.arguments import Parser
+from dpo.errors import ConfigError, DataError, PolicyError, StorageError
+
+if TYPE_CHECKING:
+    from dpo.preferences.audit import Audit
+    from dpo.preferences.normalise import Columns, Normalised
+
+_MARKS = {"high": "!!", "warning": " !", "note": "  "}
+_STRIPPED = ("emoji", "exclamation", "lines", "markdown")
+_REMEDIES = {
+    "drop_identical": "rows whose two answers are equal",
+    "drop_duplicates": "exact and near repetitions of an earlier pair",
+    "drop_mispaired": "blocks of rows whose answers belong to other prompts",
+    "repair_mispaired": "re-pair such blocks where the fit is clear, drop the rest",
+    "drop_leaking": "held-out pairs that nearly repeat a training pair",
+    "drop_swapped": "rows whose labels look swapped",
+    "drop_private": "rows that hold what looks like personal data or a secret",
+}
+
+
+def add_data(actions: Any) -> None:
+    """Register the commands."""
+    data = actions.add_parser("data", help="look at, audit and clean preference data")
+    verbs = data.add_subparsers(dest="verb", required=True, metavar="show|audit|clean", parser_class=Parser)
+    showing = verbs.add_parser("show", help="the layout, and three rows as training would see them")
+    auditing = verbs.add_parser("audit", help="what is wrong with the pairs, before training costs anything")
+    cleaning = verbs.add_parser("clean", help="apply an audit's remedies: a new file and a log")
+    for verb in (showing, auditing, cleaning):
+        verb.add_argument("source", metavar="SOURCE", help="a name, a file or a hub id")
+        verb.add_argument("--split", default="train", metavar="TEXT", help="split of a hub dataset [train]")
+        for role in ("prompt", "chosen", "rejected"):
+            verb.add_argument(f"--{role}-column", metavar="TEXT", help="if it is not recognised")
+        verb.add_argument("--layout", metavar="TEXT", help="how to read data that can be read in several ways")
+        verb.add_argument("--swap", action="store_true", help="take the rejected answers for the chosen ones")
+    showing.set_defaults(call=show)
+    for verb in (auditing, cleaning):
+        verb.add_argument("--eval-fraction", default="0.05", metavar="X", help="share of held-out prompts [0.05]")
+    auditing.add_argument("--model", action="append", metavar="NAME", help="tell its tokens too; repeat for several")
+    for side in ("prompt", "completion"):
+        help = f"tokens of a {side} in training [256]"
+        auditing.add_argument(f"--max-{side}-length", default="256", metavar="N", help=help)
+    auditing.add_argument("--run", metavar="RUN", help="show its reward accuracy beside the shortcuts")
+    auditing.add_argument("--json", metavar="FILE", help="write all of it for programs; - prints it")
+    auditing.set_defaults(call=audit)
+    cleaning.add_argument(
+        "--output", required=True, metavar="FILE.jsonl", help="the new file; FILE.jsonl.log.jsonl beside"
+    )
+    for name, text in _REMEDIES.items():
+        cleaning.add_argument("--" + name.replace("_", "-"), action="store_true", help=text)
+    cleaning.add_argument(
+        "--strip-shortcut", nargs="+", action="extend", default=[], metavar="X",
+        help=f"take it out of both answers: {', '.join(_STRIPPED)}",
+    )  # fmt: skip
+    cleaning.set_defaults(call=clean)
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """`dpo data show`."""
+    from dpo.preferences.layouts import Pair
+    from dpo.preferences.normalise import detect
+
+    recognised, rows = detect(arguments.source, arguments.split, _columns(arguments))
+    layout = recognised.layout
+    print(f"Layout      {layout.name}  (--layout {layout.key})")
+    print(f"Confidence  {recognised.confidence:.0%}, by the first {len(rows)} rows")
+    if layout.rated:
+        print("Pairs       the best and the worst answer to a prompt; rows are single answers, shown as they are")
+    given = 0
+    for number, row in enumerate(rows):
+        try:
+            pair = layout.read(row)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            continue
+        print(f"\nRow {number}")
+        if isinstance(pair, Pair):
+            good, bad = (pair.rejected, pair.chosen) if arguments.swap else (pair.chosen, pair.rejected)
+            _fields({"prompt": pair.prompt, "chosen": good, "rejected": bad})
+        else:
+            _fields({"prompt": pair.prompt, "answer": pair.answer, "score": f"{pair.score:g}"})
+        if pair.messages:
+            print(f"  messages  {len(pair.messages)}: {', '.join(turn['role'] for turn in pair.messages)}")
+        given += 1
+        if given == 3:
+            break
+    return 0
+
+
+def audit(arguments: argparse.Namespace) -> int:
+    """`dpo data audit`: the report goes to standard output."""
+    from dpo.preferences.audit import Limits
+    from dpo.preferences.audit import audit as make
+    from dpo.preferences.normalise import normalise
+
+    limits = Limits(
+        _number(arguments, "max_prompt_length", int, 2), _number(arguments, "max_completion_length", int, 2)
+    )
+    fraction = _number(arguments, "eval_fraction", float, 0.0)
+    reached = _reward_accuracy(arguments.run) if arguments.run else None
+    with _progress() as tell:
+        data = normalise(
+            arguments.source, arguments.split, _columns(arguments), lambda rows: tell(f"reading rows ({rows:,})", 0.0)
+        )
+        vocabularies, missing = _vocabularies(arguments.model or [], data)
+        result = make(data, vocabularies, limits=limits, eval_fraction=fraction, reward_accuracy=reached, progress=tell)
+    for problem in missing:
+        print(f"dpo: tokens are left out: {problem}", file=sys.stderr)
+    if arguments.json == "-":
+        print(result.to_json())
+        return 0
+    _report(result)
+    if arguments.json:
+        try:
+            result.save(Path(arguments.json))
+        except OSError as error:
+            raise StorageError(f"{arguments.json} cannot be written ({error.strerror}): check the path") from error
+    return 0
+
+
+def clean(arguments: argparse.Namespace) -> int:
+    """`dpo data clean`."""
+    from dpo.preferences.audit.clean import Remedies
+    from dpo.preferences.audit.clean import clean as make
+
+    remedies = Remedies(**{name: getattr(arguments, name) for name in _REMEDIES}, strip=tuple(arguments.strip_shortcut))
+    if remedies == Remedies():
+        flags = ", ".join("--" + name.replace("_", "-") for name in _REMEDIES)
+        raise ConfigError(f"dpo data clean needs a remedy: {flags} or --strip-shortcut")
+    remedies.validate()
+    with _progress() as tell:
+        done = make(
+            arguments.source,
+            Path(arguments.output),
+            remedies,
+            split=arguments.split,
+            columns=_columns(arguments),
+            eval_fraction=_number(arguments, "eval_fraction", float, 0.0),
+            progress=tell,
+        )
+    print(f"Wrote {done.written:,} pairs of {done.rows:,} rows to {done.output}")
+    for what, counts in (("dropped", done.dropped), ("changed", done.changed)):
+        for why, count in sorted(counts.items(), key=lambda item: -item[1]):
+            print(f"  {count:>8,} {what}: {why}")
+    print(f"Every one of these rows is in {done.log}")
+    return 0
+
+
+def _columns(arguments: argparse.Namespace) -> Columns:
+    from dpo.preferences.normalise import Columns
+
+    return Columns(
+        arguments.prompt_column, arguments.chosen_column, arguments.rejected_column, arguments.layout, arguments.swap
+    )
+
+
+def _vocabularies(models: list[str], data: Normalised) -> tuple[list[Any], list[str]]:
+    """The vocabularies at hand, and why others are not: an audit without the hub tells what it can."""
+    if not models:
+        return [], []
+    from dpo.policies.vocabulary import load_vocabulary
+
+    found, missing = [], []
+    for model in models:
+        texts = (text for side in ("chosen", "rejected") for text in _some(data, side))
+        try:
+            found.append(load_vocabulary(model, texts))
+        except PolicyError as error:
+            if not _of_the_hub(model):
+                raise
+            missing.append(str(error))
+    return found, missing
+
+
+def _of_the_hub(model: str) -> bool:
+    from dpo.policies.names import resolve
+
+    return resolve(model).kind == "hub"
+
+
+def _some(data: Normalised, side: str) -> Iterator[str]:
+    """Texts of at most 20,000 pairs, evenly over the table: for the characters that occur."""
+    step = max(1, len(data.pairs) // 20_000)
+    for start in range(0, len(data.pairs), 1024):
+        yield from data.pairs[start : start + 1024][side][::step]
+
+
+def _reward_accuracy(name: str) -> float:
+    from dpo.cli.commands import _find, _roots
+    from dpo.runs import summarise
+
+    accuracy = summarise(_find(name, _roots(argparse.Namespace(runs=None))))["accuracy"]
+    if accuracy is None:
+        raise DataError(f"--run {name} has no held-out reward accuracy: name a run of dpo train that was evaluated")
+    return float(accuracy)
+
+
+def _report(result: Audit) -> None:
+    from dpo.preferences.audit.findings import line
+
+    print(f"{result.source}: {result.rows:,} rows, {result.pairs:,} pairs")
+    print(f"Layout: {result.layout} (confidence {result.confidence:.0%})")
+    measures = result.measures
+    print(f"Prompts: {measures['unique_prompts']:,} different · held out {measures['held_out']:,} pairs")
+    for model, tokens in measures["models"].items():
+        parts = [
+            f"{side} {tokens[side]['tokens']['p50']}/{tokens[side]['tokens']['p90']}/{tokens[side]['tokens']['max']}"
+            for side in ("prompt", "chosen", "rejected")
+        ]
+        print(f"Tokens of {model} (median/90 %/longest): {' · '.join(parts)} · {tokens['sampled']:,} pairs")
+    for finding in result.findings:
+        print(f"\n{_MARKS[finding.severity]} {finding.code}: {line(finding)}")
+        if finding.remedy:
+            print(f"     -> {finding.remedy}")
+    print("\nHeld-out accuracy of rules that read no meaning:")
+    for rule in sorted(measures["shortcuts"].values(), key=lambda rule: -rule["accuracy"]):
+        print(f"  {rule['accuracy']:.3f}  {rule['says']}")
+    if not measures["shortcuts"]:
+        print("  too few pairs to tell")
+    print(f"\n{result.seconds:.1f} s")
+
+
+def _fields(fields: dict[str, str]) -> None:
+    for name, text in fields.items():
+        shown = json.dumps(text if len(text) <= 300 else text[:200] + " … " + text[-90:], ensure_ascii=False)
+        print(f"  {name:9} {shown}")
+
+
+def _number(arguments: argparse.Namespace, name: str, kind: Callable[[str], Any], low: float) -> Any:
+    flag, text = "--" + name.replace("_", "-"), getattr(arguments, name)
+    try:
+        value = kind(text)
+    except ValueError:
+        raise ConfigError(f"{flag} is {text!r}: it must be a {'whole ' if kind is int else ''}number") from None
+    if not low <= value <= (0.5 if kind is float else 2**31):
+        raise ConfigError(f"{flag} is {text}: it must be at least {low:g}" + (" and at most 0.5" * (kind is float)))
+    return value
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """Step and share done on standard error, where someone watches."""
+    from tqdm import tqdm
+
+    with tqdm(total=100, bar_format="{desc:<40} {percentage:3.0f}% {elapsed}", disable=None, leave=False) as bar:
+
+        def tell(step: str, share: float) -> None:
+            bar.n = round(100 * share)
+            bar.set_description_str(step)
+
+        yield tell

@@ -1,0 +1,185 @@
+"""Audits that the page asked for: made one at a time in a thread, the newest ones kept."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import shutil
+import tempfile
+import threading
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dpo.errors import DataError, DpoError
+from dpo.preferences.reading import SUFFIXES
+from dpo.preferences.sources import NAMED
+
+if TYPE_CHECKING:
+    from dpo.preferences.audit import Audit, Vocabulary
+    from dpo.preferences.audit.signals import Signals
+    from dpo.preferences.normalise import Columns, Normalised
+
+MOST_UPLOAD = 50 * 2**20
+"""Bytes of an uploaded file at most."""
+_KEPT = 3
+
+
+@dataclass
+class Job:
+    """One audit: asked for, under way, done, or failed with a `problem`."""
+
+    ident: str
+    source: str
+    label: str
+    model: str
+    columns: Columns
+    step: str = "waiting"
+    share: float = 0.0
+    problem: str = ""
+    note: str = ""
+    audit: Audit | None = None
+    data: Normalised | None = None
+    signals: Signals | None = None
+    vocabulary: Vocabulary | None = None
+    orders: dict[tuple[str, str, str], Any] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen."""
+        return bool(self.audit or self.problem)
+
+
+class Desk:
+    """Sources on offer, uploads, and jobs.  `directory` is where files on the server are offered from."""
+
+    def __init__(self, directory: Path) -> None:
+        # Here (0.3 s) and not in an audit's thread: while a thread is importing it, plotly finds half
+        # of a pandas in sys.modules and every callback that answers then fails.
+        import pandas  # noqa: F401
+
+        self.directory = directory
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._uploads: dict[str, tuple[Path, str]] = {}
+        self._lock = threading.Lock()
+        self._working = threading.Lock()
+        self._place: Path | None = None
+
+    def offered(self) -> list[dict[str, Any]]:
+        """Sources to choose from, in groups: names, files of the directory, uploads."""
+        names = ["sample", *NAMED]
+        groups = [{"group": "Datasets", "items": [{"value": name, "label": name} for name in names]}]
+        if self.directory.is_dir():
+            files = sorted(path for path in self.directory.rglob("*") if path.is_file() and _readable(path.name))[:500]
+            items = [{"value": f"file:{path.relative_to(self.directory)}", "label": path.name} for path in files]
+            if items:
+                groups.append({"group": f"Files in {self.directory}", "items": items})
+        with self._lock:
+            uploads = [{"value": f"upload:{key}", "label": label} for key, (_, label) in self._uploads.items()]
+        if uploads:
+            groups.append({"group": "Uploads", "items": uploads})
+        return groups
+
+    def receive(self, name: str, content: str) -> str:
+        """Keep an uploaded file (a data URL); returns its value among `offered`.
+
+        Raises:
+            DataError: no file type that we read, too large, or damaged.
+        """
+        if not _readable(name):
+            raise DataError(f"{name} is no {', '.join(SUFFIXES)} file (or .gz of one): convert it to one of these")
+        try:
+            data = base64.b64decode(content.partition(",")[2], validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise DataError(f"{name} did not arrive whole: upload it again") from error
+        if len(data) > MOST_UPLOAD:
+            raise DataError(f"{name} is over {MOST_UPLOAD // 2**20} MB: put it into {self.directory} instead")
+        with self._lock:
+            if self._place is None:
+                self._place = Path(tempfile.mkdtemp(prefix="dpo-uploads-"))
+            key = uuid.uuid4().hex[:12]
+            path = self._place / (key + "".join(Path(name).suffixes[-2:]).lower())
+            path.write_bytes(data)
+            self._uploads[key] = (path, Path(name).name)
+        return f"upload:{key}"
+
+    def start(self, value: str, model: str, columns: Columns) -> Job:
+        """Begin an audit of an offered source.
+
+        Raises:
+            DataError: it is not offered (any more).
+        """
+        source, label = self._resolve(value)
+        job = Job(uuid.uuid4().hex[:12], source, label, model, columns)
+        with self._lock:
+            self._jobs[job.ident] = job
+            for old in [key for key, known in self._jobs.items() if known.over][: -_KEPT or None]:
+                del self._jobs[old]
+        threading.Thread(target=self._work, args=(job,), name=f"audit-{job.ident}", daemon=True).start()
+        return job
+
+    def job(self, ident: str | None) -> Job | None:
+        """The job of that name, while it is kept."""
+        with self._lock:
+            return self._jobs.get(ident or "")
+
+    def close(self) -> None:
+        """Forget the uploads."""
+        if self._place is not None:
+            shutil.rmtree(self._place, ignore_errors=True)
+
+    def _resolve(self, value: str) -> tuple[str, str]:
+        kind, _, rest = value.partition(":")
+        if kind == "upload":
+            with self._lock:
+                if rest in self._uploads:
+                    path, label = self._uploads[rest]
+                    return str(path), label
+        elif kind == "file":
+            path = (self.directory / rest).resolve()
+            if path.is_relative_to(self.directory.resolve()) and path.is_file() and _readable(path.name):
+                return str(path), rest
+        elif value in NAMED or value == "sample":
+            return value, value
+        raise DataError(f"{value or 'Nothing'} is not on offer: choose a dataset from the list")
+
+    def _work(self, job: Job) -> None:
+        def tell(step: str, share: float) -> None:
+            job.step, job.share = step, share
+
+        with self._working:
+            try:
+                from dpo.preferences.audit import audit
+                from dpo.preferences.audit.signals import measure
+                from dpo.preferences.normalise import normalise
+
+                data = normalise(
+                    job.source, columns=job.columns, progress=lambda rows: tell(f"reading rows ({rows:,})", 0.0)
+                )
+                signals = measure(data.pairs, 0.05, tell)
+                job.vocabulary = self._vocabulary(job, data)
+                job.data, job.signals = data, signals
+                known = [job.vocabulary] if job.vocabulary else []
+                job.audit = audit(data, known, signals=signals, progress=tell)
+            except DpoError as error:
+                job.problem = str(error).replace(job.source, job.label)
+            except Exception as error:  # told in the page rather than lost in a thread
+                job.problem = f"The audit failed ({type(error).__name__}: {error}): this is a defect, please report it"
+
+    def _vocabulary(self, job: Job, data: Normalised) -> Vocabulary | None:
+        from dpo.policies.vocabulary import load_vocabulary
+
+        texts = (text for side in ("chosen", "rejected") for text in data.pairs[:5000][side])
+        try:
+            return load_vocabulary(job.model, texts)
+        except DpoError as error:
+            job.note = f"Tokens are left out: {error}"
+            return None
+
+
+def _readable(name: str) -> bool:
+    from dpo.preferences.reading import kind_of
+
+    return bool(kind_of(Path(name)))

@@ -1,0 +1,242 @@
+"""Apply an audit's remedies: a new file of pairs, and a log of every row that was dropped or changed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from dpo.errors import ConfigError, StorageError
+from dpo.preferences.audit.findings import leaking_pairs
+from dpo.preferences.audit.pairing import repair
+from dpo.preferences.audit.run import contradicted
+from dpo.preferences.audit.shortcuts import FEWEST_PAIRS, bag_of_words
+from dpo.preferences.audit.signals import Progress, Signals, measure
+from dpo.preferences.audit.surface import EMOJI
+from dpo.preferences.normalise import COLUMNS, Columns, Normalised, normalise
+
+STRIPPED: Mapping[str, Callable[[str], str]] = {
+    "emoji": lambda text: _tidy(EMOJI.sub("", text)),
+    "exclamation": lambda text: re.sub(r"!+", ".", text),
+    "lines": lambda text: re.sub(r"\s*\n\s*", " ", text).strip(),
+    "markdown": lambda text: re.sub(r"\*\*|__|```\w*\n?|(?m:^#+ )", "", text),
+}
+"""What `--strip-shortcut` takes out of both answers, by name."""
+
+
+@dataclass(frozen=True)
+class Remedies:
+    """Which remedies to apply."""
+
+    drop_identical: bool = False
+    drop_duplicates: bool = False
+    drop_mispaired: bool = False
+    repair_mispaired: bool = False
+    drop_leaking: bool = False
+    drop_swapped: bool = False
+    drop_private: bool = False
+    strip: tuple[str, ...] = ()
+
+    def validate(self) -> None:
+        """Refuse contradictions and shortcuts that cannot be stripped.
+
+        Raises:
+            ConfigError: one line that says which.
+        """
+        if self.drop_mispaired and self.repair_mispaired:
+            raise ConfigError("--drop-mispaired and --repair-mispaired contradict each other: give one of them")
+        for name in self.strip:
+            if name not in STRIPPED:
+                raise ConfigError(f"--strip-shortcut {name}: choose from {', '.join(STRIPPED)}")
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What a cleaning wrote and did."""
+
+    output: Path
+    log: Path
+    rows: int
+    written: int
+    dropped: Mapping[str, int]
+    changed: Mapping[str, int]
+
+
+def clean(
+    source: str,
+    output: Path,
+    remedies: Remedies,
+    *,
+    split: str = "train",
+    columns: Columns | None = None,
+    eval_fraction: float = 0.05,
+    progress: Progress | None = None,
+) -> Cleaned:
+    """Write the pairs of `source` with `remedies` applied to `output`, and the log to `OUTPUT.log.jsonl`.
+
+    The file holds prompt, chosen, rejected (and messages, where there are) as JSON lines.  Rows that
+    give no pair are left out and logged.  Both files appear when they are complete, or not at all.
+
+    Raises:
+        ConfigError: contradicting remedies; the output is no .jsonl file or exists already.
+        DataError: see `normalise`.
+        StorageError: it cannot be written.
+    """
+    remedies.validate()
+    log = output.with_name(output.name + ".log.jsonl")
+    if output.suffix != ".jsonl":
+        raise ConfigError(f"--output {output}: the pairs are written as JSON lines; name a .jsonl file")
+    if there := next((path for path in (output, log) if path.exists()), None):
+        raise ConfigError(f"--output: {there} exists already; remove it or name another file")
+    columns = columns or Columns()
+    kept = Columns(columns.prompt, columns.chosen, columns.rejected, columns.layout, columns.swap, keep_equal=True)
+    data = normalise(source, split, columns if remedies.drop_identical else kept)
+    plan = _plan(data, remedies, eval_fraction, progress)
+    dropped: Counter[str] = Counter()
+    changed: Counter[str] = Counter()
+    entries: list[dict[str, Any]] = []
+    for reason, rows in data.dropped.items():
+        dropped[reason] += len(rows)
+        entries += [{"row": row, "action": "dropped", "why": reason} for row in rows]
+    waiting = [path.with_name(path.name + ".part") for path in (output, log)]
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            pairs_file, log_file = (stack.enter_context(path.open("w", encoding="utf-8")) for path in waiting)
+            for lost in entries:
+                _line(log_file, lost)
+            written = 0
+            for pair, entry in _results(data, plan, remedies.strip):
+                if entry is not None:
+                    (dropped if entry["action"] == "dropped" else changed)[entry["why"]] += 1
+                    _line(log_file, entry)
+                if pair is not None:
+                    written += 1
+                    _line(pairs_file, pair)
+        for path, target in zip(waiting, (output, log), strict=True):
+            path.replace(target)
+    except OSError as error:
+        raise StorageError(
+            f"{output} cannot be written ({error.strerror or error}): check the path and the room on the disk"
+        ) from error
+    finally:
+        for path in waiting:
+            path.unlink(missing_ok=True)
+    return Cleaned(output, log, data.rows, written, dict(dropped), dict(changed))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """By place in the table: why a pair goes, and where one of its sides comes from instead."""
+
+    drop: Mapping[int, str]
+    take: Mapping[int, tuple[str, int]]
+
+
+def _plan(data: Normalised, remedies: Remedies, eval_fraction: float, progress: Progress | None) -> _Plan:
+    drop: dict[int, str] = {}
+    take: dict[int, tuple[str, int]] = {}
+    measured = any(
+        (
+            remedies.drop_duplicates, remedies.drop_mispaired, remedies.repair_mispaired, remedies.drop_leaking,
+            remedies.drop_swapped, remedies.drop_private,
+        )
+    )  # fmt: skip
+    if not measured:
+        return _Plan(drop, take)
+    signals = measure(data.pairs, eval_fraction, progress)
+    blocks = signals.pairing.blocks
+    if remedies.drop_mispaired:
+        drop |= {place: "mispaired" for block in blocks for place in range(block.first, block.last + 1)}
+    if remedies.repair_mispaired:
+        for side in dict.fromkeys(block.side for block in blocks):
+            inside = np.concatenate([np.arange(b.first, b.last + 1) for b in blocks if b.side == side])
+            found = repair(inside, side, [signals.columns[name] for name in COLUMNS], len(signals.words))
+            for place, origin in found.sources.items():
+                if origin is None:
+                    drop[place] = f"mispaired, and no {side} text of the block fits clearly"
+                else:
+                    take[place] = (side, origin)
+    for places, why, wanted in (
+        (_repeats(signals), "duplicate of an earlier pair", remedies.drop_duplicates),
+        (leaking_pairs(signals).tolist(), "held out, and nearly repeats a training pair", remedies.drop_leaking),
+        (_swapped(signals) if remedies.drop_swapped else [], "looks swapped", remedies.drop_swapped),
+        (_private(signals), "holds what looks like personal data or a secret", remedies.drop_private),
+    ):
+        if wanted:
+            for place in places:
+                drop.setdefault(int(place), why)
+    return _Plan(drop, {place: found for place, found in take.items() if place not in drop})
+
+
+def _repeats(signals: Signals) -> list[int]:
+    repeats: list[int] = np.flatnonzero(signals.near_pair != np.arange(len(signals.near_pair))).tolist()
+    return repeats
+
+
+def _swapped(signals: Signals) -> list[int]:
+    if min(signals.tested.sum(), (~signals.tested).sum()) < FEWEST_PAIRS // 2:
+        return []
+    sides = signals.columns["chosen"], signals.columns["rejected"]
+    rule, _, margins = bag_of_words(*sides, signals.tested, signals.words.names())
+    places, blocks = contradicted(rule.accuracy, margins)
+    return [*places.tolist(), *(place for first, last in blocks for place in range(first, last + 1))]
+
+
+def _private(signals: Signals) -> list[int]:
+    return sorted({place for places in signals.private.values() for place in places})
+
+
+def _results(
+    data: Normalised, plan: _Plan, strip: Sequence[str]
+) -> Iterator[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
+    """Each pair as it is written (None: left out), with its line for the log (None: unchanged)."""
+    rows = data.pairs.column_names
+    for start in range(0, len(data.pairs), 512):
+        batch = data.pairs[start : start + 512]
+        for place, number in enumerate(batch["row"], start):
+            if place in plan.drop:
+                yield None, {"row": number, "action": "dropped", "why": plan.drop[place]}
+                continue
+            pair = {name: batch[name][place - start] for name in COLUMNS}
+            entry: dict[str, Any] | None = None
+            if "messages" in rows and batch["messages"][place - start] is not None:
+                pair["messages"] = batch["messages"][place - start]
+            if place in plan.take:
+                side, origin = plan.take[place]
+                other = data.pairs[origin]
+                pair[side] = other[side]
+                if side == "prompt":
+                    pair.pop("messages", None)
+                    if other.get("messages") is not None:
+                        pair["messages"] = other["messages"]
+                entry = {"row": number, "action": "changed", "why": f"{side} re-paired", "from_row": other["row"]}
+            before = (pair["chosen"], pair["rejected"])
+            for name in strip:
+                pair["chosen"], pair["rejected"] = STRIPPED[name](pair["chosen"]), STRIPPED[name](pair["rejected"])
+            if (pair["chosen"], pair["rejected"]) != before:
+                if not pair["chosen"].strip() or not pair["rejected"].strip() or pair["chosen"] == pair["rejected"]:
+                    yield None, {"row": number, "action": "dropped", "why": f"nothing left without {', '.join(strip)}"}
+                    continue
+                why = f"stripped of {', '.join(strip)}"
+                entry = {**entry, "why": f"{entry['why']}, {why}"} if entry else {"row": number, "action": "changed"}
+                entry.setdefault("why", why)
+            yield pair, entry
+
+
+def _tidy(text: str) -> str:
+    """`text` without the blanks that a removed sign leaves before a stop or at an end."""
+    text = re.sub(r"[ \t]{2,}", " ", text)
+    text = re.sub(r"[ \t]+(?=[.,!?;:\n])", "", text)
+    return re.sub(r"(?m)^[ \t]+|[ \t]+$", "", text).strip("\n") if text.strip() else ""
+
+
+def _line(file: TextIO, value: Mapping[str, Any]) -> None:
+    file.write(json.dumps(value, ensure_ascii=False) + "\n")

@@ -1,0 +1,318 @@
+"""From what was measured to findings: one sentence each, with rows, evidence and a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpo.preferences.audit.result import Finding, Severity, ranges, shown
+from dpo.preferences.audit.shortcuts import Rule
+from dpo.preferences.audit.signals import Signals
+
+_DROPPED: Mapping[str, tuple[str, Severity, str]] = {
+    "with equal answers": ("identical-sides", "warning", "have the same text as chosen and rejected answer"),
+    "with a blank prompt": ("blank", "warning", "have a blank prompt"),
+    "with a blank chosen": ("blank", "warning", "have a blank chosen answer"),
+    "with a blank rejected": ("blank", "warning", "have a blank rejected answer"),
+    "without text": ("missing", "warning", "lack a text"),
+    "whose two prompts differ": ("prompts-differ", "warning", "hold two conversations that differ before the answer"),
+    "that are ties": ("ties", "note", "are ties, neither answer preferred"),
+}
+_SHORTCUT_HIGH, _SHORTCUT_WARNING = 0.9, 0.75
+_UNK_GAP = 0.05
+# Under this no side can be told to be another prompt's: 0.5 is chance.
+_POWERLESS = 0.6
+
+
+def dropped(reasons: Mapping[str, list[int]], rows: int) -> list[Finding]:
+    """Rows that gave no pair, by reason."""
+    found = []
+    for reason, numbers in reasons.items():
+        code, severity, says = _DROPPED.get(reason, ("unreadable", "warning", f"gave no pair: rows {reason}"))
+        if len(numbers) > rows // 10:
+            severity = "high"
+        remedy = (
+            "--drop-identical" if code == "identical-sides" else "training leaves these rows out; dpo data clean too"
+        )
+        sentence = f"{_rows(len(numbers))} {says}"
+        found.append(Finding(code, severity, sentence, ranges(numbers), len(numbers), {"of": rows}, remedy))
+    return found
+
+
+def duplicates(signals: Signals) -> tuple[list[Finding], dict[str, Any]]:
+    """Repeated pairs and prompts, exact and near, and prompts on both sides of the held-out split."""
+    count = len(signals.row)
+    exact = _repeated(signals.pair_number)
+    near = np.flatnonzero(signals.near_pair != np.arange(count))
+    near_only = np.setdiff1d(near, exact)
+    prompts = _repeated(signals.prompt_number)
+    measures = {
+        "unique_prompts": len(np.unique(signals.prompt_number)),
+        "repeated_prompts": len(prompts),
+        "near_repeated_prompts": int((signals.near_prompt != np.arange(count)).sum()) - len(prompts),
+        "duplicate_pairs": len(exact),
+        "near_duplicate_pairs": len(near_only),
+    }
+    found = []
+    if len(exact):
+        found.append(
+            _finding(
+                "duplicate-pairs", _share(exact, count, 0.02),
+                f"{_rows(len(exact))} repeat an earlier pair word for word",
+                signals.row[exact], {"of": count}, "--drop-duplicates",
+            )
+        )  # fmt: skip
+    if len(near_only):
+        found.append(
+            _finding(
+                "near-duplicate-pairs", _share(near_only, count, 0.05),
+                f"{_rows(len(near_only))} nearly repeat an earlier pair (four of five three-word runs are the same)",
+                signals.row[near_only], {"of": count}, "--drop-duplicates",
+            )
+        )  # fmt: skip
+    if len(prompts):
+        unique = measures["unique_prompts"]
+        found.append(
+            _finding(
+                "repeated-prompts", "note", f"{_rows(len(prompts))} repeat a prompt: {unique} prompts are different",
+                signals.row[prompts], {"of": count, "unique": unique},
+                "none needed: pairs are split by prompt, so none is on both sides",
+            )
+        )  # fmt: skip
+    leaking = leaking_pairs(signals)
+    measures["held_out"] = int(signals.held_out.sum())
+    measures["leaking"] = len(leaking)
+    if len(leaking):
+        share = len(leaking) / max(int(signals.held_out.sum()), 1)
+        found.append(
+            _finding(
+                "leakage", "warning" if share > 0.02 else "note",
+                f"{len(leaking)} of {int(signals.held_out.sum())} held-out pairs have a prompt or a chosen answer that "
+                "nearly repeats a training pair's",
+                signals.row[leaking], {"share": round(share, 4)}, "--drop-leaking",
+            )
+        )  # fmt: skip
+    if len(signals.repeats_prompt):
+        found.append(
+            _finding(
+                "prompt-in-answer", _share(signals.repeats_prompt, count, 0.1),
+                f"{_rows(len(signals.repeats_prompt))} repeat the whole prompt inside an answer",
+                signals.row[signals.repeats_prompt], {"of": count},
+                "look at them: a layout read wrongly shows like this",
+            )
+        )  # fmt: skip
+    return found, measures
+
+
+def leaking_pairs(signals: Signals) -> NDArray[np.int64]:
+    """Held-out pairs whose prompt nearly repeats, or whose chosen answer repeats, a training pair's."""
+    training = ~signals.held_out
+    leaking = np.zeros(len(training), bool)
+    for groups in (signals.near_prompt, signals.chosen_number):
+        leaking |= np.isin(groups, np.unique(groups[training])) & signals.held_out
+    return np.flatnonzero(leaking)
+
+
+def mispaired(signals: Signals) -> tuple[list[Finding], dict[str, Any]]:
+    """Blocks whose answers belong to other prompts."""
+    pairing = signals.pairing
+    found = []
+    for block in pairing.blocks:
+        rows = signals.row[block.first : block.last + 1]
+        what = {
+            "prompt": "have prompts that fit neither of their answers",
+            "chosen": "have chosen answers that belong to other prompts",
+            "rejected": "have rejected answers that belong to other prompts",
+        }[block.side]
+        evidence = dict(block.evidence) | {"side": block.side}
+        sentence = (
+            f"Rows {int(rows[0])} to {int(rows[-1])} {what}: their fit is {block.evidence['fit_inside']:.3f}, "
+            f"{block.evidence['fit_elsewhere']:.3f} elsewhere, {block.evidence['fit_of_random_pairs']:.3f} for pairs "
+            "made at random"
+        )
+        found.append(_finding("mispaired", "high", sentence, rows, evidence, "--repair-mispaired or --drop-mispaired"))
+    powerless = pairing.power < _POWERLESS and len(signals.row) >= 100
+    if powerless:
+        found.append(
+            Finding(
+                "pairing-unknown", "note",
+                "Answers share too few words with their prompts to tell whether they belong together",
+                evidence={"power": round(pairing.power, 3)}, remedy="read some rows: dpo data show SOURCE",
+            )
+        )  # fmt: skip
+    blocks = [
+        {"first": int(signals.row[b.first]), "last": int(signals.row[b.last]), "side": b.side} for b in pairing.blocks
+    ]
+    return found, {"power": round(pairing.power, 4), "blocks": blocks}
+
+
+def shortcuts(rules: Sequence[Rule], words: Sequence[str], reached: float | None) -> list[Finding]:
+    """Rules that decide most held-out pairs without reading them; `reached` is a run's reward accuracy."""
+    found = []
+    for rule in rules:
+        if rule.accuracy < _SHORTCUT_WARNING:
+            continue
+        severity: Severity = "high" if rule.accuracy >= _SHORTCUT_HIGH else "warning"
+        beside = f"; the run's reward accuracy is {reached:.3f}" if reached is not None else ""
+        sentence = (
+            f"“{rule.says}” alone tells chosen from rejected in {rule.accuracy:.1%} of {rule.pairs} held-out pairs"
+        )
+        evidence: dict[str, Any] = {"rule": rule.name, "accuracy": round(rule.accuracy, 4), "pairs": rule.pairs}
+        if rule.name == "bag of words":
+            evidence["words"] = list(words)
+        if reached is not None:
+            evidence["reward_accuracy"] = reached
+        remedy = {
+            "emoji": "--strip-shortcut emoji",
+            "lines": "--strip-shortcut lines",
+            "markdown": "--strip-shortcut markdown",
+            "exclamation marks": "--strip-shortcut exclamation",
+        }.get(rule.name, "compare a run's accuracy with this number before believing it; read answers too")
+        if "<unk>" in rule.name:
+            remedy = "train with the lossless vocabulary (dpo train does), or --strip-shortcut emoji"
+        code = f"shortcut-{rule.name.split(' ')[0].strip('<>')}"
+        found.append(Finding(code, severity, sentence + beside, (), 0, evidence, remedy))
+    return found
+
+
+def swapped(rows: NDArray[np.int64], blocks: Sequence[tuple[int, int]], signals: Signals) -> list[Finding]:
+    """Labels that the words of the answers contradict."""
+    found = []
+    for first, last in blocks:
+        numbers = signals.row[first : last + 1]
+        found.append(
+            _finding(
+                "swapped-block", "high",
+                f"Rows {int(numbers[0])} to {int(numbers[-1])} look swapped: there the words of chosen answers are "
+                "those of rejected ones elsewhere",
+                numbers, {}, "--drop-swapped, or swap them in the source",
+            )
+        )  # fmt: skip
+    if len(rows):
+        found.append(
+            _finding(
+                "swapped-labels", "warning" if len(rows) > len(signals.row) // 100 else "note",
+                f"{_rows(len(rows))} look swapped: the words of the two answers speak clearly against the label",
+                signals.row[rows], {"of": len(signals.row)}, "look at them; --drop-swapped leaves them out",
+            )
+        )  # fmt: skip
+    return found
+
+
+def tokens(name: str, measures: Mapping[str, Any]) -> list[Finding]:
+    """Cut and unknown tokens in a model's vocabulary."""
+    found = []
+    chosen, rejected = measures["chosen"], measures["rejected"]
+    gap = chosen["with_unk_published"] - rejected["with_unk_published"]
+    if max(chosen["with_unk_published"], rejected["with_unk_published"]) > 0.001:
+        sentence = (
+            f"In {name}'s published vocabulary {chosen['with_unk_published']:.1%} of chosen and "
+            f"{rejected['with_unk_published']:.1%} of rejected answers hold an <unk>"
+        )
+        found.append(
+            Finding(
+                "unk", "high" if abs(gap) > _UNK_GAP else "warning", sentence, (), 0,
+                {"model": name, "chosen": chosen["with_unk_published"], "rejected": rejected["with_unk_published"],
+                 "after_lossless": [chosen["with_unk_lossless"], rejected["with_unk_lossless"]]},
+                "train with the lossless vocabulary (dpo train does): "
+                f"{chosen['with_unk_lossless']:.1%} and {rejected['with_unk_lossless']:.1%} are left",
+            )
+        )  # fmt: skip
+    if measures["lost_published"] > 0.001:
+        found.append(
+            Finding(
+                "round-trip", "note",
+                f"{measures['lost_published']:.1%} of answers do not come back from {name}'s published vocabulary as "
+                f"they were, {measures['lost_lossless']:.1%} from the lossless one",
+                evidence={"model": name}, remedy="train with the lossless vocabulary (dpo train does)",
+            )
+        )  # fmt: skip
+    for side in ("prompt", "chosen", "rejected"):
+        over = measures[side]["over_limit"]
+        if over >= 0.01:
+            flag = "--max-prompt-length" if side == "prompt" else "--max-completion-length"
+            found.append(
+                Finding(
+                    "truncated", "high" if over > 0.3 else "warning",
+                    f"{over:.1%} of {'prompts' if side == 'prompt' else side + ' answers'} are over "
+                    f"{measures[side]['limit']} tokens of {name} and would be cut",
+                    evidence={"model": name, "side": side, "share": over, "tokens": measures[side]["tokens"]},
+                    remedy=f"raise {flag} (99 % have at most {measures[side]['tokens']['p99']}), or --overlong drop",
+                )
+            )  # fmt: skip
+    return found
+
+
+def private(signals: Signals, secrets: Iterable[str]) -> list[Finding]:
+    """Personal data and secrets, by kind."""
+    found = []
+    for kind, places in sorted(signals.private.items()):
+        secret = kind in set(secrets)
+        found.append(
+            _finding(
+                "secret" if secret else "personal-data", "high" if secret else "warning",
+                f"{_rows(len(places))} hold what looks like {'an' if kind[0] in 'aeIU' else 'a'} {kind}",
+                signals.row[np.array(places)], {"kind": kind},
+                "--drop-private" + ("; and make the secret invalid" if secret else ""),
+            )
+        )  # fmt: skip
+    return found
+
+
+def languages(mix: Mapping[str, float], differing: Sequence[int], sampled: int) -> list[Finding]:
+    """More than one language, and answers in another one than their prompt."""
+    found = []
+    others = {code: share for code, share in mix.items() if share >= 0.02}
+    if len(others) > 1:
+        parts = ", ".join(f"{code} {share:.0%}" for code, share in others.items())
+        found.append(Finding("languages", "note", f"Several languages: {parts}", (), 0, dict(others)))
+    if len(differing) > max(5, sampled // 50):
+        share = len(differing) / sampled
+        found.append(
+            Finding(
+                "other-language", "warning",
+                f"{share:.0%} of sampled answers are in another language than their prompt",
+                ranges(differing), len(differing), {"sampled": sampled}, "read these rows: dpo data show SOURCE",
+            )
+        )  # fmt: skip
+    return found
+
+
+def licence(name: str | None) -> Finding:
+    """What we know of the licence."""
+    if name is None:
+        return Finding("licence", "note", "The licence is not known", remedy="look it up before you publish a model")
+    if name == "Llama 3":
+        says = "The licence is Llama 3's: publish with “Built with Meta Llama 3”, and name models Llama-3-..."
+        return Finding("licence", "note", says, evidence={"licence": name})
+    return Finding("licence", "note", f"The licence is {name}, by the dataset's card", evidence={"licence": name})
+
+
+def _finding(
+    code: str, severity: Severity, sentence: str, rows: Iterable[int], evidence: Mapping[str, Any], remedy: str
+) -> Finding:
+    numbers = [int(row) for row in rows]
+    return Finding(code, severity, sentence, ranges(numbers), len(numbers), evidence, remedy)
+
+
+def _share(rows: NDArray[np.int64], count: int, warn: float) -> Severity:
+    return "warning" if len(rows) > warn * count else "note"
+
+
+def _repeated(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places whose number occurred before."""
+    _, first = np.unique(numbers, return_index=True)
+    return np.setdiff1d(np.arange(len(numbers)), first)
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
+
+
+def line(finding: Finding) -> str:
+    """The finding on one line, with the rows."""
+    where = f" (rows {shown(finding.rows)})" if finding.rows and finding.code not in ("mispaired",) else ""
+    return finding.sentence + where

@@ -1,0 +1,109 @@
+"""What an audit says: findings with their rows, evidence and remedy, and the measures they rest on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dpo.errors import DataError
+
+Severity = Literal["high", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("high", "warning", "note")
+MOST_RANGES = 500
+VERSION = 1
+Ranges = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong or worth knowing.
+
+    `rows` are inclusive ranges of row numbers of the source, from 0 (the first `MOST_RANGES` of them);
+    `count` is the number of all rows concerned.  `remedy` is a flag of `dpo data clean`, or a sentence.
+    """
+
+    code: str
+    severity: Severity
+    sentence: str
+    rows: Ranges = ()
+    count: int = 0
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The audit of one source.  `measures` holds every number, also those that gave no finding."""
+
+    source: str
+    layout: str
+    confidence: float
+    rows: int
+    pairs: int
+    findings: tuple[Finding, ...]
+    measures: Mapping[str, Any]
+    seconds: float = 0.0
+    version: int = VERSION
+
+    def worst(self) -> Severity | None:
+        """The gravest severity found."""
+        found = {finding.severity for finding in self.findings}
+        return next((severity for severity in SEVERITIES if severity in found), None)
+
+    def to_json(self) -> str:
+        """All of it as JSON; `from_json` reads it back."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Audit:
+        """The audit that `to_json` wrote.
+
+        Raises:
+            DataError: not an audit, or one of a later version.
+        """
+        try:
+            values = json.loads(text)
+            if values["version"] > VERSION:
+                raise DataError(
+                    f"this audit has version {values['version']}, this dpo reads up to {VERSION}: update it"
+                )
+            findings = tuple(
+                Finding(**(entry | {"rows": tuple((first, last) for first, last in entry["rows"])}))
+                for entry in values.pop("findings")
+            )
+            return cls(findings=findings, **values)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"this is no audit ({error}): make one with dpo data audit SOURCE --json FILE") from error
+
+    def save(self, path: Path) -> None:
+        """Write the JSON; a file that was there is replaced at once or not at all."""
+        waiting = path.with_name(path.name + ".part")
+        waiting.write_text(self.to_json() + "\n", encoding="utf-8")
+        waiting.replace(path)
+
+
+def ranges(rows: Iterable[int]) -> Ranges:
+    """Row numbers as inclusive ranges, the first `MOST_RANGES` of them.
+
+    >>> ranges([3, 1, 2, 7])
+    ((1, 3), (7, 7))
+    """
+    found: list[tuple[int, int]] = []
+    for row in sorted({int(row) for row in rows}):
+        if found and row == found[-1][1] + 1:
+            found[-1] = (found[-1][0], row)
+        elif len(found) == MOST_RANGES:
+            break
+        else:
+            found.append((row, row))
+    return tuple(found)
+
+
+def shown(rows: Sequence[tuple[int, int]], most: int = 4) -> str:
+    """Ranges as text: "0-1379, 2000 and more"."""
+    parts = [str(first) if first == last else f"{first}-{last}" for first, last in rows[:most]]
+    return ", ".join(parts) + (" and more" if len(rows) > most else "")

@@ -1,0 +1,165 @@
+"""The audit of preference pairs: what is wrong with them, before training costs anything."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpo.preferences.audit import findings as say
+from dpo.preferences.audit.pairing import by_chance, ratios_of, stretches
+from dpo.preferences.audit.result import SEVERITIES, Audit
+from dpo.preferences.audit.shortcuts import FEWEST_PAIRS, Rule, bag_of_words, first_words, simple_rule, surface_rules
+from dpo.preferences.audit.signals import Progress, Signals, measure
+from dpo.preferences.audit.surface import SECRET
+from dpo.preferences.audit.tokens import Limits, Vocabulary, sampled
+from dpo.preferences.audit.tokens import measure as measure_tokens
+from dpo.preferences.normalise import Normalised
+from dpo.preferences.sources import licence_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_LANGUAGE_ROWS = 400
+_LANGUAGE_FEWEST = 40  # characters under which a guess says little
+_SURE_OF_LABELS = 0.8
+
+
+def audit(
+    data: Normalised,
+    vocabularies: Sequence[Vocabulary] = (),
+    *,
+    limits: Limits | None = None,
+    eval_fraction: float = 0.05,
+    reward_accuracy: float | None = None,
+    progress: Progress | None = None,
+    signals: Signals | None = None,
+) -> Audit:
+    """Audit normalised pairs.
+
+    Args:
+        vocabularies: of the models to be trained; lengths and unknown tokens are told for each.
+        limits: where training would cut prompts and answers (tokens).
+        eval_fraction: share of the prompts that training would hold out.
+        reward_accuracy: a run's held-out reward accuracy, to stand beside the shortcuts'.
+        progress: hears the step and its share done.
+        signals: what `signals.measure` found on the same pairs, if it was called before.
+    """
+    began = time.perf_counter()
+    tell = progress or (lambda step, share: None)
+    signals = signals or measure(data.pairs, eval_fraction, progress)
+    found = say.dropped(data.dropped, data.rows)
+    measures: dict[str, Any] = {}
+    for part in (say.duplicates(signals), say.mispaired(signals)):
+        found += part[0]
+        measures |= part[1]
+    measures["characters"] = _lengths(signals)
+    rules: list[Rule] = []
+    tell("looking for shortcuts", 0.0)
+    enough = signals.tested.sum() >= FEWEST_PAIRS // 2 and (~signals.tested).sum() >= FEWEST_PAIRS // 2
+    words: list[str] = []
+    if enough:
+        rules = surface_rules(signals.surface["chosen"], signals.surface["rejected"], signals.tested)
+        sides = signals.columns["chosen"], signals.columns["rejected"]
+        rules.append(first_words(*sides, signals.tested, len(signals.words)))
+        bag, words, margins = bag_of_words(*sides, signals.tested, signals.words.names())
+        rules.append(bag)
+        found += say.swapped(*contradicted(bag.accuracy, margins), signals)
+    rows = sampled(len(data.pairs))
+    models: dict[str, Any] = {}
+    for place, vocabulary in enumerate(vocabularies):
+        tell(f"tokenising for {vocabulary.name}", place / len(vocabularies))
+        models[vocabulary.name], unknown = measure_tokens(data.pairs, rows, vocabulary, limits or Limits())
+        found += say.tokens(vocabulary.name, models[vocabulary.name])
+        if enough and unknown.any():
+            difference = (unknown[:, 0] - unknown[:, 1]).astype(np.float32)
+            rules.append(simple_rule(f"<unk> of {vocabulary.name}", difference, signals.tested[rows]))
+    tell("looking at languages", 0.0)
+    mix, differing, looked_at = languages(data.pairs, signals)
+    found += say.shortcuts(rules, words, reward_accuracy)
+    found += say.languages(mix, differing, looked_at)
+    found += say.private(signals, SECRET)
+    found.append(say.licence(licence_of(data.source)))
+    measures |= {
+        "models": models,
+        "shortcuts": {rule.name: {"accuracy": round(rule.accuracy, 4), "says": rule.says} for rule in rules},
+        "languages": mix,
+        "reward_accuracy": reward_accuracy,
+        "dropped": data.counts(),
+    }
+    tell("done", 1.0)
+    return Audit(
+        source=data.source,
+        layout=data.recognised.layout.name,
+        confidence=round(data.recognised.confidence, 3),
+        rows=data.rows,
+        pairs=len(data.pairs),
+        findings=tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))),
+        measures=measures,
+        seconds=round(time.perf_counter() - began, 2),
+    )
+
+
+def contradicted(accuracy: float, margins: NDArray[np.float64]) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
+    """Pairs whose words speak against their label: single places, and blocks of them (first, last).
+
+    Only where words tell the sides apart at all, with an accuracy of 0.8 or more.
+    """
+    if accuracy < _SURE_OF_LABELS or not len(margins):
+        return np.zeros(0, np.int64), []
+    ratio = ratios_of(margins, -margins[None], np.ones(len(margins), bool))
+    blocks = [
+        (first, last)
+        for first, last, _ in stretches(ratio, by_chance(ratio))
+        if (margins[first : last + 1] < 0).mean() > 0.6
+    ]
+    clear = np.quantile(np.abs(margins), 0.5)
+    inside = np.zeros(len(margins), bool)
+    for first, last in blocks:
+        inside[first : last + 1] = True
+    return np.flatnonzero((margins < -clear) & ~inside), blocks
+
+
+def languages(pairs: Dataset, signals: Signals) -> tuple[dict[str, float], list[int], int]:
+    """Shares of the languages of sampled prompts, rows whose chosen answer is in another one, rows sampled.
+
+    Only texts long enough to tell are counted; the classifier is langid's (Lui and Baldwin 2012).
+    """
+    count = min(_LANGUAGE_ROWS, len(pairs))
+    places = np.sort(np.random.default_rng(0).choice(len(pairs), count, replace=False))
+    batch = pairs[places.tolist()]
+    from py3langid import classify
+
+    counts: Counter[str] = Counter()
+    differing = []
+    for place, prompt, chosen in zip(places, batch["prompt"], batch["chosen"], strict=True):
+        said = classify(prompt[-1000:])[0] if len(prompt) >= _LANGUAGE_FEWEST else None
+        answer = classify(chosen[:1000])[0] if len(chosen) >= _LANGUAGE_FEWEST else None
+        if (language := said or answer) is not None:
+            counts[language] += 1
+        if said is not None and answer is not None and said != answer:
+            differing.append(int(signals.row[place]))
+    total = sum(counts.values())
+    return {code: round(number / total, 4) for code, number in counts.most_common(8)}, differing, count
+
+
+def _lengths(signals: Signals) -> Mapping[str, Any]:
+    """Quantiles of the answers' lengths in characters, and a histogram for charts."""
+    chosen, rejected = signals.surface["chosen"][:, 0], signals.surface["rejected"][:, 0]
+    edges = np.unique(np.quantile(np.concatenate([chosen, rejected]), np.linspace(0, 0.99, 41)).round())
+    if len(edges) < 2:
+        edges = np.array([edges[0], edges[0] + 1])
+    linear = np.linspace(edges[0], edges[-1], 41)
+    return {
+        name: {
+            "p50": int(np.quantile(values, 0.5)),
+            "p90": int(np.quantile(values, 0.9)),
+            "max": int(values.max()),
+            "histogram": np.histogram(np.minimum(values, linear[-1]), linear)[0].tolist(),
+        }
+        for name, values in (("chosen", chosen), ("rejected", rejected))
+    } | {"edges": [round(float(edge), 1) for edge in linear]}

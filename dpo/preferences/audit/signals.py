@@ -1,0 +1,149 @@
+"""Everything an audit and a cleaning measure on the pairs, read once and a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpo.preferences.audit.duplicates import near_duplicates
+from dpo.preferences.audit.pairing import Pairing, find_blocks
+from dpo.preferences.audit.surface import features, private_in, suspects
+from dpo.preferences.audit.words import Column, Words
+from dpo.preferences.split import is_held_out
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SIDES = ("prompt", "chosen", "rejected")
+_BATCH = 2048
+_SHORTCUT_SALT, _SHORTCUT_SHARE = "dpo-audit-shortcuts", 0.3
+Rows = NDArray[np.int64]
+Progress = Callable[[str, float], None]
+
+
+@dataclass
+class Signals:
+    """Arrays with one entry for each pair, in the order of the table.
+
+    `*_number` are equal for equal texts; `near_*` name the first pair that one nearly repeats.
+    `tested` are the pairs that shortcuts are tested on, `held_out` those that training would hold out.
+    """
+
+    words: Words
+    columns: dict[str, Column]
+    row: Rows
+    prompt_number: Rows
+    pair_number: Rows
+    chosen_number: Rows
+    near_prompt: Rows
+    near_pair: Rows
+    surface: dict[str, NDArray[np.float32]]
+    tested: NDArray[np.bool_]
+    held_out: NDArray[np.bool_]
+    repeats_prompt: Rows
+    pairing: Pairing
+    private: dict[str, list[int]] = field(default_factory=dict)
+    """Places of the pairs by what they hold ("e-mail address")."""
+
+
+def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = None) -> Signals:
+    """Read the pairs once and compare them.
+
+    `progress` hears the name of the step and its share done (0 to 1).
+    """
+    tell = progress or (lambda step, share: None)
+    words = Words(SIDES)
+    numbers: dict[str, list[int]] = {name: [] for name in ("prompt", "pair", "chosen")}
+    surface: dict[str, list[NDArray[np.float32]]] = {"chosen": [], "rejected": []}
+    tested: list[bool] = []
+    held_out: list[bool] = []
+    repeats: list[int] = []
+    private: dict[str, list[int]] = {}
+    arrow = pairs.with_format("arrow")
+    for start in range(0, len(pairs), _BATCH):
+        batch = arrow[start : start + _BATCH]
+        texts = {side: batch[side].to_pylist() for side in SIDES}
+        for side in SIDES:
+            words.add(side, texts[side])
+        for side in surface:
+            surface[side].append(features(batch[side].combine_chunks()))
+        numbers["prompt"] += map(hash, texts["prompt"])
+        numbers["chosen"] += map(hash, texts["chosen"])
+        numbers["pair"] += map(hash, zip(*texts.values(), strict=True))
+        tested += [is_held_out(prompt, _SHORTCUT_SHARE, _SHORTCUT_SALT) for prompt in texts["prompt"]]
+        held_out += [is_held_out(prompt, eval_fraction) for prompt in texts["prompt"]]
+        repeats += _repeating(texts, start)
+        found: dict[str, set[int]] = {}
+        for side in SIDES:
+            for place in suspects(batch[side].combine_chunks()):
+                for kind in private_in(texts[side][int(place)][: _BATCH * 16]):
+                    found.setdefault(kind, set()).add(start + int(place))
+        for kind, places in found.items():
+            private.setdefault(kind, []).extend(sorted(places))
+        tell("reading", min(1.0, (start + _BATCH) / len(pairs)))
+    columns = {side: words.column(side) for side in SIDES}
+    prompt_number, pair_number, chosen_number = (
+        np.array(numbers[name], np.int64) for name in ("prompt", "pair", "chosen")
+    )
+    tell("comparing prompts", 0.0)
+    near_prompt = near_duplicates(columns["prompt"], prompt_number)
+    tell("comparing pairs", 0.3)
+    near_pair = _same(near_prompt, _near_answers(columns, pair_number))
+    tell("fitting answers to prompts", 0.6)
+    pairing = find_blocks(columns["prompt"], columns["chosen"], columns["rejected"], len(words))
+    row = np.asarray(arrow[:]["row"].to_numpy() if "row" in pairs.column_names else np.arange(len(pairs)), np.int64)
+    return Signals(
+        words=words,
+        columns=columns,
+        row=row,
+        prompt_number=prompt_number,
+        pair_number=pair_number,
+        chosen_number=chosen_number,
+        near_prompt=near_prompt,
+        near_pair=near_pair,
+        surface={side: np.concatenate(parts) for side, parts in surface.items()},
+        tested=np.array(tested, bool),
+        held_out=np.array(held_out, bool),
+        repeats_prompt=np.array(repeats, np.int64),
+        pairing=pairing,
+        private=private,
+    )
+
+
+def _near_answers(columns: dict[str, Column], pair_number: Rows) -> Rows:
+    return near_duplicates(_joined([columns["chosen"], columns["rejected"]]), pair_number)
+
+
+def _same(one: Rows, other: Rows) -> Rows:
+    """The first row that is in the same group as a row by both groupings."""
+    first: dict[tuple[int, int], int] = {}
+    return np.array(
+        [first.setdefault((int(a), int(b)), row) for row, (a, b) in enumerate(zip(one, other, strict=True))]
+    )
+
+
+def _repeating(texts: dict[str, list[str]], start: int) -> list[int]:
+    """Places of the pairs in which an answer holds the whole prompt."""
+    return [
+        place
+        for place, (prompt, chosen, rejected) in enumerate(zip(*texts.values(), strict=True), start)
+        if len(prompt) >= 20 and (prompt in chosen or prompt in rejected)
+    ]
+
+
+def _joined(columns: list[Column]) -> Column:
+    """The words of several sides of each row, one after the other."""
+    lengths = np.stack([column.lengths() for column in columns], 1)
+    starts = np.concatenate([[0], np.cumsum(lengths.sum(1))]).astype(np.int64)
+    ids = np.empty(int(starts[-1]), np.int32)
+    offsets = starts[:-1].copy()
+    for side, column in enumerate(columns):
+        # Where each word of this side goes: its row's offset plus its place in the row.
+        places = np.repeat(offsets - column.starts[:-1], lengths[:, side]) + np.arange(len(column.ids))
+        ids[places] = column.ids
+        offsets += lengths[:, side]
+    return Column(ids, starts)

@@ -1,0 +1,225 @@
+"""Files to rows, a batch at a time: JSON in every shape, CSV, TSV, Parquet; gzip or not.
+
+Nothing here holds more of a file than one batch of rows, and no row may be longer than `MAX_ROW`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from dpo.errors import DataError
+
+Row = dict[str, Any]
+SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
+MAX_ROW = 64 * 2**20
+"""Bytes of one row at most (a row of 10 MB is read; a file that is one endless row is not)."""
+_CHUNK = 2**20
+
+
+def kind_of(path: Path) -> str:
+    """The file's type by its name, `.gz` aside (".jsonl"); "" where it is none we read."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES else ""
+
+
+def read_file(path: Path, batch: int) -> Iterator[list[Row]]:
+    """The rows of a file in lists of `batch`.
+
+    Raises:
+        DataError: unreadable or malformed, with the line; or changed while it was read.
+    """
+    before = _identity(path)
+    readers = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
+    rows: list[Row] = []
+    size = 0
+    try:
+        for row, length in readers.get(kind_of(path), _json)(path):
+            rows.append(row)
+            size += length
+            if len(rows) >= batch or size >= MAX_ROW:
+                yield rows
+                rows, size = [], 0
+    except (DataError, GeneratorExit):
+        if _identity(path) != before:
+            raise _changed(path) from None
+        raise
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path.absolute()} is not UTF-8 ({error.reason}): save it as UTF-8") from error
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path.absolute()} cannot be read ({error}): mend the file") from error
+    except Exception as error:  # pyarrow and csv fail in ways of their own
+        first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        raise DataError(f"{path.absolute()} cannot be read as {kind_of(path)} ({first}): mend the file") from error
+    if _identity(path) != before:
+        raise _changed(path)
+    if rows:
+        yield rows
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path.absolute()} cannot be read ({error.strerror}): check the path") from error
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _changed(path: Path) -> DataError:
+    return DataError(f"{path.absolute()} changed while it was being read: wait until it is written, then start again")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        with gzip.GzipFile(fileobj=raw) if packed else raw as stream:
+            yield stream  # type: ignore[misc]
+
+
+def _json(path: Path) -> Iterator[tuple[Row, int]]:
+    """JSON lines, one JSON array, or objects written over several lines."""
+    with _opened(path) as opened:
+        stream = io.BufferedReader(opened, _CHUNK)  # type: ignore[type-var]
+        mark = stream.peek(3)[:3]
+        if mark[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise DataError(f"{path.absolute()} is UTF-16: save it as UTF-8")
+        if mark == b"\xef\xbb\xbf":
+            stream.read(3)
+        number, line = 0, b"\n"
+        while line and not line.strip():
+            line = stream.readline(MAX_ROW + 1)
+            number += 1
+        try:
+            in_lines = line.lstrip()[:1] != b"[" and bool(json.loads(_text(line, path, number)) or True)
+        except ValueError:
+            in_lines = False
+        rows = _lines(path, stream, line, number) if in_lines else _values(path, stream, line, number)
+        for index, (row, length) in enumerate(rows, 1):
+            if not isinstance(row, dict):
+                raise DataError(f"{path.absolute()} row {index} is {type(row).__name__}, not an object: mend that row")
+            yield row, length
+
+
+def _lines(path: Path, stream: IO[bytes], line: bytes, number: int) -> Iterator[tuple[Any, int]]:
+    while line:
+        if len(line) > MAX_ROW:
+            raise _too_long(path, number)
+        if line.strip():
+            try:
+                yield json.loads(_text(line, path, number)), len(line)
+            except ValueError as error:
+                raise _not_json(path, number, error) from error
+        line = stream.readline(MAX_ROW + 1)
+        number += 1
+
+
+def _values(path: Path, stream: IO[bytes], begun: bytes, number: int) -> Iterator[tuple[Any, int]]:
+    """The elements of one array, or objects one after the other, from a text that is read as it is needed."""
+    decoder = json.JSONDecoder()
+    characters = codecs.getincrementaldecoder("utf-8")()
+    text, position, ended, chunk = "", 0, False, begun
+    in_array, closed = begun.lstrip()[:1] == b"[", False
+    if in_array:
+        chunk = begun.lstrip()[1:]
+    wanted = _CHUNK
+    while True:
+        try:
+            text += characters.decode(chunk, final=ended)
+        except UnicodeDecodeError as error:
+            line = number + text.count("\n", position) + error.object[: error.start].count(b"\n")
+            raise _not_text(path, line, error.object[error.start], None) from error
+        while True:
+            match = _GAP.match(text, position)
+            assert match is not None
+            number += text.count("\n", position, match.end())
+            position = match.end()
+            if position == len(text):
+                break
+            if in_array and text[position] == "]":
+                in_array, closed = False, True
+                position += 1
+                continue
+            if closed:
+                raise DataError(f"{path.absolute()} line {number} goes on after the end of its array: mend the file")
+            try:
+                value, end = decoder.raw_decode(text, position)
+            except ValueError as error:
+                if ended:
+                    raise _not_json(path, number, error) from error
+                if len(text) - position > MAX_ROW:
+                    raise _too_long(path, number) from error
+                break
+            if end == len(text) and not ended and not isinstance(value, dict | list):
+                break  # a number may go on in the next chunk
+            number += text.count("\n", position, end)
+            yield value, end - position
+            position, wanted = end, _CHUNK
+        if ended:
+            if in_array:
+                raise DataError(f"{path.absolute()} ends within its array (line {number}): was it written to the end?")
+            return
+        text, position = text[position:], 0
+        chunk = stream.read(wanted)
+        wanted = min(2 * wanted, MAX_ROW)  # a long row is tried again few times
+        ended = not chunk
+
+
+_GAP = re.compile(r"[\s,]*")
+
+
+def _csv(path: Path) -> Iterator[tuple[Row, int]]:
+    """Every cell stays text: an answer "NA" or "1" is what it is."""
+    csv.field_size_limit(MAX_ROW)
+    delimiter = "\t" if kind_of(path) == ".tsv" else ","
+    with _opened(path) as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+        reader = csv.DictReader(text, delimiter=delimiter, restval="")
+        for row in reader:
+            if None in row:
+                raise DataError(
+                    f"{path.absolute()} line {reader.line_num} has more cells than the first line has names: mend it"
+                )
+            yield row, sum(map(len, row.values()))
+
+
+def _parquet(path: Path) -> Iterator[tuple[Row, int]]:
+    import pyarrow.parquet
+
+    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1024):
+        size = batch.nbytes // max(batch.num_rows, 1)
+        for row in batch.to_pylist():
+            yield row, size
+
+
+def _text(line: bytes, path: Path, number: int) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _not_text(path, number, line[error.start], error.start + 1) from error
+
+
+def _not_text(path: Path, number: int, byte: int, column: int | None) -> DataError:
+    where = f"byte 0x{byte:02x}" + (f" at column {column}" if column else "")
+    return DataError(f"{path.absolute()} line {number} is not UTF-8 ({where}): save the file as UTF-8")
+
+
+def _too_long(path: Path, number: int) -> DataError:
+    return DataError(
+        f"{path.absolute()} line {number} begins a row of more than {MAX_ROW // 2**20} MB: no preference pair is that "
+        "long; split or remove it"
+    )
+
+
+def _not_json(path: Path, number: int, error: ValueError) -> DataError:
+    return DataError(f"{path.absolute()} line {number} is not JSON ({error}): mend or remove that line")

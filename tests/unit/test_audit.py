@@ -1,0 +1,315 @@
+"""The audit finds faults that were put in, and none that were not; cleaning puts them right."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from dpo.cli import main
+from dpo.errors import ConfigError, DataError
+from dpo.preferences.audit import Audit, Finding, Limits, Vocabulary, audit
+from dpo.preferences.audit.clean import Remedies, clean
+from dpo.preferences.audit.result import ranges
+from dpo.preferences.audit.surface import private_in
+from dpo.preferences.normalise import normalise
+
+Write = Callable[..., Path]
+Rows = list[dict[str, str]]
+
+
+def talk(count: int, seed: int = 0, emoji: bool = False) -> Rows:
+    """Pairs about topics of their own: answers take up rare words of their prompt, as real ones do."""
+    rng = random.Random(seed)
+    common = [f"word{n}" for n in range(200)]
+    topics = ["".join(rng.choices("bcdfglmnprstvaeiou", k=7)) for _ in range(count)]
+
+    def say(row: int, length: int) -> str:
+        words = [rng.choice(common) for _ in range(rng.randint(length, 3 * length))]
+        for place in rng.sample(range(len(words)), 2):
+            words[place] = topics[row] if rng.random() < 0.8 else topics[(row * 7 + place) % count]
+        return " ".join(words)
+
+    return [
+        {
+            "prompt": say(row, 6) + "?",
+            "chosen": say(row, 12) + (" 😀" if emoji and rng.random() < 0.96 else ""),
+            "rejected": say(row, 12),
+        }
+        for row in range(count)
+    ]
+
+
+def shuffled(rows: Rows, first: int, last: int, side: str) -> Rows:
+    """`rows` with one side of a block in another order."""
+    order = list(range(first, last + 1))
+    random.Random(1).shuffle(order)
+    changed = [dict(row) for row in rows]
+    for place, origin in zip(range(first, last + 1), order, strict=True):
+        changed[place][side] = rows[origin][side]
+    return changed
+
+
+def found(result: Audit, code: str) -> list[Finding]:
+    return [finding for finding in result.findings if finding.code == code]
+
+
+def audited(path: Path, *vocabularies: Vocabulary, **options: Any) -> Audit:
+    return audit(normalise(str(path)), vocabularies, **options)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_block_in_clean_data(seed: int, write_pairs: Write) -> None:
+    result = audited(write_pairs(talk(1200, seed)))
+    assert not found(result, "mispaired")
+    assert result.measures["power"] > 0.8
+
+
+@pytest.mark.parametrize("side", ["rejected", "chosen", "prompt"])
+def test_a_shuffled_block_is_found_where_it_is(side: str, write_pairs: Write) -> None:
+    result = audited(write_pairs(shuffled(talk(1500), 500, 900, side)))
+    [finding] = found(result, "mispaired")
+    [(first, last)] = finding.rows
+    assert abs(first - 500) <= 50
+    assert abs(last - 900) <= 50
+    assert finding.evidence["side"] == side
+    assert finding.severity == "high"
+
+
+def test_answers_that_say_nothing_of_their_prompt_are_no_block(write_pairs: Write) -> None:
+    rng = random.Random(0)
+    rows = [
+        {side: " ".join(rng.choices([f"w{n}" for n in range(300)], k=12)) for side in ("prompt", "chosen", "rejected")}
+        for _ in range(600)
+    ]
+    result = audited(write_pairs(rows))
+    assert not found(result, "mispaired")
+    assert found(result, "pairing-unknown")
+
+
+def test_emoji_shortcut_with_its_held_out_accuracy(write_pairs: Write) -> None:
+    result = audited(write_pairs(talk(1000, emoji=True)), reward_accuracy=0.97)
+    [finding] = found(result, "shortcut-emoji")
+    assert finding.evidence["accuracy"] == pytest.approx(0.98, abs=0.015)
+    assert finding.evidence["reward_accuracy"] == 0.97
+    assert finding.remedy == "--strip-shortcut emoji"
+    rules = result.measures["shortcuts"]
+    assert 0.4 < rules["length"]["accuracy"] < 0.6
+    assert 0.35 < audited(write_pairs(talk(1000))).measures["shortcuts"]["bag of words"]["accuracy"] < 0.65
+
+
+def test_duplicates_and_leakage(write_pairs: Write) -> None:
+    rows = talk(400)
+    extra = [dict(rows[3]), rows[5] | {"chosen": rows[5]["chosen"].capitalize() + "!", "rejected": rows[5]["rejected"]}]
+    result = audited(write_pairs([*rows, *extra, rows[7] | {"chosen": "a wholly different answer to it"}]))
+    assert found(result, "duplicate-pairs")[0].rows == ((400, 400),)
+    assert found(result, "near-duplicate-pairs")[0].rows == ((401, 401),)
+    assert found(result, "repeated-prompts")[0].count == 3
+    # Every prompt twice, once in capitals: the hash of the prompt puts many of them on two sides.
+    twice = [row | {"prompt": text} for row in rows for text in (row["prompt"], row["prompt"].upper())]
+    leaking = found(audited(write_pairs(twice), eval_fraction=0.3), "leakage")[0]
+    assert leaking.count > 50
+    assert leaking.remedy == "--drop-leaking"
+
+
+def test_swapped_block(write_pairs: Write) -> None:
+    rows = [
+        row | {"chosen": "kind warm gentle " + row["chosen"], "rejected": "stern cold harsh " + row["rejected"]}
+        for row in talk(1000)
+    ]
+    assert not found(audited(write_pairs(rows)), "swapped-block")
+    for row in rows[300:401]:
+        row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
+    [finding] = found(audited(write_pairs(rows)), "swapped-block")
+    assert abs(finding.rows[0][0] - 300) <= 10
+    assert abs(finding.rows[0][1] - 400) <= 10
+
+
+def test_unusable_rows_are_told_with_their_numbers(write_pairs: Write) -> None:
+    rows = talk(100)
+    rows[10]["rejected"] = rows[10]["chosen"]
+    rows[20]["chosen"] = "  "
+    result = audited(write_pairs(rows))
+    assert found(result, "identical-sides")[0].rows == ((10, 10),)
+    assert found(result, "blank")[0].rows == ((20, 20),)
+    assert (result.rows, result.pairs) == (100, 98)
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("write to jane.doe@corp.org now", {"e-mail address"}),
+        ("call (212) 664-7665", {"phone number"}),
+        ("card 4539 1488 0343 6467", {"card number"}),
+        ("card 4539 1488 0343 6468, host 10.0.0.1, a@example.com, version 1.2.3.4444", set()),
+        ("key sk-abcdefghijklmnopqrstuvwx1234", {"access token"}),
+        ("-----BEGIN RSA PRIVATE KEY-----", {"private key"}),
+        ("in 2024-01-02 we counted 1,234,567", set()),
+    ],
+)
+def test_personal_data_and_secrets(text: str, kinds: set[str], write_pairs: Write) -> None:
+    assert private_in(text) == kinds
+    rows = talk(60)
+    rows[7]["chosen"] += " " + text
+    result = audited(write_pairs(rows))
+    told = {f.evidence["kind"] for f in result.findings if f.code in ("personal-data", "secret")}
+    assert told == kinds
+    assert all(f.rows == ((7, 7),) for f in result.findings if f.code in ("personal-data", "secret"))
+
+
+def bytes_vocabulary() -> Tokenizer:
+    """One token a byte: loses nothing."""
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer = Tokenizer(models.BPE({letter: n for n, letter in enumerate(sorted(letters))}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def words_vocabulary(texts: list[str]) -> Tokenizer:
+    """One token a word, `<unk>` for what is no word."""
+    words = sorted({word for text in texts for word in text.split() if word.isascii()})
+    tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(["<unk>", *words])}, "<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
+
+
+def test_tokens_of_a_vocabulary(write_pairs: Write) -> None:
+    rows = talk(300, emoji=True)
+    lossy = words_vocabulary([text for row in rows for text in row.values()])
+    vocabulary = Vocabulary("lossy", lossy, 0, bytes_vocabulary(), None)
+    result = audited(write_pairs(rows), vocabulary, limits=Limits(10_000, 150))
+    tokens = result.measures["models"]["lossy"]
+    with_emoji = np.mean(["😀" in row["chosen"] for row in rows])
+    assert tokens["chosen"]["with_unk_published"] == pytest.approx(with_emoji, abs=1e-4)
+    assert tokens["rejected"]["with_unk_published"] == 0
+    assert tokens["chosen"]["with_unk_lossless"] == 0
+    assert tokens["lost_lossless"] == 0
+    assert tokens["lost_published"] > 0
+    longest = max(len(row["rejected"].encode()) + 1 for row in rows)
+    assert tokens["rejected"]["tokens"]["max"] == longest
+    over = np.mean([len(row["rejected"].encode()) + 1 > 150 for row in rows])
+    assert tokens["rejected"]["over_limit"] == pytest.approx(over, abs=1e-4)
+    assert found(result, "unk")[0].severity == "high"
+    assert found(result, "truncated")
+    assert found(result, "shortcut-unk")[0].evidence["accuracy"] > 0.95
+
+
+def test_json_round_trip(write_pairs: Write, tmp_path: Path) -> None:
+    result = audited(write_pairs(shuffled(talk(600), 100, 300, "rejected")))
+    assert Audit.from_json(result.to_json()) == Audit.from_json(Audit.from_json(result.to_json()).to_json())
+    assert Audit.from_json(result.to_json()).findings[0].rows == result.findings[0].rows
+    assert result.worst() == "high"
+    result.save(tmp_path / "audit.json")
+    assert Audit.from_json((tmp_path / "audit.json").read_text(encoding="utf-8")).source == result.source
+    for text in ("{}", "[]", "nonsense"):
+        with pytest.raises(DataError, match="no audit"):
+            Audit.from_json(text)
+
+
+def test_ranges() -> None:
+    assert ranges([5, 1, 2, 2, 3, 9]) == ((1, 3), (5, 5), (9, 9))
+    assert len(ranges(range(0, 10_000, 2))) == 500
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_repair_puts_answers_back(write_pairs: Write, tmp_path: Path) -> None:
+    rows = talk(1000)
+    source = write_pairs(shuffled(rows, 300, 599, "rejected"))
+    done = clean(str(source), tmp_path / "clean.jsonl", Remedies(repair_mispaired=True))
+    own = {row["prompt"]: row["rejected"] for row in rows}
+    log = read(done.log)
+    repaired = [entry["row"] for entry in log if entry["action"] == "changed"]
+    by_prompt = {row["prompt"]: row["rejected"] for row in read(done.output)}
+    right = [by_prompt[rows[row]["prompt"]] == own[rows[row]["prompt"]] for row in repaired]
+    assert len(right) > 150
+    assert np.mean(right) > 0.95
+    assert done.written == 1000 - sum(done.dropped.values())
+    assert {entry["row"] for entry in log} >= set(range(350, 550))
+    dropped = clean(str(source), tmp_path / "dropped.jsonl", Remedies(drop_mispaired=True))
+    assert not found(audited(dropped.output), "mispaired")
+    assert abs(dropped.dropped["mispaired"] - 300) <= 20
+
+
+def test_other_remedies_and_the_log(write_pairs: Write, tmp_path: Path) -> None:
+    rows = talk(300, emoji=True)
+    rows[5]["rejected"] = rows[5]["chosen"]
+    rows[6]["chosen"] = "mail jane@corp.org"
+    rows.append(dict(rows[9]))
+    source = str(write_pairs(rows))
+    before = Path(source).read_bytes()
+    remedies = Remedies(drop_identical=True, drop_duplicates=True, drop_private=True, strip=("emoji",))
+    done = clean(source, tmp_path / "a.jsonl", remedies)
+    log = {entry["row"]: entry for entry in read(done.log)}
+    assert log[5]["why"] == "with equal answers"
+    assert log[6]["why"].startswith("holds what looks like personal data")
+    assert log[300]["why"] == "duplicate of an earlier pair"
+    assert "😀" not in done.output.read_text(encoding="utf-8")
+    assert done.written == 298
+    assert Path(source).read_bytes() == before
+    kept = clean(source, tmp_path / "b.jsonl", Remedies(strip=("emoji",)))
+    assert kept.dropped == {"nothing left without emoji": 1} or kept.written == 301
+    with pytest.raises(ConfigError, match="exists already"):
+        clean(source, tmp_path / "a.jsonl", remedies)
+    with pytest.raises(ConfigError, match="choose from emoji"):
+        clean(source, tmp_path / "c.jsonl", Remedies(strip=("nouns",)))
+    with pytest.raises(ConfigError, match="contradict"):
+        clean(source, tmp_path / "c.jsonl", Remedies(drop_mispaired=True, repair_mispaired=True))
+
+
+def test_a_failed_cleaning_leaves_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "bad.jsonl"
+    good = json.dumps({"prompt": "p", "chosen": "a", "rejected": "b"})
+    source.write_text((good + "\n") * 2000 + "{broken\n")
+    with pytest.raises(DataError, match="line 2001"):
+        clean(str(source), tmp_path / "out.jsonl", Remedies(drop_identical=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
+
+
+def test_commands(write_pairs: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = str(write_pairs(shuffled(talk(600), 100, 300, "rejected")))
+    assert main(["data", "show", source]) == 0
+    shown = capsys.readouterr().out
+    assert "Layout      prompt, chosen, rejected" in shown
+    assert shown.count("\nRow ") == 3
+    target = tmp_path / "audit.json"
+    assert main(["data", "audit", source, "--model", "demo/gpt2", "--json", str(target)]) == 0
+    assert "!! mispaired: Rows" in capsys.readouterr().out
+    result = Audit.from_json(target.read_text(encoding="utf-8"))
+    assert result.measures["models"]["demo/gpt2"]["chosen"]["with_unk_published"] == 0
+    output = tmp_path / "clean.jsonl"
+    assert main(["data", "clean", source, "--output", str(output), "--repair-mispaired"]) == 0
+    assert "re-paired" in capsys.readouterr().out
+    assert main(["data", "clean", source, "--output", str(tmp_path / "x.jsonl")]) == 2
+    assert "needs a remedy" in capsys.readouterr().err
+    assert main(["data", "audit", "/nowhere.jsonl"]) == 2
+    assert main(["data", "audit", source, "--eval-fraction", "2"]) == 2
+    assert main(["data", "audit", source, "--model", "no/such/policy"]) == 2
+
+
+def test_human_like(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dpo.policies.vocabulary import DIRECTORY, load_vocabulary
+
+    monkeypatch.setenv(DIRECTORY, str(shared / "tokenizers"))
+    data = normalise(str(shared / "data" / "human-like" / "human_like_dpo.jsonl"))
+    monkeypatch.setattr("dpo.preferences.audit.tokens.MOST_PAIRS", 1000)
+    result = audit(data, [load_vocabulary("t5"), load_vocabulary("gpt2")])
+    [block] = found(result, "mispaired")
+    [(first, last)] = block.rows
+    assert first <= 50
+    assert abs(last - 1380) <= 50
+    assert found(result, "shortcut-emoji")[0].evidence["accuracy"] == pytest.approx(0.98, abs=0.01)
+    [unk] = found(result, "unk")
+    assert unk.evidence["model"] == "t5"
+    assert unk.evidence["chosen"] > 0.9
+    assert unk.evidence["rejected"] < 0.01
+    assert found(result, "repeated-prompts")[0].evidence["unique"] == 4751

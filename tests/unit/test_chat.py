@@ -1,0 +1,106 @@
+"""`dpo chat` as a user meets it: through a pipe, and through a pseudo-terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny import tiny_gpt2
+
+from dpo.cli.main import main
+from dpo.generation.engine import Job
+from dpo.generation.settings import Sampling
+from dpo.generation.work import _prompt
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def talk(arguments: list[str], typed: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dpo", "chat", *arguments], input=typed, capture_output=True, text=True, cwd=ROOT,
+        timeout=240, env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+
+
+def test_a_conversation_through_a_pipe(policy_dirs: dict[str, Path]) -> None:
+    name = str(policy_dirs["gpt2"])
+    lines = ["hello", "/seed 7", "hello", "/reset", "hello", "/seed 0", "/reset", "hello"]
+    typed = "\n".join([*lines, "/temperature 9", "/dance", "/temperature", "/quit", "never", ""])
+    done = talk(["--policy", name, "--max-new-tokens", "12", "--temperature", "1"], typed)
+    assert done.returncode == 0, done.stderr
+    assert "Forgotten." in done.stderr and "seed is 7 now." in done.stderr
+    assert "temperature is 9: it must be from 0 to 5" in done.stderr
+    assert "There is no command /dance" in done.stderr and "/temperature needs a number" in done.stderr
+    assert done.stderr.count("tokens ·") == 4  # nothing is answered after /quit
+    alone = subprocess.run(
+        [sys.executable, "-m", "dpo", "generate", "--policy", name, "--prompt", "hello", "--max-new-tokens", "12",
+         "--temperature", "1"], capture_output=True, text=True, cwd=ROOT, timeout=240,
+    )  # fmt: skip
+    # The first answer and the one after the reset with the first seed are that of `dpo generate`.
+    assert done.stdout.startswith(alone.stdout) and done.stdout.endswith(alone.stdout)
+
+
+def test_side_by_side_in_a_terminal(policy_dirs: dict[str, Path]) -> None:
+    arguments = ["--policy", str(policy_dirs["gpt2"]), "--reference", str(policy_dirs["t5"]), "--compare"]
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dpo", "chat", *arguments, "--max-new-tokens", "12"], stdin=slave, stdout=slave,
+        stderr=slave, cwd=ROOT, close_fds=True, env={**os.environ, "COLUMNS": "80", "LINES": "24", "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(slave)
+    try:
+        assert "/help" in read_until(master, "> ")
+        os.write(master, b"hello\n")
+        shown = read_until(master, r"gpt2 \[\d+ tokens[\s\S]*> ")
+        assert " │ " in shown  # two columns
+        assert re.search(r"\x1b\[\d+A", shown)  # drawn over themselves while they grew
+        assert re.search(r"t5 \[\d+ tokens", shown)
+        process.send_signal(signal.SIGINT)  # Ctrl-C at the prompt does not leave
+        assert "/quit leaves" in read_until(master, "/quit leaves")
+        os.write(master, b"\x04")
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        os.close(master)
+
+
+def read_until(terminal: int, pattern: str, seconds: float = 90) -> str:
+    """What the terminal shows until `pattern` appears in it."""
+    shown, end = "", time.monotonic() + seconds
+    while not re.search(pattern, shown):
+        ready, _, _ = select.select([terminal], [], [], max(end - time.monotonic(), 0))
+        assert ready, f"{pattern} never appeared in: {shown}"
+        shown += os.read(terminal, 4096).decode("utf-8", "replace")
+    return shown
+
+
+def test_a_policy_that_was_tuned_from_nothing_has_no_base(
+    policy_dirs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["chat", "--policy", str(policy_dirs["gpt2"]), "--base"]) == 2
+    assert "name it with --reference" in capsys.readouterr().err
+
+
+def test_older_turns_make_room() -> None:
+    policy = tiny_gpt2(context=128)
+    turns = tuple((f"question {number}", "an answer of some length " * 2) for number in range(6))
+    prompt = _prompt(Job(1, "and now?", (), Sampling(max_new_tokens=20), turns=turns), [policy])
+    assert isinstance(prompt, list) and prompt[-1] == {"role": "user", "content": "and now?"}
+    assert 1 <= len(prompt) < 13 and len(policy.encode_prompt(prompt)) <= 108
+    assert prompt[0]["role"] == "user" and prompt[0]["content"] != "question 0"
+    assert _prompt(Job(1, "and now?", (), Sampling(), turns=()), [policy]) == "and now?"
+
+
+def test_a_chat_template_writes_the_turns() -> None:
+    policy = tiny_gpt2()
+    policy.tokenizer.chat_template = "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}assistant:"
+    prompt = _prompt(Job(1, "b", (), Sampling(max_new_tokens=4), turns=(("a", "x"),)), [policy])
+    assert policy.decode(policy.encode_prompt(prompt)) == "user:a;assistant:x;user:b;assistant:"

@@ -1,0 +1,166 @@
+"""OpenAI's protocol, and our own server as the remote arm of another engine."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from waitress.server import create_server
+
+from dpo.dashboard import api
+from dpo.errors import ConfigError, PolicyError
+from dpo.generation.engine import Engine
+from dpo.generation.remote import complete
+from dpo.generation.settings import Sampling
+from dpo.generation.spec import ArmSpec
+from dpo.policies.loading import load_policy
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    made = Engine(device="cpu")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def server(engine: Engine, policy_dirs: dict[str, Path]) -> Flask:
+    made = Flask("test")
+    api.register(made, engine, "127.0.0.1", [policy_dirs["t5"].parent])
+    return made
+
+
+@pytest.fixture(scope="module")
+def address(server: Flask) -> Iterator[str]:
+    made = create_server(server, host="127.0.0.1", port=0, threads=8, send_bytes=1)
+    threading.Thread(target=made.run, daemon=True).start()
+    yield f"http://127.0.0.1:{made.effective_port}/v1"
+    made.close()
+
+
+def expected(name: Path, prompt: str, **values: Any) -> str:
+    from dpo.generation.sampler import generate
+
+    [answer] = generate(load_policy(str(name), device="cpu"), [prompt], Sampling.from_values(values))
+    return answer.text
+
+
+def test_choices_usage_and_ends(server: Flask, policy_dirs: dict[str, Path]) -> None:
+    name = policy_dirs["gpt2"]
+    body = {"model": str(name), "prompt": ["hello", "tea?"], "max_tokens": 5, "temperature": 1, "seed": 3, "n": 2}
+    answer = server.test_client().post("/v1/completions", json=body).get_json()
+    assert answer["object"] == "text_completion" and answer["model"] == str(name)
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
+    settings = {"temperature": 1, "top_p": 1, "max_new_tokens": 5}
+    texts = [expected(name, prompt, seed=seed, **settings) for prompt in ("hello", "tea?") for seed in (3, 4)]
+    assert [choice["text"] for choice in answer["choices"]] == texts
+    assert all(choice["finish_reason"] in ("stop", "length") for choice in answer["choices"])
+    usage = answer["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] <= 20 + usage["prompt_tokens"]
+
+
+def test_streaming_gives_the_same_text(server: Flask, policy_dirs: dict[str, Path]) -> None:
+    body = {"model": str(policy_dirs["t5"]), "prompt": "hello", "max_tokens": 7, "seed": 1}
+    whole = server.test_client().post("/v1/completions", json=body).get_json()["choices"][0]
+    streamed = server.test_client().post(
+        "/v1/completions", json={**body, "stream": True, "stream_options": {"include_usage": True}}
+    )
+    lines = [line[6:] for line in streamed.get_data(as_text=True).split("\n") if line.startswith("data: ")]
+    assert lines[-1] == "[DONE]"
+    chunks = [json.loads(line) for line in lines[:-1]]
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    assert "".join(choice["text"] for choice in choices) == whole["text"]
+    assert choices[-1]["finish_reason"] == whole["finish_reason"]
+    assert chunks[-1]["usage"]["completion_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"model": None}, "model is missing"),
+        ({"prompt": [1, 2]}, "prompt must be"),
+        ({"prompt": ""}, "blank"),
+        ({"prompt": ["a"] * 9}, "at most 8"),
+        ({"logprobs": 5}, "logprobs is not offered"),
+        ({"presence_penalty": 1}, "presence_penalty is not offered"),
+        ({"temperature": -1}, "temperature is -1"),
+        ({"model": "../x"}, "directory of runs"),
+        ({"model": "/etc"}, "directory of runs"),
+        ({"lambda": 9}, "lambda is 9"),
+        ({"n": 99}, "samples is 99"),
+    ],
+)
+def test_refusals_have_the_shape_clients_expect(
+    server: Flask, policy_dirs: dict[str, Path], body: dict[str, Any], says: str
+) -> None:
+    full = {"model": str(policy_dirs["gpt2"]), "prompt": "hello", **body}
+    response = server.test_client().post("/v1/completions", json=full)
+    assert response.status_code == 400
+    error = response.get_json()["error"]
+    assert says in error["message"] and error["type"] == "invalid_request_error"
+
+
+def test_fields_that_ask_for_nothing_are_taken(server: Flask, policy_dirs: dict[str, Path]) -> None:
+    body = {"model": str(policy_dirs["gpt2"]), "prompt": "hello", "max_tokens": 2, "echo": False, "presence_penalty": 0}
+    assert server.test_client().post("/v1/completions", json={**body, "user": "me"}).status_code == 200
+
+
+def test_models_lists_what_can_be_asked(server: Flask) -> None:
+    names = [model["id"] for model in server.test_client().get("/v1/models").get_json()["data"]]
+    assert {"demo/t5", "demo/gpt2-dpo"} <= set(names)
+
+
+def test_a_remote_arm_stands_beside_a_local_one(address: str, policy_dirs: dict[str, Path]) -> None:
+    name = str(policy_dirs["gpt2"])
+    settings = Sampling(temperature=1.0, top_p=0.9, max_new_tokens=8, seed=6, stop=("never said",))
+    ours = Engine(device="cpu")
+    try:
+        job = ours.submit("hello", [f"{address}#{name}", name], settings, samples=2)
+        texts: dict[tuple[int, int], str] = {}
+        ends: dict[tuple[int, int], tuple[str, int]] = {}
+        for event in ours.follow(job):
+            assert event["event"] != "failed", event
+            if "sample" in event:
+                key = (event["arm"], event["sample"])
+                texts[key] = texts.get(key, "") + event["text"]
+                if event["event"] == "done":
+                    ends[key] = (event["end"], event["tokens"])
+    finally:
+        ours.close()
+    assert texts[0, 0] == texts[1, 0] and texts[0, 1] == texts[1, 1]
+    assert ends[0, 0] == ends[1, 0]
+
+
+def test_a_remote_arm_that_fails_says_why(address: str, policy_dirs: dict[str, Path]) -> None:
+    with pytest.raises(PolicyError, match="is the server running"):
+        list(complete("http://127.0.0.1:9/v1#m", "hello", Sampling(), lambda: False))
+    with pytest.raises(PolicyError, match=r"refused \(400\): .*directory of runs"):
+        list(complete(f"{address}#../x", "hello", Sampling(), lambda: False))
+    with pytest.raises(PolicyError, match="failed: .*No policy"):
+        list(complete(f"{address}#demo/none", "hello", Sampling(), lambda: False))
+    with pytest.raises(PolicyError):
+        list(complete(address.removesuffix("/v1"), "hello", Sampling(), lambda: False))
+    with pytest.raises(ConfigError, match="beams"):
+        list(complete(address, "hello", Sampling(temperature=0, beams=2), lambda: False))
+    with pytest.raises(ConfigError, match="remote server"):
+        ArmSpec(f"{address}#m", 0.5).validate()
+
+
+def test_cancelling_a_remote_arm_keeps_its_text(address: str, policy_dirs: dict[str, Path]) -> None:
+    seen: list[str] = []
+    pieces = complete(
+        f"{address}#{policy_dirs['gpt2']}",
+        "hello",
+        Sampling(temperature=1.0, max_new_tokens=100),
+        lambda: len(seen) >= 2,
+    )
+    last = None
+    for piece in pieces:
+        seen.append(piece.text)
+        last = piece
+    assert last is not None and last.end in ("stopped", "eos")

@@ -1,0 +1,74 @@
+"""The optional CTranslate2 engine says what torch says (where it is installed)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dpo.errors import ConfigError
+from dpo.generation.engine import Engine
+from dpo.generation.sampler import stream
+from dpo.generation.settings import Sampling
+from dpo.generation.spec import ArmSpec
+from dpo.policies.loading import Policy, load_policy
+from dpo.policies.scoring import score
+
+pytest.importorskip("ctranslate2")
+from dpo.generation.ctranslate import converted
+
+PROMPT = "Do you have a favorite food?"
+ANSWERS = ["I love pizza! 🍕", "As an AI, I do not eat."]
+NAMES = ["demo/t5", "demo/gpt2-dpo"]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def policy(request: pytest.FixtureRequest) -> Policy:
+    return load_policy(request.param, device="cpu")
+
+
+def test_distributions_are_those_of_torch_and_int8_is_near(policy: Policy) -> None:
+    prompt = policy.encode_prompt(PROMPT)
+    for text, theirs in zip(ANSWERS, score(policy, [PROMPT] * 2, ANSWERS), strict=True):
+        ids = policy.family.encode_completions(policy.tokenizer, [text])[0]
+        assert converted(policy, "float32").log_probs(prompt, ids) == pytest.approx(theirs, abs=1e-4)
+        int8 = converted(policy, "int8").log_probs(prompt, ids)
+        difference = max(abs(a - b) for a, b in zip(int8, theirs, strict=True))
+        assert 1e-4 < difference < 0.5  # rounding is seen, and small
+
+
+def test_greedy_text_is_that_of_torch(policy: Policy) -> None:
+    settings = Sampling(temperature=0, max_new_tokens=30, stop=("never said",))
+    pieces = list(converted(policy, "float32").stream(policy, PROMPT, settings))
+    theirs = list(stream(policy, PROMPT, settings))
+    assert "".join(p.text for p in pieces) == "".join(p.text for p in theirs)
+    assert (pieces[-1].tokens, pieces[-1].end) == (theirs[-1].tokens, theirs[-1].end)
+
+
+def test_it_stops_and_refuses(policy: Policy) -> None:
+    engine = converted(policy, "float32")
+    assert engine is converted(policy, "float32")
+    seen: list[str] = []
+    pieces = []
+    for piece in engine.stream(policy, PROMPT, Sampling(max_new_tokens=50), lambda: len(seen) >= 3):
+        seen.append(piece.text)
+        pieces.append(piece)
+    assert pieces[-1].end == "stopped" and pieces[-1].tokens <= 4
+    with pytest.raises(ConfigError, match="min_p is not for CTranslate2"):
+        list(engine.stream(policy, PROMPT, Sampling(min_p=0.1)))
+    with pytest.raises(ConfigError, match="only answers as the policy is"):
+        ArmSpec("demo/t5", 0.5, None, "ctranslate2").validate()
+
+
+def test_it_is_an_arm_beside_others(policy_dirs: dict[str, Path]) -> None:
+    engine = Engine(device="cpu")
+    try:
+        name = str(policy_dirs["gpt2"])
+        settings = Sampling(temperature=0, max_new_tokens=8)
+        job = engine.submit("hello", [ArmSpec(name, engine="ctranslate2"), name], settings)
+        found = list(engine.follow(job))
+    finally:
+        engine.close()
+    assert [event for event in found if event["event"] == "failed"] == []
+    texts = ["".join(e["text"] for e in found if e.get("arm") == arm and "text" in e) for arm in (0, 1)]
+    assert texts[0] == texts[1]

@@ -1,0 +1,149 @@
+"""Curves for the screen: axes, units, reduction, and the text that stands for components."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dash import html
+
+from dpo.dashboard.application import create_app
+from dpo.dashboard.markup import to_html
+from dpo.dashboard.training import series
+from dpo.dashboard.training.charts import CHARTS, LARGE, View, figure
+from dpo.dashboard.training.drawing import curves_of, draw
+from dpo.runs import BUNDLED_RUNS, Metrics, RunRecord, open_run
+from dpo.runs.live import OpenRuns
+
+T5 = str(BUNDLED_RUNS / "Llama-3-t5-dpo")
+
+
+def long_run(points: int = 50_000) -> Metrics:
+    """A noisy falling loss with one spike."""
+    steps = np.arange(points, dtype=float)
+    loss = np.exp(-steps / points) + np.random.default_rng(0).normal(0, 0.01, points)
+    loss[points // 3] = 9.0
+    return Metrics({"step": steps, "loss": loss, "examples": steps * 8})
+
+
+def entry(metrics: Metrics) -> series.Shown:
+    return series.Shown(open_run(T5), "long", "long", 0, metrics)
+
+
+def test_a_long_curve_is_reduced_and_keeps_its_spike() -> None:
+    made = series.curve(entry(long_run()), "loss", "Examples", 0.6)
+    assert made.reduced and len(made.x) == len(made.y) == len(made.smooth) <= series.MOST_POINTS
+    assert made.y.max() == 9.0 and made.x[0] == 0 and made.x[-1] == 8 * 49_999
+    assert (np.diff(made.x) > 0).all()
+
+
+def test_a_zoom_brings_the_points_in_between() -> None:
+    whole = series.curve(entry(long_run()), "loss", "Step", 0.6)
+    near = series.curve(entry(long_run()), "loss", "Step", 0.6, span=(10_000, 10_100))
+    assert ((near.x >= 10_000) & (near.x <= 10_100)).sum() == 101
+    assert ((whole.x >= 10_000) & (whole.x <= 10_100)).sum() < 10
+
+
+def test_smoothing_is_the_same_by_loop_and_by_filter() -> None:
+    values = np.random.default_rng(1).normal(size=series._PYTHON_SMOOTHES + 5)
+    quick = series.smoothed(values, 0.9)
+    slow = series.smoothed(values[:-10], 0.9)
+    np.testing.assert_allclose(quick[:-10], slow, rtol=1e-9)
+    assert series.smoothed(values, 0.0) is values
+
+
+def test_axes_are_interpolated_start_at_zero_and_never_go_back() -> None:
+    metrics = Metrics.of_rows(
+        [{"step": 0, "loss": 1, "time": 5.0}, {"step": 10, "loss": 1, "tokens": 100, "time": 9.0},
+         {"step": 20, "loss": 1, "tokens": 300, "time": 2.0}]
+    )  # fmt: skip
+    at = np.array([0.0, 5.0, 15.0, 20.0])
+    assert series.across(metrics, "Tokens", at).tolist() == [0, 50, 200, 300]
+    assert series.across(metrics, "Time", at).tolist() == [5, 7, 9, 9]
+    assert len(series.across(metrics, "Epoch", at)) == 0
+
+
+def test_units_of_rewards() -> None:
+    run = open_run(T5)
+    one = series.Shown(run, "t5", "t5", 0, run.metrics())
+    assert series.scale_of(one, "÷ β") == pytest.approx(10)
+    per_token = series.scale_of(one, "Per token")
+    assert per_token == pytest.approx(2 * 224 / 43351)
+    unknown = series.Shown(type(run)(run.path, {}), "x", "x", 0, long_run())
+    assert series.scale_of(unknown, "÷ β") is None and series.scale_of(unknown, "Per token") is None
+
+
+def test_every_chart_of_a_bundled_run_is_drawn() -> None:
+    run = open_run(T5)
+    one = series.Shown(run, "t5", "t5", 0, run.metrics())
+    for chart in CHARTS:
+        first, second = curves_of([one], chart, "Step", 0.6, "Reward", None)
+        made = figure(chart, first, second, View())
+        assert all(len(trace["x"]) == len(trace["y"]) for trace in made["data"])
+        assert made["layout"]["shapes"][0]["name"] == "cursor"
+
+
+def test_only_charts_that_changed_are_sent(tmp_path: Path) -> None:
+    info = {"kind": "dpo", "family": "gpt2", "state": "running", "pid": os.getpid(), "host": socket.gethostname()}
+    record = RunRecord.create(tmp_path / "run", info)
+    record.log({"step": 0, "loss": 0.69})
+    asked: dict[str, Any] = {"runs": [str(tmp_path / "run")], "axis": "Step", "charts": {"loss": None, "grad": None}}
+    first = {chart["key"]: chart for chart in draw(asked, [tmp_path])["charts"]}
+    assert not first["loss"]["hidden"] and first["grad"]["hidden"]
+    asked["charts"] = {key: chart["revision"] for key, chart in first.items()}
+    assert draw(asked, [tmp_path])["charts"] == []
+    record.log({"step": 1, "loss": 0.6})
+    assert [chart["key"] for chart in draw(asked, [tmp_path])["charts"]] == ["loss"]
+
+
+def test_the_route_shows_runs_of_its_directories_only(tmp_path: Path) -> None:
+    client = create_app([tmp_path]).server.test_client()
+    body = {"runs": [T5, str(tmp_path / ".." / "x")], "summary": True, "charts": {"loss": None}}
+    answer = client.post("/api/curves", json=body, headers={"Host": "127.0.0.1:8050"}).get_json()
+    assert answer["charts"][0]["figure"]["data"] == []
+    assert "in none of the directories shown here" in answer["summary"]["kpis"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"charts": 3}, {"runs": "x", "charts": {"loss": None}}, {"span": ["a", 1], "charts": {"loss": 1}},
+     {"axis": "Moon", "unit": 5, "smoothing": "x", "cursor": [], "log": "yes", "charts": {"loss": None, "none": 1}}],
+)  # fmt: skip
+def test_nonsense_is_not_an_error(body: dict[str, Any]) -> None:
+    client = create_app([BUNDLED_RUNS]).server.test_client()
+    assert client.post("/api/curves", json=body, headers={"Host": "127.0.0.1:8050"}).status_code == 200
+
+
+def test_labels_lose_what_all_of_them_share() -> None:
+    assert series._shortened(["Llama-3-t5-dpo", "Llama-3-gpt2-dpo"]) == ["t5-dpo", "gpt2-dpo"]
+    assert series._shortened(["one"]) == ["one"]
+    assert len(series._shortened(["x" * 60])[0]) <= 18
+
+
+def test_all_charts_share_one_reader(tmp_path: Path) -> None:
+    record = RunRecord.create(tmp_path, {"state": "running", "pid": os.getpid(), "host": socket.gethostname()})
+    record.log({"step": 0, "loss": 1.0})
+    runs = OpenRuns()
+    first = runs.get(str(tmp_path))
+    metrics = first.metrics()
+    assert runs.get(str(tmp_path)) is first and first.metrics() is metrics
+    record.update(progress={"step": 1})
+    again = runs.get(str(tmp_path))
+    assert again.progress == {"step": 1} and again.metrics() is metrics
+
+
+def test_components_as_text_are_escaped() -> None:
+    node = html.Div([html.B("<x>", className="a"), None, "&", html.Span(style={"fontSize": 3}, **{"data-k": 'q"'})])
+    assert to_html(node) == (
+        '<div><b class="a">&lt;x&gt;</b>&amp;<span style="font-size:3px" data-k="q&quot;"></span></div>'
+    )
+    assert to_html(html.Details(open=True)) == "<details open></details>"
+    assert to_html(html.Details(open=False)) == "<details></details>"
+
+
+def test_the_large_charts_come_first() -> None:
+    assert CHARTS[: len(LARGE)] == LARGE
