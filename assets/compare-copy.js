@@ -4,18 +4,28 @@
   const $ = (id) => document.getElementById(id);
   const quote = (text) => (/^[\w./-]+$/.test(text) ? text : "'" + text.replaceAll("'", "'\\''") + "'");
   const NUMBERS = ["temperature", "top_p", "top_k", "max_new_tokens", "seed"];
-  const python_of = (value) => (value === true ? "True" : value === false ? "False" : value);
+  const pythonOf = (value) => (value === true ? "True" : value === false ? "False" : value);
   const settingsOf = (run) => [...NUMBERS.map((name) => [name, run.request[name]]), ...(run.same_noise ? [] : [["same_noise", false]])];
+  const turned = (run) => run.arms.some((arm) => run.lambdas[arm] !== 1);
   function command(run) {
     const flags = settingsOf(run).map(([name, value]) => (value === false ? `--no-${name.replaceAll("_", "-")}` : `--${name.replaceAll("_", "-")} ${value}`));
     const names = run.arms.map((arm) => quote(run.policies[arm]));
-    return `dpo compare --prompt '${run.request.prompt.replaceAll("'", "'\\''")}' --policies ${names.join(" ")} ${flags.join(" ")}`;
+    return `dpo compare --prompt '${run.request.prompt.replaceAll("'", "'\\''")}' --policies ${names.join(" ")} ${flags.join(" ")}` +
+      (turned(run) ? ` --lambda ${run.arms.map((arm) => run.lambdas[arm]).join(" ")}` : "") + (run.count > 1 ? ` --samples ${run.count}` : "");
   }
   function python(run) {
-    const names = run.arms.map((arm) => `    ${JSON.stringify(run.policies[arm])},`);
+    const literal = (value) => (value === null || value === undefined ? "None" : JSON.stringify(value));
     const seeds = run.count > 1 ? `range(${run.request.seed}, ${run.request.seed + run.count})` : `[${run.request.seed}]`;
-    const settings = settingsOf(run).filter(([name]) => name !== "seed").map(([name, value]) => `${name}=${python_of(value)}`).join(", ");
-    return `import dpo\n\nprompt = ${JSON.stringify(run.request.prompt)}\nfor name in [\n${names.join("\n")}\n]:\n    policy = dpo.load_policy(name)\n    for seed in ${seeds}:\n        [answer] = dpo.generate(policy, [prompt], dpo.Sampling(${settings}, seed=seed))\n        print(name, seed, answer.text, sep="\\n", end="\\n\\n")\n`;
+    const settings = settingsOf(run).filter(([name]) => name !== "seed").map(([name, value]) => `${name}=${pythonOf(value)}`).join(", ");
+    const sampling = `dpo.Sampling(${settings}, seed=seed)`;
+    const show = `print(name, seed, text, sep="\\n", end="\\n\\n")`;
+    const prompt = `prompt = ${literal(run.request.prompt)}`;
+    if (!turned(run)) {
+      const names = run.arms.map((arm) => `    ${literal(run.policies[arm])},`);
+      return `import dpo\n\n${prompt}\nfor name in [\n${names.join("\n")}\n]:\n    policy = dpo.load_policy(name)\n    for seed in ${seeds}:\n        text = dpo.generate(policy, [prompt], ${sampling})[0].text\n        ${show}\n`;
+    }
+    const arms = run.arms.map((arm) => `    (${literal(run.policies[arm])}, ${run.lambdas[arm]}, ${literal(run.lambdas[arm] === 1 ? null : window.dpo.compare.about(run.policies[arm]).reference)}),`);
+    return `import dpo\nfrom dpo.generation.sampler import Arm, answer\n\n${prompt}\nfor name, strength, reference in [\n${arms.join("\n")}\n]:\n    arm = Arm(dpo.load_policy(name), strength, dpo.load_policy(reference) if reference else None)\n    for seed in ${seeds}:\n        text = "".join(piece.text for piece in answer([arm], prompt, ${sampling}))\n        ${show}\n`;
   }
   function text(run, nameOf) {
     const answers = run.arms.flatMap((arm) => run.samples[arm].filter(Boolean).map((sample) => `${nameOf(arm)} (${run.policies[arm]}, seed ${sample.seed})\n${sample.text}`));

@@ -244,7 +244,7 @@
       },
       done(data) {
         const { pane, index, sample } = of(data);
-        Object.assign(sample, { text: sample.text + data.text, tokens: data.tokens, rate: data.tokens_per_second, end: data.end, live: false, seconds: data.seconds });
+        Object.assign(sample, { text: sample.text + data.text, tokens: data.tokens, rate: data.tokens_per_second, end: data.end, live: false, seconds: data.seconds, first: data.first_seconds ?? sample.first });
         if (seen(pane, index)) { show(pane); $(`cmp-out-${pane}`).setAttribute("aria-live", "polite"); } else if (run === mine) { tabs(pane); chips(pane); }
         if (run === mine) told();
       },
@@ -430,7 +430,7 @@
     history.replaceState({}, "", "/?" + query);
   }
 
-  window.dpo = Object.assign(window.dpo || {}, { compare: { state: () => run, sample: sampleOf, draw: () => run && active().forEach((pane) => sampleOf(pane) && draw(pane)) } });
+  window.dpo = Object.assign(window.dpo || {}, { compare: { state: () => run, sample: sampleOf, about, draw: () => run && active().forEach((pane) => sampleOf(pane) && draw(pane)) } });
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     compare: {
       generate(_clicks, prompt, temperature, topP, topK, maxNew, seed) {

@@ -22,6 +22,8 @@
   const rowNodes = () => [...document.querySelectorAll("#cmp-rows > .duo:not([hidden])")];
   const armsOf = (node) => [...node.querySelectorAll(".pane:not([hidden])")].map((pane) => +pane.dataset.arm);
   const answerOf = (arm) => window.dpo.compare.sample(arm);
+  /* A policy turned up or down is another competitor. */
+  const competitor = (run, arm) => run.policies[arm] + (run.lambdas[arm] === 1 ? "" : ` (lambda ${run.lambdas[arm]})`);
   const nameOf = (arm) => $(`cmp-pane-${arm}`).dataset.name;
   function shuffled(list) {
     const random = crypto.getRandomValues(new Uint32Array(list.length));
@@ -79,7 +81,7 @@
   function told(vote, arms) {
     const run = window.dpo.compare.state();
     const tuned = arms.find((arm) => $(`cmp-pane-${arm}`).dataset.tuned === "1") ?? arms[0];
-    const of = vote.tally?.[run.policies[tuned]];
+    const of = vote.tally?.[competitor(run, tuned)];
     if (!of || !of.n) return ["Stored"];
     const percent = (share) => Math.round(100 * share);
     return [`${short(tuned)} won ${of.wins} of ${of.n} blind votes `, make("span", "pill num", `${percent(of.share)}% (${percent(of.low)}–${percent(of.high)})`)];
@@ -95,8 +97,8 @@
     bars();
     try {
       const response = await fetch("/api/votes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({
-        key: `${run.id}-${row}-${run.shown[a]}-${run.shown[b]}`.slice(0, 64), voter, blind, prompt, verdict, settings: { ...settings, seed }, temperature: settings.temperature,
-        policy_a: run.policies[a], policy_b: run.policies[b], text_a: answerOf(a).text, text_b: answerOf(b).text,
+        key: `${run.id}-${row}-${run.shown[a]}-${run.shown[b]}`.slice(0, 64), voter, blind, prompt, verdict, settings: { ...settings, seed, same_noise: run.same_noise }, temperature: settings.temperature,
+        policy_a: competitor(run, a), policy_b: competitor(run, b), text_a: answerOf(a).text, text_b: answerOf(b).text,
         seed_a: answerOf(a).seed, seed_b: answerOf(b).seed,
       }) });
       const body = await response.json();

@@ -32,7 +32,7 @@ def wait_done(page: Page) -> None:
 
 def test_four_policies_answer_side_by_side(serve: Any, open_page: Any) -> None:
     page = open_page(serve([BUNDLED_RUNS]))
-    ask(page, "Do you have a favorite food?")
+    ask(page, "Do you believe in luck?")
     wait_done(page)
     texts = []
     for region in REGIONS:
@@ -44,12 +44,12 @@ def test_four_policies_answer_side_by_side(serve: Any, open_page: Any) -> None:
     assert all(len(text) > 10 for text in texts)
     # Base and DPO draw with the same luck, so a pair may begin alike; the families never do.
     assert texts[0] != texts[1] and not {texts[0], texts[1]} & {texts[2], texts[3]}
-    expect(page.locator("#cmp-seen-t5")).to_have_text("Do you have a favorite food?</s>")
-    expect(page.locator("#cmp-seen-gpt2")).to_have_text("Do you have a favorite food?⏎")
-    expect(page.locator("#cmp-command")).to_contain_text("dpo compare --prompt 'Do you have a favorite food?'")
+    expect(page.locator("#cmp-seen-t5")).to_have_text("Do you believe in luck?</s>")
+    expect(page.locator("#cmp-seen-gpt2")).to_have_text("Do you believe in luck?⏎")
+    expect(page.locator("#cmp-command")).to_contain_text("dpo compare --prompt 'Do you believe in luck?'")
     # The same seed gives the same text again, also from a link.
     again = open_page(page.url)
-    expect(again.get_by_role("textbox", name="Prompt")).to_have_value("Do you have a favorite food?")
+    expect(again.get_by_role("textbox", name="Prompt")).to_have_value("Do you believe in luck?")
     expect(again.get_by_label("Max new tokens")).to_have_value("24")
     again.get_by_role("button", name="Generate").click()
     wait_done(again)
@@ -68,7 +68,7 @@ def test_stop_keeps_what_was_written(serve: Any, open_page: Any) -> None:
     page.wait_for_function("document.getElementById('cmp-out-0').textContent.length > 20", timeout=120_000)
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("button", name="Generate")).to_be_visible()
-    expect(page.get_by_role("region", name="GPT-2 DPO")).to_contain_text("stopped")
+    expect(page.locator("#cmp-rows")).to_contain_text("stopped")  # an answer may have ended by itself before
     assert len(answer(page, "T5 base").inner_text()) > 20
     ask(page, "Hello!", tokens=4)
     wait_done(page)

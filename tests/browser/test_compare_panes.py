@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import ast
+import contextlib
+import io
 import re
 from typing import Any
 from urllib.parse import urlencode
@@ -108,6 +109,14 @@ def test_strength_zero_is_the_base(serve: Any, open_page: Any) -> None:
     wait_done(page)
     assert page.locator("#cmp-out-3").inner_text() != page.locator("#cmp-out-2").inner_text()
     page.wait_for_function("location.search.includes('lambda_gpt2=3')")
+    expect(page.locator("#cmp-command")).to_contain_text("--lambda 1 0 1 3")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy Python").click()
+    page.wait_for_function("document.querySelector('.repro .copied')")
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(page.evaluate("navigator.clipboard.readText()"), "copied", "exec"), {})
+    assert page.locator("#cmp-out-3").inner_text().strip() in out.getvalue()
 
 
 def test_tint_reward_and_lens(serve: Any, open_page: Any) -> None:
@@ -143,7 +152,12 @@ def test_copies_run_as_they_are(serve: Any, open_page: Any, browser: Any) -> Non
         page.get_by_role("button", name=f"Copy {kind}").click()
         page.wait_for_function("document.querySelector('.repro .copied')")
         copied[kind] = page.evaluate("navigator.clipboard.readText()")
-    ast.parse(copied["Python"])
+    # The snippet says what the page says.
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(copied["Python"], "copied", "exec"), {})
+    for pane in range(4):
+        assert page.locator(f"#cmp-out-{pane}").inner_text().strip() in out.getvalue()
     assert "dpo.Sampling(temperature=0.7, top_p=0.9, top_k=0, max_new_tokens=6, seed=seed)" in copied["Python"]
     assert copied["text"].startswith("It's <b>tea</b>") and "T5 DPO (demo/t5-dpo, seed 0)" in copied["text"]
     assert copied["command"].startswith("dpo compare --prompt 'It'\\''s <b>tea</b>, ")

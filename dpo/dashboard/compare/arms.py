@@ -15,10 +15,10 @@ from dpo.runs import BUNDLED_RUNS, Run, find_runs
 
 # Held-out prompts of the kind that the bundled policies know, and one that they do not.
 EXAMPLES = (
+    "Do you believe in luck?",
     "Do you have a favorite food?",
     "Any fun plans for the weekend?",
     "What's the best gift you've ever received?",
-    "Do you believe in luck?",
     "What makes a good friend?",
 )
 DEFAULT = ("demo/t5", "demo/t5-dpo", "demo/gpt2", "demo/gpt2-dpo")
