@@ -72,7 +72,7 @@ def test_side_by_side_in_a_terminal(policy_dirs: dict[str, Path]) -> None:
         os.close(master)
 
 
-def read_until(terminal: int, pattern: str, seconds: float = 90) -> str:
+def read_until(terminal: int, pattern: str, seconds: float = 240) -> str:
     """What the terminal shows until `pattern` appears in it."""
     shown, end = "", time.monotonic() + seconds
     while not re.search(pattern, shown):
