@@ -17,7 +17,7 @@ from hub_server import Hub, Repo, serving
 from PIL import Image
 
 from dpo.cli.main import main
-from dpo.dashboard.compare.arms import pairs
+from dpo.dashboard.compare.arms import DEFAULT, arms
 from dpo.policies.loading import load_policy
 from dpo.policies.scoring import score
 from dpo.publishing.push import push
@@ -122,8 +122,8 @@ def test_an_adapter_goes_out_folded_in(hub: Hub, dpo: Dpo, runs: dict[str, Path]
     assert not [name for name in hub.repos["me/tea-gpt2"].files if name.startswith("adapter")]
     assert dpo("pull", "me/tea-gpt2", "--output-dir", "here", "--base", "demo/gpt2").returncode == 0
     assert scored(tmp_path / "here")[0] == pytest.approx(scored(runs["gpt2"])[0], abs=1e-5)
-    listed = pairs("gpt2", [tmp_path])
-    assert [(pair.label, pair.base) for pair in listed if pair.value != "demo"] == [("here", "demo/gpt2")]
+    listed = [arm for arm in arms([tmp_path]) if arm.value not in DEFAULT]
+    assert [(arm.short, arm.family, arm.reference) for arm in listed] == [("here", "gpt2", "demo/gpt2")]
 
 
 def test_pull_of_a_policy_of_others(
@@ -142,7 +142,8 @@ def test_pull_of_a_policy_of_others(
     assert score(load_policy(str(pulled), device="cpu"), *TEXT) == score(
         load_policy(str(policy_dirs["t5"]), device="cpu"), *TEXT
     )
-    assert ("t5-chat", "demo/t5") in [(pair.label, pair.base) for pair in pairs("t5", [tmp_path / "runs"])]
+    listed = arms([tmp_path / "runs"])
+    assert ("t5-chat", "t5", "demo/t5") in [(arm.short, arm.family, arm.reference) for arm in listed]
     assert open_run(pulled).info["created"].startswith("2025-03-01T10:00:00")
     monkeypatch.chdir(tmp_path)
     assert load_policy("t5-chat", device="cpu").family.key == "t5"  # by its name alone
