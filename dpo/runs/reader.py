@@ -113,7 +113,7 @@ class Run:
     def metrics(self) -> Metrics:
         """The measures as far as they are good; a later call reads only what was added since."""
         if isinstance(self._source, Nothing):
-            del self._source  # the first row may have been written by now
+            self.__dict__.pop("_source")  # frozen, so no `del`: the first row may have been written by now
         return self._source.read()
 
     def samples(self) -> list[Sample]:

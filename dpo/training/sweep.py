@@ -120,10 +120,10 @@ class Sweep:
 
     # -- the database
 
-    def _open_database(self) -> optuna.storages.RDBStorage:
+    def _open_database(self) -> optuna.storages.BaseStorage:
         waits = {"connect_args": {"timeout": 60}} if self.storage.startswith("sqlite") else {}
         try:
-            return optuna.storages.RDBStorage(self.storage, engine_kwargs=waits)
+            return optuna.storages.get_storage(optuna.storages.RDBStorage(self.storage, engine_kwargs=waits))
         except Exception as error:  # the driver's, SQLAlchemy's or Optuna's own
             said = str(error).strip().splitlines()[0]
             raise StorageError(

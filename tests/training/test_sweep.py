@@ -60,6 +60,7 @@ def until(what: Callable[[], Any]) -> Any:
 
 def training_of(process: subprocess.Popen[str]) -> psutil.Process | None:
     """The training a worker runs, once it has logged a step."""
+    assert process.poll() is None, process.communicate()[0]
     for child in psutil.Process(process.pid).children():
         command = child.cmdline()
         if "--output-dir" in command:

@@ -290,7 +290,9 @@ def _chosen() -> html.Div:
     return html.Div(
         [
             html.Span(id="rn-count", className="label num"),
-            html.A([icon("training", 16), "Overlay the curves"], id="rn-overlay", href="/training", className="jump"),
+            html.A(
+                [icon("training", 16), "Overlay the curves"], id="rn-overlay", href="/training", className="jump js-nav"
+            ),
             button("Delete", "close", id="rn-delete", n_clicks=0, size="xs"),
             html.Span("Double-click a name or a note to change it.", className="sub push hide-sm"),
         ],

@@ -69,11 +69,12 @@ def report(rows: Sequence[Row]) -> str:
     sections.append(html.Div(pictures, className="two"))
     shares, said = importance(rows, "accuracy")
     if shares:
-        bars = [
-            html.Tr([html.Td(heading(name)), html.Td(f"{share:.0%}"),
-                     html.Td(html.Div(className="bar", style={"width": f"{100 * share:.0f}%"}), style={"width": "60%"})])
-            for name, share in shares
-        ]  # fmt: skip
+        bars = []
+        for name, share in shares:
+            bar = html.Div(className="bar", style={"width": f"{100 * share:.0f}%"})
+            bars.append(
+                html.Tr([html.Td(heading(name)), html.Td(f"{share:.0%}"), html.Td(bar, style={"width": "60%"})])
+            )
         sections.append(html.Section([html.H2("What mattered"), html.P(said, className="sub"), html.Table(bars)]))
     curves = []
     for key, title in _CURVES:
