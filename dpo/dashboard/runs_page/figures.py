@@ -146,8 +146,7 @@ def _path(row: Row, over: str) -> list[tuple[float, float, float]]:
 
 def _limit(ends: Sequence[float]) -> float:
     """Beyond this KL a run would squeeze all others into a corner."""
-    middle = float(np.quantile(ends, 0.75)) if len(ends) > 2 else max(ends)
-    return max(4 * middle, 1e-9)
+    return max(4 * float(np.median(ends)), 1e-9) if len(ends) > 2 else max(ends)
 
 
 def _undominated(points: Sequence[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
