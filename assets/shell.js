@@ -59,7 +59,7 @@
     }
   });
 
-  const PLACES = { c: "/", t: "/training", l: "/lens", d: "/data" };
+  const PLACES = { c: "/", t: "/training", l: "/lens", d: "/data", r: "/runs" };
   let pending = "";
   document.addEventListener("keydown", (event) => {
     if (typing(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;

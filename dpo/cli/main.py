@@ -10,6 +10,7 @@ from dpo.cli import runs as run_commands
 from dpo.cli.arguments import Parser, add_settings, fail
 from dpo.cli.data import add_data
 from dpo.cli.evaluation import add_score
+from dpo.cli.sweep import add_sweep
 from dpo.cli.votes import add_votes
 from dpo.errors import DpoError
 from dpo.training.config import SftConfig, TrainConfig
@@ -27,6 +28,8 @@ def parser() -> Parser:
     sft = actions.add_parser("sft", help="fine-tune on the answers of preference pairs", description=SftConfig.__doc__)
     add_settings(sft, SftConfig)
     sft.set_defaults(call=commands.sft)
+
+    add_sweep(actions)
 
     generation.add_commands(actions)
     chat.add_command(actions)

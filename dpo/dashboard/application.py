@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dash import Dash
 
-from dpo.dashboard import api, compare, data, lens, shell, training
+from dpo.dashboard import api, compare, data, lens, runs_page, shell, training
 from dpo.dashboard.compare import votes as voting
 from dpo.dashboard.data.desk import Desk
 from dpo.evaluation.votes import DEFAULT_VOTES, Votes
@@ -48,7 +48,7 @@ def create_app(
     desk = Desk(Path(data_directory))
 
     def pages() -> list[shell.Page]:
-        return [compare.page(roots), training.page(roots), lens.page(roots), data.page(desk)]
+        return [compare.page(roots), training.page(roots), lens.page(roots), data.page(desk), runs_page.page()]
 
     app.layout = lambda: shell.layout(pages(), f"{host}:{port}")
     shell.register(app, pages())
@@ -56,6 +56,7 @@ def create_app(
     training.register(app, roots)
     lens.register(app, worker, roots)
     data.register(app, desk)
+    runs_page.register(app, roots, host)
     voting.register(app.server, Votes(votes), roots)
     api.register(app.server, engine, host, roots, remotes)
     app.server.config["engine"] = engine

@@ -36,6 +36,7 @@ _KEYS = (
     ("g l", "Lens"),
     ("← → Enter", "Lens: another token, keep it"),
     ("g d", "Data"),
+    ("g r", "Runs"),
     ("?", "this list"),
 )
 

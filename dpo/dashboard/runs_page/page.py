@@ -1,0 +1,371 @@
+"""Layout and callbacks of the Runs page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import dash_ag_grid as dag
+import dash_mantine_components as dmc
+import yaml
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+
+from dpo.dashboard.components import button, card, command, icon, page_title
+from dpo.dashboard.runs_page import figures
+from dpo.dashboard.runs_page.report import report
+from dpo.dashboard.runs_page.table import MEASURES, Row, columns_of, differing, filtered, heading, rows_of
+from dpo.dashboard.shell import Page
+from dpo.dashboard.training.updates import signature_of
+from dpo.errors import DpoError
+from dpo.runs import find_runs
+from dpo.runs.manage import annotate, deletable, delete, listed, rename
+
+_POLL_MS = 2000
+_ROW, _HEAD, _MOST_ROWS = 38, 40, 12
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_FIELDS = [{"value": field, "label": title} for field, title, _ in MEASURES[:4]]
+
+
+def page() -> Page:
+    """The page; its rows come when it is first looked at."""
+    body = [
+        page_title(
+            "Runs",
+            html.Span("Reading the runs", id="rn-sub"),
+            dmc.TextInput(
+                id="rn-filter", value="", placeholder="Filter: beta < 0.3 and kl < 5", size="sm", w=260,
+                leftSection=icon("filter", 14), debounce=300, **{"aria-label": "Filter runs"},
+            ),
+            button("Export report", "download", id="rn-export", n_clicks=0),
+            button("New sweep", "plus", "filled", id="rn-new", n_clicks=0),
+        ),
+        html.Div(id="rn-problem", role="alert"),
+        card(_grid(), _chosen(), cls="gridcard"),
+        html.Div([_frontier_card(), _parallel_card()], className="grid runs-grid"),
+        _importance_card(),
+        _delete_modal(),
+        dmc.Modal(html.Div(id="rn-sweep"), id="rn-sweep-box", title="New sweep", size=640, centered=True),
+        dcc.Download(id="rn-download"),
+        dcc.Store(id="rn-rows", data=[]),
+        dcc.Store(id="rn-signature"),
+        dcc.Store(id="rn-changed", data=0),
+        dcc.Interval(id="rn-poll", interval=_POLL_MS, disabled=True),
+    ]  # fmt: skip
+    return Page("/runs", "runs", "Runs", body)
+
+
+def register(app: Dash, roots: Sequence[Path], host: str) -> None:
+    """All callbacks of the page.
+
+    Args:
+        roots: directories in which runs are looked for; nothing outside is ever changed.
+        host: what the server is bound to; runs are changed from the page on this machine only.
+    """
+    _reading(app, roots)
+    _drawing(app)
+    _changing(app, roots, host in _LOOPBACK)
+    _leaving(app, roots)
+
+
+def _reading(app: Dash, roots: Sequence[Path]) -> None:
+    app.clientside_callback(
+        ClientsideFunction("runs", "polls"), Output("rn-poll", "disabled"), Input("page-runs", "hidden")
+    )
+
+    @app.callback(
+        Output("rn-rows", "data"), Output("rn-signature", "data"),
+        Input("rn-poll", "n_intervals"), Input("rn-changed", "data"), Input("page-runs", "hidden"),
+        State("rn-signature", "data"),
+    )  # fmt: skip
+    def read_rows(_: int | None, __: int, hidden: bool, known: str | None) -> tuple[Any, Any]:
+        if hidden:
+            return no_update, no_update
+        now = signature_of(find_runs(roots))
+        if now == known and ctx.triggered_id != "rn-changed":
+            return no_update, no_update
+        return rows_of(roots), now
+
+    @app.callback(
+        Output("rn-grid", "rowData"), Output("rn-grid", "columnDefs"), Output("rn-sub", "children"),
+        Output("rn-grid", "style"), Output("rn-filter", "error"),
+        Input("rn-rows", "data"), Input("rn-filter", "value"),
+        State("rn-grid", "columnDefs"), State("rn-signature", "data"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def fill(rows: list[Row], text: str, before: Any, known: str | None) -> tuple[Any, ...]:
+        if known is None:
+            return (no_update,) * 5
+        try:
+            kept = filtered(rows, text or "")
+        except DpoError as error:
+            return no_update, no_update, no_update, no_update, str(error)
+        columns = columns_of(rows)
+        alike = differing(rows)[1]
+        said = f"{len(kept)} of {len(rows)} runs" if len(kept) < len(rows) else f"{len(rows)} runs"
+        if rows and alike and len(rows) > 1:
+            said += " · settings that do not differ are hidden (" + ", ".join(map(heading, alike[:5]))
+            said += f" and {len(alike) - 5} more)" if len(alike) > 5 else ")"
+        height = _HEAD + _ROW * min(max(len(kept), 2), _MOST_ROWS) + 18
+        return kept, columns if columns != before else no_update, said, {"height": height}, None
+
+
+def _drawing(app: Dash) -> None:
+    @app.callback(
+        Output("rn-frontier", "figure"), Output("rn-frontier-said", "children"),
+        Output("rn-parallel", "figure"), Output("rn-parallel-said", "children"),
+        Input("rn-grid", "virtualRowData"), Input("rn-grid", "selectedRows"), Input("rn-over", "value"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def draw(rows: list[Row] | None, selected: list[Row] | None, over: str) -> tuple[Any, ...]:
+        paths = _paths(selected)
+        return *figures.frontier(rows or [], over, paths), *figures.parallel(rows or [], paths)
+
+    @app.callback(
+        Output("rn-importance", "children"), Output("rn-importance-said", "children"),
+        Input("rn-grid", "virtualRowData"), Input("rn-measure", "value"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def weigh(rows: list[Row] | None, measure: str) -> tuple[list[Any], str]:
+        shares, said = figures.importance(rows or [], measure)
+        bars = [
+            html.Div(
+                [html.Span(heading(name)), html.Div(html.I(style={"width": f"{100 * share:.1f}%"}), className="bar"),
+                 html.B(f"{share:.0%}", className="num")],
+                className="weight",
+            )
+            for name, share in shares
+        ]  # fmt: skip
+        return bars, said
+
+
+def _changing(app: Dash, roots: Sequence[Path], allowed: bool) -> None:
+    elsewhere = "This server is open to the network: change runs on its own machine (dpo runs rm)"
+
+    @app.callback(
+        Output("rn-changed", "data"), Output("rn-problem", "children"),
+        Input("rn-grid", "cellValueChanged"), State("rn-changed", "data"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def edit(changes: list[dict[str, Any]] | None, count: int) -> tuple[int, Any]:
+        try:
+            for change in changes or []:
+                if not allowed:
+                    raise DpoError(elsewhere)
+                run = listed(change["data"]["path"], roots)
+                text = str(change.get("value") or "")
+                if change["colId"] == "name":
+                    rename(run, text)
+                elif change["colId"] == "note":
+                    annotate(run, text)
+        except DpoError as error:
+            return count + 1, _problem(str(error))
+        return count + 1, None
+
+    @app.callback(
+        Output("rn-chosen", "hidden"), Output("rn-count", "children"), Output("rn-overlay", "href"),
+        Input("rn-grid", "selectedRows"),
+    )  # fmt: skip
+    def choose(selected: list[Row] | None) -> tuple[bool, str, str]:
+        paths = _paths(selected)
+        said = "1 run chosen" if len(paths) == 1 else f"{len(paths)} runs chosen"
+        return not paths, said, "/training?" + urlencode([("run", path) for path in paths[:6]])
+
+    @app.callback(
+        Output("rn-delete-box", "opened"), Output("rn-delete-list", "children"),
+        Output("rn-delete-go", "disabled"), Output("rn-delete-go", "children"),
+        Input("rn-delete", "n_clicks"), State("rn-grid", "selectedRows"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def ask(_: int, selected: list[Row] | None) -> tuple[bool, Any, bool, str]:
+        lines, fine = [], bool(selected) and allowed
+        for path in _paths(selected):
+            try:
+                run = listed(path, roots)
+                lines.append(html.Li([html.B(run.name), f" · {deletable(run, roots) / 1e6:.1f} MB · {path}"]))
+            except DpoError as error:
+                fine = False
+                lines.append(html.Li(str(error), className="error-line"))
+        if not allowed:
+            lines = [html.Li(elsewhere, className="error-line")]
+        return True, html.Ul(lines, className="plain"), not fine, f"Delete {_many(len(lines))}"
+
+    @app.callback(
+        Output("rn-delete-box", "opened", allow_duplicate=True), Output("rn-changed", "data", allow_duplicate=True),
+        Output("rn-problem", "children", allow_duplicate=True), Output("rn-grid", "deselectAll"),
+        Input("rn-delete-go", "n_clicks"), State("rn-grid", "selectedRows"), State("rn-changed", "data"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def remove(_: int, selected: list[Row] | None, count: int) -> tuple[bool, int, Any, bool]:
+        try:
+            if not allowed:
+                raise DpoError(elsewhere)
+            for path in _paths(selected):
+                delete(listed(path, roots), roots)
+        except DpoError as error:
+            return False, count + 1, _problem(str(error)), True
+        return False, count + 1, None, True
+
+    app.clientside_callback(
+        ClientsideFunction("runs", "close"), Output("rn-delete-box", "opened", allow_duplicate=True),
+        Input("rn-delete-keep", "n_clicks"), prevent_initial_call=True,
+    )  # fmt: skip
+
+
+def _leaving(app: Dash, roots: Sequence[Path]) -> None:
+    @app.callback(
+        Output("rn-download", "data"), Output("rn-problem", "children", allow_duplicate=True),
+        Input("rn-export", "n_clicks"), State("rn-grid", "virtualRowData"), State("rn-grid", "selectedRows"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def export(_: int, shown: list[Row] | None, selected: list[Row] | None) -> tuple[Any, Any]:
+        paths = _paths(selected) or _paths(shown)
+        # Read anew: what the browser sends back names runs, it does not say what is in them.
+        rows = [row for row in rows_of(roots) if row["path"] in set(paths)]
+        try:
+            return {"content": report(rows), "filename": "dpo-runs.html", "type": "text/html"}, None
+        except DpoError as error:
+            return no_update, _problem(str(error))
+
+    @app.callback(
+        Output("rn-sweep-box", "opened"), Output("rn-sweep", "children"),
+        Input("rn-new", "n_clicks"), State("rn-grid", "selectedRows"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def sweep(_: int, selected: list[Row] | None) -> tuple[bool, Any]:
+        return True, _sweep_help(_start_of(_paths(selected), roots))
+
+
+def _start_of(paths: Sequence[str], roots: Sequence[Path]) -> dict[str, Any]:
+    """Settings to begin a sweep with: those of the chosen run that are not the defaults."""
+    import dataclasses
+
+    from dpo.training.config import TrainConfig
+
+    try:
+        settings = listed(paths[0], roots).config if paths else {}
+    except DpoError:
+        settings = {}
+    defaults = dataclasses.asdict(TrainConfig())
+    left_out = {"output_dir", "resume", "beta", "learning_rate"}
+    changed = {name: value for name, value in settings.items()
+               if name in defaults and name not in left_out and value != defaults[name]}  # fmt: skip
+    return changed or {"model": "demo/gpt2", "dataset": "sample", "max_steps": 40}
+
+
+def _sweep_help(settings: dict[str, Any]) -> list[Any]:
+    rate = {"low": 1e-5, "high": 1e-3, "log": True}
+    plan = {"name": "beta-and-rate", "method": "tpe", "trials": 12, "measure": "accuracy", "settings": settings,
+            "search": {"beta": [0.05, 0.1, 0.3], "learning_rate": rate}}  # fmt: skip
+    text = yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)
+    return [
+        html.P("Save this as sweep.yaml and change what it searches; choose a run first to start from its settings.",
+               className="sub"),
+        html.Div([html.Pre(html.Code(text)), dmc.ActionIcon(icon("copy", 16), variant="subtle", className="js-copy",
+                                                            **{"aria-label": "Copy sweep.yaml"})],
+                 className="cmd yaml"),
+        html.P("Then, in as many terminals or on as many machines as you like:", className="sub"),
+        command("dpo sweep --config sweep.yaml"),
+        html.P("Its runs appear in this table as they start.", className="sub"),
+    ]  # fmt: skip
+
+
+def _grid() -> dag.AgGrid:
+    return dag.AgGrid(
+        id="rn-grid", rowData=[], columnDefs=[], className="ag-theme-quartz", getRowId="params.data.path",
+        defaultColDef={"sortable": True, "resizable": True, "filter": True, "wrapHeaderText": False},
+        dashGridOptions={
+            "rowHeight": _ROW, "headerHeight": _HEAD, "animateRows": False, "ensureDomOrder": True,
+            "rowSelection": {"mode": "multiRow", "headerCheckbox": False, "checkboxes": True},
+            "selectionColumnDef": {"pinned": "left", "width": 44}, "suppressDragLeaveHidesColumns": True,
+            "tooltipShowDelay": 400, "stopEditingWhenCellsLoseFocus": True,
+            "overlayNoRowsTemplate": "No runs yet, or none meets the filter",
+        },
+        style={"height": _HEAD + 2 * _ROW},
+    )  # fmt: skip
+
+
+def _chosen() -> html.Div:
+    return html.Div(
+        [
+            html.Span(id="rn-count", className="label num"),
+            html.A(
+                [icon("training", 16), "Overlay the curves"], id="rn-overlay", href="/training", className="jump js-nav"
+            ),
+            button("Delete", "close", id="rn-delete", n_clicks=0, size="xs"),
+            html.Span("Double-click a name or a note to change it.", className="sub push hide-sm"),
+        ],
+        id="rn-chosen",
+        className="row chosen-row",
+        hidden=True,
+    )
+
+
+def _frontier_card() -> html.Section:
+    control = dmc.SegmentedControl(
+        id="rn-over", data=list(figures.OVER), value=figures.OVER[0], size="xs", **{"aria-label": "Vertical axis"}
+    )
+    return _chart_card("frontier", "Reward and KL frontier", control)
+
+
+def _parallel_card() -> html.Section:
+    return _chart_card("parallel", "Settings and outcome", None)
+
+
+def _chart_card(key: str, title: str, control: Any) -> html.Section:
+    head = html.Div(
+        [html.Div([html.H3(title, id=f"rn-{key}-name"), html.P(id=f"rn-{key}-said", className="sub wrap")]), control],
+        className="card-head wrap",
+    )
+    graph = dcc.Graph(
+        id=f"rn-{key}", figure={"data": [], "layout": {}}, config={"displayModeBar": False, "responsive": True},
+        style={"height": 330},
+    )  # fmt: skip
+    names = {"aria-labelledby": f"rn-{key}-name rn-{key}-said"}
+    return card(head, html.Figure(graph, className="figure", role="img", **names), cls="chart")
+
+
+def _importance_card() -> html.Section:
+    head = html.Div(
+        [
+            html.Div([html.H3("What mattered"), html.P(id="rn-importance-said", className="sub wrap")]),
+            dmc.SegmentedControl(
+                id="rn-measure", data=_FIELDS, value="accuracy", size="xs", **{"aria-label": "Measure explained"}
+            ),
+        ],
+        className="card-head wrap",
+    )
+    return card(head, html.Div(id="rn-importance", className="weights"), cls="chart")
+
+
+def _delete_modal() -> Any:
+    return dmc.Modal(
+        [
+            html.P("These runs are deleted with their checkpoints and policies. This cannot be undone."),
+            html.Div(id="rn-delete-list"),
+            html.Div(
+                [
+                    button("Keep them", id="rn-delete-keep", n_clicks=0),
+                    button("Delete", None, "filled", id="rn-delete-go", n_clicks=0, disabled=True),
+                ],
+                className="row end-row",
+            ),
+        ],
+        id="rn-delete-box",
+        title="Delete runs",
+        size=560,
+        centered=True,
+    )
+
+
+def _paths(rows: Sequence[Row] | dict[str, Any] | None) -> list[str]:
+    return [str(row["path"]) for row in rows if "path" in row] if isinstance(rows, list) else []
+
+
+def _many(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
+def _problem(text: str) -> Any:
+    return card(html.Div([icon("stop", 18), html.P(text)], className="row nowrap"), cls="pad problem")

@@ -1,0 +1,175 @@
+"""Runs as rows: the settings that differ, and what came of them (pure functions; no dash here)."""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dpo.dashboard.training.series import read
+from dpo.errors import ConfigError, RunError
+from dpo.runs import Metrics, Run, find_runs
+from dpo.runs.find import names
+from dpo.runs.manage import note_of
+
+Row = dict[str, Any]
+# Always distinct, or of no interest when runs are compared.
+_NOT_COMPARED = {"output_dir", "resume", "report_to", "probes", "logging_steps", "save_steps", "keep_checkpoints"}
+# Measures of a row: field, heading, digits.
+MEASURES = (
+    ("loss", "Loss", ".3f"), ("accuracy", "Accuracy", ".1%"), ("margin", "Margin", ".3f"), ("kl", "KL", ".2f"),
+    ("energy", "Wh per nat", ".3f"),
+)  # fmt: skip
+_SHORT = {"beta": "β", "learning_rate": "lr", "loss_type": "Objective", "batch_size": "Batch", "lora_rank": "Rank"}
+_STATES = {"finished": "done", "interrupted": "killed"}
+_CONDITION = re.compile(r"^\s*([\w /-]+?|β)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*$")
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "=": operator.eq, "!=": operator.ne,
+}  # fmt: skip
+
+
+def rows_of(roots: Sequence[Path]) -> list[Row]:
+    """A row for each run; settings are under `set/NAME`, checkpoints under `points`."""
+    runs = find_runs(roots)
+    return [_row(run, label) for run, label in zip(runs, names(runs), strict=True)]
+
+
+def differing(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """Settings that differ between the rows, and those that do not (names without `set/`)."""
+    known = list(dict.fromkeys(name[4:] for row in rows for name in row if name.startswith("set/")))
+    differ = [name for name in known if len({json.dumps(row.get(f"set/{name}")) for row in rows}) > 1]
+    first = [name for name in ("loss_type", "beta", "learning_rate") if name in differ]
+    differ = first + [name for name in differ if name not in first]
+    return differ, [name for name in known if name not in differ]
+
+
+def columns_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Columns of the grid: run, state, settings that differ, measures, note."""
+    right = {"type": "rightAligned", "cellClass": "ag-right-aligned-cell num", "filter": "agNumberColumnFilter"}
+    made: list[dict[str, Any]] = [
+        {"field": "name", "headerName": "Run", "pinned": "left", "width": 210, "cellRenderer": "RunCell",
+         "editable": {"function": "params.data.own"}, "tooltipField": "path"},
+        {"field": "state", "headerName": "Status", "width": 104, "cellRenderer": "StatusCell",
+         "tooltipField": "reason"},
+    ]  # fmt: skip
+    for name in differing(rows)[0]:
+        numbers = all(isinstance(row.get(f"set/{name}"), int | float | None) for row in rows)
+        column = {"field": f"set/{name}", "headerName": heading(name), "width": 96, "headerTooltip": name}
+        made.append(column | (right | {"valueFormatter": {"function": "dpoNumber(params.value)"}} if numbers else {}))
+    made.append({"field": "step", "headerName": "Step", "width": 78, **right})
+    for field, title, digits in MEASURES:
+        if any(row.get(field) is not None for row in rows):
+            shown = {"function": f"params.value == null ? '' : d3.format('{digits}')(params.value)"}
+            made.append({"field": field, "headerName": title, "width": 100, "valueFormatter": shown, **right})
+    made.append({"field": "note", "headerName": "Note", "flex": 1, "minWidth": 180,
+                 "editable": {"function": "params.data.own"}, "tooltipField": "note"})  # fmt: skip
+    return made
+
+
+def heading(name: str) -> str:
+    """A setting's column heading."""
+    return _SHORT.get(name, name.replace("_", " "))
+
+
+def filtered(rows: Sequence[Row], text: str) -> list[Row]:
+    """Rows that meet all conditions of a line such as `beta < 0.3 and kl < 5 and gpt2`.
+
+    A part without a comparison is looked for in name, status and note.
+
+    Raises:
+        ConfigError: a comparison names no column, or compares a number with a word.
+    """
+    kept = list(rows)
+    for part in filter(None, (part.strip() for part in re.split(r"\s+and\s+|\s*&\s*", text.strip()))):
+        found = _CONDITION.match(part)
+        if found is None:
+            kept = [row for row in kept if _says(row, part)]
+            continue
+        name, sign, wanted = found.groups()
+        field = _field(name, rows)
+        kept = [row for row in kept if _meets(row.get(field), sign, wanted, name)]
+    return kept
+
+
+def spoken(value: Any) -> Any:
+    """A setting as the grid shows it: lists as words."""
+    return " ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _row(run: Run, label: str) -> Row:
+    metrics = Metrics()
+    problem = run.problem
+    try:
+        run, metrics = read(str(run.path))
+    except RunError as error:
+        problem = problem or str(error)
+
+    def newest(name: str) -> float | None:
+        held_out = metrics.last(f"eval_{name}")
+        return held_out if held_out is not None else metrics.last(name)
+
+    margin, energy = newest("rewards/margins"), run.info.get("energy_wh")
+    settings = {f"set/{name}": spoken(value) for name, value in run.config.items()
+                if name not in _NOT_COMPARED and isinstance(value, bool | int | float | str | list | None)}  # fmt: skip
+    return settings | {
+        "path": str(run.path),
+        "name": label,
+        "family": run.family,
+        "kind": run.kind,
+        "state": "damaged" if problem else _STATES.get(run.state, run.state),
+        "reason": problem or str(run.info.get("reason") or ""),
+        "own": not problem and not run.info.get("foreign"),
+        "step": metrics.steps[-1] if metrics.rows else 0,
+        "loss": newest("loss"),
+        "accuracy": newest("rewards/accuracies"),
+        "margin": margin,
+        "kl": metrics.last("eval_kl"),
+        "energy": energy / margin if isinstance(energy, int | float) and margin is not None and margin > 0 else None,
+        "note": note_of(run),
+        "points": _points(metrics),
+    }
+
+
+def _points(metrics: Metrics) -> list[dict[str, float]]:
+    """Held-out evaluations that measured the KL: step, nats per answer, margin and accuracy."""
+    steps, distances = metrics.series("eval_kl")
+    margins = dict(zip(*metrics.series("eval_rewards/margins"), strict=True))
+    accuracies = dict(zip(*metrics.series("eval_rewards/accuracies"), strict=True))
+    made = []
+    for step, kl in zip(steps, distances, strict=True):
+        if step in margins:
+            point = {"step": step, "kl": kl, "margin": margins[step]}
+            made.append(point | ({"accuracy": accuracies[step]} if step in accuracies else {}))
+    return made
+
+
+def _says(row: Row, part: str) -> bool:
+    return any(part.lower() in str(row.get(field) or "").lower() for field in ("name", "state", "note", "family"))
+
+
+def _field(name: str, rows: Sequence[Row]) -> str:
+    wanted = name.strip().lower().replace(" ", "_").replace("-", "_")
+    fields = dict.fromkeys(field for row in rows for field in row if field != "points")
+    for field in fields:
+        plain = field.removeprefix("set/")
+        if wanted in (plain.lower(), heading(plain).lower().replace(" ", "_")):
+            return field
+    known = ", ".join(field.removeprefix("set/") for field in fields if field in ("loss", "margin", "kl", "set/beta"))
+    raise ConfigError(f"No column is called {name.strip()!r}: try {known or 'loss, margin or kl'}")
+
+
+def _meets(value: Any, sign: str, wanted: str, name: str) -> bool:
+    if value is None:
+        return False
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(wanted.rstrip("%")) / (100 if wanted.endswith("%") else 1)
+        except ValueError:
+            raise ConfigError(f"{name.strip()} is a number, {wanted!r} is none: write {name.strip()} < 0.3") from None
+        return _COMPARE[sign](float(value), number)
+    if sign not in ("=", "!="):
+        raise ConfigError(f"{name.strip()} is no number: write {name.strip()} = {value}")
+    return _COMPARE[sign](str(value).lower(), wanted.strip("\"'").lower())

@@ -1,0 +1,117 @@
+"""Changing what is there: notes, names, and deleting runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from dpo.errors import RunError, StorageError
+from dpo.runs.exchange import removable
+from dpo.runs.find import BUNDLED_RUNS, find_runs
+from dpo.runs.reader import Run
+from dpo.runs.record import RUN, RunRecord, read_json
+
+# Not in run.json: a training under way writes that from its own memory.
+NOTE = "note.json"
+_LONGEST_NAME = 80
+_LONGEST_NOTE = 4000
+
+
+def listed(path: str, roots: Sequence[Path]) -> Run:
+    """The run of that path, if it is one of those found in the roots.
+
+    Raises:
+        RunError: it is gone, or it is elsewhere.
+    """
+    for run in find_runs(roots):
+        if str(run.path) == path:
+            return run
+    raise RunError(f"{path} is no run in {', '.join(map(str, roots))}: it may have been deleted")
+
+
+def note_of(run: Run) -> str:
+    """What someone noted about the run; empty if nobody did."""
+    try:
+        note = read_json(run.path / NOTE).get("note")
+    except RunError:
+        return ""
+    return note if isinstance(note, str) else ""
+
+
+def annotate(run: Run, note: str) -> None:
+    """Keep a note beside the run; an empty one is removed.
+
+    Raises:
+        RunError: the run comes with dpo, or the note is too long.
+        StorageError: it cannot be written.
+    """
+    _own(run)
+    if len(note) > _LONGEST_NOTE:
+        raise RunError(f"A note has {_LONGEST_NOTE} letters at most, this one has {len(note)}: shorten it")
+    path = run.path / NOTE
+    try:
+        if not note.strip():
+            path.unlink(missing_ok=True)
+            return
+        temporary = path.with_name(f".{NOTE}.{os.getpid()}")
+        temporary.write_text(json.dumps({"note": note.strip()}, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written ({error.strerror}): check its permissions") from error
+
+
+def rename(run: Run, name: str) -> None:
+    """Give a run another name; its directory stays where it is, so that commands go on working.
+
+    Raises:
+        RunError: it is running, comes with dpo, was made by another tool, or the name is no name.
+    """
+    _own(run)
+    name = " ".join(name.split())
+    if not name or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise RunError(f"A run's name has 1 to {_LONGEST_NAME} letters: give another one")
+    if not (run.path / RUN).is_file():
+        raise RunError(f"{run.name} is another tool's: bring it in with dpo runs import --name {name!r}")
+    if run.state == "running":
+        raise RunError(f"{run.name} is running and writes its own record: rename it when it has ended")
+    RunRecord(run.path, read_json(run.path / RUN)).update(name=name)
+
+
+def deletable(run: Run, roots: Sequence[Path]) -> int:
+    """Bytes that deleting the run would free.
+
+    Raises:
+        RunError: it comes with dpo, runs, was not made by dpo, is a link or lies outside the roots.
+    """
+    _own(run)
+    if run.path.is_symlink():
+        raise RunError(f"{run.path} is a link: delete what it points to yourself")
+    real = run.path.resolve()
+    if not any(root.resolve() in real.parents for root in roots):
+        raise RunError(f"{run.path} is not inside {', '.join(map(str, roots))}: delete it yourself if you mean to")
+    inside = [other for other in find_runs([real]) if other.path.resolve() != real]
+    if inside:
+        raise RunError(f"{run.path} holds other runs ({inside[0].name}): delete those first")
+    return removable(run.path)
+
+
+def delete(run: Run, roots: Sequence[Path]) -> None:
+    """Delete a run with all its files.
+
+    Raises:
+        RunError: see `deletable`.
+        StorageError: something could not be deleted.
+    """
+    deletable(run, roots)
+    try:
+        shutil.rmtree(run.path)
+    except OSError as error:
+        raise StorageError(f"{run.path} cannot be deleted ({error.strerror}): check its permissions") from error
+
+
+def _own(run: Run) -> None:
+    if BUNDLED_RUNS.resolve() in run.path.resolve().parents:
+        raise RunError(f"{run.name} comes with dpo and is not changed: use a run of your own")

@@ -1,0 +1,260 @@
+"""What a sweep is to do: the YAML file of `dpo sweep`, checked before anything starts.
+
+This module imports neither torch nor Optuna.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import itertools
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+
+from dpo.errors import ConfigError
+from dpo.training.config import BEST_BY, CommonConfig, TrainConfig, _coerce, make
+
+METHODS = ("grid", "random", "tpe")
+PRUNINGS = ("median", "halving", "none")
+# A sweep decides these for each trial.
+_OWN = {"output_dir", "resume"}
+_MOST_COMBINATIONS = 10_000
+Value = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A setting that takes one of some values.  A list (`loss_type`) is kept as its JSON text."""
+
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """A setting between two bounds, both included; `log` draws its logarithm evenly."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    whole: bool = False
+
+
+Dimension = Choices | Range
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep: `trials` runs, each with `settings` and one value of every dimension of `search`."""
+
+    name: str
+    method: Literal["grid", "random", "tpe"]
+    trials: int
+    measure: str
+    pruning: str
+    seed: int
+    settings: dict[str, Any]
+    search: dict[str, Dimension]
+
+    @property
+    def more_is_better(self) -> bool:
+        """The direction of the measure."""
+        return BEST_BY[self.measure][1]
+
+    def values(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The settings of a trial with these drawn values; lists are lists again."""
+        hints = get_type_hints(TrainConfig)
+        drawn = {
+            name: json.loads(value) if _is_list(hints[name]) and isinstance(value, str) else value
+            for name, value in params.items()
+        }
+        return self.settings | drawn
+
+    def combinations(self) -> list[dict[str, Value]] | None:
+        """Every point of the space, or None if a dimension has no end of values."""
+        lists = [dimension.values if isinstance(dimension, Choices) else None for dimension in self.search.values()]
+        known = [values for values in lists if values is not None]
+        if len(known) < len(lists):
+            return None
+        return [dict(zip(self.search, point, strict=True)) for point in itertools.product(*known)]
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as it is kept in the sweep's database, to tell whether the same sweep is meant."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
+
+
+def read_plan(path: str | Path) -> Plan:
+    """The sweep described in a YAML file.
+
+    Raises:
+        ConfigError: what is wrong, where, and what to write instead.
+    """
+    path = Path(path)
+    where = f"--config {path}"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{where} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark else ""
+        raise ConfigError(f"{where} is not valid YAML{line}: mend it there") from error
+    if not isinstance(content, dict) or not isinstance(content.get("search"), dict) or not content["search"]:
+        raise ConfigError(f"{where} has no 'search:' with settings to try, such as 'beta: [0.05, 0.1]'")
+    _known(content, ("name", "method", "trials", "measure", "pruning", "seed", "settings", "search"), where)
+    method = _one_of(content.get("method", "tpe"), METHODS, f"{where}: method")
+    measure = _one_of(content.get("measure", "accuracy"), tuple(BEST_BY), f"{where}: measure")
+    pruning = _one_of(content.get("pruning", "median"), PRUNINGS, f"{where}: pruning")
+    settings = _settings(content.get("settings") or {}, where)
+    search = {_name(name, where): _dimension(_name(name, where), given, where)
+              for name, given in content["search"].items()}  # fmt: skip
+    if both := sorted(set(settings) & set(search)):
+        raise ConfigError(f"{where}: {both[0]} is under 'settings:' and under 'search:': keep one of them")
+    name = str(content.get("name") or path.stem)
+    if not re.fullmatch(r"[\w.()+-]+", name) or name.strip(".") == "":
+        raise ConfigError(f"{where}: name {name!r} is no folder's name: use letters, digits, '-' and '_'")
+    trials = content.get("trials")
+    if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 1):
+        raise ConfigError(f"{where}: trials is {trials!r}, it must be a whole number of 1 or more")
+    seed = content.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise ConfigError(f"{where}: seed is {seed!r}, it must be a whole number from 0 on")
+    plan = Plan(name, method, trials or 0, measure, pruning, seed, settings, search)  # type: ignore[arg-type]
+    return _counted(plan, where)
+
+
+def _counted(plan: Plan, where: str) -> Plan:
+    """The plan with its number of trials; every combination of a grid is checked as `dpo train` would."""
+    if plan.method == "grid":
+        # A stepped range is a list of values to a grid.
+        plan = dataclasses.replace(
+            plan, search={name: _points(name, given, where) for name, given in plan.search.items()}
+        )
+    size = math.prod(len(part.values) if isinstance(part, Choices) else _MOST_COMBINATIONS + 1
+                     for part in plan.search.values())  # fmt: skip
+    if plan.method == "grid":
+        if size > _MOST_COMBINATIONS:
+            raise ConfigError(f"{where}: the grid has {size} combinations: use method random or tpe with 'trials:'")
+        if plan.trials not in (0, size):
+            raise ConfigError(f"{where}: the grid has {size} combinations, trials is {plan.trials}: leave trials out")
+        plan = dataclasses.replace(plan, trials=size)
+        points = plan.combinations() or []
+    else:
+        if plan.trials == 0:
+            raise ConfigError(f"{where}: method {plan.method} needs a number of runs: add 'trials: 12'")
+        if plan.trials > size:
+            raise ConfigError(f"{where}: {plan.trials} trials, but there are {size} combinations only: use method grid")
+        points = [
+            {name: part.values[0] if isinstance(part, Choices) else part.low for name, part in plan.search.items()}
+        ]
+    for point in points:
+        try:
+            make(TrainConfig, plan.values(point))
+        except ConfigError as error:
+            said = ", ".join(f"{name}={value}" for name, value in point.items())
+            raise ConfigError(f"{where}: a trial with {said} could not run: {error}") from error
+    return plan
+
+
+def _points(name: str, given: Dimension, where: str) -> Choices:
+    if isinstance(given, Choices):
+        return given
+    if given.step is None:
+        raise ConfigError(f"{where}: a grid needs values of {name}: list them, or add 'step:' to its range")
+    count = math.floor((given.high - given.low) / given.step + 1e-9) + 1
+    if count > _MOST_COMBINATIONS:
+        raise ConfigError(f"{where}: the range of {name} has {count} steps: take wider ones")
+    values = [given.low + place * given.step for place in range(count)]
+    return Choices(tuple(int(value) if given.whole else float(f"{value:.12g}") for value in values))
+
+
+def _settings(given: Any, where: str) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise ConfigError(f"{where}: 'settings:' must be 'name: value' lines, it is {type(given).__name__}")
+    values = {_name(name, where): value for name, value in given.items()}
+    # As dpo train reads them ("1e-5" is text to YAML).
+    return {name: _alone(name, value, where) for name, value in values.items()}
+
+
+def _dimension(name: str, given: Any, where: str) -> Dimension:
+    """A list of values, or `low` and `high` with `log` or `step`."""
+    if isinstance(given, list) and given:
+        values = [_coerced(name, value, where) for value in given]
+        if len(set(values)) < len(values):
+            raise ConfigError(f"{where}: {name} names a value twice: {given}")
+        return Choices(tuple(values))
+    if not isinstance(given, dict):
+        raise ConfigError(f"{where}: {name} is {given!r}: give a list of values, or {{low: X, high: Y, log: true}}")
+    _known(given, ("low", "high", "log", "step"), f"{where}: {name}")
+    if "low" not in given or "high" not in given:
+        raise ConfigError(f"{where}: the range of {name} needs both 'low:' and 'high:'")
+    low, high = (_coerced(name, given[bound], where) for bound in ("low", "high"))
+    if isinstance(low, bool) or isinstance(high, bool) or not isinstance(low, int | float):
+        raise ConfigError(f"{where}: {name} is not a number: list its values")
+    assert isinstance(high, int | float)
+    if not low < high:
+        raise ConfigError(f"{where}: the range of {name} goes from {low} to {high}: 'low:' must be below 'high:'")
+    log, step = given.get("log", False), given.get("step")
+    if not isinstance(log, bool):
+        raise ConfigError(f"{where}: log of {name} is {log!r}, it must be true or false")
+    if log and low <= 0:
+        raise ConfigError(f"{where}: the logarithmic range of {name} begins at {low}: it must be above 0")
+    if step is not None:
+        try:
+            step = float(step)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{where}: step of {name} is {step!r}, it must be a number") from error
+        if log or step <= 0 or (isinstance(low, int) and step != int(step)):
+            raise ConfigError(f"{where}: step of {name} is {step:g}: it must be above 0, in its unit, and without log")
+    return Range(low, high, log, step, isinstance(low, int))
+
+
+def _coerced(name: str, value: Any, where: str) -> Value:
+    """One value in the field's type and range, checked alone (contradictions are checked by trial)."""
+    made = _alone(name, value, where)
+    return json.dumps(made) if isinstance(made, list) else made  # type: ignore[no-any-return]
+
+
+def _alone(name: str, value: Any, where: str) -> Any:
+    made = _coerce(name, value, TrainConfig, where)
+    try:
+        CommonConfig.validate(TrainConfig(**{name: made}))  # the ranges only
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return made
+
+
+def _name(given: Any, where: str) -> str:
+    name = str(given).replace("-", "_")
+    names = [spec.name for spec in dataclasses.fields(TrainConfig) if spec.name not in _OWN]
+    if name in _OWN:
+        raise ConfigError(f"{where}: {name} is set by the sweep for each trial: leave it out")
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigError(f"{where}: no setting is called {name!r}{hint}; see dpo train --help")
+    return name
+
+
+def _known(given: dict[Any, Any], names: tuple[str, ...], where: str) -> None:
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ConfigError(f"{where}: {name!r} is not known{hint}: there are {', '.join(names)}")
+
+
+def _one_of(value: Any, names: tuple[str, ...], where: str) -> str:
+    if value not in names:
+        raise ConfigError(f"{where} is {value!r}: choose from {', '.join(names)}")
+    return str(value)
+
+
+def _is_list(hint: Any) -> bool:
+    return get_origin(hint) is list or any(get_origin(option) is list for option in get_args(hint))

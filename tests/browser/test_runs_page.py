@@ -1,0 +1,169 @@
+"""The Runs page in a browser: table, filter, notes, names, deleting, the frontier, the report opened offline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from dpo.runs import RunRecord, open_run
+from dpo.runs.manage import note_of
+
+Write = Callable[..., RunRecord]
+
+
+def write_sweep(root: Path, write_run: Write) -> None:
+    """Six runs as a sweep leaves them: other betas and rates, with the KL of their checkpoints."""
+    for number in range(6):
+        family = "gpt2" if number % 2 else "t5"
+        record = write_run(root / f"rates-{number:03d}", family, slope=0.02 * (number + 1))
+        beta, rate = (0.1, 0.3, 0.5)[number % 3], (1e-5, 1e-3)[number // 3]
+        record.update(config=record.info["config"] | {"beta": beta, "learning_rate": rate}, energy_wh=0.5)
+        for step in (0, 10):
+            value = 0.04 * (number + 1) * step
+            record.log({
+                "step": 20 + step, "eval_kl": 0.01 + number * step / 20, "eval_rewards/margins": value,
+                "eval_rewards/accuracies": 0.5 + number / 20, "eval_loss": 0.69 - value / 20,
+            })  # fmt: skip
+
+
+def shown(page: Page) -> list[str]:
+    return page.locator("#rn-grid .ag-pinned-left-cols-container .cell").all_inner_texts()
+
+
+def opened(page: Page, count: int) -> Page:
+    expect(page.locator("#rn-grid .ag-pinned-left-cols-container .ag-row")).to_have_count(count)
+    return page
+
+
+def choose(page: Page, name: str) -> None:
+    row = page.locator("#rn-grid .ag-pinned-left-cols-container .ag-row").filter(has_text=name)
+    row.locator("input[type=checkbox]").check()
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, write_run: Write) -> Path:
+    root = tmp_path / "runs"
+    write_sweep(root, write_run)
+    return root
+
+
+def test_the_table_shows_what_differs_and_the_charts_follow_its_filter(serve: Any, open_page: Any, sweep: Path) -> None:
+    page = opened(open_page(serve([sweep]) + "/runs"), 6)
+    heads = page.locator("#rn-grid .ag-header-cell-text").all_inner_texts()
+    assert {"Run", "Status", "β", "lr", "Margin", "KL", "Note"} <= set(heads)
+    expect(page.locator("#rn-frontier-said")).to_contain_text("6 runs, 12 checkpoints")
+    page.wait_for_function("document.querySelector('#rn-frontier .js-plotly-plot')?.data?.length === 13")
+    points = page.evaluate("document.querySelector('#rn-frontier .js-plotly-plot').data[1].x")
+    assert points == pytest.approx([0.01, 0.01 + 5 * 10 / 20]) or len(points) == 2
+    page.wait_for_function("document.querySelector('#rn-parallel .js-plotly-plot')?.data?.length === 6")
+    expect(page.locator("#rn-importance .weight")).to_have_count(3)  # model, beta, learning rate
+    page.get_by_label("Filter runs").fill("beta < 0.3 and kl > 1")
+    opened(page, 1)
+    page.wait_for_function("document.querySelector('#rn-frontier .js-plotly-plot')?.data?.length === 3")
+    page.get_by_label("Filter runs").fill("tokens < 3")
+    expect(page.locator(".page-runs .mantine-TextInput-error")).to_contain_text("No column is called 'tokens'")
+    page.get_by_label("Filter runs").fill("")
+    opened(page, 6)
+    page.locator("#rn-grid .ag-header-cell").filter(has_text="Margin").click()
+    page.wait_for_function(
+        "document.querySelector('#rn-grid .ag-pinned-left-cols-container .cell')?.innerText === 'rates-000'"
+    )
+    page.locator("#rn-over").get_by_text("Accuracy").click()
+    page.wait_for_function("document.querySelector('#rn-frontier .js-plotly-plot').layout.yaxis.tickformat === '.0%'")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_notes_and_names_are_kept_on_disk(serve: Any, open_page: Any, sweep: Path) -> None:
+    page = opened(open_page(serve([sweep]) + "/runs", width=1680), 6)
+    row = page.locator("#rn-grid .ag-center-cols-container .ag-row[row-id$='rates-002']")
+    row.locator("[col-id='note']").dblclick()
+    page.keyboard.type("the best so far")
+    page.keyboard.press("Enter")
+    expect(row.locator("[col-id='note']")).to_have_text("the best so far")
+    name = page.locator("#rn-grid .ag-pinned-left-cols-container .ag-row[row-id$='rates-002'] [col-id='name']")
+    name.dblclick()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("t5-best")
+    page.keyboard.press("Enter")
+    expect(page.locator("#rn-frontier-said")).to_contain_text("6 runs")
+    page.wait_for_function(
+        "document.querySelector('#rn-frontier .js-plotly-plot').data.some(d => d.name === 't5-best')"
+    )
+    run = open_run(sweep / "rates-002")
+    assert (run.name, note_of(run)) == ("t5-best", "the best so far")
+
+
+def test_runs_are_deleted_after_a_question_and_never_while_they_train(
+    serve: Any, open_page: Any, sweep: Path, write_run: Write
+) -> None:
+    write_run(sweep / "live", "t5", state="running")
+    page = opened(open_page(serve([sweep]) + "/runs"), 7)
+    choose(page, "rates-001")
+    choose(page, "rates-004")
+    expect(page.locator("#rn-count")).to_have_text("2 runs chosen")
+    page.locator("#rn-delete").click()
+    expect(page.locator("#rn-delete-list")).to_contain_text("rates-004")
+    page.get_by_role("button", name="Keep them").click()
+    expect(page.locator("#rn-delete-list")).not_to_be_visible()
+    assert (sweep / "rates-001").is_dir()
+    page.locator("#rn-delete").click()
+    page.get_by_role("button", name="Delete 2 runs").click()
+    opened(page, 5)
+    assert sorted(path.name for path in sweep.iterdir()) == ["live", "rates-000", "rates-002", "rates-003", "rates-005"]
+    choose(page, "live")
+    page.locator("#rn-delete").click()
+    expect(page.locator("#rn-delete-list")).to_contain_text("is running")
+    expect(page.locator("#rn-delete-go")).to_be_disabled()
+    assert (sweep / "live").is_dir()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_exported_report_opens_offline(
+    scheme: str, serve: Any, open_page: Any, browser: Browser, sweep: Path, tmp_path: Path
+) -> None:
+    page = opened(open_page(serve([sweep]) + "/runs", scheme=scheme), 6)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export report").click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    context = browser.new_context(offline=True, color_scheme=scheme)  # type: ignore[arg-type]
+    alone, asked, errors = context.new_page(), [], []
+    alone.on("request", lambda request: asked.append(request.url))
+    alone.on("pageerror", lambda error: errors.append(str(error)))
+    alone.goto(path.as_uri())
+    alone.wait_for_function("document.querySelectorAll('[data-figure] .main-svg').length >= 6")
+    expect(alone.locator("h1")).to_have_text("DPO runs")
+    expect(alone.get_by_role("heading", name="rates-005")).to_be_visible()
+    figures = json.loads(alone.locator("#figures").text_content() or "")
+    assert len(figures["frontier"]["data"]) == 13
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert errors == []
+    context.close()
+
+
+def test_a_new_sweep_is_told_as_a_file_and_a_command(serve: Any, open_page: Any, sweep: Path) -> None:
+    page = opened(open_page(serve([sweep]) + "/runs"), 6)
+    page.get_by_role("button", name="New sweep").click()
+    expect(page.locator("#rn-sweep")).to_contain_text("dpo sweep --config sweep.yaml")
+    from dpo.training.plan import read_plan
+
+    path = sweep / "sweep.yaml"
+    path.write_text(page.locator("#rn-sweep pre").inner_text())
+    assert read_plan(path).trials == 12
+
+
+def test_no_runs_and_a_damaged_one_are_told(serve: Any, open_page: Any, tmp_path: Path) -> None:
+    page = open_page(serve([tmp_path]) + "/runs", width=420, scheme="dark")
+    expect(page.locator("#rn-sub")).to_contain_text("0 runs")
+    expect(page.locator("#rn-grid")).to_contain_text("No runs yet")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.json").write_text("{")
+    opened(page, 1)  # it appears by itself
+    expect(page.locator("#rn-grid")).to_contain_text("damaged")
+    page.get_by_role("button", name="Export report").click()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

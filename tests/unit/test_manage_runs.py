@@ -1,0 +1,126 @@
+"""Notes, names and deleting: what is allowed, and that nothing outside the roots is touched."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpo.dashboard.runs_page.figures import frontier, importance, parallel
+from dpo.dashboard.runs_page.table import differing, filtered
+from dpo.errors import ConfigError, RunError
+from dpo.runs import BUNDLED_RUNS, RunRecord, find_runs, open_run
+from dpo.runs.manage import annotate, delete, listed, note_of, rename
+
+
+def write(path: Path, **facts: Any) -> Path:
+    RunRecord.create(path, {"name": path.name, "state": "finished"} | facts)
+    return path
+
+
+def test_a_name_and_a_note_stay_with_the_run(tmp_path: Path) -> None:
+    run = open_run(write(tmp_path / "a"))
+    rename(run, "  the  best ")
+    annotate(run, "warm-up was too short\n")
+    again = open_run(tmp_path / "a")
+    assert (again.name, note_of(again)) == ("the best", "warm-up was too short")
+    annotate(run, " ")
+    assert note_of(run) == ""
+    with pytest.raises(RunError, match="1 to 80 letters"):
+        rename(run, " ")
+
+
+def test_what_is_not_ours_is_not_changed(tmp_path: Path) -> None:
+    bundled = find_runs([BUNDLED_RUNS])[0]
+    for change in (
+        lambda: rename(bundled, "x"),
+        lambda: annotate(bundled, "x"),
+        lambda: delete(bundled, [BUNDLED_RUNS]),
+    ):
+        with pytest.raises(RunError, match="comes with dpo"):
+            change()
+    live = open_run(write(tmp_path / "live", state="running", pid=os.getpid(), host=socket.gethostname()))
+    with pytest.raises(RunError, match="is running"):
+        rename(live, "x")
+    with pytest.raises(RunError, match="is running"):
+        delete(live, [tmp_path])
+
+
+def test_only_runs_inside_the_roots_are_deleted(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", write(tmp_path / "outside")
+    inside = write(root / "inside")
+    (root / "link").symlink_to(outside)
+    with pytest.raises(RunError, match="no run in"):
+        listed(str(outside), [root])
+    with pytest.raises(RunError, match="no run in"):
+        listed(str(root / ".." / "outside"), [root])
+    with pytest.raises(RunError, match="is a link"):
+        delete(open_run(root / "link"), [root])
+    with pytest.raises(RunError, match="is not inside"):
+        delete(open_run(outside), [root])
+    with pytest.raises(RunError, match="is not inside"):
+        delete(open_run(inside), [inside])  # a root itself stays
+    write(inside / "nested")
+    with pytest.raises(RunError, match="holds other runs"):
+        delete(open_run(inside), [root])
+    delete(open_run(inside / "nested"), [root])
+    delete(open_run(inside), [root])
+    assert outside.is_dir() and not inside.exists()
+
+
+def rows(count: int = 8) -> list[dict[str, Any]]:
+    """Runs in which accuracy follows beta alone."""
+    made = []
+    for number in range(count):
+        beta, rate = (0.1, 0.5)[number % 2], (1e-5, 1e-3)[number // 2 % 2]
+        points = [{"step": 10 * s, "kl": 0.5 * s * (number + 1), "margin": 0.1 * s, "accuracy": 0.5} for s in (1, 2)]
+        made.append({
+            "path": f"/r/{number}", "name": f"run-{number}", "family": "t5", "kind": "dpo", "state": "done", "note": "",
+            "set/beta": beta, "set/learning_rate": rate, "set/model": "t5", "accuracy": 0.6 + beta / 2,
+            "loss": 0.5, "margin": 0.2, "kl": points[-1]["kl"], "energy": None, "points": points,
+        })  # fmt: skip
+    return made
+
+
+def test_settings_that_differ_and_filters() -> None:
+    assert differing(rows()) == (["beta", "learning_rate"], ["model"])
+    assert len(filtered(rows(), "β < 0.3 and kl <= 5")) == 3
+    assert len(filtered(rows(), "accuracy > 80%")) == 4
+    assert [row["name"] for row in filtered(rows(), "run-3")] == ["run-3"]
+    assert len(filtered(rows(), "model = T5 & lr > 1e-4")) == 4
+    for text in ("colour > 3", "beta > much", "model < 3"):
+        with pytest.raises(ConfigError):
+            filtered(rows(), text)
+
+
+def test_importance_finds_the_setting_that_decides() -> None:
+    shares, said = importance(rows(), "accuracy")
+    assert shares[0][0] == "beta" and shares[0][1] > 0.95
+    assert sum(share for _, share in shares) == pytest.approx(1)
+    assert "8 runs" in said
+    assert importance(rows(3), "accuracy")[0] == []
+    assert importance(rows(), "loss")[0] == []
+
+
+def test_the_frontier_joins_what_nothing_beats_and_names_what_is_off() -> None:
+    given = rows(4)
+    given[3]["points"] = [{"step": 5, "kl": 90.0, "margin": 3.0}]
+    figure, said = frontier(given)
+    best = figure["data"][0]
+    # The first run is better at every distance than all after it.
+    assert list(zip(best["x"], best["y"], strict=True)) == [(0.5, 0.1), (1.0, 0.2)]
+    assert "Not drawn: run-3, KL 90" in said
+    assert figure["layout"]["xaxis"]["range"][1] < 90
+    assert frontier([row | {"points": []} for row in given])[0]["data"] == []
+
+
+def test_parallel_coordinates_have_a_line_for_each_run_and_logarithms_where_needed() -> None:
+    figure, _ = parallel(rows(), ["/r/0"])
+    assert len(figure["data"]) == 8
+    titles = [note["text"] for note in figure["layout"]["annotations"]]
+    assert "<b>lr</b>" in titles and "<b>β</b>" in titles and "<b>loss</b>" not in titles
+    assert figure["data"][-1]["line"]["width"] == 2.5  # the chosen one, on top
+    assert all(0 <= y <= 1 for line in figure["data"] for y in line["y"])
