@@ -46,7 +46,13 @@ def read_back(flags: list[str]) -> TrainConfig:
     alpha=st.floats(-3, 3), name=st.text("abc -=_'\"é", min_size=1, max_size=12),
 )  # fmt: skip
 def test_the_line_gives_the_same_settings(
-    beta: float, rate: float | None, steps: int | None, weights: list[float] | None, cache: bool, alpha: float, name: str
+    beta: float,
+    rate: float | None,
+    steps: int | None,
+    weights: list[float] | None,
+    cache: bool,
+    alpha: float,
+    name: str,
 ) -> None:
     given_values: dict[str, Any] = {
         "beta": beta, "learning_rate": rate, "max_steps": steps, "cache_reference": cache, "dataset": name,
@@ -162,9 +168,10 @@ def test_a_killed_training_is_named_and_what_is_no_job_is_left_out(tmp_path: Pat
 def test_parameters_are_counted_from_the_headers(policy_dirs: dict[str, Path]) -> None:
     from transformers import AutoModelForCausalLM
 
-    assert parameters(str(policy_dirs["gpt2"])) == AutoModelForCausalLM.from_pretrained(
-        policy_dirs["gpt2"]
-    ).num_parameters()
+    assert (
+        parameters(str(policy_dirs["gpt2"]))
+        == AutoModelForCausalLM.from_pretrained(policy_dirs["gpt2"]).num_parameters()
+    )
     assert parameters("t5") is None  # not on this machine
     assert parameters("demo/gpt2-dpo") == 5_128_960 + 225_280  # the base and its adapter
 
