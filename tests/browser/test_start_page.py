@@ -83,8 +83,10 @@ def test_start_stop_and_resume(
     again = page.locator(".st-job", has_text="resumed")
     expect(again).to_have_attribute("data-state", "running", timeout=SLOW)
     page.wait_for_function(
-        "([after]) => { const said = [...document.querySelectorAll('.st-job')].find(n => n.textContent.includes('resumed'))"
-        "?.querySelector('.num').textContent.match(/step (\\d+) of 4000 · .* left/); return said && +said[1] > after; }",
+        "([after]) => { const all = [...document.querySelectorAll('.st-job')];"
+        " const job = all.find(n => n.textContent.includes('resumed'));"
+        " const said = job?.querySelector('.num').textContent.match(/step (\\d+) of 4000 · .* left/);"
+        " return said && +said[1] > after; }",
         arg=[stopped], timeout=SLOW,
     )  # fmt: skip
     again.get_by_role("button", name="Stop long").click()

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from dpo.cli.arguments import settings
@@ -36,10 +37,14 @@ def until(holds: Callable[[], Any], seconds: float = 120.0) -> Any:
     return found
 
 
+PARSER = parser()
+
+
 def read_back(flags: list[str]) -> TrainConfig:
-    return settings(parser().parse_args(["train", *flags]), TrainConfig)
+    return settings(PARSER.parse_args(["train", *flags]), TrainConfig)
 
 
+@examples(max_examples=30)
 @given(
     beta=st.floats(1e-6, 1e3), rate=st.none() | st.floats(1e-9, 1.0), steps=st.none() | st.integers(1, 10**6),
     weights=st.none() | st.lists(st.floats(-2, 2), min_size=2, max_size=2), cache=st.booleans(),
