@@ -21,6 +21,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,19 @@ def arguments(config: CommonConfig) -> list[str]:
         if isinstance(value, bool):
             made.append(flag if value else "--no-" + flag[2:])
         elif isinstance(value, list):
-            made += [flag, *map(str, value)]
+            made += [flag, *map(_shown, value)]
         else:
-            text = f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+            text = _shown(value)
             made += [f"{flag}={text}"] if text.startswith("-") else [flag, text]
     return made
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    # argparse takes -1e-05 for a flag, and -0.00001 for a number.
+    short = f"{value:g}" if float(f"{value:g}") == value else str(value)
+    return f"{Decimal(short):f}" if value < 0 else short
 
 
 def command_line(config: CommonConfig) -> str:

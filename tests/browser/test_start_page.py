@@ -39,6 +39,7 @@ def fill(page: Page, name: str, steps: int, model: Path, pairs: Path) -> None:
     page.get_by_label("Search settings").fill("")
     wanted = {
         "model": str(model), "dataset": str(pairs), "max_steps": steps, "batch_size": 2, "logging_steps": 1,
+        "max_prompt_length": 24, "max_completion_length": 24,
         "eval_steps": 1000, "save_steps": 1000, "probes": 0, "kl_prompts": 0, "max_eval_pairs": 2, "precision": "fp32",
     }  # fmt: skip
     for setting, value in wanted.items():
@@ -141,6 +142,8 @@ def test_margins_lie_beneath_the_losses(
             model=str(policy_dirs["gpt2"]),
             dataset=str(pairs),
             max_steps=2,
+            max_prompt_length=24,
+            max_completion_length=24,
             batch_size=2,
             eval_fraction=0.3,
             probes=0,
