@@ -47,6 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="URL",
         help="an OpenAI-compatible server to compare with, such as http://gpu:8000/v1",
     )
+    parser.add_argument(
+        "--allow-training",
+        action="store_true",
+        help="let everybody who reaches the page train here; on this machine only, that is always so",
+    )
     options = parser.parse_args(argv)
     for directory in options.runs or []:
         if not directory.is_dir():
@@ -61,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dpo.dashboard.application import create_app
 
     roots = [*(options.runs or []), DEFAULT_RUNS, BUNDLED_RUNS]
-    app = create_app(roots, options.host, options.port, options.remote or [], options.votes, options.data)
+    app = create_app(
+        roots, options.host, options.port, options.remote or [], options.votes, options.data, options.allow_training
+    )
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     shown = "127.0.0.1" if options.host in ("0.0.0.0", "::") else options.host
     print(f"DPO workbench: http://{shown}:{options.port} (Ctrl-C stops it)", flush=True)

@@ -10,6 +10,7 @@ from dash import Dash
 from dpo.dashboard import api, compare, data, lens, runs_page, shell, training
 from dpo.dashboard.compare import votes as voting
 from dpo.dashboard.data.desk import Desk
+from dpo.dashboard.training import launch, learn
 from dpo.evaluation.votes import DEFAULT_VOTES, Votes
 from dpo.evaluation.worker import LensWorker
 from dpo.generation.engine import Engine
@@ -24,6 +25,7 @@ def create_app(
     remotes: Sequence[str] = (),
     votes: Path | str = DEFAULT_VOTES,
     data_directory: Path | str = "data",
+    allow_training: bool = False,
 ) -> Dash:
     """The app, ready to serve; nothing heavy is imported here.
 
@@ -33,6 +35,7 @@ def create_app(
         remotes: addresses of OpenAI-compatible servers that may be asked for answers.
         votes: the file that votes are kept in.
         data_directory: files of preference pairs that the Data page offers.
+        allow_training: let pages start trainings although `host` is not this machine alone.
     """
     roots = [Path(root) for root in runs]
     app = Dash(
@@ -59,6 +62,8 @@ def create_app(
     runs_page.register(app, roots, host)
     voting.register(app.server, Votes(votes), roots)
     api.register(app.server, engine, host, roots, remotes)
+    launch.register(app.server, roots, host, allow_training)
+    learn.register(app.server, worker, roots)
     app.server.config["engine"] = engine
     app.server.config["lens"] = worker
     return app

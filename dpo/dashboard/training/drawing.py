@@ -96,7 +96,7 @@ def chosen(selected: Sequence[str] | None, roots: Sequence[Path]) -> tuple[list[
     """The runs to draw, and in one line each what could not be read."""
     found, problems = [], []
     for path in (selected or [])[:MOST_RUNS]:
-        if not _inside(path, roots):
+        if not inside(path, roots):
             problems.append(f"{path} is in none of the directories shown here: start app.py with --runs DIR")
             continue
         try:
@@ -134,7 +134,7 @@ def _source(entry: Shown, chart: Chart) -> Metrics:
     return entry.run.hardware() if chart.source == "hardware" else entry.metrics
 
 
-def _inside(path: str, roots: Sequence[Path]) -> bool:
+def inside(path: str, roots: Sequence[Path]) -> bool:
     """A page shows runs of its directories only, whatever its address asks for."""
     wanted = Path(path).resolve()
     return any(wanted.is_relative_to(root.resolve()) for root in roots)

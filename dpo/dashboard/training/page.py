@@ -8,13 +8,21 @@ from pathlib import Path
 import dash_mantine_components as dmc
 from dash import dcc, html
 
-from dpo.dashboard.components import card, command, icon, page_title
+from dpo.dashboard.components import button, card, command, icon, page_title
 from dpo.dashboard.shell import Page
+from dpo.dashboard.training import learn, start
 from dpo.dashboard.training.charts import LARGE, SMALL, Chart
 from dpo.dashboard.training.rail import preselected, rail
 from dpo.dashboard.training.series import AXES, NORMALISED
 from dpo.dashboard.training.updates import answers_of, list_of
+from dpo.glossary import define
 from dpo.runs import find_runs
+
+# The glossary's words for charts whose key is another one.
+_WORDS = {
+    "chosen": "chosen reward", "rejected": "rejected reward", "logps": "log-probability", "length": "length ratio",
+    "lr": "learning rate", "grad": "gradient norm", "use": "utilisation",
+}  # fmt: skip
 
 
 def page(roots: Sequence[Path]) -> Page:
@@ -32,6 +40,7 @@ def page(roots: Sequence[Path]) -> Page:
                             html.Span(id="tr-sub"),
                             html.Span(id="tr-live", className="pill num", hidden=True),
                             html.Span(pause, id="tr-pause-box", hidden=True),
+                            button("New run", "plus", size="xs", className="js-new-run"),
                         ),
                         html.Div(id="tr-kpis"),
                         _controls(),
@@ -44,6 +53,7 @@ def page(roots: Sequence[Path]) -> Page:
                             className="split",
                         ),
                         _said_card(),
+                        learn.panel(),
                     ],
                     className="main-col",
                 ),
@@ -53,6 +63,7 @@ def page(roots: Sequence[Path]) -> Page:
             hidden=not runs,
         ),
         _empty(roots, bool(runs)),
+        start.drawer(),
         # Brings Plotly's script; the charts themselves are not Dash's.
         html.Div(dcc.Graph(id="tr-plotly"), hidden=True),
         dcc.Store(id="tr-list", data=list_of(runs)),
@@ -112,7 +123,15 @@ def _chart_card(chart: Chart) -> html.Section:
         className="menu-box",
     )
     head = html.Div(
-        [html.Div([html.H3(chart.title), html.P("", className="sub", id=f"tr-note-{chart.key}")]), menu],
+        [
+            html.Div(
+                [
+                    html.H3(chart.title, title=define(_WORDS.get(chart.key, chart.key))),
+                    html.P("", className="sub", id=f"tr-note-{chart.key}"),
+                ]
+            ),
+            menu,
+        ],
         className="card-head",
     )
     # Drawn by assets/training.js.
@@ -189,6 +208,7 @@ def _empty(roots: Sequence[Path], any_runs: bool) -> html.Section:
             [
                 html.H1("No runs yet"),
                 html.P("Train T5 and GPT-2 on preference pairs and their curves appear here, live.", className="sub"),
+                button("Start a 2-minute demo run", "play", className="js-new-run", **{"data-preset": "demo"}),
                 command("dpo train --model demo/gpt2 --dataset sample --max-steps 40"),
                 html.P("Or bring in the logs of another trainer:", className="sub"),
                 command("dpo runs import DIRECTORY"),

@@ -10,6 +10,7 @@ from dash import html
 from dpo.dashboard.components import glyph, icon, light
 from dpo.dashboard.training.doctor import call_name, gravest
 from dpo.dashboard.training.series import Shown, several, verdicts
+from dpo.glossary import define
 from dpo.runs.answers import answer_measures
 from dpo.runs.doctor.verdict import number
 
@@ -183,16 +184,12 @@ def duration(seconds: float) -> str:
 
 
 _TILES = (
-    (
-        "Step-0 loss",
-        "ln 2 = 0.6931 for the sigmoid loss: policy and reference agree before the first update",
-        _step_zero,
-    ),
-    ("Loss", "Mean loss over the held-out pairs; of the last batches where nothing is held out", _loss),
-    ("Margin", "Chosen minus rejected reward, held out where there are such pairs", _margin),
-    ("Accuracy", "Share of pairs ranked right", _accuracy),
-    ("KL to reference", "Logged KL in nats per answer; ≈ is the distance on the chosen answers instead", _kl),
-    ("Length ratio", "Words of the newest probe answers over the reference's", _length),
-    ("Tokens / s", "As the trainer counts them", _speed),
-    ("Time left", "At the pace so far", _eta),
+    ("Step-0 loss", define("step-0 check"), _step_zero),
+    ("Loss", define("loss"), _loss),
+    ("Margin", define("margin"), _margin),
+    ("Accuracy", define("accuracy"), _accuracy),
+    ("KL to reference", define("kl") + " ≈ is the distance on the chosen answers instead.", _kl),
+    ("Length ratio", define("length ratio"), _length),
+    ("Tokens / s", define("tokens per second"), _speed),
+    ("Time left", define("time left"), _eta),
 )

@@ -1,0 +1,247 @@
+"""Learn: the glossary, and a playground of losses with a run's real held-out margins beneath."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dash import html
+from flask import Flask, Response, jsonify
+from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
+
+from dpo.dashboard.components import button, card
+from dpo.dashboard.theme import FAMILY_COLOR, NEUTRAL, layout, rgba
+from dpo.dashboard.training.drawing import inside
+from dpo.dashboard.training.launch import asked_for, refused
+from dpo.errors import BusyError, ConfigError, DpoError, PolicyError, RunError
+from dpo.evaluation.worker import LensWorker, Task
+from dpo.glossary import TERMS
+from dpo.runs import Run, open_run
+from dpo.training.losses import LOSSES, Shape, curve
+
+PAIRS = 128
+"""Held-out pairs that are measured at most: seconds with a small policy on two cores."""
+_ALWAYS = ("sigmoid", "hinge", "ipo")
+_DASHES = ("solid", "8px,3px", "3px,3px", "8px,3px,2px,3px")
+
+
+def panel() -> html.Section:
+    """The card at the foot of the Training page; drawn by assets/learn.js."""
+    words = sorted(TERMS.values(), key=lambda term: term.name.lower())
+    chips = [
+        html.Button(name, type="button", className="ex js-loss", title=f"{loss.about} ({loss.paper})",
+                    **{"data-loss": name, "aria-pressed": "true" if name in _ALWAYS else "false"})
+        for name, loss in LOSSES.items()
+    ]  # fmt: skip
+    playground = html.Details(
+        [
+            html.Summary([html.H2("Loss playground"), html.Span("what each loss asks of a pair", className="sub")]),
+            html.P(
+                "Every loss over the margin, scaled to 1 at margin 0; the chosen ones are drawn in ink. Where a loss "
+                "looks at both rewards, each is taken to make half of the margin. sft does not look at the margin.",
+                className="sub",
+            ),
+            html.Div(chips, className="row loss-chips", role="group", **{"aria-label": "Losses drawn in ink"}),
+            html.Figure(
+                html.Div(className="plot"), className="figure loss-figure", role="img", id="learn-figure",
+                **{"aria-labelledby": "learn-note"},
+            ),
+            html.Div(
+                [
+                    button("Measure held-out margins", "lens", id="learn-measure", size="xs"),
+                    html.Span("", className="sub", id="learn-note", role="status"),
+                ],
+                className="row",
+            ),
+        ],
+        id="learn-playground",
+    )  # fmt: skip
+    glossary = html.Details(
+        [
+            html.Summary([html.H2("Glossary"), html.Span(f"{len(words)} words", className="sub")]),
+            html.Dl(
+                [
+                    part
+                    for term in words
+                    for part in (
+                        html.Dt(term.name),
+                        html.Dd(
+                            [term.definition, html.Span(f" {term.source}", className="sub") if term.source else None]
+                        ),
+                    )
+                ],
+                className="glossary",
+            ),
+        ],
+        id="learn-glossary",
+    )
+    return card(playground, glossary, cls="learn", id="tr-learn")
+
+
+class Margins:
+    """Held-out margins of runs, measured once for each state of their policy."""
+
+    def __init__(self, worker: LensWorker) -> None:
+        self.worker = worker
+        self._known: dict[tuple[str, int], list[float]] = {}
+        self._lock = threading.Lock()
+
+    def known(self, run: Run) -> list[float] | None:
+        """What was measured before, if it was."""
+        return self._known.get(_key(run))
+
+    def measure(self, run: Run) -> list[float]:
+        """Margins (in units of reward) of the first held-out pairs, under the run's policy and reference.
+
+        Raises:
+            RunError: no policy was saved, or nothing was held out.
+            DataError, PolicyError: its data or its reference is gone.
+            BusyError: too many ask.
+        """
+        if run.policy_path is None:
+            raise RunError(
+                f"{run.name} has saved no policy yet: its margins can be measured when it ends or is stopped"
+            )
+        with self._lock:
+            found = self._known.get(_key(run))
+            if found is not None:
+                return found
+            made: list[float] = []
+
+            def work(worker: LensWorker, task: Task) -> None:
+                made.extend(_scored(worker, task, run))
+
+            task = self.worker.submit(work)
+            problem = next((event["message"] for event in self.worker.follow(task) if event["event"] == "failed"), None)
+            if problem is not None:
+                raise PolicyError(problem)
+            self._known[_key(run)] = made
+            return made
+
+
+def _scored(worker: LensWorker, task: Task, run: Run) -> list[float]:
+    from dpo.evaluation.pairs import score_pairs
+    from dpo.preferences import load_preferences
+
+    config = run.config
+    loaded = load_preferences(
+        str(config["dataset"]), split=config.get("split") or "train", num_samples=config.get("num_samples"),
+        eval_fraction=float(config.get("eval_fraction") or 0.0), seed=int(config.get("seed") or 0),
+        prompt_column=config.get("prompt_column"), chosen_column=config.get("chosen_column"),
+        rejected_column=config.get("rejected_column"), layout=config.get("layout"), swap=bool(config.get("swap")),
+    )  # fmt: skip
+    pairs = list(loaded.held_out.select(range(min(len(loaded.held_out), PAIRS))))
+    if not pairs:
+        raise RunError(f"{run.name} held nothing out (--eval-fraction {config.get('eval_fraction')})")
+    lens = worker.lens(task, str(run.path))
+    scores, _left_out = score_pairs(lens, pairs, cancelled=task.cancelled.is_set)
+    return [score.margin for score in scores]
+
+
+def register(server: Flask, worker: LensWorker, roots: Sequence[Path]) -> None:
+    """Add `POST /api/losses` (the figure) and `POST /api/losses/margins` (measure a run)."""
+    margins = Margins(worker)
+
+    @server.post("/api/losses")
+    def losses() -> Response:
+        try:
+            body = asked_for()
+            run = _run(body, roots)
+            return Response(to_json_plotly(draw(body, run, margins.known(run) if run else None)),
+                            mimetype="application/json")  # fmt: skip
+        except DpoError as error:
+            return refused(str(error), 400)
+
+    @server.post("/api/losses/margins")
+    def measure() -> Response:
+        try:
+            run = _run(asked_for(), roots)
+            if run is None:
+                raise ConfigError("Choose a run at the left first")
+            return jsonify({"pairs": len(margins.measure(run))})
+        except BusyError as error:
+            return refused(str(error), 429)
+        except DpoError as error:
+            return refused(" ".join(str(error).split()), 400)
+
+
+def draw(asked: Mapping[str, Any], run: Run | None, margins: list[float] | None) -> dict[str, Any]:
+    """The playground as `figure`, with a `note` in one line and the run's own loss.
+
+    Raises:
+        ConfigError: an unknown loss.
+    """
+    given = asked.get("losses")
+    own = [name for name in (run.config.get("loss_type") or [] if run else []) if name in LOSSES]
+    inked = [str(name) for name in given] if isinstance(given, list) else list(dict.fromkeys([*own, *_ALWAYS]))
+    config = run.config if run else {}
+    shape = Shape(
+        beta=float(config.get("beta") or 0.1), label_smoothing=float(config.get("label_smoothing") or 0.0),
+        discopop_tau=float(config.get("discopop_tau") or 0.05),
+    )  # fmt: skip
+    reach = max(4.0, *(abs(value) * 1.1 for value in margins)) if margins else 4.0
+    x = np.linspace(-reach, reach, 161)
+    traces, notes = [], []
+    for name in [*(other for other in LOSSES if other not in inked), *inked]:
+        y = curve(name, x, shape) / curve(name, np.zeros(1), shape)
+        drawn = name in inked
+        line = {"color": NEUTRAL if drawn else rgba(NEUTRAL, 0.35), "width": 2.25 if drawn else 1}
+        if drawn:
+            line["dash"] = _DASHES[inked.index(name) % len(_DASHES)]
+        traces.append({"type": "scatter", "mode": "lines", "x": x.tolist(), "y": y.tolist(), "name": name, "line": line,
+                       "hoverinfo": "name+y" if drawn else "skip"})  # fmt: skip
+        if drawn:
+            # At the left the losses stand furthest apart; where one leaves the chart its name does too.
+            place = int(np.argmax(y <= _MOST)) if (y <= _MOST).any() else 0
+            notes.append({"x": float(x[place]), "y": float(y[place]), "text": name, "showarrow": False,
+                          "xanchor": "left", "yanchor": "bottom", "font": {"size": 12, "color": NEUTRAL}})  # fmt: skip
+    made = layout()
+    made["yaxis"] |= {"range": [-0.3, _MOST], "title": {"text": "loss ÷ loss at 0", "font": {"size": 12}}}
+    made["xaxis"] |= {
+        "range": [-reach, reach],
+        "title": {"text": "margin (chosen − rejected reward)", "font": {"size": 12}},
+    }
+    made["margin"] = {"l": 52, "r": 14, "t": 8, "b": 44}
+    made["hovermode"] = "closest"
+    made["annotations"] = notes
+    made["shapes"] = [{"type": "line", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1,
+                       "line": {"color": NEUTRAL, "width": 1, "dash": "2px,3px"}}]  # fmt: skip
+    note = f"{run.name}: not measured yet" if run else "Choose a run at the left to see its margins"
+    if run is not None and margins:
+        color = FAMILY_COLOR[run.family]
+        traces.append({"type": "histogram", "x": margins, "nbinsx": 40, "yaxis": "y2", "name": f"{run.name} held out",
+                       "marker": {"color": rgba(color, 0.55)}, "hovertemplate": "%{y} pairs near %{x}"})  # fmt: skip
+        made["yaxis"] |= {"domain": [0.36, 1]}
+        made["yaxis2"] = made["yaxis"] | {
+            "domain": [0, 0.28],
+            "anchor": "x",
+            "title": {"text": "pairs", "font": {"size": 12}},
+        }
+        made["yaxis2"].pop("range")
+        right = sum(value > 0 for value in margins)
+        middle = f"{float(np.median(margins)):.3g}".replace("-", "−")
+        note = (
+            f"{run.name}: {len(margins)} held-out pairs, {right / len(margins):.0%} ranked right, "
+            f"median margin {middle}"
+        )
+    return {"figure": {"data": traces, "layout": made}, "note": note, "inked": inked, "measured": bool(margins)}
+
+
+_MOST = 4.0  # of the scaled loss that is shown
+
+
+def _key(run: Run) -> tuple[str, int]:
+    path = run.policy_path
+    return str(run.path.resolve()), path.stat().st_mtime_ns if path is not None else 0
+
+
+def _run(body: Mapping[str, Any], roots: Sequence[Path]) -> Run | None:
+    path = body.get("run")
+    if not isinstance(path, str) or not path:
+        return None
+    if not inside(path, roots):
+        raise RunError(f"{path} is in none of the directories shown here: start app.py with --runs DIR")
+    return open_run(path)

@@ -1,0 +1,227 @@
+"""What a training would need, before it begins: data, steps, time, memory and disk (no torch here).
+
+Time and memory come from a run that was measured, where there is one of the same policy; the rest
+follows from the number of parameters.  What is not known is said to be unknown rather than guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from dpo.errors import DpoError
+from dpo.policies.names import base_of, resolve
+from dpo.preferences.sources import NAMED, SAMPLE
+from dpo.runs import Run
+from dpo.training.config import TrainConfig
+
+Level = Literal["ok", "warn", "bad", "note"]
+GB = 1e9
+# AdamW in fp32: weights, gradients, two moments; then the frozen reference (docs/training.md).
+_FULL_BYTES, _REFERENCE_BYTES, _FROZEN_BYTES = 16, 4, 4
+_CHECKPOINT_BYTES = 12  # weights and two moments
+_QUICK_BYTES = 4_000_000  # of a file of pairs: read and audited within seconds
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that was looked at, and what was found."""
+
+    topic: str
+    level: Level
+    text: str
+
+
+def preflight(config: TrainConfig, root: Path, known: Sequence[Run]) -> list[dict[str, Any]]:
+    """Look before starting; `root` is where the run will be written, `known` are runs to measure by.
+
+    A policy or data that cannot be found is a line of level `bad`, not an exception.
+    """
+    count, policy = _policy(config)
+    lines, pairs = _data(config)
+    lines = [policy, *lines]
+    updates = _updates(config, pairs)
+    measured = _measured(config, known)
+    lines.append(_time(config, updates, measured))
+    lines.append(_memory(config, count, measured))
+    lines.append(_disk(config, count, root))
+    return [asdict(line) for line in lines]
+
+
+def parameters(model: str) -> int | None:
+    """Parameters of the policy called `model`, read from its weights' headers; None if it is not on this machine.
+
+    Raises:
+        PolicyError: no such policy.
+    """
+    source = resolve(model)
+    if source.kind == "hub":
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(source.location, "model.safetensors")
+        return _counted(Path(found)) if isinstance(found, str) else None
+    directory = Path(source.location)
+    files = sorted(directory.glob("*.safetensors"))
+    own = sum(_counted(file) for file in files) or None
+    if source.adapter and own is not None:
+        base = parameters(base_of(directory))
+        return None if base is None else base + own
+    return own
+
+
+@lru_cache(maxsize=64)
+def _counted(file: Path) -> int:
+    """A safetensors file begins with the length of a JSON header that holds every tensor's shape."""
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+
+def _policy(config: TrainConfig) -> tuple[int | None, Line]:
+    try:
+        count = parameters(config.model)
+    except (DpoError, OSError, ValueError) as error:
+        return None, Line("Policy", "bad", " ".join(str(error).split()))
+    if count is None:
+        return None, Line("Policy", "note", f"{config.model} is not on this machine yet: it will be fetched first")
+    kind = "a LoRA adapter on it is trained" if config.lora else "what it trained before is trained further"
+    return count, Line("Policy", "ok", f"{config.model}, {count / 1e6:.1f} million parameters; {kind}")
+
+
+def _data(config: TrainConfig) -> tuple[list[Line], int | None]:
+    """Lines on the data, and how many training pairs there are (None if that takes long to find out)."""
+    quick = [_is_quick(part.split("=")[0].strip()) for part in config.dataset.split(",")]
+    if not all(quick):
+        return [
+            Line("Data", "note", f"{config.dataset} is large or not on this machine: the Data page audits it")
+        ], config.num_samples
+    try:
+        return _audited(config)
+    except DpoError as error:
+        return [Line("Data", "bad", " ".join(str(error).split()))], None
+
+
+def _is_quick(source: str) -> bool:
+    if source in NAMED:
+        return False
+    path = SAMPLE if source == "sample" else Path(source).expanduser()
+    return not path.is_file() or path.stat().st_size <= _QUICK_BYTES
+
+
+def _audited(config: TrainConfig) -> tuple[list[Line], int | None]:
+    from dpo.preferences import load_preferences
+
+    loaded = load_preferences(
+        config.dataset, split=config.split, num_samples=config.num_samples, eval_fraction=config.eval_fraction,
+        seed=config.seed, prompt_column=config.prompt_column, chosen_column=config.chosen_column,
+        rejected_column=config.rejected_column, layout=config.layout, swap=config.swap,
+    )  # fmt: skip
+    train, held_out = len(loaded.train), len(loaded.held_out)
+    short = train < config.batch_size
+    text = f"{train:,} training and {held_out:,} held-out pairs"
+    lines = [Line("Data", "bad" if short else "ok", text + (f": fewer than --batch-size {config.batch_size}" * short))]
+    if "," not in config.dataset and "=" not in config.dataset:
+        lines.append(_findings(config.dataset, config.layout))
+    return lines, train
+
+
+def _findings(source: str, layout: str | None) -> Line:
+    from dpo.preferences.audit import audit
+    from dpo.preferences.normalise import Columns, normalise
+
+    found = audit(normalise(source, columns=Columns(layout=layout))).findings
+    grave = [finding for finding in found if finding.severity != "note"]
+    if not grave:
+        return Line("Audit", "ok", "nothing grave was found")
+    more = f" (and {len(grave) - 2} more: see the Data page)" if len(grave) > 2 else ""
+    return Line("Audit", "warn", "; ".join(finding.sentence for finding in grave[:2]) + more)
+
+
+def _updates(config: TrainConfig, pairs: int | None) -> int | None:
+    if config.max_steps is not None:
+        return config.max_steps
+    if pairs is None:
+        return None
+    batches = math.ceil(pairs / config.batch_size)
+    return max(1, math.ceil(math.ceil(batches / config.gradient_accumulation) * config.epochs))
+
+
+@dataclass(frozen=True)
+class _Measured:
+    name: str
+    seconds_per_pair: float
+    peak_mb: float | None
+
+
+def _measured(config: TrainConfig, known: Sequence[Run]) -> _Measured | None:
+    """The newest run of this policy with the same method and lengths that was long enough to be measured."""
+    same = ("model", "lora", "batch_size", "max_prompt_length", "max_completion_length", "gradient_checkpointing")
+    for run in known:
+        if run.kind != "dpo" or any(run.config.get(name) != getattr(config, name) for name in same):
+            continue
+        pairs, times = run.metrics().points("time", "examples")
+        if len(pairs) < 2 or pairs[-1] <= pairs[0]:
+            continue
+        used = [value for value in run.hardware().points("rss_mb")[1] if math.isfinite(value)]
+        pace = float((times[-1] - times[0]) / (pairs[-1] - pairs[0]))
+        return _Measured(run.name, pace, float(max(used)) if used else None)
+    return None
+
+
+def _time(config: TrainConfig, updates: int | None, measured: _Measured | None) -> Line:
+    if updates is None:
+        return Line("Time", "note", "unknown: the number of pairs is, until they are read")
+    steps = f"{updates:,} updates of {config.batch_size * config.gradient_accumulation} pairs"
+    if measured is None:
+        return Line("Time", "note", f"{steps}; no like run was measured yet, the first steps will tell")
+    seconds = measured.seconds_per_pair * updates * config.batch_size * config.gradient_accumulation
+    shown = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else _hours(seconds)
+    return Line("Time", "ok", f"about {shown}: {steps} at the pace of {measured.name}")
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h"
+
+
+def _memory(config: TrainConfig, count: int | None, measured: _Measured | None) -> Line:
+    free = psutil.virtual_memory().available
+    have = f"{free / GB:.1f} GB free on this machine"
+    if measured is not None and measured.peak_mb is not None:
+        need = measured.peak_mb * 2**20
+        return Line("Memory", _room(need, free), f"{need / GB:.1f} GB, as {measured.name} took at most; {have}")
+    if count is None:
+        return Line("Memory", "note", f"unknown before the policy is there; {have}")
+    need = count * (_FROZEN_BYTES if config.lora else _FULL_BYTES + _REFERENCE_BYTES)
+    what = "the frozen weights" if config.lora else "weights, gradients, optimizer and reference"
+    return Line(
+        "Memory", _room(need, free),
+        f"{need / GB:.2f} GB for {what}, and what the batch takes (by --batch-size and the lengths); {have}",
+    )  # fmt: skip
+
+
+def _disk(config: TrainConfig, count: int | None, root: Path) -> Line:
+    place = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    have = f"{free / GB:.1f} GB free at {root}"
+    if count is None:
+        return Line("Disk", "note", f"unknown before the policy is there; {have}")
+    if config.lora:
+        return Line(
+            "Disk", _room(0.2 * GB, free), f"little: an adapter and {config.keep_checkpoints} checkpoints; {have}"
+        )
+    best = 1 if config.keep_best != "none" else 0
+    # One checkpoint more than are kept exists while the newest is written.
+    need = count * (_CHECKPOINT_BYTES * (config.keep_checkpoints + 1) + 4 * (1 + best))
+    return Line("Disk", _room(need, free), f"{need / GB:.2f} GB at most, checkpoints included; {have}")
+
+
+def _room(need: float, free: float) -> Level:
+    return "bad" if need > free else "warn" if need > 0.8 * free else "ok"
