@@ -106,6 +106,7 @@ def importance(rows: Sequence[Row], measure: str) -> tuple[list[tuple[str, float
         return [], f"All {len(known)} runs came to the same {measure}."
     import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     distributions = {name: _distribution([row[f"set/{name}"] for row in known]) for name in settings}
     study = optuna.create_study()
     for row in known:
