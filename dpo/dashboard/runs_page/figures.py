@@ -118,7 +118,9 @@ def importance(rows: Sequence[Row], measure: str) -> tuple[list[tuple[str, float
         study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
     )
     caution = " Few runs: take it as a hint." if len(known) < 3 * len(settings) + 5 else ""
-    return list(shares.items()), f"Share of the spread of {measure} among {len(known)} runs (fANOVA).{caution}"
+    return [
+        (name, float(share)) for name, share in shares.items()
+    ], f"Share of the spread of {measure} among {len(known)} runs (fANOVA).{caution}"
 
 
 def _distribution(values: Sequence[Any]) -> Any:
