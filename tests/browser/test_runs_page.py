@@ -62,12 +62,12 @@ def test_the_table_shows_what_differs_and_the_charts_follow_its_filter(serve: An
     assert points == pytest.approx([0.01, 0.01 + 5 * 10 / 20]) or len(points) == 2
     page.wait_for_function("document.querySelector('#rn-parallel .js-plotly-plot')?.data?.length === 6")
     expect(page.locator("#rn-importance .weight")).to_have_count(3)  # model, beta, learning rate
-    page.get_by_label("Filter runs").fill("beta < 0.3 and kl > 1")
+    page.get_by_label("Filter the table").fill("beta < 0.3 and kl > 1")
     opened(page, 1)
     page.wait_for_function("document.querySelector('#rn-frontier .js-plotly-plot')?.data?.length === 3")
-    page.get_by_label("Filter runs").fill("tokens < 3")
+    page.get_by_label("Filter the table").fill("tokens < 3")
     expect(page.locator(".page-runs .mantine-TextInput-error")).to_contain_text("No column is called 'tokens'")
-    page.get_by_label("Filter runs").fill("")
+    page.get_by_label("Filter the table").fill("")
     opened(page, 6)
     page.locator("#rn-grid .ag-header-cell").filter(has_text="Margin").click()
     page.wait_for_function(

@@ -154,3 +154,11 @@ def test_a_trl_output_directory_is_read(tmp_path: Path) -> None:
 def test_rows_of_one_step_are_merged() -> None:
     metrics = Metrics.of_rows([{"step": 2, "loss": 1.0}, {"step": 1, "loss": 3}, {"step": 2, "eval_loss": 2.0}])
     assert metrics.columns == {"step": [1, 2], "loss": [3, 1.0], "eval_loss": [None, 2.0]}
+
+
+def test_a_run_is_followed_from_before_its_first_row(tmp_path: Path) -> None:
+    record = RunRecord.create(tmp_path / "run", {"name": "run"})
+    run = open_run(tmp_path / "run")
+    assert run.metrics().rows == 0
+    record.log({"step": 1, "loss": 0.5})
+    assert run.metrics().steps == [1]

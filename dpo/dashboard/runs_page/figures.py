@@ -106,6 +106,7 @@ def importance(rows: Sequence[Row], measure: str) -> tuple[list[tuple[str, float
         return [], f"All {len(known)} runs came to the same {measure}."
     import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     distributions = {name: _distribution([row[f"set/{name}"] for row in known]) for name in settings}
     study = optuna.create_study()
     for row in known:
@@ -117,7 +118,9 @@ def importance(rows: Sequence[Row], measure: str) -> tuple[list[tuple[str, float
         study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
     )
     caution = " Few runs: take it as a hint." if len(known) < 3 * len(settings) + 5 else ""
-    return list(shares.items()), f"Share of the spread of {measure} among {len(known)} runs (fANOVA).{caution}"
+    return [
+        (name, float(share)) for name, share in shares.items()
+    ], f"Share of the spread of {measure} among {len(known)} runs (fANOVA).{caution}"
 
 
 def _distribution(values: Sequence[Any]) -> Any:

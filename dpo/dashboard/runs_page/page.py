@@ -36,7 +36,7 @@ def page() -> Page:
             html.Span("Reading the runs", id="rn-sub"),
             dmc.TextInput(
                 id="rn-filter", value="", placeholder="Filter: beta < 0.3 and kl < 5", size="sm", w=260,
-                leftSection=icon("filter", 14), debounce=300, **{"aria-label": "Filter runs"},
+                leftSection=icon("filter", 14), debounce=300, **{"aria-label": "Filter the table"},
             ),
             button("Export report", "download", id="rn-export", n_clicks=0),
             button("New sweep", "plus", "filled", id="rn-new", n_clicks=0),
@@ -280,7 +280,7 @@ def _grid() -> dag.AgGrid:
             "rowSelection": {"mode": "multiRow", "headerCheckbox": False, "checkboxes": True},
             "selectionColumnDef": {"pinned": "left", "width": 44}, "suppressDragLeaveHidesColumns": True,
             "tooltipShowDelay": 400, "stopEditingWhenCellsLoseFocus": True,
-            "overlayNoRowsTemplate": "No runs yet, or none meets the filter",
+            "localeText": {"noRowsToShow": "No runs yet, or none meets the filter"},
         },
         style={"height": _HEAD + 2 * _ROW},
     )  # fmt: skip
