@@ -309,7 +309,7 @@ def _state(path: Path, run: Path, begun: dict[str, Any] | None, ended: dict[str,
     now = {"state": record.state, "reason": record.info.get("reason")} if record is not None else {}
     code, last = (ended["code"], ended) if ended is not None else (None, now)
     if last.get("state") in ("finished", "stopped") and code in (0, None):
-        return last["state"], last.get("reason")
+        return str(last["state"]), last.get("reason")
     if code == 0:
         return "finished", None
     if stopping and (record is None or not record.checkpoints):
