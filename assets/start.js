@@ -7,7 +7,7 @@
     node.append(...children.filter((child) => child !== null && child !== undefined));
     return node;
   };
-  let form = null, values = {}, open = false, pane = "form", timer = 0, checking = 0, shown = "", logs = new Set();
+  let form = null, values = {}, open = false, pane = "form", timer = 0, checking = 0, shown = "", others = "", logs = new Set();
 
   async function ask(path, body) {
     const options = body === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
@@ -129,23 +129,29 @@
   const words = { waiting: "waiting", running: "training", stopping: "stopping, saving first", finished: "finished", stopped: "stopped", failed: "failed", cancelled: "not begun", interrupted: "killed" };
   const duration = (seconds) => (seconds < 90 ? `${Math.round(seconds)} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`);
   function act(text, run, label) { const node = make("button", { type: "button", className: "ex", textContent: text }); node.setAttribute("aria-label", label); node.addEventListener("click", async () => { node.disabled = true; try { await run(); tell(""); } catch (error) { failed(error); } node.disabled = false; shown = ""; poll(); }); return node; }
+  const over = (job) => !["waiting", "running", "stopping"].includes(job.state);
   function jobCard(job) {
-    const over = !["waiting", "running", "stopping"].includes(job.state);
-    const steps = job.max_steps ? `step ${job.step} of ${job.max_steps}` : job.state === "running" ? "reading data and policy" : "";
-    const about = [steps, job.left !== null ? `${duration(job.left)} left` : "", job.message || ""].filter(Boolean).join(" · ");
     const acts = make("div", { className: "acts" });
-    if (!over && job.state !== "stopping") acts.append(act(job.state === "waiting" ? "Take from the queue" : "Stop and save", () => ask("/api/jobs/stop", { job: job.job }), `Stop ${job.name}`));
+    if (!over(job) && job.state !== "stopping") acts.append(act(job.state === "waiting" ? "Take from the queue" : "Stop and save", () => ask("/api/jobs/stop", { job: job.job }), `Stop ${job.name}`));
     if (job.resumable) acts.append(act("Resume", () => ask("/api/jobs/resume", { run: job.run }), `Resume ${job.name}`));
-    if (over) acts.append(act("Remove from list", () => ask("/api/jobs/forget", { job: job.job }), `Remove ${job.name} from the list`));
+    if (over(job)) acts.append(act("Remove from list", () => ask("/api/jobs/forget", { job: job.job }), `Remove ${job.name} from the list`));
     const node = make("article", { className: "st-job" },
       make("div", { className: "head" }, make("b", { textContent: job.name, title: job.run }), make("span", { className: "pill" + (job.state === "failed" ? " bad" : ""), textContent: (job.resumes ? "resumed · " : "") + words[job.state] })),
-      job.max_steps && !over ? make("progress", { max: job.max_steps, value: job.step, ariaLabel: `Progress of ${job.name}` }) : null,
-      make("div", { className: "sub num", textContent: about }), acts);
+      make("progress", { max: 1, value: 0, ariaLabel: `Progress of ${job.name}` }),
+      make("div", { className: "sub num" }), acts);
     const log = make("details", { open: logs.has(job.job) }, make("summary", { className: "sub", textContent: "Log" }), make("pre", { textContent: "" }));
     log.addEventListener("toggle", () => { if (log.open) { logs.add(job.job); follow(job.job); } else logs.delete(job.job); });
     node.append(log);
-    node.dataset.job = job.job;
-    node.dataset.state = job.state;
+    Object.assign(node.dataset, { job: job.job, state: job.state, kind: `${job.state} ${job.resumable}` });
+    return node;
+  }
+  /* What changes every second is written into the card; a button is never replaced under the pointer. */
+  function update(node, job) {
+    const steps = job.max_steps ? `step ${job.step} of ${job.max_steps}` : job.state === "running" ? "reading data and policy" : "";
+    node.querySelector(".num").textContent = [steps, job.left !== null ? `${duration(job.left)} left` : "", job.message || ""].filter(Boolean).join(" · ");
+    const bar = node.querySelector("progress");
+    bar.hidden = over(job) || !job.max_steps;
+    if (job.max_steps) Object.assign(bar, { max: job.max_steps, value: job.step });
     return node;
   }
   async function follow(job) {
@@ -170,12 +176,23 @@
       if (now !== shown && found.allowed) {
         const focus = document.activeElement?.getAttribute("aria-label");
         shown = now;
-        const kept = new Map([...document.querySelectorAll(".st-job")].map((node) => [node.dataset.job, node.querySelector("pre").textContent]));
-        const cards = found.jobs.map(jobCard);
-        cards.forEach((node) => { node.querySelector("pre").textContent = kept.get(node.dataset.job) || ""; });
-        $("st-jobs").replaceChildren(...(cards.length ? cards : [make("p", { className: "sub", textContent: "Nothing was started here yet." })]));
-        const rest = found.resumable.map((run) => make("div", { className: "st-resume" }, make("span", { textContent: run.name, title: run.run }), make("span", { className: "sub num", textContent: `${run.state} at step ${run.step ?? 0}` }), act("Resume", () => ask("/api/jobs/resume", { run: run.run }), `Resume ${run.name}`)));
-        $("st-resumable").replaceChildren(...(rest.length ? [make("h3", { textContent: "Other runs that can go on" }), ...rest] : []));
+        const cards = new Map([...document.querySelectorAll(".st-job")].map((node) => [node.dataset.job, node]));
+        const wanted = found.jobs.map((job) => {
+          const old = cards.get(job.job);
+          if (old && old.dataset.kind === `${job.state} ${job.resumable}`) return update(old, job);
+          const fresh = update(jobCard(job), job);
+          if (old) fresh.querySelector("pre").textContent = old.querySelector("pre").textContent;
+          return fresh;
+        });
+        const present = [...$("st-jobs").children];
+        if (!wanted.length) $("st-jobs").replaceChildren(make("p", { className: "sub", textContent: "Nothing was started here yet." }));
+        else if (wanted.length !== present.length || wanted.some((node, i) => node !== present[i])) $("st-jobs").replaceChildren(...wanted);
+        const listed = JSON.stringify(found.resumable);
+        if (listed !== others) {
+          others = listed;
+          const rest = found.resumable.map((run) => make("div", { className: "st-resume" }, make("span", { textContent: run.name, title: run.run }), make("span", { className: "sub num", textContent: `${run.state} at step ${run.step ?? 0}` }), act("Resume", () => ask("/api/jobs/resume", { run: run.run }), `Resume ${run.name}`)));
+          $("st-resumable").replaceChildren(...(rest.length ? [make("h3", { textContent: "Other runs that can go on" }), ...rest] : []));
+        }
         if (focus) document.querySelector(`#st-queue [aria-label="${CSS.escape(focus)}"]`)?.focus();
       }
       if (found.allowed) for (const job of logs) follow(job).catch(failed);

@@ -41,6 +41,13 @@ class RecordCallback(TrainerCallback):
             self.record.update(progress=self._progress(self._pending))
             self._pending = {}
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # How far the run is to go: what a viewer needs to say how much time is left.
+        known = self.record.info.get("progress") or {}
+        self.record.update(progress=known | {"max_steps": state.max_steps})
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         # Sums since the last logged step are not in a checkpoint: logging at every save makes the
         # rows after a resume equal to those of a run that was never interrupted.

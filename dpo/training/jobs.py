@@ -249,13 +249,22 @@ def work(directory: Path) -> None:
     except Timeout:
         return
     with lock:
-        for path in _running(directory):  # of a worker that was killed
-            process = _process(path)
-            if process is not None:
-                process.wait()
+        for path in _folders(directory):  # of a worker that was killed
+            if (path / _PROCESS).exists() and not (path / _EXIT).exists():
+                process = _process(path)
+                if process is not None:
+                    process.wait()
+                _end(path, None)
         while (begun := _begin(directory)) is not None:
-            path, process = begun
-            _write(path / _EXIT, {"code": process.wait(), "time": time.time()})
+            _end(begun[0], begun[1].wait())
+
+
+def _end(path: Path, code: int | None) -> None:
+    """Keep how a training ended: its run may go on later, as another job.  None: its exit code is not known."""
+    asked = _json(path / _JOB)
+    record = _run(Path(asked["run"])) if asked is not None else None
+    kept = {"state": record.state, "reason": record.info.get("reason")} if record is not None else {}
+    _write(path / _EXIT, {"code": code, "time": time.time()} | kept)
 
 
 def _begin(directory: Path) -> tuple[Path, subprocess.Popen[bytes]] | None:
@@ -297,13 +306,15 @@ def _state(path: Path, run: Path, begun: dict[str, Any] | None, ended: dict[str,
     if ended is None and _process(path) is not None:
         return ("stopping", "finishing the step and saving") if stopping else ("running", None)
     record = _run(run)
-    if ended is not None and ended["code"] == 0:
-        return (record.state if record else "finished"), (record.info.get("reason") if record else None)
+    now = {"state": record.state, "reason": record.info.get("reason")} if record is not None else {}
+    code, last = (ended["code"], ended) if ended is not None else (None, now)
+    if last.get("state") in ("finished", "stopped") and code in (0, None):
+        return str(last["state"]), last.get("reason")
+    if code == 0:
+        return "finished", None
     if stopping and (record is None or not record.checkpoints):
         return "cancelled", "stopped before it had begun"
-    if ended is None and record is not None and record.state in ("finished", "stopped"):
-        return record.state, record.info.get("reason")  # the queue's process was killed, the training was not
-    if ended is None or ended["code"] < 0:
+    if code is None or code < 0:
         return "interrupted", "its process was killed: resume it"
     lines = [line.strip() for line in _tail(path, 4096).splitlines() if line.strip()]
     return "failed", (lines[-1].removeprefix("dpo: ")[:500] if lines else "it ended without a word")
@@ -321,10 +332,6 @@ def _process(path: Path) -> psutil.Process | None:
     except psutil.Error:
         return None
     return process
-
-
-def _running(directory: Path) -> list[Path]:
-    return [path for path in _folders(directory) if not (path / _EXIT).exists() and _process(path) is not None]
 
 
 def _run(path: Path) -> Run | None:

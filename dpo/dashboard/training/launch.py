@@ -69,11 +69,14 @@ def register(server: Flask, roots: Sequence[Path], host: str, allow: bool = Fals
         if not allowed:
             return jsonify({"allowed": False, "message": REFUSED, "jobs": [], "resumable": []})
         known = jobs.all()
-        busy = {job.run.resolve() for job in known}
-        others = [run for run in find_runs(roots) if run.path.resolve() not in busy and resumable(run.path)]
+        newest = {job.run.resolve(): job.ident for job in known}
+        rows = [job.record() for job in reversed(known)]
+        for row in rows:  # of several jobs on one run the last one can go on
+            row["resumable"] &= newest[Path(row["run"]).resolve()] == row["job"]
+        others = [run for run in find_runs(roots) if run.path.resolve() not in newest and resumable(run.path)]
         return jsonify({
             "allowed": True,
-            "jobs": [job.record() for job in reversed(known)],
+            "jobs": rows,
             "resumable": [
                 {"run": str(run.path), "name": run.name, "state": run.state, "step": run.progress.get("step")}
                 for run in others
