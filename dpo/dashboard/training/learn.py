@@ -196,8 +196,9 @@ def draw(asked: Mapping[str, Any], run: Run | None, margins: list[float] | None)
         if drawn:
             # Names stand where a loss enters the chart at the left, in turn on its two sides.
             place = int(np.argmax(y <= _MOST)) if (y <= _MOST).any() else 0
+            side = "left" if inked.index(name) % 2 or not place else "right"
             notes.append({"x": float(x[place]), "y": float(y[place]), "text": name, "showarrow": False,
-                          "xanchor": "left" if inked.index(name) % 2 else "right" if place else "left", "yanchor": "bottom", "font": {"size": 12, "color": NEUTRAL}})  # fmt: skip
+                          "xanchor": side, "yanchor": "bottom", "font": {"size": 12, "color": NEUTRAL}})  # fmt: skip
     made = layout()
     made["yaxis"] |= {"range": [-0.3, _MOST], "title": {"text": "loss ÷ loss at 0", "font": {"size": 12}}}
     made["xaxis"] |= {
