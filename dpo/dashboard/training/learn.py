@@ -222,6 +222,7 @@ def draw(asked: Mapping[str, Any], run: Run | None, margins: list[float] | None)
             "title": {"text": "pairs", "font": {"size": 12}},
         }
         made["yaxis2"].pop("range")
+        made["xaxis"] |= {"anchor": "y2"}
         right = sum(value > 0 for value in margins)
         middle = f"{float(np.median(margins)):.3g}".replace("-", "−")
         note = (
