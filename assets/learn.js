@@ -19,7 +19,8 @@
       const found = await ask("/api/losses", { run, ...(inked ? { losses: inked } : {}) });
       drawn = asked;
       while (!window.Plotly) await new Promise((done) => setTimeout(done, 20));
-      await window.Plotly.react(document.querySelector("#learn-figure .plot"), found.figure.data, found.figure.layout, { displayModeBar: false, responsive: true });
+      // Not react: it fails where an axis is added (the histogram's).
+      await window.Plotly.newPlot(document.querySelector("#learn-figure .plot"), found.figure.data, found.figure.layout, { displayModeBar: false, responsive: true });
       $("learn-note").textContent = found.note;
       document.querySelectorAll(".js-loss").forEach((chip) => chip.setAttribute("aria-pressed", String(found.inked.includes(chip.dataset.loss))));
     } catch (error) { $("learn-note").textContent = error.message; }

@@ -194,17 +194,18 @@ def draw(asked: Mapping[str, Any], run: Run | None, margins: list[float] | None)
         traces.append({"type": "scatter", "mode": "lines", "x": x.tolist(), "y": y.tolist(), "name": name, "line": line,
                        "hoverinfo": "name+y" if drawn else "skip"})  # fmt: skip
         if drawn:
-            # At the left the losses stand furthest apart; where one leaves the chart its name does too.
+            # Names stand where a loss enters the chart at the left, in turn on its two sides.
             place = int(np.argmax(y <= _MOST)) if (y <= _MOST).any() else 0
+            side = "left" if inked.index(name) % 2 or not place else "right"
             notes.append({"x": float(x[place]), "y": float(y[place]), "text": name, "showarrow": False,
-                          "xanchor": "left", "yanchor": "bottom", "font": {"size": 12, "color": NEUTRAL}})  # fmt: skip
+                          "xanchor": side, "yanchor": "bottom", "font": {"size": 12, "color": NEUTRAL}})  # fmt: skip
     made = layout()
     made["yaxis"] |= {"range": [-0.3, _MOST], "title": {"text": "loss ÷ loss at 0", "font": {"size": 12}}}
     made["xaxis"] |= {
         "range": [-reach, reach],
         "title": {"text": "margin (chosen − rejected reward)", "font": {"size": 12}},
     }
-    made["margin"] = {"l": 52, "r": 14, "t": 8, "b": 44}
+    made["margin"] = {"l": 52, "r": 14, "t": 26, "b": 44}
     made["hovermode"] = "closest"
     made["annotations"] = notes
     made["shapes"] = [{"type": "line", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1,
@@ -221,6 +222,7 @@ def draw(asked: Mapping[str, Any], run: Run | None, margins: list[float] | None)
             "title": {"text": "pairs", "font": {"size": 12}},
         }
         made["yaxis2"].pop("range")
+        made["xaxis"] |= {"anchor": "y2"}
         right = sum(value > 0 for value in margins)
         middle = f"{float(np.median(margins)):.3g}".replace("-", "−")
         note = (
