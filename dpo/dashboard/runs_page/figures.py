@@ -201,6 +201,7 @@ def _line(x: Sequence[float], y: Sequence[float | None], color: str, width: floa
 def _empty(x_title: str | None) -> Figure:
     made = layout() | {"margin": {"l": 48, "r": 16, "t": 8, "b": 42}, "hovermode": "closest"}
     made["xaxis"] = made["xaxis"] | {"showspikes": False}
+    del made["transition"]  # Plotly would move the axes from a picture without points: by NaN
     if x_title:
         made["xaxis"] |= {"title": {"text": x_title, "font": {"size": 12, "color": NEUTRAL}}}
     return {"data": [], "layout": made}
