@@ -16,7 +16,7 @@
     node("span", { className: "cell" }, node("span", { className: "pill" + (BAD.has(props.value) ? " bad" : "") }, props.value));
   /* Settings as people write them: 0.1, 5e-6. */
   functions.dpoNumber = (value) => {
-    if (value === null || value === undefined) return "";
+    if (typeof value !== "number") return value ?? "";
     const small = value !== 0 && Math.abs(value) < 1e-3;
     return small ? value.toExponential().replace(/e-0?/, "e-") : String(+value.toPrecision(4));
   };

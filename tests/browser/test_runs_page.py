@@ -22,7 +22,9 @@ def write_sweep(root: Path, write_run: Write) -> None:
         family = "gpt2" if number % 2 else "t5"
         record = write_run(root / f"rates-{number:03d}", family, slope=0.02 * (number + 1))
         beta, rate = (0.1, 0.3, 0.5)[number % 3], (1e-5, 1e-3)[number // 3]
-        record.update(config=record.info["config"] | {"beta": beta, "learning_rate": rate}, energy_wh=0.5)
+        record.update(
+            config=record.info["config"] | {"beta": beta, "learning_rate": rate, "lora": False}, energy_wh=0.5
+        )
         for step in (0, 10):
             value = 0.04 * (number + 1) * step
             record.log({

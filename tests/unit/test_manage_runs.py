@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dpo.dashboard.runs_page.figures import frontier, importance, parallel
-from dpo.dashboard.runs_page.table import differing, filtered
+from dpo.dashboard.runs_page.table import columns_of, differing, filtered, rows_of
 from dpo.errors import ConfigError, RunError
 from dpo.runs import BUNDLED_RUNS, RunRecord, find_runs, open_run
 from dpo.runs.manage import annotate, delete, listed, note_of, rename
@@ -83,6 +83,17 @@ def rows(count: int = 8) -> list[dict[str, Any]]:
             "loss": 0.5, "margin": 0.2, "kl": points[-1]["kl"], "energy": None, "points": points,
         })  # fmt: skip
     return made
+
+
+def test_switches_and_lists_are_words_in_the_table(tmp_path: Path) -> None:
+    for name, lora in (("a", True), ("b", False)):
+        write(tmp_path / name, config={"lora": lora, "loss_type": ["sigmoid", "sft"], "beta": 0.1})
+    made = rows_of([tmp_path])
+    assert {row["set/lora"] for row in made} == {"yes", "no"}
+    assert {row["set/loss_type"] for row in made} == {"sigmoid sft"}
+    (column,) = [column for column in columns_of(made) if column["field"] == "set/lora"]
+    assert "valueFormatter" not in column
+    assert [row["name"] for row in filtered(made, "lora = yes")] == ["a"]
 
 
 def test_settings_that_differ_and_filters() -> None:

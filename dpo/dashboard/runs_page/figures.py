@@ -101,7 +101,7 @@ def importance(rows: Sequence[Row], measure: str) -> tuple[list[tuple[str, float
     settings = [name for name in differing(known)[0] if name != "seed"] if known else []
     settings = [name for name in settings if all(row.get(f"set/{name}") is not None for row in known)]
     if len(known) < _FEWEST_TRIALS or not settings:
-        return [], f"It takes {_FEWEST_TRIALS} runs with a {measure} and settings that differ; there are {len(known)}."
+        return [], f"It takes {_FEWEST_TRIALS} runs with this measure and settings that differ; there are {len(known)}."
     if len({row[measure] for row in known}) < 2:
         return [], f"All {len(known)} runs came to the same {measure}."
     import optuna
@@ -201,6 +201,7 @@ def _line(x: Sequence[float], y: Sequence[float | None], color: str, width: floa
 def _empty(x_title: str | None) -> Figure:
     made = layout() | {"margin": {"l": 48, "r": 16, "t": 8, "b": 42}, "hovermode": "closest"}
     made["xaxis"] = made["xaxis"] | {"showspikes": False}
+    del made["transition"]  # Plotly would move the axes from a picture without points: by NaN
     if x_title:
         made["xaxis"] |= {"title": {"text": x_title, "font": {"size": 12, "color": NEUTRAL}}}
     return {"data": [], "layout": made}

@@ -274,7 +274,7 @@ def _sweep_help(settings: dict[str, Any]) -> list[Any]:
 def _grid() -> dag.AgGrid:
     return dag.AgGrid(
         id="rn-grid", rowData=[], columnDefs=[], className="ag-theme-quartz", getRowId="params.data.path",
-        defaultColDef={"sortable": True, "resizable": True, "filter": True, "wrapHeaderText": False},
+        defaultColDef={"sortable": True, "resizable": True, "filter": True, "suppressHeaderFilterButton": True},
         dashGridOptions={
             "rowHeight": _ROW, "headerHeight": _HEAD, "animateRows": False, "ensureDomOrder": True,
             "rowSelection": {"mode": "multiRow", "headerCheckbox": False, "checkboxes": True},

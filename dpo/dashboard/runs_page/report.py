@@ -57,7 +57,7 @@ def report(rows: Sequence[Row]) -> str:
     """
     if not rows:
         raise RunError("No runs to report: choose some, or clear the filter")
-    from plotly.offline import get_plotlyjs
+    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
     figures: dict[str, Figure] = {}
     sections: list[Any] = [_head(rows), html.Section(_table(rows))]

@@ -95,7 +95,9 @@ def filtered(rows: Sequence[Row], text: str) -> list[Row]:
 
 
 def spoken(value: Any) -> Any:
-    """A setting as the grid shows it: lists as words."""
+    """A setting as the grid shows it: lists as words, switches as yes and no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
