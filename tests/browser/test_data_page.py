@@ -35,6 +35,7 @@ def test_the_sample_is_audited_and_its_pairs_are_shown(serve: Any, open_page: An
     expect(page.locator("#da-pair .pair-prompt .token.free").first).to_be_visible()
     tokens = page.locator("#da-pair .side.c .token:not(.end)").all_inner_texts()
     page.locator("#da-view").get_by_text("Text", exact=True).click()
+    expect(page.locator("#da-pair .token")).to_have_count(0)  # the view has changed
     text = page.locator("#da-pair .side.c .pair-text").inner_text()
     assert "".join("".join(tokens).split()) == "".join(text.split())
     with page.expect_download() as download:
