@@ -224,19 +224,20 @@ def measure(shape: Shape, batch: int, rounds: int) -> list[str]:
     return lines
 
 
-def end_to_end(shape: Shape, batch: int) -> str:
-    """50 optimizer steps through both Trainers, with everything that surrounds a step."""
+def end_to_end(shape: Shape, batch: int, count: int) -> str:
+    """`count` optimizer steps through both Trainers, with everything that surrounds a step."""
     seconds: dict[str, list[float]] = {"stock": [], "ours": []}
     for _ in range(2):
         for name, make_trainer in (("stock", stock), ("ours", ours)):
             with tempfile.TemporaryDirectory() as directory:
-                trainer = make_trainer(shape, batch, False, directory, False, steps=50)
+                trainer = make_trainer(shape, batch, False, directory, False, steps=count)
                 began = time.perf_counter()
                 trainer.train()
                 seconds[name].append(time.perf_counter() - began)
     middle, low, high = ratio(seconds["stock"], seconds["ours"])
     line = (
-        f"| {shape.name} (batch {batch}) | 50 steps through the Trainer, full | {middle:.2f} ({low:.2f}-{high:.2f}) |"
+        f"| {shape.name} (batch {batch}) | {count} steps through the Trainer, full "
+        f"| {middle:.2f} ({low:.2f}-{high:.2f}) |"
     )
     print(line, flush=True)
     return line
@@ -276,6 +277,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--end-to-end", action="store_true")
+    parser.add_argument("--steps", type=int, default=50, help="of --end-to-end")
     parser.add_argument("--memory", choices=("ours", "stock"))
     arguments = parser.parse_args()
     shapes = [SHAPES[name] for name in arguments.shapes]
@@ -298,7 +300,7 @@ def main() -> None:
         print("\n| shape | what | ratio |\n|---|---|---|")
         for shape in shapes:
             if shape.family == "gpt2":
-                end_to_end(shape, arguments.batch)
+                end_to_end(shape, arguments.batch, arguments.steps)
 
 
 if __name__ == "__main__":
