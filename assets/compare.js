@@ -279,6 +279,7 @@
   const armOf = (mine, pane) => (mine.lambdas[pane] === 1 ? mine.policies[pane] : { policy: mine.policies[pane], lambda: mine.lambdas[pane] });
   function fresh(seed) { return { text: "", tokens: 0, seed }; }
   async function start(request, arms, into = null) {
+    if (!arms.length) return problem("The panes are still loading: press Generate again in a moment");
     if (run && !run.over) stop();
     problem("");
     const count = into ? 1 : samples;
