@@ -223,6 +223,13 @@ class LengthGroupedSampler(Sampler[int]):
             yield from batch
 
 
+def count_rows(held_out: Dataset | dict[str, Dataset] | None) -> int:
+    """Rows that are evaluated: what the limits dropped is not among them."""
+    if isinstance(held_out, dict):
+        return sum(map(len, held_out.values()))
+    return len(held_out) if held_out is not None else 0
+
+
 def _nothing_left(pairs: int, limits: Limits) -> DataError:
     return DataError(
         f"All {pairs} pairs have an answer over {limits.completion} tokens: raise --max-completion-length "

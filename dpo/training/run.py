@@ -14,7 +14,6 @@ import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -33,7 +32,7 @@ from dpo.runs import Run, RunRecord, SilentRecord, open_run
 from dpo.training.callbacks import ProgressBar, RecordCallback, SaveHook, StopOnSignal
 from dpo.training.checkpoints import checkpoints
 from dpo.training.config import CommonConfig, SftConfig, TrainConfig
-from dpo.training.data import Limits, tokenize_answers, tokenize_pairs
+from dpo.training.data import Limits, count_rows, tokenize_answers, tokenize_pairs
 from dpo.training.guard import memory_explained
 from dpo.training.hardware import HardwareLog
 from dpo.training.probes import Probes, fitting
@@ -42,6 +41,7 @@ from dpo.training.sft import SftTrainer, sft_arguments
 from dpo.training.start import (
     check_trackers,
     claim,
+    reference_kind,
     refuse_existing,
     release,
     resolved_precision,
@@ -147,7 +147,7 @@ class _Session:
         limits = Limits.for_policy(policy, config)
         evaluated = pairs.held_out.select(range(min(len(pairs.held_out), config.max_eval_pairs)))
         trainer, reference, cut = self._trainer(policy, pairs.train, evaluated, limits, precision)
-        held_out = _count(trainer.eval_dataset)
+        held_out = count_rows(trainer.eval_dataset)
         self.record = self._open_record(policy, pairs, cut, len(trainer.train_dataset), held_out, precision)
         prompts = fitting(policy, evaluated["prompt"], config.probes, limits.prompt)
         drifting = fitting(policy, evaluated["prompt"], getattr(config, "kl_prompts", 0), limits.prompt)
@@ -282,23 +282,11 @@ class _Session:
                     "added_tokens": len(policy.added_token_ids),
                     "precision": precision,
                 },
-                "reference": self._reference(policy),
+                "reference": reference_kind(policy, self.config),
                 "step_zero": None,
                 "progress": {"step": 0, "max_steps": None, "examples": 0, "seconds": 0.0},
             },
         )
-
-    def _reference(self, policy: Policy) -> dict[str, Any] | None:
-        if self.kind == "sft":
-            return None
-        adapter = policy.model is not policy.network
-        kind = "adapter off" if adapter and getattr(self.config, "lora", False) else "copy of the adapter"
-        if getattr(self.config, "sync_ref_model", False):
-            kind = "copy that follows the policy"
-        return {
-            "kind": kind if adapter else kind if "follows" in kind else "frozen copy",
-            "identity": self.config.model,
-        }
 
     def _prepare(
         self,
@@ -408,10 +396,3 @@ class _Session:
 
     def _command(self) -> str:
         return "train" if self.kind == "dpo" else "sft"
-
-
-def _count(held_out: Dataset | dict[str, Dataset] | None) -> int:
-    """Rows that are evaluated: what the limits dropped is not among them."""
-    if isinstance(held_out, dict):
-        return sum(map(len, held_out.values()))
-    return len(held_out) if held_out is not None else 0

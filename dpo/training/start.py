@@ -11,8 +11,9 @@ import torch
 from filelock import FileLock, Timeout
 
 from dpo.errors import ConfigError, RunError, StorageError
+from dpo.policies.loading import Policy
 from dpo.runs import Run, open_run
-from dpo.training.config import CommonConfig, make
+from dpo.training.config import CommonConfig, TrainConfig, make
 from dpo.training.processes import process_index
 
 LOCK = ".lock"
@@ -38,6 +39,19 @@ def resolved_precision(config: CommonConfig, family: str) -> str:
     if config.precision == "fp16" and not cuda:
         raise ConfigError("--precision fp16 needs a CUDA device; use bf16 or fp32")
     return config.precision
+
+
+def reference_kind(policy: Policy, config: CommonConfig) -> dict[str, str] | None:
+    """What a run's record says of its reference; None for supervised fine-tuning, which has none."""
+    if not isinstance(config, TrainConfig):
+        return None
+    if config.sync_ref_model:
+        kind = "copy that follows the policy"
+    elif policy.model is policy.network:
+        kind = "frozen copy"
+    else:
+        kind = "adapter off" if config.lora else "copy of the adapter"
+    return {"kind": kind, "identity": config.model}
 
 
 def check_trackers(names: list[str]) -> None:
