@@ -298,6 +298,7 @@
       pill(pane, "waiting"); state(pane, ...skeleton()); chips(pane); tabs(pane); differ(pane);
     }
     busy(true);
+    progress();
     told();
     $("cmp-command").textContent = window.dpo.commandOf(mine);
     requestAnimationFrame(paint);

@@ -24,6 +24,14 @@ def wait_done(page: Page, count: int = 4) -> None:
     expect(page.locator("#cmp-progress")).to_contain_text(f"{count} of {count} answered", timeout=120_000)
 
 
+def copy(page: Page, button: str) -> str:
+    """What a copy button leaves on the clipboard. (Its tick goes after a second: too soon to wait for.)"""
+    page.evaluate("navigator.clipboard.writeText('')")
+    page.get_by_role("button", name=button).click()
+    page.wait_for_function("navigator.clipboard.readText()")
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
 def test_panes_come_and_go_and_a_link_restores_them(serve: Any, open_page: Any) -> None:
     page = open_page(serve([BUNDLED_RUNS]))
     panes = page.locator(".pane:visible")
@@ -111,11 +119,9 @@ def test_strength_zero_is_the_base(serve: Any, open_page: Any) -> None:
     page.wait_for_function("location.search.includes('lambda_gpt2=3')")
     expect(page.locator("#cmp-command")).to_contain_text("--lambda 1 0 1 3")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.get_by_role("button", name="Copy Python").click()
-    page.wait_for_function("document.querySelector('.repro .copied')")
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        exec(compile(page.evaluate("navigator.clipboard.readText()"), "copied", "exec"), {})
+        exec(compile(copy(page, "Copy Python"), "copied", "exec"), {})
     assert page.locator("#cmp-out-3").inner_text().strip() in out.getvalue()
 
 
@@ -147,11 +153,7 @@ def test_copies_run_as_they_are(serve: Any, open_page: Any, browser: Any) -> Non
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     ask(page, 'It\'s <b>tea</b>, "right"?\nOr not?', tokens=6)
     wait_done(page)
-    copied = {}
-    for kind in ("command", "text", "Python"):
-        page.get_by_role("button", name=f"Copy {kind}").click()
-        page.wait_for_function("document.querySelector('.repro .copied')")
-        copied[kind] = page.evaluate("navigator.clipboard.readText()")
+    copied = {kind: copy(page, f"Copy {kind}") for kind in ("command", "text", "Python")}
     # The snippet says what the page says.
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
