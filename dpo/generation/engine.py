@@ -63,10 +63,13 @@ class Engine:
         device: for `load_policy`.
         capacity: jobs that may wait; more are refused with `BusyError`.
         memory: bytes of weights kept loaded; the policy unused for longest is dropped first.
+        dtype: of the weights, fp32 or bf16 (`dpo.policies.loading.weights_dtype` says whether the device can).
     """
 
-    def __init__(self, device: str = "auto", capacity: int = 24, memory: int = 4 << 30) -> None:
-        self.device, self.capacity, self.memory = device, capacity, memory
+    def __init__(
+        self, device: str = "auto", capacity: int = 24, memory: int = 4 << 30, dtype: str = "fp32"
+    ) -> None:
+        self.device, self.capacity, self.memory, self.dtype = device, capacity, memory, dtype
         self._waiting: Line[Job] = Line()
         self._running: tuple[Job, float] | None = None  # and since when
         self._jobs: dict[int, Job] = {}
@@ -177,7 +180,7 @@ class Engine:
                     job.emit("loading", arm=0, message="Starting PyTorch", policy="", share=None, bytes=None)
                     from dpo.generation.work import Worker
 
-                    self._worker = Worker(self.device, self.memory)
+                    self._worker = Worker(self.device, self.memory, self.dtype)
                 self._worker.run(job)
             except Exception:
                 logger.exception("job %s failed", job.number)
