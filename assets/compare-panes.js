@@ -48,7 +48,7 @@
     const turns = cmp.run?.turns[pane] || [], box = $(`cmp-earlier-${pane}`);
     box.hidden = !turns.length;
     box.querySelector("summary").textContent = `${turns.length} earlier ${turns.length === 1 ? "turn" : "turns"}`;
-    box.querySelector("div").replaceChildren(...turns.flatMap(([said, answer]) => [element("p", "said", said), element("p", "answered", answer)]));
+    box.querySelector("div").replaceChildren(...turns.flatMap(([said, answer]) => [element("p", "asked", said), element("p", "answered", answer)]));
   }
 
   function stat(value, label, extra = "") {

@@ -27,6 +27,22 @@ def blind(page: Page) -> None:
     expect(page.locator("#page-compare")).to_have_class(re.compile("blind"))
 
 
+def stop_midway(page: Page) -> None:
+    """Begin answers that hardly end by themselves, stop them, and keep what was written."""
+    page.get_by_role("textbox", name="Prompt").fill("Tell me everything about soup.")
+    for label, value in (("Temperature", "5"), ("Top-p", "1"), ("Max new tokens", "2000")):
+        page.get_by_label(label).fill(value)
+    page.get_by_role("button", name="Generate").click()
+    page.wait_for_function("document.getElementById('cmp-out-0').textContent.length > 20", timeout=120_000)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Generate")).to_be_visible()
+    expect(page.locator("#cmp-progress")).to_contain_text("answered")
+    expect(page.locator("#cmp-rows")).to_contain_text("stopped")  # one may have ended by itself before
+    assert len(page.locator("#cmp-out-0").inner_text()) > 20
+    for label, value in (("Temperature", "0.7"), ("Top-p", "0.9")):
+        page.get_by_label(label).fill(value)
+
+
 def test_blind_hides_names_until_the_vote(serve: Any, open_page: Any) -> None:
     page = open_page(serve([BUNDLED_RUNS]))
     blind(page)
@@ -72,11 +88,13 @@ def test_places_are_shuffled(serve: Any, open_page: Any) -> None:
     assert seen == {"0", "1"}
 
 
-def test_two_browsers_vote_export_and_train(serve: Any, open_page: Any, tmp_path: Path) -> None:
+def test_the_whole_walk(serve: Any, open_page: Any, tmp_path: Path) -> None:
+    """Four panes, stop midway, again, vote blind in two browsers, export, train, look closer, share."""
     runs = tmp_path / "runs"
     runs.mkdir()
     url = serve([runs, BUNDLED_RUNS])
     first, second = open_page(url), open_page(url)
+    stop_midway(first)
     for page in (first, second):
         blind(page)
     for number in range(2):
