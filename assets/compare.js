@@ -139,7 +139,7 @@
   }
 
   /* ---- going on: every pane from its own answer ---- */
-  const answered = () => (cmp.run ? cmp.run.arms.filter((pane) => sampleOf(pane)?.end && sampleOf(pane).text.trim()) : []);
+  const answered = () => (cmp.run ? cmp.run.arms.filter((pane) => sampleOf(pane)?.end) : []);
   function follow() {
     const box = $("cmp-follow"), turn = Math.max(0, ...PANES.map((pane) => cmp.run?.turns[pane]?.length || 0));
     box.hidden = !cmp.run?.over || !answered().length;

@@ -81,6 +81,7 @@
   }
   const short = (arm) => $(`cmp-pane-${arm}`).dataset.short || nameOf(arm);
   function outcome(vote, arms) {
+    if (!vote.tally) return ["Storing"];
     const run = window.dpo.compare.state();
     const tuned = arms.find((arm) => $(`cmp-pane-${arm}`).dataset.tuned === "1") ?? arms[0];
     const of = vote.tally?.[competitor(run, tuned)];

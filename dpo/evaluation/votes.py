@@ -149,6 +149,8 @@ class Votes:
         if not self.path.exists():
             return []
         with self._open(write=False) as database:
+            if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'votes'").fetchone():
+                return []  # somebody is casting the very first vote now
             rows = database.execute(f"SELECT {', '.join(_COLUMNS)} FROM votes ORDER BY id").fetchall()
         made = []
         for row in rows:

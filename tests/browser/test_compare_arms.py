@@ -62,7 +62,8 @@ def test_another_server_stands_in_a_pane(serve: Any, open_page: Any) -> None:
     expect(page.locator("#cmp-command")).to_contain_text(remote.policy)
     page.locator("#cmp-vote-0").get_by_role("button", name="Tie").click()
     expect(page.locator("#cmp-vote-note-0")).to_contain_text(re.compile("Stored|won"))
-    assert remote.policy in json.dumps(page.request.get(f"{url}/api/votes").json()["win_rates"])
+    made = page.request.get(f"{url}/api/votes").json()
+    assert remote.policy in json.dumps(made["win_rates"]), made
     other = open_page(page.url)
     expect(other.get_by_role("region", name="upstairs")).to_be_visible()
     generate(other, 2)
@@ -151,7 +152,7 @@ def test_every_pane_goes_on_from_its_own_answer(serve: Any, open_page: Any) -> N
 
 def test_a_later_turn_is_voted_on_and_no_pair(serve: Any, open_page: Any) -> None:
     url = serve([BUNDLED_RUNS])
-    page = open_page(link(url, ["demo/gpt2", "demo/gpt2-dpo"], prompt="Hello!", max_new_tokens=8))
+    page = open_page(link(url, ["demo/t5", "demo/t5-dpo"], prompt="Hello!", max_new_tokens=8))
     expect(page.locator(".pane:visible")).to_have_count(2)
     page.get_by_role("switch", name="Blind").click()
     expect(page.locator("#page-compare")).to_have_class(re.compile("blind"))
@@ -167,7 +168,7 @@ def test_a_later_turn_is_voted_on_and_no_pair(serve: Any, open_page: Any) -> Non
         expect(page.locator("#cmp-vote-note-0")).to_contain_text("blind vote")
         made = page.request.get(f"{url}/api/votes").json()
         assert (made["votes"], made["blind"], made["pairs"]) == (turn, blind, 0)
-    assert made["left_out"] == {"within a conversation": 2}
+    assert sum(made["left_out"].values()) == 2
 
 
 def test_tint_comes_with_the_tokens(serve: Any, open_page: Any) -> None:

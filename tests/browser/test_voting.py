@@ -120,7 +120,7 @@ def test_the_whole_walk(serve: Any, open_page: Any, tmp_path: Path) -> None:
     assert len(pairs) == made["pairs"] > 0 and set(pairs[0]) == {"prompt", "chosen", "rejected"}
     # The next round: five steps from the bundled GPT-2 policy, then in the picker.
     first.locator("#cmp-votes-model").click()
-    first.get_by_role("option", name="GPT-2 DPO").click()
+    first.get_by_role("option", name="GPT-2 DPO", exact=True).click()
     first.get_by_label("Steps").fill("5")
     first.get_by_label("Steps").press("Tab")
     first.get_by_role("button", name="Start the next round").click()
@@ -129,7 +129,7 @@ def test_the_whole_walk(serve: Any, open_page: Any, tmp_path: Path) -> None:
     run = open_run(directory)
     assert run.state == "finished" and run.metrics().steps[-1] == 5 and run.info["dataset"]["pairs"] == len(pairs)
     first.locator("#cmp-arm-3").click()
-    first.get_by_role("option", name=re.compile("^votes-gpt2-.*β")).click()
+    first.get_by_role("option", name=re.compile("^votes-gpt2-.*β")).first.click()
     ask(first, "Do you like tea?")
     pane = first.locator("#cmp-pane-3")
     expect(pane.locator(".out")).not_to_be_empty()
