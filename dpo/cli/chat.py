@@ -14,9 +14,10 @@ from typing import Any
 
 from dpo.cli.generation import add_sampling, facts, label, running_engine, sampling_of, specs_of
 from dpo.errors import ConfigError, DpoError
-from dpo.generation.engine import Engine, Event, Job
+from dpo.generation.engine import Engine, Job
 from dpo.generation.settings import Sampling
 from dpo.generation.spec import ArmSpec, reference_of
+from dpo.serving.service import Event
 
 _HELP = """\
 /reset           forget what was said

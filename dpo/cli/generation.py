@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from dpo.errors import ConfigError
-from dpo.generation.engine import Engine, Event, Job
+from dpo.generation.engine import Engine, Job
 from dpo.generation.settings import Sampling, to_number
 from dpo.generation.spec import ArmSpec, reference_of
 from dpo.policies.names import BUNDLED
+from dpo.serving.service import Event
 
 ARMS = tuple(BUNDLED)
 _LABELS = {"demo/t5": "T5 base", "demo/t5-dpo": "T5 DPO", "demo/gpt2": "GPT-2 base", "demo/gpt2-dpo": "GPT-2 DPO"}

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache
 
 from dpo.generation import lean
+from dpo.generation.lean_weights import Unsupported, read
 from dpo.policies.families import Ids
 from dpo.policies.loading import Policy
 
@@ -124,7 +125,7 @@ class Decoding:
             self._plain.append(model)
         self._set(torch.cat(logits))
         if not plain:
-            with contextlib.suppress(lean.Unsupported):
+            with contextlib.suppress(Unsupported):
                 self._lean = self._leave_modules(all(len(ids) == width for _, ids in rows))
                 self._plain = []
 
@@ -134,7 +135,7 @@ class Decoding:
             with member.active() as policy:
                 kind = type(policy.network).__name__
                 # What the modules compute is read while the adapter is on or off as this member has it.
-                parts.append(lean.read(policy.network))
+                parts.append(read(policy.network))
         cache = _joined([model.cache for model in self._plain])
         mask = None if same_length else torch.cat([model.mask for model in self._plain])
         if kind == "GPT2LMHeadModel":

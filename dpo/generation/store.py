@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
 from tqdm.std import tqdm
 from transformers.utils import logging as transformers_logging
 
 from dpo.policies.loading import Policy, load_policy, weights_dtype
 from dpo.policies.names import Source, base_of, resolve
+from dpo.policies.shared_weights import share_weights
 
 Progress = Callable[[str, float, int], None]  # (policy, share of its weights read, bytes on disk)
 
@@ -53,9 +52,7 @@ class PolicyStore:
         progress(name, 0.0, size)
         with _reported(lambda share: progress(name, share, size)):
             policy = load_policy(name, device=self.device, dtype=self.dtype)
-        for parameter in policy.model.parameters():
-            parameter.requires_grad_(False)
-        self._share(policy)
+        share_weights(policy.model)
         self._loaded[name] = (stamp, policy)
         self._drop({name, *keep})
         return policy
@@ -75,27 +72,6 @@ class PolicyStore:
                 return
             if name not in keep:
                 del self._loaded[name]
-
-    def _share(self, policy: Policy) -> None:
-        """Let equal tensors be one: an adapter's base and that base, layers that training left alone.
-
-        It saves their memory, and rows of both policies read them once (`dpo.generation.lean`).
-        """
-        known: dict[tuple[Any, ...], list[Tensor]] = {}
-        for _, other in self._loaded.values():
-            for tensor in other.model.parameters():
-                known.setdefault(_sketch(tensor), []).append(tensor)
-        for parameter in policy.model.parameters():
-            for tensor in known.get(_sketch(parameter), ()):
-                if torch.equal(tensor, parameter):
-                    parameter.data = tensor.data
-                    break
-
-
-def _sketch(tensor: Tensor) -> tuple[Any, ...]:
-    """Equal for equal tensors, and rarely for others."""
-    few = tensor.detach().reshape(-1)[:: max(1, tensor.numel() // 16)][:16]
-    return tensor.shape, tensor.dtype, tensor.device, tuple(few.float().tolist())
 
 
 def _weights(source: Source) -> list[Path]:

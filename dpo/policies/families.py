@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from dpo.policies.cross_attention import prompt_cache
 from dpo.policies.sharing import may_share, pack, packed_states, worth_packing
 from dpo.policies.text import decode_ids, encode_texts
 
@@ -164,6 +165,7 @@ class Seq2Seq(Family):
             input_ids=decoder_ids,
             encoder_hidden_states=encoded.repeat(per_prompt, 1, 1),
             encoder_attention_mask=prompt_mask.repeat(per_prompt, 1),
+            past_key_values=prompt_cache(model, encoded, per_prompt),
             use_cache=False,
         ).last_hidden_state
         assert isinstance(states, Tensor)

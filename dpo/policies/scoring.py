@@ -92,22 +92,25 @@ def check_scoring(policy: Policy) -> None:
     if model.get_output_embeddings() is None:
         raise PolicyError(f"{name} ({type(model).__name__}) has no language-model head: use a generating model")
     size = model.get_input_embeddings().weight.size(0)
-    prompt, answer = [[(5 * i + 2) % size for i in range(4)]], [[(3 * i + 1) % size for i in range(6)]]
-    batch = policy.family.collate(prompt, answer, policy.pad_token_id, policy.decoder_start)
+    prompt, answers = [[(5 * i + 2) % size for i in range(4)]], [[(3 * i + 1) % size for i in range(6)]]
+    if policy.family.key == "t5":  # two answers share the encoder and the cross-attention's keys and values
+        answers.append([(11 * i + 5) % size for i in range(6)])
+    batch = policy.family.collate(prompt, answers, policy.pad_token_id, policy.decoder_start)
     batch = {key: value.to(policy.device) for key, value in batch.items()}
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
     training = model.training
     model.eval()
     scored = score_batch(model, policy.family, batch, labels).log_probs
+    targets = torch.tensor(answers, device=labels.device)
     if policy.family.key == "t5":
-        logits = type(model).forward(model, input_ids=batch["prompt_input_ids"], labels=labels[:, 1:]).logits
+        questions = batch["prompt_input_ids"].repeat(len(answers), 1)
+        logits = type(model).forward(model, input_ids=questions, labels=targets).logits
     else:
         logits = type(model).forward(model, input_ids=batch["input_ids"]).logits[:, len(prompt[0]) - 1 : -1]
     model.train(training)
-    targets = torch.tensor(answer, device=logits.device)
     own = logits.float().log_softmax(-1).gather(2, targets[:, :, None])[:, :, 0]
     assert scored is not None
-    if (scored[:, -len(answer[0]) :].float() - own).abs().max() > 0.02 * own.abs().max():
+    if (scored[:, -len(answers[0]) :].float() - own).abs().max() > 0.02 * own.abs().max():
         raise PolicyError(
             f"{name} ({type(model).__name__}) makes its logits in a way the scoring does not know: "
             "use another architecture (T5, BART, GPT-2, Llama, Qwen, Pythia and their like work)"

@@ -24,13 +24,17 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def launch(count: int, model: Path, out: Path, **settings: Any) -> subprocess.CompletedProcess[str]:
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in (SETTINGS | settings).items()]
+def several(count: int) -> list[str]:
+    """The start of a command that runs in `count` processes of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    several = ["-m", "torch.distributed.run", "--nproc-per-node", str(count), "--master-port", str(port)]
-    command = [sys.executable, *(several if count > 1 else []), "-m", "dpo", "train"]
+    return [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "--master-port", str(port)]
+
+
+def launch(count: int, model: Path, out: Path, **settings: Any) -> subprocess.CompletedProcess[str]:
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in (SETTINGS | settings).items()]
+    command = [*(several(count) if count > 1 else [sys.executable]), "-m", "dpo", "train"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "DPO_CACHE": str(out.with_name(f"{out.name}-cache"))}
     return subprocess.run(
         [*command, f"--model={model}", f"--output-dir={out}", *flags],
@@ -59,6 +63,18 @@ def test_two_processes_are_one_with_twice_the_batch(family: str, policy_dirs: di
     prompts, answers = ["Do you like tea?"], ["I do!"]
     scores = [score(load_policy(str(run.path)), prompts, answers)[0] for run in runs]
     assert scores[1] == pytest.approx(scores[0], abs=1e-4)
+
+
+def test_sharded_weights_score_like_whole_ones() -> None:
+    """FSDP gathers a block's weights inside the block's forward pass only; the scoring head keeps to that."""
+    tests = Path(__file__).resolve().parent.parent
+    found = subprocess.run(
+        [*several(2), str(tests / "sharded.py")], capture_output=True, text=True, timeout=280,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])},
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    for family, differences in json.loads(found.stdout.splitlines()[-1]).items():
+        assert differences["log_probs"] < 1e-5 and differences["gradients"] < 1e-5, family
 
 
 def test_two_processes_stop_and_resume_together(policy_dirs: dict[str, Path], tmp_path: Path) -> None:

@@ -21,11 +21,12 @@ from tiny import save_tiny
 from dpo.cli.main import main
 from dpo.dashboard import api
 from dpo.errors import ConfigError, PolicyError
+from dpo.evaluation.worker import LensWorker, Task
 from dpo.generation.engine import Engine, Job
-from dpo.generation.line import Line
 from dpo.generation.settings import Sampling
 from dpo.generation.spec import ArmSpec, permitted, reference_of
 from dpo.generation.store import PolicyStore
+from dpo.serving.line import Line
 
 GREEDY = Sampling(temperature=0, max_new_tokens=6)
 
@@ -110,13 +111,39 @@ def test_memory_is_flat_over_many_rounds(engine: Engine, policy_dirs: dict[str, 
     assert not engine._jobs and len(engine._waiting) == 0
 
 
+def test_the_lens_uses_the_engines_weights_and_serves_viewers_by_turns(
+    engine: Engine, policy_dirs: dict[str, Path]
+) -> None:
+    name = str(policy_dirs["gpt2"])
+    said(engine, engine.submit("hello", [name], GREEDY))
+    assert engine._worker is not None
+    ours = engine._worker.store.get(name, _quiet).network
+    worker = LensWorker(device="cpu")
+    gate, served = threading.Event(), []
+
+    def look(worker: LensWorker, task: Task) -> None:
+        lens = worker.lens(task, name, name, 0.1)
+        task.emit("result", shared=[p.data_ptr() for p in lens.policy.network.parameters()])
+        gate.wait(30)
+
+    tasks = [worker.submit(look, viewer="a")]
+    loaded = next(event for event in worker.follow(tasks[0]) if event["event"] == "result")
+    assert set(loaded["shared"]) <= {parameter.data_ptr() for parameter in ours.parameters()}
+    tasks += [worker.submit(lambda worker, task: served.append(task.viewer), viewer=viewer) for viewer in "aab"]
+    gate.set()
+    for task in tasks[1:]:
+        assert [event["event"] for event in worker.follow(task)][-1] == "finished"
+    assert served == ["b", "a", "a"]
+    worker.close()
+
+
 def test_viewers_take_turns() -> None:
     line: Line[Job] = Line()
     for number, viewer in enumerate("aaabbc", start=1):
-        line.add(Job(number, "p", (), GREEDY, viewer))
+        line.add(Job(number, "p", (), GREEDY, viewer=viewer))
     assert [job.viewer for job in line] == list("abcaba")
     assert [line.pop().viewer for _ in range(2)] == ["a", "b"]
-    line.add(Job(7, "p", (), GREEDY, "d"))
+    line.add(Job(7, "p", (), GREEDY, viewer="d"))
     assert [job.viewer for job in line][:2] == ["c", "d"] and len(line) == 5
     assert line.remove(7) and not line.remove(7)
     assert [line.pop().number for _ in range(4)] == [6, 2, 5, 3]

@@ -125,6 +125,35 @@ def test_packed_rows_have_the_gradients_of_separate_rows(name: str, attention: s
         assert (value - gradients[1][key]).abs().max() <= 2e-5 * scale + 1e-6, key
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("name", [*SEQ2SEQ_MODELS])
+def test_a_prompts_keys_and_values_are_made_once(name: str, checkpointing: bool) -> None:
+    model = model_of(SEQ2SEQ_MODELS[name]).double()
+    family = family_of(model.config)
+    calls: list[torch.Size] = []
+    for module_name, module in model.get_decoder().named_modules():
+        if module_name.endswith(("EncDecAttention.k", "encoder_attn.k_proj")):
+            module.register_forward_hook(lambda module, inputs, output: calls.append(output.shape))
+    if checkpointing:  # takes no cache: the rows are then computed one by one
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
+    gradients = []
+    for together in (True, False):
+        model.zero_grad()
+        if together:
+            logps = scored(model, family)
+            assert all(shape[0] == (len(ANSWERS) if checkpointing else len(PROMPTS)) for shape in calls) and calls
+        else:
+            logps = one_by_one(model)
+        chosen, rejected = logps.chunk(2)
+        (chosen - rejected).square().sum().backward()
+        gradients.append({key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    largest = max(value.abs().max() for value in gradients[1].values())
+    for key, value in gradients[0].items():  # T5's norms count in float32 whatever the weights are
+        assert (value - gradients[1][key]).abs().max() <= 1e-6 * largest, key
+
+
 def test_models_that_would_need_another_mask_do_not_share() -> None:
     for name in set(CAUSAL_MODELS) - SHARING:
         model = model_of(CAUSAL_MODELS[name])

@@ -14,6 +14,7 @@ from typing import Any
 from flask import Flask, Response, jsonify, request
 
 from dpo.dashboard.lens.policies import Choice, references, tuned
+from dpo.dashboard.reach import viewer
 from dpo.errors import BusyError, ConfigError, DpoError, PolicyError, PromptError
 from dpo.evaluation.worker import LensWorker, Task
 
@@ -29,7 +30,7 @@ def register(server: Flask, worker: LensWorker, roots: Sequence[Path]) -> None:
             body = request.get_json(silent=True)
             if not isinstance(body, dict):
                 raise ConfigError("the body must be a JSON object")
-            task = worker.submit(prepare(body))
+            task = worker.submit(prepare(body), viewer=viewer())
         except BusyError as error:
             return _refused(str(error), 429)
         except DpoError as error:
