@@ -15,7 +15,7 @@ from pathlib import Path
 from dpo.errors import DpoError
 from dpo.evaluation.votes import DEFAULT_VOTES
 from dpo.generation.remote import Remote
-from dpo.policies.names import BUNDLED_RUNS, DEFAULT_RUNS
+from dpo.policies.names import BUNDLED_RUNS, DEFAULT_RUNS, check_weights
 
 # One thread for each stream that is being followed, and some for everything else.
 _THREADS = 32
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(problem)
     try:
         remotes = [Remote.of(text) for text in options.remote or []]
-        if options.dtype != "fp32":
+        if check_weights(options.dtype) != "fp32":  # PyTorch is asked only where it must be
             from dpo.policies.loading import weights_dtype
 
             weights_dtype(options.dtype)

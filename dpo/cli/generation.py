@@ -14,7 +14,7 @@ from dpo.errors import ConfigError
 from dpo.generation.engine import Engine, Job
 from dpo.generation.settings import Sampling, to_number
 from dpo.generation.spec import ArmSpec, reference_of
-from dpo.policies.names import BUNDLED
+from dpo.policies.names import BUNDLED, check_weights
 from dpo.serving.service import Event
 
 ARMS = tuple(BUNDLED)
@@ -121,7 +121,7 @@ def running_engine(device: str, dtype: str) -> Iterator[Engine]:
     Raises:
         ConfigError: the device has no weights of this type.
     """
-    if dtype != "fp32":
+    if check_weights(dtype) != "fp32":
         from dpo.policies.loading import weights_dtype
 
         weights_dtype(dtype, device)

@@ -29,12 +29,11 @@ from transformers import (
 from dpo.errors import ConfigError, PolicyError, PromptError
 from dpo.hub import offline
 from dpo.policies.families import Family, Ids, Prompt, disable_dropout, family_of
-from dpo.policies.names import Source, base_of, resolve
+from dpo.policies.names import Source, base_of, check_weights, resolve
 from dpo.policies.text import decode_ids, lossless
 
 # Where T5's context has no end of its own; far more than a small model can follow.
 _UNBOUNDED_PROMPT = 4096
-WEIGHTS = ("fp32", "bf16")
 
 _TURN = threading.RLock()  # an adapter loads its base within its own turn
 _Given = ParamSpec("_Given")
@@ -149,9 +148,7 @@ def weights_dtype(name: str, device: str = "auto") -> torch.dtype:
     Raises:
         ConfigError: another name, or a device that has no bf16 or only a slow imitation of it.
     """
-    if name not in WEIGHTS:
-        raise ConfigError(f"--dtype {name}: use {' or '.join(WEIGHTS)}")
-    if name == "fp32":
+    if check_weights(name) == "fp32":
         return torch.float32
     place = pick_device(device)
     try:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from dpo.evaluation.votes import Votes
@@ -88,6 +89,7 @@ def test_places_are_shuffled(serve: Any, open_page: Any) -> None:
     assert seen == {"0", "1"}
 
 
+@pytest.mark.timeout(900)  # with a training in the middle
 def test_the_whole_walk(serve: Any, open_page: Any, tmp_path: Path) -> None:
     """Four panes, stop midway, again, vote blind in two browsers, export, train, look closer, share."""
     runs = tmp_path / "runs"

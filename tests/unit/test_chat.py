@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from tiny import tiny_gpt2
 
@@ -65,6 +66,9 @@ def test_side_by_side_in_a_terminal(policy_dirs: dict[str, Path]) -> None:
         assert " │ " in shown  # two columns
         assert re.search(r"\x1b\[\d+A", shown)  # drawn over themselves while they grew
         assert re.search(r"t5 \[\d+ tokens", shown)
+        # A signal between the prompt's printing and its waiting is noticed with the next key only.
+        while psutil.Process(process.pid).status() != psutil.STATUS_SLEEPING:
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)  # Ctrl-C at the prompt does not leave
         # Ctrl-D before the next prompt stands would be the terminal's, not the prompt's.
         assert "/quit leaves" in read_until(master, r"/quit leaves[\s\S]*> ")
