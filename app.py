@@ -12,8 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dpo.errors import DpoError
 from dpo.evaluation.votes import DEFAULT_VOTES
-from dpo.policies.names import BUNDLED_RUNS, DEFAULT_RUNS
+from dpo.generation.remote import Remote
+from dpo.policies.names import BUNDLED_RUNS, DEFAULT_RUNS, check_weights
 
 # One thread for each stream that is being followed, and some for everything else.
 _THREADS = 32
@@ -44,8 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--remote",
         action="append",
-        metavar="URL",
-        help="an OpenAI-compatible server to compare with, such as http://gpu:8000/v1",
+        metavar="NAME=URL[,MODEL]",
+        help="an OpenAI-compatible server to compare with, such as big=http://gpu:8000/v1,my-7b; only servers named "
+        "here are ever asked",
+    )
+    parser.add_argument(
+        "--dtype",
+        default="fp32",
+        metavar="NAME",
+        help="weights of the policies that answer: fp32, or bf16 where the device has it (default: fp32)",
     )
     parser.add_argument(
         "--allow-training",
@@ -60,6 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(f"--port {options.port}: it must be from 1 to 65535")
     if (problem := _unavailable(options.host, options.port)) is not None:
         return _refuse(problem)
+    try:
+        remotes = [Remote.of(text) for text in options.remote or []]
+        if check_weights(options.dtype) != "fp32":  # PyTorch is asked only where it must be
+            from dpo.policies.loading import weights_dtype
+
+            weights_dtype(options.dtype)
+    except DpoError as error:
+        return _refuse(str(error))
 
     from waitress import serve
 
@@ -67,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     roots = [*(options.runs or []), DEFAULT_RUNS, BUNDLED_RUNS]
     app = create_app(
-        roots, options.host, options.port, options.remote or [], options.votes, options.data, options.allow_training
+        roots, options.host, options.port, remotes, options.votes, options.data, options.allow_training, options.dtype
     )
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     shown = "127.0.0.1" if options.host in ("0.0.0.0", "::") else options.host

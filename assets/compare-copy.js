@@ -7,33 +7,46 @@
   const pythonOf = (value) => (value === true ? "True" : value === false ? "False" : value);
   const settingsOf = (run) => [...NUMBERS.map((name) => [name, run.request[name]]), ...(run.same_noise ? [] : [["same_noise", false]])];
   const turned = (run) => run.arms.some((arm) => run.lambdas[arm] !== 1);
+  const turnsOf = (run, arm) => run.turns[arm] || [];
+  const later = (run) => Math.max(0, ...run.arms.map((arm) => turnsOf(run, arm).length));
   function command(run) {
     const flags = settingsOf(run).map(([name, value]) => (value === false ? `--no-${name.replaceAll("_", "-")}` : `--${name.replaceAll("_", "-")} ${value}`));
     const names = run.arms.map((arm) => quote(run.policies[arm]));
-    return `dpo compare --prompt '${run.request.prompt.replaceAll("'", "'\\''")}' --policies ${names.join(" ")} ${flags.join(" ")}` +
-      (turned(run) ? ` --lambda ${run.arms.map((arm) => run.lambdas[arm]).join(" ")}` : "") + (run.count > 1 ? ` --samples ${run.count}` : "");
+    return `dpo compare --prompt '${run.first.replaceAll("'", "'\\''")}' --policies ${names.join(" ")} ${flags.join(" ")}` +
+      (turned(run) ? ` --lambda ${run.arms.map((arm) => run.lambdas[arm]).join(" ")}` : "") + (run.count > 1 ? ` --samples ${run.count}` : "") +
+      (later(run) ? `  # the first turn of ${later(run) + 1}` : "");
   }
+  const literal = (value) => (value === null || value === undefined ? "None" : JSON.stringify(value));
   function python(run) {
-    const literal = (value) => (value === null || value === undefined ? "None" : JSON.stringify(value));
-    const seeds = run.count > 1 ? `range(${run.request.seed}, ${run.request.seed + run.count})` : `[${run.request.seed}]`;
     const settings = settingsOf(run).filter(([name]) => name !== "seed").map(([name, value]) => `${name}=${pythonOf(value)}`).join(", ");
-    const sampling = `dpo.Sampling(${settings}, seed=seed)`;
-    const show = `print(name, seed, text, sep="\\n", end="\\n\\n")`;
     const prompt = `prompt = ${literal(run.request.prompt)}`;
-    if (!turned(run)) {
+    if (!turned(run) && !later(run) && run.arms.every((arm) => !window.dpo.cmp.about(run.policies[arm]).note)) {
+      const seeds = run.count > 1 ? `range(${run.request.seed}, ${run.request.seed + run.count})` : `[${run.request.seed}]`;
       const names = run.arms.map((arm) => `    ${literal(run.policies[arm])},`);
-      return `import dpo\n\n${prompt}\nfor name in [\n${names.join("\n")}\n]:\n    policy = dpo.load_policy(name)\n    for seed in ${seeds}:\n        text = dpo.generate(policy, [prompt], ${sampling})[0].text\n        ${show}\n`;
+      return `import dpo\n\n${prompt}\nfor name in [\n${names.join("\n")}\n]:\n    policy = dpo.load_policy(name)\n    for seed in ${seeds}:\n` +
+        `        text = dpo.generate(policy, [prompt], dpo.Sampling(${settings}, seed=seed))[0].text\n        print(name, seed, text, sep="\\n", end="\\n\\n")\n`;
     }
-    const arms = run.arms.map((arm) => `    (${literal(run.policies[arm])}, ${run.lambdas[arm]}, ${literal(run.lambdas[arm] === 1 ? null : window.dpo.compare.about(run.policies[arm]).reference)}),`);
-    return `import dpo\nfrom dpo.generation.sampler import Arm, answer\n\n${prompt}\nfor name, strength, reference in [\n${arms.join("\n")}\n]:\n    arm = Arm(dpo.load_policy(name), strength, dpo.load_policy(reference) if reference else None)\n    for seed in ${seeds}:\n        text = "".join(piece.text for piece in answer([arm], prompt, ${sampling}))\n        ${show}\n`;
+    const arms = run.arms.map((arm) => {
+      const turns = turnsOf(run, arm).length ? `, "turns": ${literal(turnsOf(run, arm))}` : "";
+      return `    {"policy": ${literal(run.policies[arm])}, "lambda": ${run.lambdas[arm]}${turns}},`;
+    });
+    return `import dpo\nfrom dpo.generation.engine import Engine\n\n${prompt}\narms = [\n${arms.join("\n")}\n]\n` +
+      `sampling = dpo.Sampling(${settings}, seed=${run.request.seed})\nengine, texts = Engine(), {}\n` +
+      `job = engine.submit(prompt, arms, sampling, samples=${run.count})\nfor event in engine.follow(job):\n` +
+      `    if event["event"] in ("token", "done"):\n        key = event["arm"], event["sample"]\n        texts[key] = texts.get(key, "") + event["text"]\n` +
+      `    elif event["event"] == "failed":\n        print(event["message"])\nengine.close()\nfor (arm, sample), text in sorted(texts.items()):\n` +
+      `    print(arms[arm]["policy"], sampling.seed + sample, text, sep="\\n", end="\\n\\n")\n`;
   }
   function text(run, nameOf) {
-    const answers = run.arms.flatMap((arm) => run.samples[arm].filter(Boolean).map((sample) => `${nameOf(arm)} (${run.policies[arm]}, seed ${sample.seed})\n${sample.text}`));
-    return [run.request.prompt, ...answers].join("\n\n");
+    const answers = run.arms.flatMap((arm) => run.samples[arm].filter(Boolean).map((sample) => {
+      const before = turnsOf(run, arm).map(([said, answer]) => `> ${said}\n${answer}\n`);
+      return `${nameOf(arm)} (${run.policies[arm]}, seed ${sample.seed})\n${before.join("")}${before.length ? `> ${run.request.prompt}\n` : ""}${sample.text}`;
+    }));
+    return [run.first, ...answers].join("\n\n");
   }
   function json(run) {
     return JSON.stringify({ ...run.request, answers: run.arms.flatMap((arm) => run.samples[arm].filter(Boolean).map((s) => ({
-      policy: run.policies[arm], seed: s.seed, text: s.text, tokens: s.tokens, tokens_per_second: s.rate, first_token_seconds: s.first, end: s.end, error: s.failed, reward: s.look?.reward }))) }, null, 1);
+      policy: run.policies[arm], lambda: run.lambdas[arm], turns: turnsOf(run, arm), seed: s.seed, text: s.text, tokens: s.tokens, tokens_per_second: s.rate, first_token_seconds: s.first, end: s.end, error: s.failed, reward: s.look?.reward }))) }, null, 1);
   }
   function download(run) {
     const link = document.createElement("a");

@@ -5,6 +5,7 @@
   const LETTERS = "AB";
   let blind = false, orders = null, of = null; // which arm stands where, for the generation `of`
   const cast = new Map(); // row -> {verdict, tally}
+  const told = new Set(); // rows whose names this conversation has shown: who goes on from there is no longer blind
   let polling = null;
 
   const voter = (() => {
@@ -41,14 +42,15 @@
     });
     name();
   }
+  const shown = (row) => cast.has(row) || told.has(row);
   function name() {
     const page = $("page-compare");
     let number = 0;
     page.classList.toggle("blind", blind);
-    page.classList.toggle("all-revealed", cast.size === orders.length);
+    page.classList.toggle("all-revealed", orders.every(({ row }) => shown(row)));
     orders.forEach(({ node, row, arms }, place) => {
-      const hidden = blind && !cast.has(row);
-      node.classList.toggle("revealed", cast.has(row));
+      const hidden = blind && !shown(row);
+      node.classList.toggle("revealed", shown(row));
       $(`cmp-row-name-${row}`).textContent = `Row ${place + 1}`;
       arms.forEach((arm, side) => {
         $(`cmp-hidden-name-${arm}`).textContent = `Answer ${LETTERS[side]}`;
@@ -67,18 +69,19 @@
       const box = $(`cmp-vote-${row}`), note = $(`cmp-vote-note-${row}`), vote = cast.get(row);
       box.hidden = arms.length !== 2;
       const open = Boolean(run) && arms.length === 2 && arms.every((arm) => ["eos", "length", "stop"].includes(answerOf(arm)?.end));
-      const labels = blind && !vote ? ["A better", "B better"] : arms.map((arm) => `${short(arm)} better`);
+      const labels = blind && !shown(row) ? ["A better", "B better"] : arms.map((arm) => `${short(arm)} better`);
       box.querySelectorAll("button").forEach((button) => {
         const verdict = button.dataset.verdict;
         if (verdict === "a" || verdict === "b") button.textContent = labels[verdict === "a" ? 0 : 1];
         button.disabled = !open || Boolean(vote);
         button.classList.toggle("cast", vote?.verdict === verdict);
       });
-      note.replaceChildren(...(vote?.problem ? [vote.problem] : vote ? told(vote, arms) : [open ? (blind ? "Names appear after your vote" : "Which answer is better?") : "Vote opens when both answers are complete"]));
+      note.replaceChildren(...(vote?.problem ? [vote.problem] : vote ? outcome(vote, arms) : [open ? (blind && !shown(row) ? "Names appear after your vote" : "Which answer is better?") : "Vote opens when both answers are complete"]));
     });
   }
   const short = (arm) => $(`cmp-pane-${arm}`).dataset.short || nameOf(arm);
-  function told(vote, arms) {
+  function outcome(vote, arms) {
+    if (!vote.tally) return ["Storing"];
     const run = window.dpo.compare.state();
     const tuned = arms.find((arm) => $(`cmp-pane-${arm}`).dataset.tuned === "1") ?? arms[0];
     const of = vote.tally?.[competitor(run, tuned)];
@@ -86,6 +89,8 @@
     const percent = (share) => Math.round(100 * share);
     return [`${short(tuned)} won ${of.wins} of ${of.n} blind votes `, make("span", "pill num", `${percent(of.share)}% (${percent(of.low)}–${percent(of.high)})`)];
   }
+  /* What was said before, where the two answers are not the first. */
+  const conversations = (run, [a, b]) => (run.turns[a]?.length || run.turns[b]?.length ? { turns_a: run.turns[a] || [], turns_b: run.turns[b] || [] } : {});
   async function vote(row, verdict) {
     const run = window.dpo.compare.state();
     const { arms } = orders.find((order) => order.row === row);
@@ -97,7 +102,7 @@
     bars();
     try {
       const response = await fetch("/api/votes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({
-        key: `${run.id}-${row}-${run.shown[a]}-${run.shown[b]}`.slice(0, 64), voter, blind, prompt, verdict, settings: { ...settings, seed, same_noise: run.same_noise }, temperature: settings.temperature,
+        key: `${run.id}-${row}-${run.shown[a]}-${run.shown[b]}`.slice(0, 64), voter, blind: blind && !told.has(row), prompt, verdict, settings: { ...settings, seed, same_noise: run.same_noise, ...conversations(run, arms) }, temperature: settings.temperature,
         policy_a: competitor(run, a), policy_b: competitor(run, b), text_a: answerOf(a).text, text_b: answerOf(b).text,
         seed_a: answerOf(a).seed, seed_b: answerOf(b).seed,
       }) });
@@ -162,7 +167,9 @@
 
   document.addEventListener("compare", () => {
     const run = window.dpo.compare.state();
-    if (run.id !== of) { of = run.id; cast.clear(); arrange(); }
+    if (!run?.turns.some((turns) => turns?.length)) told.clear();
+    else if (run.id !== of) cast.forEach((_, row) => told.add(row));
+    if (run?.id !== of) { of = run?.id; cast.clear(); arrange(); }
     bars();
   });
   document.addEventListener("click", (event) => {
@@ -192,7 +199,7 @@
       /* The arm that stands at a place on the screen. */
       at(place) { return orders ? orders.flatMap((order) => order.arms)[place] ?? place : place; },
       blind: () => blind,
-      hidden: (arm) => blind && !cast.has(orders?.find((order) => order.arms.includes(arm))?.row),
+      hidden: (arm) => blind && !shown(orders?.find((order) => order.arms.includes(arm))?.row),
       rearrange() { if (rowNodes().length && window.dpo.compare) { arrange(); bars(); } },
     },
   });

@@ -18,6 +18,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -33,12 +34,14 @@ from waitress.server import create_server
 
 from dpo.dashboard import api
 from dpo.generation.engine import Engine, Job
-from dpo.generation.sampler import Arm, answer, suit_threads
+from dpo.generation.sampler import Arm, answer, generate, suit_threads
 from dpo.generation.settings import Sampling
 from dpo.generation.store import PolicyStore
 from dpo.policies.families import Prompt
 from dpo.policies.loading import Policy
+from dpo.policies.scoring import score
 from dpo.policies.text import wrap
+from dpo.preferences import load_preferences
 
 PROMPT = "Do you have a favorite food?"
 DEMO = ("demo/t5", "demo/t5-dpo", "demo/gpt2", "demo/gpt2-dpo")
@@ -133,10 +136,24 @@ def in_turns(
     return found
 
 
-def demo() -> list[Policy]:
+def demo(dtype: str = "fp32") -> list[Policy]:
     """The bundled policies as the engine holds them."""
-    store = PolicyStore("cpu")
+    store = PolicyStore("cpu", dtype=dtype)
     return [store.get(name, lambda *_: None) for name in DEMO]
+
+
+def rounding(policies: list[Policy], rounded: list[Policy]) -> None:
+    """Print how far bf16 moves the log-probabilities of held-out answers, and whether greedy answers stay."""
+    pairs = load_preferences("sample").held_out
+    questions, answers = list(pairs["prompt"]), list(pairs["chosen"])
+    greedy = Sampling(temperature=0, max_new_tokens=32)
+    print("\n| policy | mean, nat | greatest, nat | same greedy answer (32 tokens) |\n|---|---|---|---|")
+    for policy, other in zip(policies, rounded, strict=True):
+        sides = [[x for row in score(side, questions, answers) for x in row] for side in (policy, other)]
+        moved = [abs(a - b) for a, b in zip(*sides, strict=True)]
+        said = [[made.text for made in generate(side, questions, greedy)] for side in (policy, other)]
+        same = sum(a == b for a, b in zip(*said, strict=True))
+        print(f"| {policy.name} | {statistics.mean(moved):.3f} | {max(moved):.2f} | {same} of {len(pairs)} |")
 
 
 def published() -> list[Policy]:
@@ -153,6 +170,11 @@ def published() -> list[Policy]:
         tuned.name += "-dpo"
         made += [base, tuned]
     return made
+
+
+def in_bf16(policy: Policy) -> Policy:
+    """A copy with its weights rounded."""
+    return replace(policy, model=copy.deepcopy(policy.model).to(torch.bfloat16))  # type: ignore[arg-type]
 
 
 def tokenizer(size: int) -> Any:
@@ -219,15 +241,18 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=("demo", "published"), default="demo")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--tokens", type=int, default=64, help="most tokens of an answer")
+    parser.add_argument("--rounds", type=int, help="default: 7, of the published sizes 3")
+    parser.add_argument("--tokens", type=int, help="most tokens of an answer (default: 64, of the published sizes 32)")
     parser.add_argument(
         "--busy", action="store_true", help="count processor time: for a machine that does other things"
     )
     arguments = parser.parse_args()
+    arguments.rounds = arguments.rounds or (7 if arguments.size == "demo" else 3)
+    arguments.tokens = arguments.tokens or (64 if arguments.size == "demo" else 32)
     sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=arguments.tokens)
     policies = demo() if arguments.size == "demo" else published()
-    plain = [Arm(policy) for policy in policies]
+    rounded = demo("bf16") if arguments.size == "demo" else [in_bf16(policy) for policy in policies]
+    plain, small = [Arm(policy) for policy in policies], [Arm(policy) for policy in rounded]
 
     def tuned(strength: float) -> list[Arm]:
         return [
@@ -245,6 +270,7 @@ def main() -> None:
         "... each with noise of its own": own_noise,
         "... lambda 1.5 on the tuned ones": lambda s: together(tuned(1.5), s),
         "... log-ratios of every token": lambda s: together(tuned(1.0), s, log_ratios=True),
+        "... weights in bf16": lambda s: together(small, s),
     }
     try:
         import ctranslate2  # noqa: F401
@@ -268,6 +294,7 @@ def main() -> None:
             f"| {statistics.median(times):.0f}, {max(times):.0f} |"
         )
     if arguments.size == "demo":
+        rounding(policies, rounded)
         delays, firsts = latency(arguments.rounds, sampling)
         print(
             f"\nOver HTTP: sampled -> client {1e3 * statistics.median(delays):.1f} ms median, "

@@ -50,7 +50,7 @@ def chat(arguments: argparse.Namespace) -> int:
         names = [base, arguments.policy] if arguments.compare else [base]
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  (arrow keys and history for `input`)
-    with running_engine(arguments.device) as engine:
+    with running_engine(arguments.device, arguments.dtype) as engine:
         return _Conversation(engine, specs_of(arguments, names), sampling).run(arguments.prompt)
 
 

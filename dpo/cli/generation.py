@@ -7,13 +7,14 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from dpo.errors import ConfigError
 from dpo.generation.engine import Engine, Job
 from dpo.generation.settings import Sampling, to_number
 from dpo.generation.spec import ArmSpec, reference_of
-from dpo.policies.names import BUNDLED
+from dpo.policies.names import BUNDLED, check_weights
 from dpo.serving.service import Event
 
 ARMS = tuple(BUNDLED)
@@ -27,7 +28,8 @@ def add_commands(actions: Any) -> None:
     one = actions.add_parser("generate", help="let one policy answer a prompt")
     one.add_argument(
         "--policy", required=True, metavar="NAME",
-        help="a name, a run, a directory, a hub id, or http://host:port/v1#model of a remote server",
+        help="a name, a run, a directory, a hub id, or http://host:port/v1#model of a remote server; "
+        "NAME#ctranslate2 and NAME#ctranslate2-int8 name its engine too",
     )  # fmt: skip
     add_prompt(one)
     one.set_defaults(call=generate)
@@ -73,6 +75,10 @@ def add_sampling(command: Any) -> None:
         "--engine", default="torch", metavar="NAME",
         help="torch, or ctranslate2 or ctranslate2-int8 for faster plain sampling on a CPU [torch]",
     )  # fmt: skip
+    how.add_argument(
+        "--dtype", default="fp32", metavar="NAME",
+        help="of the weights: fp32, or bf16 where the device has it: less memory, another rounding [fp32]",
+    )  # fmt: skip
     how.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps [auto]")
 
 
@@ -100,16 +106,26 @@ def specs_of(arguments: argparse.Namespace, policies: Sequence[str]) -> list[Arm
     specs = []
     for index, name in enumerate(policies):
         strength = given[0] if len(given) == 1 else given[index]
-        if several and strength != 1.0 and not arguments.reference and reference_of(name) is None:
+        named = ArmSpec.of(name)
+        if several and strength != 1.0 and not arguments.reference and reference_of(named.policy) is None:
             strength = 1.0
-        specs.append(ArmSpec(name, strength, arguments.reference, arguments.engine).validate())
+        engine = arguments.engine if named.engine == "torch" and not named.remote else named.engine
+        specs.append(replace(named, strength=strength, reference=arguments.reference, engine=engine).validate())
     return specs
 
 
 @contextmanager
-def running_engine(device: str) -> Iterator[Engine]:
-    """An engine for the time of a command."""
-    engine = Engine(device, memory=_MEMORY)
+def running_engine(device: str, dtype: str) -> Iterator[Engine]:
+    """An engine for the time of a command.
+
+    Raises:
+        ConfigError: the device has no weights of this type.
+    """
+    if check_weights(dtype) != "fp32":
+        from dpo.policies.loading import weights_dtype
+
+        weights_dtype(dtype, device)
+    engine = Engine(device, memory=_MEMORY, dtype=dtype)
     try:
         yield engine
     finally:
@@ -131,7 +147,7 @@ def _speak(arguments: argparse.Namespace, policies: Sequence[str], headings: boo
     specs = specs_of(arguments, policies)
     samples = int(to_number("samples", arguments.samples, whole=True))
     prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
-    with running_engine(arguments.device) as engine:
+    with running_engine(arguments.device, arguments.dtype) as engine:
         job = engine.submit(prompt, specs, sampling, samples=samples)
         return 2 if show(engine, job, headings) else 0
 

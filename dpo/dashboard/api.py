@@ -4,7 +4,7 @@
          -d '{"prompt": "Do you like tea?", "policies": ["demo/gpt2-dpo"]}'
 
 Beside the prompt and the policies it takes every field of `Sampling`, `samples` and `log_ratios`; a
-policy may be an object with `lambda`, `reference` and `engine`.  `/v1/completions` and `/v1/models`
+policy may be an object with `lambda`, `reference`, `engine` and `turns`.  `/v1/completions` and `/v1/models`
 speak OpenAI's protocol (`dpo.dashboard.completions`).
 
 A page on another site must not be able to drive this server: only JSON is taken (which a foreign

@@ -25,6 +25,7 @@ DEFAULT_VOTES = DEFAULT_RUNS / "votes.sqlite"
 _WAIT_SECONDS = 30.0
 _MOST_TEXT = 100_000
 _MOST_NAME = 4096
+_MOST_SETTINGS = 4 * _MOST_TEXT  # with what was said before to both
 _COLUMNS = (
     "key", "created", "voter", "blind", "prompt", "policy_a", "policy_b", "text_a", "text_b", "seed_a", "seed_b",
     "temperature", "settings", "verdict",
@@ -54,7 +55,8 @@ CREATE TABLE IF NOT EXISTS votes (
 class Vote:
     """One verdict between answers A and B to one prompt.
 
-    `settings` are the sampling settings; `seed_a` and `seed_b` are what each answer was drawn with.
+    `settings` are the sampling settings, and `turns_a` and `turns_b`, (prompt, answer) each, where the
+    answers went on from conversations; `seed_a` and `seed_b` are what each answer was drawn with.
     """
 
     key: str
@@ -98,8 +100,8 @@ class Vote:
         if verdict not in VERDICTS:
             raise ConfigError(f"the verdict is {verdict!r}: it must be one of {', '.join(VERDICTS)}")
         settings = values.get("settings") or {}
-        if not isinstance(settings, dict) or len(json.dumps(settings)) > _MOST_NAME:
-            raise ConfigError("the vote's settings must be a small object of sampling settings")
+        if not isinstance(settings, dict) or len(json.dumps(settings)) > _MOST_SETTINGS:
+            raise ConfigError("the vote's settings must be an object of sampling settings and earlier turns")
         numbers: dict[str, Any] = {}
         for name, kind in (("seed_a", int), ("seed_b", int), ("temperature", float)):
             value = values.get(name, settings.get("seed" if kind is int else name, 0))
@@ -147,6 +149,8 @@ class Votes:
         if not self.path.exists():
             return []
         with self._open(write=False) as database:
+            if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'votes'").fetchone():
+                return []  # somebody is casting the very first vote now
             rows = database.execute(f"SELECT {', '.join(_COLUMNS)} FROM votes ORDER BY id").fetchall()
         made = []
         for row in rows:
@@ -175,10 +179,11 @@ class Votes:
 def preference_pairs(votes: Sequence[Vote]) -> tuple[list[dict[str, str]], dict[str, int]]:
     """Votes as rows of the Human-Like layout (`prompt`, `chosen`, `rejected`), and what was left out and why.
 
-    A tie or "both bad" prefers nothing; an empty answer or two equal ones teach nothing.
+    A tie or "both bad" prefers nothing; an empty answer or two equal ones teach nothing; answers that go on
+    from conversations of their own have no prompt in common.
     """
     pairs = []
-    left_out = {"without a winner": 0, "with an empty answer": 0, "with equal answers": 0}
+    left_out = {"without a winner": 0, "with an empty answer": 0, "with equal answers": 0, "within a conversation": 0}
     for vote in votes:
         if vote.verdict not in ("a", "b"):
             left_out["without a winner"] += 1
@@ -186,6 +191,8 @@ def preference_pairs(votes: Sequence[Vote]) -> tuple[list[dict[str, str]], dict[
             left_out["with an empty answer"] += 1
         elif vote.text_a.strip() == vote.text_b.strip():
             left_out["with equal answers"] += 1
+        elif "turns_a" in vote.settings:
+            left_out["within a conversation"] += 1
         else:
             texts = (vote.text_a, vote.text_b) if vote.verdict == "a" else (vote.text_b, vote.text_a)
             pairs.append({"prompt": vote.prompt, "chosen": texts[0], "rejected": texts[1]})

@@ -22,7 +22,9 @@ from dpo.generation.settings import Sampling
 from dpo.generation.writing import Writer
 from dpo.policies.families import Ids, Prompt
 from dpo.policies.loading import Policy
+from dpo.policies.scoring import score
 
+_MEASURED = 48
 Compute = Literal["float32", "int8"]
 _INSTALL = "CTranslate2 is not installed: pip install 'dpo-workbench[ctranslate2]', or use the engine torch"
 _made: dict[tuple[int, Compute], tuple[weakref.ref[Policy], Converted]] = {}
@@ -36,7 +38,8 @@ class Converted:
             import ctranslate2
         except ImportError as error:
             raise PolicyError(_INSTALL) from error
-        self._library = ctranslate2
+        self._library, self.compute = ctranslate2, compute
+        self._difference: str | None = None
         # Not the policy itself: what is converted must not keep it in memory.
         self.tokenizer, self.family = policy.tokenizer, policy.family
         self.seq2seq = policy.family.key == "t5"
@@ -100,6 +103,25 @@ class Converted:
             results = self.model.generate_tokens(words, max_length=room, **options)
         return (step.token_id for step in itertools.islice(results, room))
 
+    def difference(self, policy: Policy, prompt: Prompt) -> str | None:
+        """How far this engine's log-probabilities are from the policy's own, in words; measured with the first prompt.
+
+        Over the tokens of a greedy answer of this engine, in nats; None where it is empty.
+        """
+        if self._difference is None:
+            greedy = Sampling(temperature=0, max_new_tokens=_MEASURED)
+            text = "".join(piece.text for piece in self.stream(policy, prompt, greedy))
+            if not text.strip():
+                return None
+            ids = self.family.encode_completions(self.tokenizer, [text])[0]
+            ours = self.log_probs(policy.encode_prompt(prompt), ids)
+            moved = [abs(a - b) for a, b in zip(ours, score(policy, [prompt], [text])[0], strict=True)]
+            self._difference = (
+                f"Measured here: {self.compute} moves a token's log-probability by {sum(moved) / len(moved):.2f} nat "
+                f"on average, {max(moved):.2f} at most (n = {len(moved)})"
+            )
+        return self._difference
+
     def log_probs(self, prompt_ids: Ids, answer_ids: Ids) -> list[float]:
         """Log-probabilities (nats) of the answer's tokens, EOS last, for checking them against torch's."""
         words, said = (self.tokenizer.convert_ids_to_tokens(ids) for ids in (prompt_ids, answer_ids))
@@ -135,7 +157,7 @@ def _convert(policy: Policy, folder: str, compute: Compute) -> None:
     from ctranslate2.converters.converter import Converter
 
     # A copy: quantising writes into the tensors that it is given.
-    model: Any = copy.deepcopy(policy.model)
+    model: Any = copy.deepcopy(policy.model).float()
     if isinstance(model, PeftModel):
         model = model.merge_and_unload()
     loader = known._MODEL_LOADERS.get(type(model.config).__name__)
@@ -144,7 +166,7 @@ def _convert(policy: Policy, folder: str, compute: Compute) -> None:
 
     class FromMemory(Converter):  # type: ignore[misc]
         def _load(self) -> Any:
-            spec = loader(model.float(), policy.tokenizer)
+            spec = loader(model, policy.tokenizer)
             for name in ("bos_token", "unk_token"):
                 if getattr(spec.config, name) is None:  # not every tokenizer has these, but the format wants them
                     setattr(spec.config, name, policy.tokenizer.eos_token)

@@ -49,11 +49,14 @@ class Engine(Service[Job]):
         device: for `load_policy`.
         capacity: jobs that may wait; more are refused with `BusyError`.
         memory: bytes of weights kept loaded; the policy unused for longest is dropped first.
+        dtype: of the weights, fp32 or bf16 (`dpo.policies.loading.weights_dtype` says whether the device can).
     """
 
-    def __init__(self, device: str = "auto", capacity: int = 24, memory: int = 4 << 30) -> None:
+    def __init__(
+        self, device: str = "auto", capacity: int = 24, memory: int = 4 << 30, dtype: str = "fp32"
+    ) -> None:
         super().__init__("dpo-engine", capacity, "prompts are waiting")
-        self.device, self.memory = device, memory
+        self.device, self.memory, self.dtype = device, memory, dtype
         self._worker: Worker | None = None
 
     def submit(
@@ -99,7 +102,7 @@ class Engine(Service[Job]):
             job.emit("loading", arm=0, message="Starting PyTorch", policy="", share=None, bytes=None)
             from dpo.generation.work import Worker
 
-            self._worker = Worker(self.device, self.memory)
+            self._worker = Worker(self.device, self.memory, self.dtype)
         self._worker.run(job)
 
     def _failed(self, job: Job, error: Exception) -> None:

@@ -8,7 +8,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 from dpo.errors import ConfigError, PolicyError
 from dpo.generation.settings import Sampling
@@ -16,6 +17,42 @@ from dpo.generation.settings import Sampling
 API_KEY = "DPO_REMOTE_API_KEY"
 _SECONDS = 60.0
 _ENDS = {"stop": "eos", "length": "length", None: "length"}
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A server that may be asked, as `--remote NAME=URL[,MODEL]` names it."""
+
+    name: str
+    url: str
+    model: str = ""
+
+    @property
+    def policy(self) -> str:
+        """The policy's name, as an arm takes it."""
+        return f"{self.url}#{self.model}" if self.model else self.url
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """From what the flag was given; without a name the address is the name.
+
+        Raises:
+            ConfigError: no address of a server.
+        """
+        name, mark, rest = text.partition("=")
+        if not mark or "/" in name:  # an equals sign within the address
+            name, rest = "", text
+        url, _, model = rest.strip().partition(",")
+        url = url.strip().rstrip("/")
+        try:
+            parts = urlsplit(url)
+            known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            known = False
+        if not known or parts.username or parts.query or parts.fragment:
+            raise ConfigError(f"--remote {text}: give NAME=URL[,MODEL], such as big=http://gpu:8000/v1,my-7b")
+        model = model.strip()
+        return cls(name.strip() or parts.netloc + (f" {model}" if model else ""), url, model)
 
 
 @dataclass(frozen=True)

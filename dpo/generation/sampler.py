@@ -10,7 +10,6 @@ reference and 1 the policy exactly: the other one's logits are not even computed
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -67,12 +66,14 @@ class Generation:
 class Arm:
     """A policy that answers, how strongly it is aligned, and what its alignment is measured from.
 
-    Without a `reference` an adapter policy is measured from its own base.
+    Without a `reference` an adapter policy is measured from its own base; a base is measured from
+    itself.  `prompt` is what this arm answers, where arms have conversations of their own.
     """
 
     policy: Policy
     strength: float = 1.0
     reference: Policy | None = None
+    prompt: Prompt | None = None
 
     def members(self, log_ratios: bool) -> tuple[Member | None, Member | None]:
         """(policy, reference): what has to be computed.
@@ -82,7 +83,7 @@ class Arm:
         """
         strength = check_lambda(self.strength)
         tuned, wants_reference = Member(self.policy), log_ratios or strength != 1.0
-        if not wants_reference:
+        if not wants_reference or self.reference is self.policy:
             return tuned, None
         if self.reference is not None:
             if len(self.reference.tokenizer) > len(self.policy.tokenizer) or (
@@ -129,8 +130,10 @@ def answer(
     Sample `k` of a seed is what the seed `seed + k` gives.
 
     Args:
+        prompt: for every arm that has none of its own.
         samples: answers of each arm.
-        log_ratios: also measure every token against the arm's reference.
+        log_ratios: also measure every token against the arm's reference; where lambda has it computed, that
+            is done in any case.
         cancelled: asked before each token.
 
     Raises:
@@ -142,7 +145,7 @@ def answer(
         yield from _search(arms, prompt, sampling, samples, log_ratios, cancelled)
         return
     tracks = [
-        _Track(arm, index, sample, prompt, sampling, log_ratios)
+        _Track(arm, index, sample, arm.prompt or prompt, sampling, log_ratios)
         for index, arm in enumerate(arms)
         for sample in range(samples)
     ]
@@ -227,7 +230,9 @@ class _Track:
         self.writer = Writer(policy, self.sampling.stop)
         self.tuned, self.base = self.arm.members(self.log_ratios)
         salt = "" if self.sampling.same_noise else policy.name
-        said = self.prompt if isinstance(self.prompt, str) else json.dumps(self.prompt)
+        # In a conversation luck hangs on what was said last: base and tuned share it although their own
+        # earlier answers differ.
+        said = self.prompt if isinstance(self.prompt, str) else self.prompt[-1]["content"]
         self.luck = (self.sampling.seed + self.sample, said, salt)
         self.rows: tuple[int | None, int | None] = (None, None)
         # What `generate` of transformers counts as said: GPT-2's prompt, T5's start token.
@@ -248,13 +253,6 @@ class _Track:
         if tuned is None or self.arm.strength == 0.0:
             return base
         return base + self.arm.strength * (tuned[:count] - base)
-
-    def ratio(self, all_logits: Sequence[Tensor | None], token: int) -> float | None:
-        """log pi(token) - log pi_ref(token), from the models as they are: no temperature, no filters."""
-        if not self.log_ratios:
-            return None
-        tuned, base = (x.log_softmax(-1) for x in all_logits if x is not None)
-        return float(tuned[token] - base[token]) if token < base.size(-1) else None
 
     def write(self, token: int, ratio: float | None) -> tuple[Piece, End | None]:
         """Append a token; the piece, and how the answer ended if it did."""
@@ -293,7 +291,7 @@ class _Group:
             seen = [[None if row is None else self.decoding.logits[row] for row in t.rows] for t in self.tracks]
             logits = self._stacked(seen)
             tokens = self.chooser.choose(logits, self._luck(logits), self._history()).tolist()
-            ratios = [t.ratio(x, token) for t, x, token in zip(self.tracks, seen, tokens, strict=True)]
+            ratios = self._ratios(tokens)
         going, self.drawn = [], []
         for track, token, ratio in zip(list(self.tracks), tokens, ratios, strict=True):
             piece, end = track.write(token, ratio)
@@ -324,6 +322,22 @@ class _Group:
         for track in self.tracks:
             track.rows = (next(number) if track.tuned else None, next(number) if track.base else None)
         return old
+
+    def _ratios(self, tokens: Sequence[int]) -> list[float | None]:
+        """log pi(token) - log pi_ref(token) of each answer, from the models as they are: no temperature, no filters."""
+        assert self.decoding is not None
+        # Without a second row an arm is its own reference, or was not asked.
+        found: list[float | None] = [0.0 if track.log_ratios else None for track in self.tracks]
+        both = [place for place, track in enumerate(self.tracks) if None not in track.rows]
+        if both:
+            drawn = torch.tensor([tokens[place] for place in both], device=self.decoding.device)[:, None]
+            sides = []
+            for side in (0, 1):
+                logits = self.decoding.logits[[self.tracks[place].rows[side] for place in both]]
+                sides.append(logits.gather(1, drawn)[:, 0] - logits.logsumexp(-1))
+            for place, ratio in zip(both, (sides[0] - sides[1]).tolist(), strict=True):
+                found[place] = ratio
+        return found
 
     def _stacked(self, seen: Sequence[Sequence[Tensor | None]]) -> Tensor:
         rows = [track.logits(x) for track, x in zip(self.tracks, seen, strict=True)]
@@ -373,7 +387,7 @@ def _search(
         )
     for index, arm in enumerate(arms):
         writer = Writer(arm.policy, sampling.stop)
-        ids, stopped = search(arm.policy, prompt, sampling, cancelled)
+        ids, stopped = search(arm.policy, arm.prompt or prompt, sampling, cancelled)
         text = "".join(writer.push(token) for token in ids if not writer.stopped)
         end: End = "eos" if ids[-1:] == [arm.policy.eos_token_id] else "length"
         text += writer.finish()

@@ -12,7 +12,9 @@ from dpo.generation.settings import check_lambda, to_number
 from dpo.policies.names import BUNDLED, base_of, resolve
 
 EngineName = Literal["torch", "ctranslate2", "ctranslate2-int8"]
+Turns = tuple[tuple[str, str], ...]
 _REMOTE = ("http://", "https://")
+_LEFT_OUT = "plain sampling: same noise, λ and tint do not act here"
 
 
 @dataclass(frozen=True)
@@ -21,22 +23,35 @@ class ArmSpec:
 
     `policy` is what `load_policy` takes, or `http://host:port/v1#model`: a remote OpenAI-compatible
     server.  `strength` is the alignment strength lambda.  `reference` is what lambda and log-ratios
-    are measured from; without it, what the policy was tuned from.
+    are measured from; without it, what the policy was tuned from.  `turns` is what was said to this
+    arm before, (prompt, answer), where arms have conversations of their own.
     """
 
     policy: str
     strength: float = 1.0
     reference: str | None = None
     engine: EngineName = "torch"
+    turns: Turns = ()
 
     @property
     def remote(self) -> bool:
         """Whether another server answers."""
         return self.policy.startswith(_REMOTE)
 
+    @property
+    def note(self) -> str | None:
+        """What a reader should know of an arm that our own loop does not serve."""
+        if self.remote:
+            return f"Answered by another server, {_LEFT_OUT}"
+        if self.engine == "torch":
+            return None
+        return f"CTranslate2 {'int8' if self.engine.endswith('int8') else 'float32'}, {_LEFT_OUT}"
+
     @classmethod
     def of(cls, value: Any) -> Self:
         """From a name, or an object such as `{"policy": "demo/t5-dpo", "lambda": 1.4}`.
+
+        A name may end in its engine: `demo/t5-dpo#ctranslate2`, `demo/t5-dpo#ctranslate2-int8`.
 
         Raises:
             ConfigError: neither, an unknown field, or a value out of range.
@@ -44,19 +59,21 @@ class ArmSpec:
         if isinstance(value, cls):
             return value.validate()
         if isinstance(value, str):
-            return cls(value)
+            policy, engine = _split(value)
+            return cls(policy, engine=engine)
         if not isinstance(value, dict) or not isinstance(value.get("policy"), str):
             raise ConfigError('a policy is a name or an object such as {"policy": "demo/t5-dpo", "lambda": 1.4}')
-        unknown = set(value) - {"policy", "lambda", "reference", "engine"}
+        unknown = set(value) - {"policy", "lambda", "reference", "engine", "turns"}
         if unknown:
             raise ConfigError(
-                f"unknown field {sorted(unknown)[0]!r} of a policy: use policy, lambda, reference, engine"
+                f"unknown field {sorted(unknown)[0]!r} of a policy: use policy, lambda, reference, engine, turns"
             )
         strength = 1.0 if value.get("lambda") is None else float(to_number("lambda", value["lambda"]))
         reference = value.get("reference") or None
         if reference is not None and not isinstance(reference, str):
             raise ConfigError(f"reference is {reference!r}: it must be a policy's name")
-        return cls(value["policy"], strength, reference, value.get("engine") or "torch").validate()
+        policy, engine = _split(value["policy"])
+        return cls(policy, strength, reference, value.get("engine") or engine, _turns(value.get("turns"))).validate()
 
     def validate(self) -> Self:
         """Itself, if its parts go together.
@@ -71,6 +88,25 @@ class ArmSpec:
             where = "a remote server" if self.remote else self.engine
             raise ConfigError(f"lambda is {self.strength:g}, but {where} only answers as the policy is: use lambda 1")
         return self
+
+
+def _split(name: str) -> tuple[str, EngineName]:
+    policy, mark, engine = name.rpartition("#")
+    for known in get_args(EngineName):
+        if mark and engine == known and not policy.startswith(_REMOTE):
+            return policy, known
+    return name, "torch"
+
+
+def _turns(value: Any) -> Turns:
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(turn, list | tuple) and len(turn) == 2 and all(isinstance(text, str) for text in turn)
+        for turn in value
+    ):
+        raise ConfigError('turns must be a list of what was said before, such as [["Do you like tea?", "I do!"]]')
+    return tuple((said, answer) for said, answer in value)
 
 
 def reference_of(name: str) -> str | None:
@@ -111,7 +147,7 @@ def permitted(name: str, roots: list[Path], remotes: tuple[str, ...]) -> None:
         return
     if name.startswith(_REMOTE):
         if name.partition("#")[0].rstrip("/") not in {remote.rstrip("/") for remote in remotes}:
-            raise ConfigError(f"{name[:80]!r} is not a server this one may ask: start it with --remote URL")
+            raise ConfigError(f"{name[:80]!r} is not a server this one may ask: start it with --remote NAME=URL")
         return
     path = Path(name)
     looks_local = path.is_absolute() or ".." in path.parts or "\\" in name or name.startswith("~") or "\0" in name

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm.std import tqdm
 from transformers.utils import logging as transformers_logging
 
-from dpo.policies.loading import Policy, load_policy
+from dpo.policies.loading import Policy, load_policy, weights_dtype
 from dpo.policies.names import Source, base_of, resolve
 from dpo.policies.shared_weights import share_weights
 
@@ -20,14 +20,15 @@ Progress = Callable[[str, float, int], None]  # (policy, share of its weights re
 
 
 class PolicyStore:
-    """Loaded policies by name, within `memory` bytes of weights.
+    """Loaded policies by name, within `memory` bytes of weights of `dtype` (fp32 or bf16).
 
     A policy whose files changed since it was loaded is loaded again; one whose files are gone is
     refused, although it may still be in memory.
     """
 
-    def __init__(self, device: str = "auto", memory: int = 4 << 30) -> None:
+    def __init__(self, device: str = "auto", memory: int = 4 << 30, dtype: str = "fp32") -> None:
         self.device, self.memory = device, memory
+        self.dtype = weights_dtype(dtype, device)
         self._loaded: OrderedDict[str, tuple[float, Policy]] = OrderedDict()
 
     def get(self, name: str, progress: Progress, keep: frozenset[str] = frozenset()) -> Policy:
@@ -50,7 +51,7 @@ class PolicyStore:
         size = sum(path.stat().st_size for path in files)
         progress(name, 0.0, size)
         with _reported(lambda share: progress(name, share, size)):
-            policy = load_policy(name, device=self.device)
+            policy = load_policy(name, device=self.device, dtype=self.dtype)
         share_weights(policy.model)
         self._loaded[name] = (stamp, policy)
         self._drop({name, *keep})

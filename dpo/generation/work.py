@@ -6,14 +6,14 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from dpo.errors import DpoError, PromptError
 from dpo.generation.remote import complete
 from dpo.generation.sampler import Arm, Piece, answer, suit_threads
-from dpo.generation.spec import ArmSpec, reference_of
+from dpo.generation.spec import ArmSpec, Turns, reference_of
 from dpo.generation.store import PolicyStore
 from dpo.policies.families import Prompt, plain_conversation
 from dpo.policies.loading import Policy
@@ -28,8 +28,8 @@ _ANSWER = 64  # tokens that older turns make room for
 class Worker:
     """Runs jobs on one device; used by one thread."""
 
-    def __init__(self, device: str, memory: int) -> None:
-        self.store = PolicyStore(device, memory)
+    def __init__(self, device: str, memory: int, dtype: str = "fp32") -> None:
+        self.store = PolicyStore(device, memory, dtype)
 
     def run(self, job: Job) -> None:
         """Answer a job; every arm ends with `done`, `failed` or `skipped`."""
@@ -47,19 +47,18 @@ class Worker:
                 elif spec.engine == "torch":
                     arms[index] = self._arm(job, index, spec, used)
                 else:
-                    sources += self._converted(job, index, spec, used)
+                    sources += self._converted(job, index, spec, teller, used)
             except Exception as error:
                 teller.fail(index, error)
-        prompt = _prompt(job, [arm.policy for arm in arms.values()])
         for index, arm in arms.items():
-            teller.vocabularies[index] = hash((arm.policy.family.key, len(arm.policy.tokenizer)))
-            prompt_ids = arm.policy.encode_prompt(prompt, reserve=1)
+            teller.reads(index, arm.policy)
+            prompt_ids = arm.policy.encode_prompt(arm.prompt or job.prompt, reserve=1)
             seen = arm.policy.family.shown_prompt(arm.policy.tokenizer, prompt_ids)
             note = "Beam search shows its answer when it is complete" if job.sampling.beams > 1 else None
             teller.start(index, seen, len(prompt_ids), note)
         if arms:
             suit_threads(max((arm.policy for arm in arms.values()), key=lambda p: p.network.num_parameters()))
-            sources.insert(0, _local(job, prompt, arms))
+            sources.insert(0, _local(job, arms))
         _by_turns(sources, teller)
         for thread in others:
             thread.join()
@@ -73,30 +72,27 @@ class Worker:
         name = spec.reference or (reference_of(spec.policy) if wants else None)
         if wants and name is not None:
             reference = self._policy(job, index, name, used)
-        arm = Arm(policy, spec.strength, reference)
-        if (
-            job.log_ratios
-            and spec.strength == 1.0
-            and reference is None
-            and not hasattr(policy.model, "disable_adapter")
-        ):
+        if job.log_ratios and spec.strength == 1.0 and reference is None:
             # A base has nothing to be measured from but itself.
-            arm = Arm(policy, 1.0, policy)
+            reference = None if hasattr(policy.model, "disable_adapter") else policy
+        arm = Arm(policy, spec.strength, reference, _prompt(job, spec, policy))
         arm.members(job.log_ratios)
         return arm
 
-    def _converted(self, job: Job, index: int, spec: ArmSpec, used: set[str]) -> list[Iterator[Piece]]:
+    def _converted(
+        self, job: Job, index: int, spec: ArmSpec, teller: _Teller, used: set[str]
+    ) -> list[Iterator[Piece]]:
         from dpo.generation.ctranslate import converted
 
         policy = self._policy(job, index, spec.policy, used)
-        prompt = _prompt(job, [policy])
+        prompt = _prompt(job, spec, policy)
         prompt_ids = policy.encode_prompt(prompt, reserve=1)
         job.emit("loading", arm=index, policy=spec.policy, message=f"Converting {spec.policy}", share=None, bytes=None)
         engine = converted(policy, "int8" if spec.engine.endswith("int8") else "float32")
+        difference = engine.difference(policy, prompt) if engine.compute == "int8" else None
         seen = policy.family.shown_prompt(policy.tokenizer, prompt_ids)
-        job.emit(
-            "start", arm=index, seen=seen, prompt_tokens=len(prompt_ids), note=f"{spec.engine}: its luck is its own"
-        )
+        teller.reads(index, policy)
+        teller.start(index, seen, len(prompt_ids), ". ".join(filter(None, (spec.note, difference))))
         return [
             engine.stream(policy, prompt, job.sampling, job.cancelled.is_set, arm=index, sample=sample)
             for sample in range(job.samples)
@@ -125,6 +121,10 @@ class _Teller:
         self.ended: set[tuple[int, int]] = set()
         self.failed: set[int] = set()
         self.vocabularies: dict[int, int] = {}
+
+    def reads(self, arm: int, policy: Policy) -> None:
+        """Arms whose tokens mean the same can be compared token by token."""
+        self.vocabularies[arm] = hash((policy.family.key, len(policy.tokenizer)))
 
     def start(self, arm: int, seen: str, prompt_tokens: int | None, note: str | None = None) -> None:
         self.began = time.perf_counter()
@@ -176,28 +176,26 @@ class _Teller:
         ]
 
 
-def _messages(job: Job, left_out: int) -> list[dict[str, str]]:
-    spoken = [message for turn in job.turns[left_out:] for message in zip(("user", "assistant"), turn, strict=True)]
-    return [{"role": role, "content": content} for role, content in [*spoken, ("user", job.prompt)]]
+def _messages(prompt: str, turns: Turns) -> list[dict[str, str]]:
+    spoken = [message for turn in turns for message in zip(("user", "assistant"), turn, strict=True)]
+    return [{"role": role, "content": content} for role, content in [*spoken, ("user", prompt)]]
 
 
-def _prompt(job: Job, policies: Sequence[Policy]) -> Prompt:
-    """The job's prompt after as many of its last turns as all policies have room for, and an answer of some length."""
-    if not job.turns:
-        return job.prompt
-    for left_out in range(len(job.turns)):
-        messages = _messages(job, left_out)
+def _prompt(job: Job, spec: ArmSpec, policy: Policy) -> Prompt:
+    """The job's prompt after as many of the arm's last turns as there is room for, and an answer of some length."""
+    turns = spec.turns or job.turns
+    for left_out in range(len(turns)):
+        messages = _messages(job.prompt, turns[left_out:])
         with contextlib.suppress(PromptError):
-            for policy in policies:
-                policy.encode_prompt(messages, reserve=min(job.sampling.max_new_tokens, _ANSWER))
+            policy.encode_prompt(messages, reserve=min(job.sampling.max_new_tokens, _ANSWER))
             return messages
     return job.prompt
 
 
-def _local(job: Job, prompt: Prompt, arms: dict[int, Arm]) -> Iterator[Piece]:
+def _local(job: Job, arms: dict[int, Arm]) -> Iterator[Piece]:
     order = list(arms)
     pieces = answer(
-        list(arms.values()), prompt, job.sampling, samples=job.samples, log_ratios=job.log_ratios,
+        list(arms.values()), job.prompt, job.sampling, samples=job.samples, log_ratios=job.log_ratios,
         cancelled=job.cancelled.is_set,
     )  # fmt: skip
     for piece in pieces:
@@ -224,7 +222,7 @@ def _by_turns(sources: list[Iterator[Piece]], teller: _Teller) -> None:
 def _start_remote(job: Job, index: int, spec: ArmSpec, teller: _Teller) -> threading.Thread:
     def run() -> None:
         try:
-            text = plain_conversation(_messages(job, 0)) if job.turns else job.prompt
+            text = plain_conversation(_messages(job.prompt, spec.turns or job.turns))
             for sample in range(job.samples):
                 for piece in complete(spec.policy, text, job.sampling, job.cancelled.is_set, sample):
                     end: Any = piece.end
@@ -232,7 +230,7 @@ def _start_remote(job: Job, index: int, spec: ArmSpec, teller: _Teller) -> threa
         except Exception as error:
             teller.fail(index, error)
 
-    teller.start(index, job.prompt, None, "answered by another server: its luck is its own")
+    teller.start(index, job.prompt, None, spec.note)
     thread = threading.Thread(target=run, name=f"dpo-remote-{index}", daemon=True)
     thread.start()
     return thread

@@ -26,10 +26,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from dpo.errors import PolicyError, PromptError
+from dpo.errors import ConfigError, PolicyError, PromptError
 from dpo.hub import offline
 from dpo.policies.families import Family, Ids, Prompt, disable_dropout, family_of
-from dpo.policies.names import Source, base_of, resolve
+from dpo.policies.names import Source, base_of, check_weights, resolve
 from dpo.policies.text import decode_ids, lossless
 
 # Where T5's context has no end of its own; far more than a small model can follow.
@@ -140,6 +140,29 @@ def pick_device(device: str = "auto") -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def weights_dtype(name: str, device: str = "auto") -> torch.dtype:
+    """The type of weights called fp32 or bf16, if the device computes with it.
+
+    Raises:
+        ConfigError: another name, or a device that has no bf16 or only a slow imitation of it.
+    """
+    if check_weights(name) == "fp32":
+        return torch.float32
+    place = pick_device(device)
+    try:
+        if place.type == "cuda":
+            able = torch.cuda.is_bf16_supported(including_emulation=False)
+        elif place.type == "cpu":
+            able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        else:
+            able = bool(torch.ones(2, dtype=torch.bfloat16, device=place).sum().item() == 2)
+    except (RuntimeError, TypeError, AttributeError):
+        able = False
+    if not able:
+        raise ConfigError(f"--dtype bf16: this {place.type} device has no bf16 of its own; use fp32")
+    return torch.bfloat16
 
 
 def _one_at_a_time(load: Callable[_Given, _Loaded]) -> Callable[_Given, _Loaded]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dpo.errors import PolicyError
+from dpo.errors import ConfigError, PolicyError
 
 FamilyKey = Literal["t5", "gpt2"]
 Kind = Literal["bundled", "run", "checkpoint", "directory", "hub"]
@@ -28,6 +28,7 @@ BUNDLED: Mapping[str, str] = {
 }
 SHORT_NAMES: Mapping[str, str] = {"t5": "google-t5/t5-small", "gpt2": "openai-community/gpt2"}
 DEFAULT_RUNS = Path("runs")
+WEIGHTS = ("fp32", "bf16")
 _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 
 
@@ -71,6 +72,17 @@ def resolve(name: str) -> Source:
             f"No policy {name!r}: give one of {_known()}, a run or model directory that exists, or a hub id"
         )
     return Source(name, "hub", name, None)
+
+
+def check_weights(dtype: str) -> str:
+    """The name itself, if weights may be of this type (`dpo.policies.loading.weights_dtype` asks the device).
+
+    Raises:
+        ConfigError: it names no such type.
+    """
+    if dtype not in WEIGHTS:
+        raise ConfigError(f"--dtype {dtype}: use {' or '.join(WEIGHTS)}")
+    return dtype
 
 
 def portable_name(name: str) -> str:

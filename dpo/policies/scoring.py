@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from dpo.errors import PolicyError
-from dpo.policies.families import Family, output_head
+from dpo.policies.families import Family, Prompt, output_head
 from dpo.policies.loading import Policy
 from dpo.policies.logps import token_logps
 
@@ -136,7 +136,7 @@ def install_scoring_head(model: PreTrainedModel, family: Family, details: bool, 
 
 @torch.no_grad()
 def score(
-    policy: Policy, prompts: Sequence[str], completions: Sequence[str], *, batch_size: int = 16
+    policy: Policy, prompts: Sequence[Prompt], completions: Sequence[str], *, batch_size: int = 16
 ) -> list[list[float]]:
     """Log-probabilities (nats) of each completion's tokens, EOS last, given its prompt.
 

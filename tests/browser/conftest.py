@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -29,7 +30,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"
 # A slow machine is not a broken page.
 expect.set_options(timeout=30_000)
 Open = Callable[..., Page]
-Serve = Callable[[list[Path]], str]
+Serve = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +47,8 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """Serve the app over directories of runs; returns its address."""
     running = []
 
-    def start(roots: list[Path]) -> str:
-        app = create_app(roots, votes=tmp_path_factory.mktemp("votes") / "votes.sqlite")
+    def start(roots: list[Path], **options: Any) -> str:
+        app = create_app(roots, votes=tmp_path_factory.mktemp("votes") / "votes.sqlite", **options)
         server = create_server(app.server, host="127.0.0.1", port=0, threads=16, send_bytes=1)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()

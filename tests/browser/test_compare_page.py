@@ -149,6 +149,8 @@ def test_nothing_heavy_is_loaded_before_the_first_request() -> None:
         (["--runs", "/nowhere"], "--runs /nowhere is not a directory"),
         (["--port", "99999"], "it must be from 1 to 65535"),
         (["--host", "192.0.2.1"], "cannot be used"),
+        (["--remote", "gpu:8000"], "--remote gpu:8000: give NAME=URL[,MODEL]"),
+        (["--dtype", "fp8"], "--dtype fp8: use fp32 or bf16"),
     ],
 )
 def test_app_refuses_mistakes_in_one_line(arguments: list[str], says: str) -> None:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from dpo.evaluation.votes import Votes
@@ -25,6 +26,22 @@ def ask(page: Page, prompt: str, tokens: int = 8) -> None:
 def blind(page: Page) -> None:
     page.get_by_role("switch", name="Blind").click()
     expect(page.locator("#page-compare")).to_have_class(re.compile("blind"))
+
+
+def stop_midway(page: Page) -> None:
+    """Begin answers that hardly end by themselves, stop them, and keep what was written."""
+    page.get_by_role("textbox", name="Prompt").fill("Tell me everything about soup.")
+    for label, value in (("Temperature", "5"), ("Top-p", "1"), ("Max new tokens", "2000")):
+        page.get_by_label(label).fill(value)
+    page.get_by_role("button", name="Generate").click()
+    page.wait_for_function("document.getElementById('cmp-out-0').textContent.length > 20", timeout=120_000)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Generate")).to_be_visible()
+    expect(page.locator("#cmp-progress")).to_contain_text("answered")
+    expect(page.locator("#cmp-rows")).to_contain_text("stopped")  # one may have ended by itself before
+    assert len(page.locator("#cmp-out-0").inner_text()) > 20
+    for label, value in (("Temperature", "0.7"), ("Top-p", "0.9")):
+        page.get_by_label(label).fill(value)
 
 
 def test_blind_hides_names_until_the_vote(serve: Any, open_page: Any) -> None:
@@ -72,11 +89,14 @@ def test_places_are_shuffled(serve: Any, open_page: Any) -> None:
     assert seen == {"0", "1"}
 
 
-def test_two_browsers_vote_export_and_train(serve: Any, open_page: Any, tmp_path: Path) -> None:
+@pytest.mark.timeout(900)  # with a training in the middle
+def test_the_whole_walk(serve: Any, open_page: Any, tmp_path: Path) -> None:
+    """Four panes, stop midway, again, vote blind in two browsers, export, train, look closer, share."""
     runs = tmp_path / "runs"
     runs.mkdir()
     url = serve([runs, BUNDLED_RUNS])
     first, second = open_page(url), open_page(url)
+    stop_midway(first)
     for page in (first, second):
         blind(page)
     for number in range(2):
@@ -102,7 +122,7 @@ def test_two_browsers_vote_export_and_train(serve: Any, open_page: Any, tmp_path
     assert len(pairs) == made["pairs"] > 0 and set(pairs[0]) == {"prompt", "chosen", "rejected"}
     # The next round: five steps from the bundled GPT-2 policy, then in the picker.
     first.locator("#cmp-votes-model").click()
-    first.get_by_role("option", name="GPT-2 DPO").click()
+    first.get_by_role("option", name="GPT-2 DPO", exact=True).click()
     first.get_by_label("Steps").fill("5")
     first.get_by_label("Steps").press("Tab")
     first.get_by_role("button", name="Start the next round").click()
@@ -111,7 +131,7 @@ def test_two_browsers_vote_export_and_train(serve: Any, open_page: Any, tmp_path
     run = open_run(directory)
     assert run.state == "finished" and run.metrics().steps[-1] == 5 and run.info["dataset"]["pairs"] == len(pairs)
     first.locator("#cmp-arm-3").click()
-    first.get_by_role("option", name=re.compile("^votes-gpt2-.*β")).click()
+    first.get_by_role("option", name=re.compile("^votes-gpt2-.*β")).first.click()
     ask(first, "Do you like tea?")
     pane = first.locator("#cmp-pane-3")
     expect(pane.locator(".out")).not_to_be_empty()

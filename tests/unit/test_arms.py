@@ -273,6 +273,46 @@ def test_own_noise_differs_between_policies_and_shared_does_not() -> None:
         assert ([said[0, k] for k in range(4)] == [said[1, k] for k in range(4)]) is same
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_arms_in_conversations_of_their_own_say_what_each_says_alone(family: str) -> None:
+    base = tiny(family)
+    tuned = tuned_from(base, "full")
+    settings = Sampling(1.0, 0.95, 0, 16, seed=3)
+
+    def after(said: str) -> list[dict[str, str]]:
+        roles = ("user", "assistant", "user")
+        return [{"role": r, "content": c} for r, c in zip(roles, (PROMPT, said, "Why?"), strict=True)]
+
+    own = [after("Tea."), after("I do like a coffee now and then.")]
+    arms = [Arm(base, prompt=own[0]), Arm(tuned, prompt=own[1]), Arm(tuned)]
+    together = texts(list(answer(arms, "Why?", settings)))
+    assert together[0, 0] == generate(base, [own[0]], settings)[0].text
+    assert together[1, 0] == generate(tuned, [own[1]], settings)[0].text
+    assert together[2, 0] == generate(tuned, ["Why?"], settings)[0].text
+    # Equal policies share their luck although their conversations differ: the prompt was ignored by design here.
+    flat = copy.deepcopy(base)
+    with torch.no_grad():
+        for parameter in flat.model.parameters():
+            parameter.zero_()
+    same = texts(list(answer([Arm(flat, prompt=own[0]), Arm(flat, prompt=own[1])], "Why?", settings)))
+    assert same[0, 0] == same[1, 0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_ratios_come_with_a_strength_and_cost_a_base_nothing(family: str) -> None:
+    base = tiny(family)
+    tuned = tuned_from(base, "lora")
+    settings = Sampling(1.0, 0.95, 0, 12, seed=3)
+    asked = list(answer([Arm(tuned, 1.5)], PROMPT, settings, log_ratios=True))
+    unasked = list(answer([Arm(tuned, 1.5), Arm(tuned), Arm(tuned, 0.0)], PROMPT, settings))
+    ratios = [piece.log_ratio for piece in unasked if piece.arm == 0 and piece.end is None]
+    assert ratios == pytest.approx([piece.log_ratio for piece in asked if piece.end is None], abs=1e-5)
+    assert all(piece.log_ratio is None for piece in unasked if piece.arm > 0)
+    assert Arm(base, 1.0, base).members(log_ratios=True)[1] is None
+    itself = list(answer([Arm(base, 1.0, base)], PROMPT, settings, log_ratios=True))
+    assert {piece.log_ratio for piece in itself if piece.end is None} == {0.0}
+
+
 def test_luck_does_not_depend_on_the_length_of_the_vocabulary() -> None:
     noise = Noise(1, "p")
     assert torch.equal(noise.at(3, 500)[:400], Noise(1, "p").at(3, 400))

@@ -12,15 +12,18 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from tiny import tiny_gpt2
 
 from dpo.cli.main import main
 from dpo.generation.engine import Job
 from dpo.generation.settings import Sampling
+from dpo.generation.spec import ArmSpec
 from dpo.generation.work import _prompt
 
 ROOT = Path(__file__).resolve().parents[2]
+ARM = ArmSpec("tiny")
 
 
 def talk(arguments: list[str], typed: str) -> subprocess.CompletedProcess[str]:
@@ -63,6 +66,9 @@ def test_side_by_side_in_a_terminal(policy_dirs: dict[str, Path]) -> None:
         assert " │ " in shown  # two columns
         assert re.search(r"\x1b\[\d+A", shown)  # drawn over themselves while they grew
         assert re.search(r"t5 \[\d+ tokens", shown)
+        # A signal between the prompt's printing and its waiting is noticed with the next key only.
+        while psutil.Process(process.pid).status() != psutil.STATUS_SLEEPING:
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)  # Ctrl-C at the prompt does not leave
         # Ctrl-D before the next prompt stands would be the terminal's, not the prompt's.
         assert "/quit leaves" in read_until(master, r"/quit leaves[\s\S]*> ")
@@ -93,15 +99,18 @@ def test_a_policy_that_was_tuned_from_nothing_has_no_base(
 def test_older_turns_make_room() -> None:
     policy = tiny_gpt2(context=128)
     turns = tuple((f"question {number}", "an answer of some length " * 2) for number in range(6))
-    prompt = _prompt(Job(1, "and now?", (), Sampling(max_new_tokens=20), turns=turns), [policy])
+    prompt = _prompt(Job(1, "and now?", (), Sampling(max_new_tokens=20), turns=turns), ARM, policy)
     assert isinstance(prompt, list) and prompt[-1] == {"role": "user", "content": "and now?"}
     assert 1 <= len(prompt) < 13 and len(policy.encode_prompt(prompt)) <= 108
     assert prompt[0]["role"] == "user" and prompt[0]["content"] != "question 0"
-    assert _prompt(Job(1, "and now?", (), Sampling(), turns=()), [policy]) == "and now?"
+    assert _prompt(Job(1, "and now?", (), Sampling(), turns=()), ARM, policy) == "and now?"
+    # What was said to one arm comes before what was said to all.
+    own = _prompt(Job(1, "and now?", (), Sampling(), turns=turns), ArmSpec("x", turns=(("a", "b"),)), policy)
+    assert [message["content"] for message in own] == ["a", "b", "and now?"]  # type: ignore[index]
 
 
 def test_a_chat_template_writes_the_turns() -> None:
     policy = tiny_gpt2()
     policy.tokenizer.chat_template = "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}assistant:"
-    prompt = _prompt(Job(1, "b", (), Sampling(max_new_tokens=4), turns=(("a", "x"),)), [policy])
+    prompt = _prompt(Job(1, "b", (), Sampling(max_new_tokens=4), turns=(("a", "x"),)), ARM, policy)
     assert policy.decode(policy.encode_prompt(prompt)) == "user:a;assistant:x;user:b;assistant:"

@@ -15,7 +15,7 @@ from waitress.server import create_server
 from dpo.dashboard import api
 from dpo.errors import ConfigError, PolicyError
 from dpo.generation.engine import Engine
-from dpo.generation.remote import complete
+from dpo.generation.remote import Remote, complete
 from dpo.generation.settings import Sampling
 from dpo.generation.spec import ArmSpec
 from dpo.policies.loading import load_policy
@@ -113,6 +113,28 @@ def test_fields_that_ask_for_nothing_are_taken(server: Flask, policy_dirs: dict[
 def test_models_lists_what_can_be_asked(server: Flask) -> None:
     names = [model["id"] for model in server.test_client().get("/v1/models").get_json()["data"]]
     assert {"demo/t5", "demo/gpt2-dpo"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("big=http://gpu:8000/v1,my-7b", Remote("big", "http://gpu:8000/v1", "my-7b")),
+        ("http://gpu:8000/v1/", Remote("gpu:8000", "http://gpu:8000/v1")),
+        ("https://gpu/v1,a/b", Remote("gpu a/b", "https://gpu/v1", "a/b")),
+        ("http://gpu/a=b/v1", Remote("gpu", "http://gpu/a=b/v1")),
+    ],
+)
+def test_a_server_is_named_on_the_command_line(text: str, made: Remote) -> None:
+    assert Remote.of(text) == made
+    assert ArmSpec.of(made.policy).remote
+
+
+@pytest.mark.parametrize(
+    "text", ["", "big=", "gpu:8000/v1", "big=ftp://gpu", "http://", "http://me:word@gpu/v1", "http://gpu:0x/v1"]
+)
+def test_what_is_no_server_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="give NAME=URL"):
+        Remote.of(text)
 
 
 def test_a_remote_arm_stands_beside_a_local_one(address: str, policy_dirs: dict[str, Path]) -> None:

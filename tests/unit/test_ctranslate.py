@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -60,15 +61,28 @@ def test_it_stops_and_refuses(policy: Policy) -> None:
         ArmSpec("demo/t5", 0.5, None, "ctranslate2").validate()
 
 
+def test_int8_says_how_far_it_is(policy: Policy) -> None:
+    told = converted(policy, "int8").difference(policy, PROMPT)
+    found = re.search(r"by (\d\.\d\d) nat on average, (\d\.\d\d) at most \(n = (\d+)\)", told or "")
+    assert found is not None
+    mean, worst, count = map(float, found.groups())
+    assert mean <= worst < 0.5 and count > 5
+    assert converted(policy, "int8").difference(policy, "another prompt") == told  # measured once
+
+
 def test_it_is_an_arm_beside_others(policy_dirs: dict[str, Path]) -> None:
     engine = Engine(device="cpu")
     try:
         name = str(policy_dirs["gpt2"])
         settings = Sampling(temperature=0, max_new_tokens=8)
-        job = engine.submit("hello", [ArmSpec(name, engine="ctranslate2"), name], settings)
+        job = engine.submit("hello", [f"{name}#ctranslate2", name], settings)
         found = list(engine.follow(job))
     finally:
         engine.close()
     assert [event for event in found if event["event"] == "failed"] == []
     texts = ["".join(e["text"] for e in found if e.get("arm") == arm and "text" in e) for arm in (0, 1)]
     assert texts[0] == texts[1]
+    [start] = [event for event in found if event["event"] == "start" and event["arm"] == 0]
+    assert start["note"] == "CTranslate2 float32, plain sampling: same noise, λ and tint do not act here"
+    [end] = [event for event in found if event["event"] == "finished"]
+    assert end["same_tokens"] == [{"arms": [0, 1], "share": 1.0}]

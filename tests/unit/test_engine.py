@@ -13,10 +13,12 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from flask import Flask
 from flask.testing import FlaskClient
 from tiny import save_tiny
 
+from dpo.cli.main import main
 from dpo.dashboard import api
 from dpo.errors import ConfigError, PolicyError
 from dpo.evaluation.worker import LensWorker, Task
@@ -181,6 +183,46 @@ def test_store_forgets_the_longest_unused_and_notices_changes(tmp_path: Path) ->
     shutil.rmtree(names[0])
     with pytest.raises(PolicyError, match="No policy"):
         store.get(names[0], _quiet)
+
+
+@pytest.mark.parametrize("family", ["t5", "gpt2"])
+def test_bf16_weights_answer_and_are_refused_where_they_are_slow(
+    family: str, policy_dirs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = str(policy_dirs[family])
+    with pytest.raises(ConfigError, match="--dtype fp8: use fp32 or bf16"):
+        PolicyStore("cpu", dtype="fp8")
+    monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: True)
+    store = PolicyStore("cpu", dtype="bf16")
+    assert store.get(name, lambda *_: None).network.dtype == torch.bfloat16
+    engine = Engine(device="cpu", dtype="bf16")
+    try:
+        assert all(said(engine, engine.submit("hello", [name], Sampling(max_new_tokens=6))))
+    finally:
+        engine.close()
+    monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: False)
+    assert main(["generate", "--policy", name, "--prompt", "hello", "--dtype", "bf16", "--device", "cpu"]) == 2
+    assert capsys.readouterr().err == "dpo: --dtype bf16: this cpu device has no bf16 of its own; use fp32\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "made"),
+    [
+        ("demo/t5#ctranslate2", ArmSpec("demo/t5", engine="ctranslate2")),
+        ({"policy": "demo/t5#ctranslate2-int8"}, ArmSpec("demo/t5", engine="ctranslate2-int8")),
+        ("odd#name", ArmSpec("odd#name")),
+        ("http://gpu/v1#ctranslate2", ArmSpec("http://gpu/v1#ctranslate2")),
+        ({"policy": "demo/t5", "turns": [["a", "b"]]}, ArmSpec("demo/t5", turns=(("a", "b"),))),
+    ],
+)
+def test_a_name_may_say_its_engine(value: Any, made: ArmSpec) -> None:
+    assert ArmSpec.of(value) == made
+
+
+@pytest.mark.parametrize("turns", ["ab", [["a"]], [["a", 1]], {"a": "b"}])
+def test_turns_of_another_shape_are_refused(turns: Any) -> None:
+    with pytest.raises(ConfigError, match="turns must be a list"):
+        ArmSpec.of({"policy": "demo/t5", "turns": turns})
 
 
 def test_equal_tensors_are_kept_once(tmp_path: Path) -> None:

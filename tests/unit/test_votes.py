@@ -39,8 +39,20 @@ def test_votes_come_back_as_they_were(tmp_path: Path) -> None:
     given = vote(1, "tie", voter="v", blind=False, seed_a=3, seed_b=4, text_a='<b>"é😄\n</b>', created="2026-01-01")
     assert votes.add(given) and votes.all() == [given]
     assert not votes.add(given) and len(votes.all()) == 1
+    (tmp_path / "begun.sqlite").touch()  # as it is while the first vote is being cast
+    assert Votes(tmp_path / "begun.sqlite").all() == []
     with sqlite3.connect(votes.path) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_answers_within_conversations_are_no_pairs() -> None:
+    """They have no prompt in common; the vote itself counts."""
+    turns = {"turns_a": [["Hi", "Hello"]], "turns_b": [["Hi", "Greetings"]]}
+    pairs, left_out = preference_pairs([vote(1), vote(2, settings=turns)])
+    assert [pair["prompt"] for pair in pairs] == ["Prompt 1?"] and left_out == {"within a conversation": 1}
+    long = {"turns_a": [["Hi", "x" * 50_000]], "turns_b": []}
+    values = {"key": "k", "prompt": "p", "policy_a": "a", "policy_b": "b", "text_a": "x", "text_b": "y", "verdict": "a"}
+    assert Vote.from_values(values | {"settings": long}).settings == long
 
 
 def test_votes_of_threads_and_processes_at_once_are_all_kept(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
-"""Which policies can stand side by side: every base, tuned policy and checkpoint that is known here."""
+"""Which policies can stand side by side: every base, tuned policy, checkpoint and server that is known here."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dpo.dashboard.theme import FAMILY_LABEL
 from dpo.errors import DpoError
-from dpo.generation.spec import permitted
+from dpo.generation.remote import Remote
+from dpo.generation.spec import ArmSpec, permitted
 from dpo.policies.names import BUNDLED, resolve
 from dpo.runs import BUNDLED_RUNS, Run, find_runs
 
@@ -29,7 +31,8 @@ class Arm:
     """A policy that can answer.
 
     `short` is what stands in a pane, `label` what tells it from all others; `reference` is what a
-    tuned policy was tuned from, if that is known.
+    tuned policy was tuned from, if that is known.  `value` may name an engine or a server too, `policy`
+    is what it answers as; `note` is there where same noise, lambda and tint don't act.
     """
 
     value: str
@@ -38,9 +41,33 @@ class Arm:
     family: str | None
     tuned: bool
     reference: str | None = None
+    policy: str = ""
+    note: str | None = None
 
 
-def arms(roots: Sequence[Path]) -> list[Arm]:
+def arms(roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> list[Arm]:
+    """Policies, then those that CTranslate2 can serve (where it is installed), then other servers."""
+    own = policies(roots)
+    fast = [arm for arm in own if "checkpoint-" not in arm.value] if importlib.util.find_spec("ctranslate2") else []
+    return [
+        *own,
+        *(_converted(arm, engine) for engine in ("ctranslate2", "ctranslate2-int8") for arm in fast),
+        *(
+            Arm(remote.policy, remote.name, remote.name, None, False, None, remote.policy, ArmSpec(remote.policy).note)
+            for remote in remotes
+        ),
+    ]
+
+
+def _converted(arm: Arm, engine: str) -> Arm:
+    value = f"{arm.value}#{engine}"
+    suffix = "CT2 int8" if engine.endswith("int8") else "CT2"
+    return replace(
+        arm, value=value, label=f"{arm.label} · {suffix}", short=f"{arm.short} · {suffix}", note=ArmSpec.of(value).note
+    )
+
+
+def policies(roots: Sequence[Path]) -> list[Arm]:
     """The four bundled policies first, then every run, newest first: its policy, its checkpoints, its base."""
     made = {}
     for name in DEFAULT:
@@ -60,19 +87,18 @@ def arms(roots: Sequence[Path]) -> list[Arm]:
             made[str(path)] = Arm(str(path), name, name, run.family, tuned, base if tuned else None)
         if tuned and base and base not in made and _askable(base, roots):
             made[base] = Arm(base, base, Path(base).name, run.family, False)
-    return list(made.values())
+    return [replace(arm, policy=arm.value) for arm in made.values()]
 
 
 def options(known: Sequence[Arm]) -> list[dict[str, Any]]:
-    """Data of a pane's picker, grouped by family."""
-    return [
-        {
-            "group": FAMILY_LABEL[family],
-            "items": [{"value": arm.value, "label": arm.label} for arm in known if arm.family == family],
-        }
-        for family in ("t5", "gpt2", None)
-        if any(arm.family == family for arm in known)
-    ]
+    """Data of a picker: by family, then by what else can answer."""
+    groups: dict[str, list[dict[str, str]]] = {}
+    for arm in sorted(known, key=lambda arm: (arm.note is not None, ("t5", "gpt2", None).index(arm.family))):
+        group = "CTranslate2, plain sampling" if "#ctranslate2" in arm.value else FAMILY_LABEL[arm.family]
+        if arm.note and arm.family is None:
+            group = "Other servers"
+        groups.setdefault(group, []).append({"value": arm.value, "label": arm.label})
+    return [{"group": group, "items": items} for group, items in groups.items()]
 
 
 def records(known: Sequence[Arm]) -> dict[str, dict[str, Any]]:

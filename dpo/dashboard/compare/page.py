@@ -19,6 +19,7 @@ from dpo.dashboard.compare.arms import DEFAULT, EXAMPLES, arms, options, records
 from dpo.dashboard.components import action, button, card, glyph, icon, number
 from dpo.dashboard.shell import Page
 from dpo.dashboard.theme import FAMILY_LABEL
+from dpo.generation.remote import Remote
 from dpo.generation.settings import LAMBDA_LIMITS, MAX_SAMPLES, Sampling
 
 _DEFAULTS = Sampling()
@@ -28,14 +29,15 @@ _PANES = 6
 _BINS = ("n4", "n3", "n2", "n1", "z", "p1", "p2", "p3", "p4")
 
 
-def page(roots: Sequence[Path]) -> Page:
+def page(roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> Page:
     """The page as it is before anything was asked."""
-    known = arms(roots)
+    known = arms(roots, remotes)
     body = [
         html.H1("Compare", className="vh"),
         _composer(),
         _toolbar(),
         html.Div([_row(row, options(known)) for row in range(_PANES // 2)], className="rows", id="cmp-rows"),
+        _follow(),
         _reproduce(),
         votes.results(),
         html.P(
@@ -51,7 +53,7 @@ def page(roots: Sequence[Path]) -> Page:
     return Page("/", "compare", "Compare", body)
 
 
-def register(app: Dash, roots: Sequence[Path]) -> None:
+def register(app: Dash, roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> None:
     """Wire the controls and keys to the browser's code."""
     prompt_and_settings = ["cmp-prompt", *(f"cmp-{name}" for name in _SETTINGS)]
     chosen = [f"cmp-arm-{pane}" for pane in range(_PANES)]
@@ -91,6 +93,13 @@ def register(app: Dash, roots: Sequence[Path]) -> None:
         Input("cmp-dice", "n_clicks"),
         prevent_initial_call=True,
     )
+    app.clientside_callback(
+        ClientsideFunction("compare", "next"),
+        Output("cmp-next", "value"),
+        Input("cmp-continue", "n_clicks"),
+        State("cmp-next", "value"),
+        prevent_initial_call=True,
+    )
     for index, text in enumerate(EXAMPLES):
         app.clientside_callback(
             f"() => {text!r}",
@@ -107,9 +116,9 @@ def register(app: Dash, roots: Sequence[Path]) -> None:
     )
     def refresh(_: int) -> list[Any]:
         """Runs that have finished since the page was opened can be chosen at once."""
-        known = arms(roots)
+        known = arms(roots, remotes)
         data = options(known)
-        return [records(known), data, *([data] * _PANES)]
+        return [records(known), options([arm for arm in known if not arm.note]), *([data] * _PANES)]
 
 
 def _composer() -> html.Section:
@@ -290,7 +299,12 @@ def _pane(index: int, data: list[dict[str, Any]]) -> html.Div:
     return html.Div(
         [
             html.Div(head, className="pane-head"),
+            html.P(id=f"cmp-note-{index}", className="sub named", hidden=True),
             html.Div(id=f"cmp-tabs-{index}", className="row tight samples", hidden=True),
+            html.Details(
+                [html.Summary("", className="sub"), html.Div()],
+                id=f"cmp-earlier-{index}", className="earlier", hidden=True,
+            ),
             html.Div(id=f"cmp-state-{index}", className="stateful", hidden=True),
             html.P(id=f"cmp-out-{index}", className="out empty-out"),
             html.Div(id=f"cmp-chips-{index}", className="chips"),
@@ -302,6 +316,22 @@ def _pane(index: int, data: list[dict[str, Any]]) -> html.Div:
         hidden=value is None,
         **{"data-arm": str(index)},
     )
+
+
+def _follow() -> html.Section:
+    """The next turn of every pane's own conversation."""
+    return card(
+        dmc.Textarea(
+            id="cmp-next", value="", autosize=True, minRows=1, maxRows=6, placeholder="Say something more to each",
+            className="next", **{"aria-label": "Next turn"},
+        ),
+        button("Continue", id="cmp-continue", n_clicks=0),
+        html.Div(button("Start over", id="cmp-over", variant="subtle"), id="cmp-over-box", hidden=True),
+        html.P("", className="sub", id="cmp-follow-note"),
+        cls="follow",
+        id="cmp-follow",
+        hidden=True,
+    )  # fmt: skip
 
 
 def _reproduce() -> html.Section:

@@ -1,0 +1,55 @@
+/* Compare: what its parts share: the panes' policies, the settings, the generation on screen. */
+(() => {
+  "use strict";
+  const $ = (id) => document.getElementById(id);
+  const ENGINE = /#ctranslate2(-int8)?$/;
+  const PLAIN = "Plain sampling: same noise, λ and tint do not act here";
+  const cmp = {
+    $,
+    PANES: [0, 1, 2, 3, 4, 5],
+    NAMES: { t5: "T5", gpt2: "GPT-2" },
+    SHAPES: { t5: "circle", gpt2: "diamond" },
+    FIELDS: ["temperature", "top_p", "top_k", "max_new_tokens", "seed"],
+    IDS: { temperature: "cmp-temperature", top_p: "cmp-top-p", top_k: "cmp-top-k", max_new_tokens: "cmp-max-new", seed: "cmp-seed" },
+    known: {}, picked: [0, 1, 2, 3, 4, 5].map(() => null), linked: {},
+    mode: "Text", samples: 1, noise: true, strength: { t5: 1, gpt2: 1 },
+    /* The generation on screen: request, arms, policies by pane, samples by pane, which of them is shown. */
+    run: null,
+    none: () => window.dash_clientside.no_update,
+    put: (id, props) => window.dash_clientside.set_props(id, props),
+    element(tag, className, text) {
+      const node = document.createElement(tag);
+      if (className) node.className = className;
+      if (text !== undefined) node.textContent = text;
+      return node;
+    },
+    /* A link may name a policy that is not in the list; its name tells what can be told. */
+    about(value) {
+      if (cmp.known[value]) return cmp.known[value];
+      const policy = value.replace(ENGINE, ""), plain = policy !== value || /^https?:/.test(value);
+      const { family = null, tuned = false } = cmp.known[policy] || {};
+      return { value, policy, label: value, short: value.split("/").pop() || value, family, tuned, note: plain ? PLAIN : null };
+    },
+    active: () => cmp.PANES.filter((pane) => cmp.picked[pane]),
+    partner: (pane) => (cmp.picked[pane ^ 1] ? pane ^ 1 : null),
+    /* Only our own loop can turn a policy up or down. */
+    lambdaOf(value) {
+      const arm = cmp.about(value);
+      return arm.tuned && !arm.note ? cmp.strength[arm.family] ?? 1 : 1;
+    },
+    sampleOf: (pane) => cmp.run?.samples[pane]?.[cmp.run.shown[pane]] || null,
+    hidden: (pane) => window.dpo.votes?.hidden(pane),
+    /* Whose rewards colour the answer of a pane: a tuned policy's own, a base's tuned neighbour's. */
+    lensPolicy(pane) {
+      const arm = cmp.about(cmp.picked[pane]);
+      if (cmp.run?.turns[pane]?.length) return null; // Lens reads single questions
+      if (arm.tuned) return arm.policy;
+      const near = [cmp.partner(pane), ...cmp.active()].filter((other) => other !== null).map((other) => cmp.about(cmp.picked[other]));
+      return near.find((other) => other.tuned && other.family === arm.family)?.policy || null;
+    },
+    /* Voting follows along. */
+    told: () => document.dispatchEvent(new Event("compare")),
+    problem(text) { $("cmp-error").textContent = text || ""; $("cmp-error").hidden = !text; },
+  };
+  window.dpo = Object.assign(window.dpo || {}, { cmp });
+})();
