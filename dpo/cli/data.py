@@ -196,10 +196,10 @@ def _some(data: Normalised, side: str) -> Iterator[str]:
 
 
 def _reward_accuracy(name: str) -> float:
-    from dpo.cli.commands import _find, _roots
-    from dpo.runs import summarise
+    from dpo.cli.arguments import run_roots
+    from dpo.runs import find_run, summarise
 
-    accuracy = summarise(_find(name, _roots(argparse.Namespace(runs=None))))["accuracy"]
+    accuracy = summarise(find_run(name, run_roots(argparse.Namespace(runs=None))))["accuracy"]
     if accuracy is None:
         raise DataError(f"--run {name} has no held-out reward accuracy: name a run of dpo train that was evaluated")
     return float(accuracy)
