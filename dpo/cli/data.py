@@ -208,7 +208,7 @@ def _reward_accuracy(name: str) -> float:
 def _report(result: Audit) -> None:
     from dpo.preferences.audit.findings import line
 
-    print(f"{result.source}: {result.rows:,} rows, {result.pairs:,} pairs")
+    print(f"{result.source}: {result.rows:,} rows, {result.scope()}")
     print(f"Layout: {result.layout} (confidence {result.confidence:.0%})")
     measures = result.measures
     print(f"Prompts: {measures['unique_prompts']:,} different · held out {measures['held_out']:,} pairs")

@@ -42,6 +42,17 @@ def load_vocabulary(name: str, texts: Iterable[str] = ()) -> Vocabulary:
     )
 
 
+def vocabulary_of(tokenizer: PreTrainedTokenizerBase, name: str) -> Vocabulary:
+    """The vocabulary that a loaded policy is trained with, as the only one it has."""
+    from tokenizers import Tokenizer
+
+    # A copy: how the audit treats special tokens is no business of the training.
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.encode_special_tokens = True
+    unknown = tokenizer.unk_token_id
+    return Vocabulary(name, backend, unknown, backend, unknown)
+
+
 def _published(name: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import math
 import shutil
 import tempfile
 from collections import Counter, defaultdict
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from dpo.errors import DataError, StorageError
 from dpo.preferences.formats import SAMPLE_ROWS, Recognised, recognise
 from dpo.preferences.layouts import Layout, Pair, Rated, Row
-from dpo.preferences.sources import read_rows
+from dpo.preferences.sources import BATCH, read_rows
 from dpo.preferences.turns import Unusable
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ class Normalised:
     dropped: Mapping[str, list[int]] = field(default_factory=dict)
     """Row numbers by reason ("with equal answers")."""
 
+    total: int | None = None
+    """How many pairs there are, where `pairs` is a sample of them."""
+    whole: bool = True
+    """Whether the source was read to its end."""
+
     def counts(self) -> dict[str, int]:
         """How many rows were dropped, by reason."""
         return {reason: len(rows) for reason, rows in self.dropped.items()}
@@ -80,11 +86,17 @@ def detect(source: str, split: str = "train", columns: Columns | None = None) ->
 
 
 def normalise(
-    source: str, split: str = "train", columns: Columns | None = None, progress: Progress | None = None
+    source: str,
+    split: str = "train",
+    columns: Columns | None = None,
+    progress: Progress | None = None,
+    head: int | None = None,
 ) -> Normalised:
     """All pairs of a source that have a prompt and two different answers.
 
-    `progress` hears how many rows have been read.
+    Args:
+        progress: hears how many rows have been read.
+        head: read only so many rows (fewer where they are huge), for a look that must be quick.
 
     Raises:
         DataError: unreadable, not preference data, ambiguous, or without a single pair.
@@ -104,7 +116,8 @@ def normalise(
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
     dropped: defaultdict[str, list[int]] = defaultdict(list)
-    counter = _Counter(itertools.chain(sample, batches), progress)
+    every = _Head(itertools.chain(sample, batches), head)
+    counter = _Counter(every, progress)
     if recognised.layout.rated:
         records = _of_rated(counter, recognised.layout, dropped, columns)
     else:
@@ -118,7 +131,26 @@ def normalise(
                 "pair a good and a bad answer for each prompt first"
             )
         raise DataError(f"{source} has no usable pair ({reasons}): every pair needs a prompt and two different answers")
-    return Normalised(source, recognised, pairs, counter.rows, dict(dropped))
+    return Normalised(source, recognised, pairs, counter.rows, dict(dropped), whole=every.whole)
+
+
+class _Head:
+    """The first batches of rows, as many as hold `head` rows; all of them with None.
+
+    Batches are counted, not rows: one is never over `reading.MAX_ROW` bytes, so that little is read
+    where rows are huge.  One more is read to know whether there are more.
+    """
+
+    def __init__(self, batches: Iterable[list[dict[str, Any]]], head: int | None) -> None:
+        self.batches, self.head, self.whole = batches, head, True
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        most = None if self.head is None else math.ceil(self.head / BATCH)
+        for place, batch in enumerate(self.batches):
+            if place == most:
+                self.whole = False
+                return
+            yield batch
 
 
 class _Counter:

@@ -131,6 +131,18 @@ def test_swapped_block(write_pairs: Write) -> None:
     assert abs(finding.rows[0][1] - 400) <= 10
 
 
+def test_a_look_at_the_head_reads_no_more(write_pairs: Write) -> None:
+    path = write_pairs(talk(3200))
+    with path.open("a") as file:
+        file.write("{broken\n")  # never reached
+    head = normalise(str(path), head=1500)
+    assert (head.rows, head.whole) == (2048, False)
+    assert audit(head).scope() == "the first 2,048 pairs"
+    whole = normalise(str(write_pairs(talk(100), "small.jsonl")), head=1500)
+    assert (whole.rows, whole.whole) == (100, True)
+    assert audit(whole).scope() == "100 pairs"
+
+
 def test_unusable_rows_are_told_with_their_numbers(write_pairs: Write) -> None:
     rows = talk(100)
     rows[10]["rejected"] = rows[10]["chosen"]

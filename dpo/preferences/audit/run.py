@@ -53,7 +53,7 @@ def audit(
     tell = progress or (lambda step, share: None)
     signals = signals or measure(data.pairs, eval_fraction, progress)
     found = say.dropped(data.dropped, data.rows)
-    measures: dict[str, Any] = {}
+    measures: dict[str, Any] = {"sampled_of": data.total, "whole": data.whole}
     for part in (say.duplicates(signals), say.mispaired(signals)):
         found += part[0]
         measures |= part[1]
