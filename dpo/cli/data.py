@@ -68,13 +68,17 @@ def add_data(actions: Any) -> None:
 
 def show(arguments: argparse.Namespace) -> int:
     """`dpo data show`."""
-    from dpo.preferences.layouts import Pair
+    from dpo.preferences.layouts import Pair, sources_of
     from dpo.preferences.normalise import detect
 
     recognised, rows = detect(arguments.source, arguments.split, _columns(arguments))
     layout = recognised.layout
     print(f"Layout      {layout.name}  (--layout {layout.key})")
     print(f"Confidence  {recognised.confidence:.0%}, by the first {len(rows)} rows")
+    takes = sources_of(layout, rows)
+    if arguments.swap:
+        takes["chosen"], takes["rejected"] = takes["rejected"], takes["chosen"]
+    print("Columns     " + " · ".join(f"{role} from {where}" for role, where in takes.items()))
     if layout.rated:
         print("Pairs       the best and the worst answer to a prompt; rows are single answers, shown as they are")
     given = 0

@@ -13,13 +13,13 @@ import math
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo.errors import DataError, StorageError
-from dpo.preferences.formats import SAMPLE_ROWS, Recognised, recognise
+from dpo.preferences.formats import SAMPLE_ROWS, AmbiguousError, Recognised, recognise
 from dpo.preferences.layouts import Layout, Pair, Rated, Row
 from dpo.preferences.sources import BATCH, read_rows
 from dpo.preferences.turns import Unusable
@@ -77,10 +77,24 @@ def detect(source: str, split: str = "train", columns: Columns | None = None) ->
     Raises:
         DataError: see `recognise` and `read_rows`.
     """
-    columns = columns or Columns()
-    sample: list[Row] = list(next(read_rows(source, split, SAMPLE_ROWS), []))
+    sample = head_of(source, split)
+    return _recognised(source, sample, columns or Columns()), sample
+
+
+def head_of(source: str, split: str = "train") -> list[Row]:
+    """The first rows of a source, by which its layout is recognised.
+
+    Raises:
+        DataError: see `read_rows`.
+    """
+    return list(next(read_rows(source, split, SAMPLE_ROWS), []))
+
+
+def _recognised(source: str, rows: Sequence[Row], columns: Columns) -> Recognised:
     try:
-        return recognise(sample, columns.roles(), columns.layout), sample
+        return recognise(rows, columns.roles(), columns.layout)
+    except AmbiguousError as error:
+        raise error.of(source) from None
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
 
@@ -110,11 +124,8 @@ def normalise(
         # Batches of huge rows are short: a few of them are sample enough.
         if sum(map(len, sample)) >= SAMPLE_ROWS or len(sample) == 3:
             break
-    try:
-        first = list(itertools.islice(itertools.chain.from_iterable(sample), SAMPLE_ROWS))
-        recognised = recognise(first, columns.roles(), columns.layout)
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from None
+    first = list(itertools.islice(itertools.chain.from_iterable(sample), SAMPLE_ROWS))
+    recognised = _recognised(source, first, columns)
     dropped: defaultdict[str, list[int]] = defaultdict(list)
     every = _Head(itertools.chain(sample, batches), head)
     counter = _Counter(every, progress)
