@@ -47,7 +47,8 @@ def audit(
         eval_fraction: share of the prompts that training would hold out.
         reward_accuracy: a run's held-out reward accuracy, to stand beside the shortcuts'.
         progress: hears the step and its share done.
-        signals: what `signals.measure` found on the same pairs, if it was called before.
+        signals: what `signals.measure` found on the same pairs, if it was called before; the tokens that
+            are counted here are added to it.
     """
     began = time.perf_counter()
     tell = progress or (lambda step, share: None)
@@ -73,7 +74,9 @@ def audit(
     models: dict[str, Any] = {}
     for place, vocabulary in enumerate(vocabularies):
         tell(f"tokenising for {vocabulary.name}", place / len(vocabularies))
-        models[vocabulary.name], unknown = measure_tokens(data.pairs, rows, vocabulary, limits or Limits())
+        models[vocabulary.name], counted = measure_tokens(data.pairs, rows, vocabulary, limits or Limits())
+        signals.tokens[vocabulary.name] = counted
+        unknown = counted.unknown
         found += say.tokens(vocabulary.name, models[vocabulary.name])
         if enough and unknown.any():
             difference = (unknown[:, 0] - unknown[:, 1]).astype(np.float32)

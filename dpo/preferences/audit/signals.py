@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dpo.preferences.audit.duplicates import near_duplicates
 from dpo.preferences.audit.pairing import Pairing, find_blocks
 from dpo.preferences.audit.surface import features, private_in, suspects
+from dpo.preferences.audit.tokens import Counted
 from dpo.preferences.audit.words import Column, Words
 from dpo.preferences.split import is_held_out
 
@@ -49,6 +50,8 @@ class Signals:
     pairing: Pairing
     private: dict[str, list[int]] = field(default_factory=dict)
     """Places of the pairs by what they hold ("e-mail address")."""
+    tokens: dict[str, Counted] = field(default_factory=dict)
+    """By vocabulary, once an audit counted them."""
 
 
 def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = None) -> Signals:
