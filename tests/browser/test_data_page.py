@@ -11,13 +11,15 @@ from playwright.sync_api import Page, expect
 
 Serve = Callable[[list[Path]], str]
 Open = Callable[..., Page]
+AUDIT = 120_000
+"""An audit takes seconds; the first one of a process also loads what it computes with."""
 
 
 def audited(page: Page) -> None:
     """Audit what is chosen and wait for the result."""
     expect(page.locator("#da-detect h2")).to_have_text("prompt, chosen, rejected")
     page.get_by_role("button", name="Audit").click()
-    expect(page.locator("#da-rows .ag-row").first).to_be_visible()
+    expect(page.locator("#da-rows .ag-row").first).to_be_visible(timeout=AUDIT)
 
 
 def upload(page: Page, path: Path) -> None:
@@ -118,7 +120,7 @@ def test_two_readings_are_asked_about(serve: Serve, open_page: Open, tmp_path: P
     expect(page.locator("#da-detect")).to_contain_text("Read as you chose")
     expect(page.locator("#da-command")).to_contain_text("--layout answer1-answer2-preference:first-if-1")
     page.get_by_role("button", name="Audit").click()
-    expect(page.locator("#da-pair .side.c")).to_contain_text("No egg 0.")
+    expect(page.locator("#da-pair .side.c")).to_contain_text("No egg 0.", timeout=AUDIT)
     page.get_by_role("button", name="Ask again").click()
     expect(page.locator("#da-detect h2")).to_have_text("These rows can be read in 2 ways")
     expect(page.locator("#da-below")).to_be_hidden()  # it showed the reading that is no more chosen
@@ -142,7 +144,7 @@ def test_columns_are_named_and_swapped(serve: Serve, open_page: Open, tmp_path: 
         "--prompt-column q --chosen-column good --rejected-column bad --swap"
     )
     page.get_by_role("button", name="Audit").click()
-    expect(page.locator("#da-pair .side.c")).to_contain_text("No egg 0.")
+    expect(page.locator("#da-pair .side.c")).to_contain_text("No egg 0.", timeout=AUDIT)
     assert fits(page)
 
 
