@@ -28,6 +28,7 @@ TITLES = {
     "blank": "Blank sides",
     "missing": "Missing text",
     "prompts-differ": "Two prompts in one row",
+    "not-an-answer": "No answer at the end",
     "ties": "Ties",
     "prompt-in-answer": "Answers repeat the prompt",
     "swapped-block": "A block looks swapped",

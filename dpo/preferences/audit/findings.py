@@ -19,6 +19,7 @@ _DROPPED: Mapping[str, tuple[str, Severity, str]] = {
     "with a blank rejected": ("blank", "warning", "have a blank rejected answer"),
     "without text": ("missing", "warning", "lack a text"),
     "whose two prompts differ": ("prompts-differ", "warning", "hold two conversations that differ before the answer"),
+    "that do not end in an answer": ("not-an-answer", "warning", "end in something else than an answer"),
     "that are ties": ("ties", "note", "are ties, neither answer preferred"),
 }
 PRIVATE_FINDINGS = ("personal-data", "secret")
