@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dpo.errors import ConfigError, DataError
 from dpo.preferences.formats import Recognised
-from dpo.preferences.normalise import COLUMNS, Columns, Normalised, normalise, tally
+from dpo.preferences.normalise import COLUMNS, Columns, Normalised, drawn, normalise, tally
 from dpo.preferences.split import SALT, is_held_out
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ class Preferences:
     def sample(self, most: int) -> Normalised:
         """The pairs of both sides with their row numbers, as an audit wants them: all, or `most` by a fixed seed."""
         count = len(self.rows)
-        places = np.arange(count)
-        if count > most:
-            places = np.sort(np.random.default_rng(0).choice(count, most, replace=False))
+        places = drawn(count, most)
         some = self.everything.pairs.select(places).add_column("row", self.rows[places])
         return replace(self.everything, pairs=some, total=count)
 

@@ -14,9 +14,12 @@ import shutil
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dpo.errors import DataError, StorageError
 from dpo.preferences.formats import SAMPLE_ROWS, AmbiguousError, Recognised, recognise
@@ -66,9 +69,21 @@ class Normalised:
     whole: bool = True
     """Whether the source was read to its end."""
 
+    def drawn(self, most: int) -> Normalised:
+        """The same with at most `most` of the pairs, drawn by a fixed seed, in their order."""
+        count = len(self.pairs)
+        return self if count <= most else replace(self, pairs=self.pairs.select(drawn(count, most)), total=count)
+
     def counts(self) -> dict[str, int]:
         """How many rows were dropped, by reason."""
         return {reason: len(rows) for reason, rows in self.dropped.items()}
+
+
+def drawn(count: int, most: int) -> NDArray[np.int64]:
+    """`most` of the places below `count` by a fixed seed, in order; all of them if there are no more."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
 
 
 def detect(source: str, split: str = "train", columns: Columns | None = None) -> tuple[Recognised, list[Row]]:

@@ -97,6 +97,14 @@ def test_a_look_at_the_head_reads_no_more(write_pairs: Write) -> None:
     assert audit(whole).scope() == "100 pairs"
 
 
+def test_of_very_many_pairs_a_sample_is_audited(write_pairs: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpo.preferences.audit.run.MOST_PAIRS", 900)
+    result = audited(write_pairs(shuffled(talk(1500), 500, 900, "rejected")))
+    assert (result.rows, result.pairs, result.scope()) == (1500, 900, "900 of 1,500 pairs")
+    [(first, last)] = found(result, "mispaired")[0].rows  # rows of the source, not of the sample
+    assert abs(first - 500) <= 50 and abs(last - 900) <= 50
+
+
 def test_unusable_rows_are_told_with_their_numbers(write_pairs: Write) -> None:
     rows = talk(100)
     rows[10]["rejected"] = rows[10]["chosen"]

@@ -20,6 +20,8 @@ from dpo.preferences.reading import SUFFIXES
 from dpo.preferences.sources import NAMED
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from dpo.preferences.audit import Audit, Vocabulary
     from dpo.preferences.audit.signals import Signals
     from dpo.preferences.normalise import Columns, Normalised
@@ -45,6 +47,8 @@ class Job:
     note: str = ""
     audit: Audit | None = None
     data: Normalised | None = None
+    every: Dataset | None = None
+    """All pairs of the source; `data` may be a sample of a large one."""
     signals: Signals | None = None
     vocabulary: Vocabulary | None = None
     preview: Preview | None = None
@@ -191,6 +195,7 @@ class Desk:
         with self._working:
             try:
                 from dpo.preferences.audit import audit
+                from dpo.preferences.audit.run import MOST_PAIRS
                 from dpo.preferences.audit.signals import measure
                 from dpo.preferences.normalise import normalise
                 from dpo.preferences.preview import preview
@@ -199,6 +204,8 @@ class Desk:
                 data = normalise(
                     job.source, columns=job.columns, progress=lambda rows: tell(f"reading rows ({rows:,})", 0.0)
                 )
+                job.every = data.pairs
+                data = data.drawn(MOST_PAIRS)
                 signals = measure(data.pairs, 0.05, tell)
                 job.vocabulary = self._vocabulary(job, data)
                 job.data, job.signals = data, signals

@@ -19,17 +19,18 @@ def register(server: Flask, desk: Desk) -> None:
     @server.get(EXPORT)
     def export_pairs() -> Response:
         job = desk.job(request.args.get("job"))
-        if job is None or job.audit is None or job.data is None:
+        if job is None or job.audit is None or job.data is None or job.every is None:
             return _refused("This audit is no longer kept: start it again", 404)
         text = request.args.get("asked")
+        pairs = job.every if text is None else job.data.pairs
         try:
-            places = np.arange(len(job.data.pairs)) if text is None else select(job, Asked.from_json(text))
+            places = np.arange(len(pairs)) if text is None else select(job, Asked.from_json(text))
         except (ValueError, KeyError):
             return _refused("The selection cannot be read: export it from the Data page", 400)
         name = re.sub(r"[^\w.-]", "_", job.label.rsplit("/", 1)[-1].split(".")[0]) or "pairs"
         name += "-all.jsonl" if text is None else "-selection.jsonl"
         headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-        return Response(exported(job, places), mimetype="application/jsonl", headers=headers)
+        return Response(exported(pairs, places), mimetype="application/jsonl", headers=headers)
 
 
 def _refused(message: str, status: int) -> Response:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dpo.dashboard.data.desk import Job
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SIDES = ("prompt", "chosen", "rejected")
 BLOCK = 100
@@ -148,10 +151,9 @@ def codes_of(job: Job, place: int) -> list[str]:
     return [code for code in codes if _of_finding(job, code)[place]]
 
 
-def exported(job: Job, places: Places) -> Iterator[str]:
+def exported(pairs: Dataset, places: Places) -> Iterator[str]:
     """Pairs as JSON lines of prompt, chosen and rejected: the layout of the Human-Like data."""
-    assert job.data is not None
-    table = job.data.pairs.select_columns(list(SIDES))
+    table = pairs.select_columns(list(SIDES))
     for start in range(0, len(places), _BATCH):
         batch = table[places[start : start + _BATCH].tolist()]
         rows = zip(*(batch[side] for side in SIDES), strict=True)

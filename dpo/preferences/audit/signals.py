@@ -99,7 +99,9 @@ def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = No
     near_pair = _same(near_prompt, _near_answers(columns, pair_number))
     tell("fitting answers to prompts", 0.6)
     pairing = find_blocks(columns["prompt"], columns["chosen"], columns["rejected"], len(words))
-    row = np.asarray(arrow[:]["row"].to_numpy() if "row" in pairs.column_names else np.arange(len(pairs)), np.int64)
+    row = np.arange(len(pairs))
+    if "row" in pairs.column_names:  # this column alone: all texts at once would fill the memory
+        row = np.asarray(pairs.select_columns("row").with_format("numpy")[:]["row"], np.int64)
     return Signals(
         words=words,
         columns=columns,

@@ -40,13 +40,6 @@ class Limits:
     completion: int = 256
 
 
-def sampled(rows: int) -> NDArray[np.int64]:
-    """The rows that are tokenised: all, or `MOST_PAIRS` of them by a fixed seed."""
-    if rows <= MOST_PAIRS:
-        return np.arange(rows)
-    return np.sort(np.random.default_rng(0).choice(rows, MOST_PAIRS, replace=False))
-
-
 @dataclass(frozen=True)
 class Counted:
     """Of the sampled `rows` `(n,)`: tokens `(n, 3)` of each side with its end, lossless; unknown ones `(n, 2)` of
