@@ -13,15 +13,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
 from dpo.errors import DpoError
 from dpo.policies.names import base_of, resolve
-from dpo.preferences.sources import NAMED, SAMPLE
+from dpo.preferences.load import parse_sources
+from dpo.preferences.sources import NAMED, SAMPLE, is_local
 from dpo.runs import Run
 from dpo.training.config import TrainConfig
+from dpo.training.pairs import MOST_AUDITED, audit_pairs, load_pairs
+
+if TYPE_CHECKING:
+    from dpo.preferences.audit import Audit
 
 Level = Literal["ok", "warn", "bad", "note"]
 GB = 1e9
@@ -98,49 +103,54 @@ def _policy(config: TrainConfig) -> tuple[int | None, Line]:
 
 def _data(config: TrainConfig) -> tuple[list[Line], int | None]:
     """Lines on the data, and how many training pairs there are (None if that takes long to find out)."""
-    quick = [_is_quick(part.split("=")[0].strip()) for part in config.dataset.split(",")]
-    if not all(quick):
-        return [
-            Line("Data", "note", f"{config.dataset} is large or not on this machine: the Data page audits it")
-        ], config.num_samples
     try:
-        return _audited(config)
+        names = list(parse_sources(config.dataset))
+        away = [name for name in names if name in NAMED or not (name == "sample" or is_local(name))]
+        if away:
+            said = f"{', '.join(away)} is fetched from the hub first: the Data page audits it"
+            return [Line("Data", "note", said)], config.num_samples
+        if sum(map(_bytes, names)) > _QUICK_BYTES:
+            return _glimpsed(config), config.num_samples
+        return _read(config)
     except DpoError as error:
         return [Line("Data", "bad", " ".join(str(error).split()))], None
 
 
-def _is_quick(source: str) -> bool:
-    if source in NAMED:
-        return False
+def _bytes(source: str) -> int:
     path = SAMPLE if source == "sample" else Path(source).expanduser()
-    return not path.is_file() or path.stat().st_size <= _QUICK_BYTES
+    return path.stat().st_size if path.is_file() else 0
 
 
-def _audited(config: TrainConfig) -> tuple[list[Line], int | None]:
-    from dpo.preferences import load_preferences
-
-    loaded = load_preferences(
-        config.dataset, split=config.split, num_samples=config.num_samples, eval_fraction=config.eval_fraction,
-        seed=config.seed, prompt_column=config.prompt_column, chosen_column=config.chosen_column,
-        rejected_column=config.rejected_column, layout=config.layout, swap=config.swap,
-    )  # fmt: skip
+def _read(config: TrainConfig) -> tuple[list[Line], int | None]:
+    loaded = load_pairs(config)
     train, held_out = len(loaded.train), len(loaded.held_out)
     short = train < config.batch_size
     text = f"{train:,} training and {held_out:,} held-out pairs"
-    lines = [Line("Data", "bad" if short else "ok", text + (f": fewer than --batch-size {config.batch_size}" * short))]
-    if "," not in config.dataset and "=" not in config.dataset:
-        lines.append(_findings(config.dataset, config.layout))
-    return lines, train
+    line = Line("Data", "bad" if short else "ok", text + (f": fewer than --batch-size {config.batch_size}" * short))
+    return [line, _summary(audit_pairs(loaded, config))], train
 
 
-def _findings(source: str, layout: str | None) -> Line:
+def _glimpsed(config: TrainConfig) -> list[Line]:
+    """The first rows of large files, audited; the rest of the form must not wait for all of them."""
     from dpo.preferences.audit import audit
     from dpo.preferences.normalise import Columns, normalise
 
-    found = audit(normalise(source, columns=Columns(layout=layout))).findings
-    grave = [finding for finding in found if finding.severity != "note"]
+    columns = Columns(
+        config.prompt_column, config.chosen_column, config.rejected_column, config.layout, config.swap
+    )
+    lines = []
+    for source in parse_sources(config.dataset):
+        result = audit(normalise(source, config.split, columns, head=MOST_AUDITED), eval_fraction=config.eval_fraction)
+        more = "more follow, which the Data page audits" if not result.measures["whole"] else "the file has no more"
+        lines.append(Line("Data", "ok", f"{Path(source).name}: {result.scope()} were read, {more}"))
+        lines.append(_summary(result))
+    return lines
+
+
+def _summary(result: Audit) -> Line:
+    grave = result.grave()
     if not grave:
-        return Line("Audit", "ok", "nothing grave was found")
+        return Line("Audit", "ok", f"nothing grave was found in {result.scope()}")
     more = f" (and {len(grave) - 2} more: see the Data page)" if len(grave) > 2 else ""
     return Line("Audit", "warn", "; ".join(finding.sentence for finding in grave[:2]) + more)
 

@@ -48,7 +48,9 @@ def read_back(flags: list[str]) -> TrainConfig:
 @given(
     beta=st.floats(1e-6, 1e3), rate=st.none() | st.floats(1e-9, 1.0), steps=st.none() | st.integers(1, 10**6),
     weights=st.none() | st.lists(st.floats(-2, 2), min_size=2, max_size=2), cache=st.booleans(),
-    alpha=st.floats(-3, 3), name=st.text("abc -=_'\"é", min_size=1, max_size=12),
+    alpha=st.floats(-3, 3),
+    # argparse drops a value that is "--", also after "=" (a fault of its own).
+    name=st.text("abc -=_'\"é", min_size=1, max_size=12).filter(lambda name: name != "--"),
 )  # fmt: skip
 def test_the_line_gives_the_same_settings(
     beta: float,
@@ -189,6 +191,20 @@ def test_preflight_names_what_is_missing(tmp_path: Path) -> None:
     assert found["Disk"]["level"] == "ok"
     bad = preflight(TrainConfig(model="demo/none", dataset=str(tmp_path / "no.jsonl")), tmp_path, [])
     assert [line["topic"] for line in bad if line["level"] == "bad"] == ["Policy", "Data"]
+
+
+def test_preflight_audits_the_head_of_a_large_file(tmp_path: Path) -> None:
+    path = tmp_path / "large.jsonl"
+    said = " so" * 60
+    rows = ({"prompt": f"Question {n}?", "chosen": f"Yes {n} 😀{said}", "rejected": "No."} for n in range(20_000))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert path.stat().st_size > 4_000_000
+    found = {line["topic"]: line for line in preflight(TrainConfig(dataset=str(path)), tmp_path, [])}
+    read = "large.jsonl: the first 3,072 pairs were read, more follow, which the Data page audits"
+    assert found["Data"]["text"] == read
+    assert found["Audit"]["level"] == "warn" and "alone tells chosen from rejected" in found["Audit"]["text"]
+    away = {line["topic"]: line for line in preflight(TrainConfig(dataset="orca=1,sample=1"), tmp_path, [])}
+    assert away["Data"]["text"] == "orca is fetched from the hub first: the Data page audits it"
 
 
 def test_time_comes_from_a_like_run(tmp_path: Path) -> None:
