@@ -164,14 +164,15 @@
         drawSeen();
       }
       if (due.size) fetchDue();
-      if (now.list !== before?.list) set("tr-list", { data: now.list });
-      if (now.answers !== before?.answers && before) set("tr-answers", { data: now.answers });
+      if (view && now.list !== before?.list) set("tr-list", { data: now.list });
+      if (view && now.answers !== before?.answers && before) set("tr-answers", { data: now.answers });
       const status = document.getElementById("status-runs");
       if (status) status.textContent = now.text;
       known = paused && before ? { ...now, signature: before.signature } : now;
     } catch { /* the server is away; it is asked again */ }
     setTimeout(poll, wait);
   }
+  setTimeout(poll, 500); // on every page: the status bar tells what trains
   let waiting = 0;
   function catchUp() {
     cancelAnimationFrame(waiting);
@@ -290,7 +291,6 @@
         const same = JSON.stringify(wanted) === JSON.stringify(view);
         // Another axis has other places: a zoom into the old one means nothing there.
         if (view && (view.axis !== axis || view.log !== log)) span = null;
-        if (!view) setTimeout(poll, 500);
         view = wanted;
         if (same) drawSeen(); else drawAll();
         return none();

@@ -12,7 +12,6 @@ from dpo.dashboard.components import button, card, command, icon, page_title
 from dpo.dashboard.data import pairs
 from dpo.dashboard.data.cards import detect_strip, finding_cards, length_line, lengths, remedies
 from dpo.dashboard.data.desk import MOST_UPLOAD, Desk, Job
-from dpo.dashboard.shell import Page
 from dpo.errors import DpoError
 from dpo.preferences.normalise import Columns
 
@@ -28,9 +27,9 @@ _COLUMNS = [
 ]
 
 
-def page(desk: Desk) -> Page:
+def page(desk: Desk) -> list[Any]:
     """The page before anything is audited."""
-    body = [
+    return [
         page_title(
             "Data",
             html.Span("Choose preference pairs and see what is wrong with them", id="da-sub"),
@@ -49,7 +48,6 @@ def page(desk: Desk) -> Page:
         dcc.Download(id="da-download"),
         dcc.Interval(id="da-poll", interval=_POLL_MS, disabled=True),
     ]  # fmt: skip
-    return Page("/data", "data", "Data", body)
 
 
 def register(app: Dash, desk: Desk) -> None:

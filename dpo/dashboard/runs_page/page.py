@@ -16,7 +16,6 @@ from dpo.dashboard.components import button, card, command, icon, page_title
 from dpo.dashboard.runs_page import figures
 from dpo.dashboard.runs_page.report import report
 from dpo.dashboard.runs_page.table import MEASURES, Row, columns_of, differing, filtered, heading, rows_of
-from dpo.dashboard.shell import Page
 from dpo.dashboard.training.updates import signature_of
 from dpo.errors import DpoError
 from dpo.runs import find_runs
@@ -28,9 +27,9 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _FIELDS = [{"value": field, "label": title} for field, title, _ in MEASURES[:4]]
 
 
-def page() -> Page:
+def page() -> list[Any]:
     """The page; its rows come when it is first looked at."""
-    body = [
+    return [
         page_title(
             "Runs",
             html.Span("Reading the runs", id="rn-sub"),
@@ -53,7 +52,6 @@ def page() -> Page:
         dcc.Store(id="rn-changed", data=0),
         dcc.Interval(id="rn-poll", interval=_POLL_MS, disabled=True),
     ]  # fmt: skip
-    return Page("/runs", "runs", "Runs", body)
 
 
 def register(app: Dash, roots: Sequence[Path], host: str) -> None:

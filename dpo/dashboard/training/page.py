@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import dash_mantine_components as dmc
 from dash import dcc, html
 
 from dpo.dashboard.components import button, card, command, icon, page_title
-from dpo.dashboard.shell import Page
 from dpo.dashboard.training import learn, start
 from dpo.dashboard.training.charts import LARGE, SMALL, Chart
 from dpo.dashboard.training.rail import preselected, rail
@@ -25,11 +25,11 @@ _WORDS = {
 }  # fmt: skip
 
 
-def page(roots: Sequence[Path]) -> Page:
+def page(roots: Sequence[Path]) -> list[Any]:
     """The page with the newest DPO run of each family chosen."""
     runs = find_runs(roots)
     pause = dmc.Button("Pause", id="tr-pause", leftSection=icon("pause"), variant="default", size="xs", n_clicks=0)
-    body = [
+    return [
         html.Div(
             [
                 rail(runs, preselected(runs)),
@@ -73,7 +73,6 @@ def page(roots: Sequence[Path]) -> Page:
         dcc.Store(id="tr-pointed"),
         dcc.Store(id="tr-written"),
     ]
-    return Page("/training", "training", "Training", body)
 
 
 def _controls() -> html.Div:
