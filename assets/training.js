@@ -248,6 +248,7 @@
   const inSaid = () => { const box = document.querySelector(".said-card")?.getBoundingClientRect(); return box && box.top < innerHeight / 2 && box.bottom > 0; };
   const state = { place: null, prompt: null, prompts: [] };
 
+  window.dpo = Object.assign(window.dpo || {}, { training: { runs: () => view?.runs || [] } });
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     training: {
       restore(search, pathname) {

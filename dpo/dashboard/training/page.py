@@ -69,6 +69,7 @@ def page(roots: Sequence[Path]) -> list[Any]:
         dcc.Store(id="tr-list", data=list_of(runs)),
         dcc.Store(id="tr-answers", data=answers_of(runs)),
         dcc.Store(id="tr-probes", data=[]),
+        dcc.Store(id="tr-own", data={"prompt": None, "first": False, "answers": {}}),
         dcc.Store(id="tr-drawn"),
         dcc.Store(id="tr-pointed"),
         dcc.Store(id="tr-written"),
@@ -197,7 +198,23 @@ def _said_card() -> html.Section:
         ],
         className="row nowrap step-row",
     )  # fmt: skip
-    return card(head, slider, html.Div(id="tr-said", className="said"), cls="said-card")
+    return card(head, slider, _ask(), html.Div(id="tr-said", className="said"), cls="said-card")
+
+
+def _ask() -> html.Div:
+    """A prompt of one's own for every checkpoint (assets/checkpoints.js asks)."""
+    return html.Div(
+        [
+            dmc.TextInput(
+                id="tr-ask", placeholder="Your own prompt", size="sm", className="grow",
+                **{"aria-label": "Your own prompt for every checkpoint"},
+            ),
+            html.Div(button("Answer at every checkpoint", "play", id="tr-ask-go"), id="tr-ask-go-box"),
+            html.Div(button("Stop", "square", id="tr-ask-stop"), id="tr-ask-stop-box", hidden=True),
+            html.P("", id="tr-ask-told", className="sub num", role="status"),
+        ],
+        className="row ask-row",
+    )  # fmt: skip
 
 
 def _empty(roots: Sequence[Path], any_runs: bool) -> html.Section:

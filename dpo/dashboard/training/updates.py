@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dash import ClientsideFunction, Dash, Input, Output, State
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx
 
-from dpo.dashboard.training import drawing
+from dpo.dashboard.training import drawing, kept
 from dpo.dashboard.training.drawing import chosen
+from dpo.dashboard.training.kept import own_samples
 from dpo.dashboard.training.rail import rows
 from dpo.dashboard.training.said import said
 from dpo.dashboard.training.series import Shown, across
@@ -24,6 +25,7 @@ def register(app: Dash, roots: Sequence[Path]) -> None:
     """All callbacks of the page."""
     _state(app, roots)
     drawing.register(app.server, roots)
+    kept.register(app.server, roots)
     _answers(app, roots)
     _view(app)
 
@@ -73,14 +75,22 @@ def _answers(app: Dash, roots: Sequence[Path]) -> None:
     @app.callback(
         Output("tr-step", "max"), Output("tr-step", "marks"), Output("tr-step", "value"), Output("tr-step", "disabled"),
         Output("tr-prompt", "data"), Output("tr-prompt", "value"), Output("tr-probes", "data"),
-        Input("tr-answers", "data"), Input("tr-selected", "value"), Input("tr-axis", "value"),
+        Input("tr-answers", "data"), Input("tr-selected", "value"), Input("tr-axis", "value"), Input("tr-own", "data"),
         State("tr-step", "value"), State("tr-step", "max"), State("tr-prompt", "value"),
     )  # fmt: skip
-    def choose(_: str, selected: list[str], axis: str, place: int, most: int, prompt: str | None) -> tuple[Any, ...]:
+    def choose(
+        _: str, selected: list[str], axis: str, own: dict[str, Any], place: int, most: int, prompt: str | None
+    ) -> tuple[Any, ...]:
         entries, _problems = chosen(selected, roots)
         samples = [sample for entry in entries for sample in entry.run.samples()]
+        samples += [
+            sample for entry in entries for asked in own["answers"]
+            for sample in own_samples(entry.run, asked, own["answers"])
+        ]  # fmt: skip
         steps = sorted({sample.step for sample in samples})
         prompts = list(dict.fromkeys(sample.prompt for sample in samples))
+        if ctx.triggered_id == "tr-own" and own["first"]:
+            prompt = own["prompt"]  # what was asked is what is looked at
         marks = [{"value": index, "label": str(step)} for index, step in enumerate(steps)]
         last = max(len(steps) - 1, 0)
         # Someone at the newest step stays at the newest as steps are added.
@@ -91,13 +101,15 @@ def _answers(app: Dash, roots: Sequence[Path]) -> None:
     @app.callback(
         Output("tr-said", "children"),
         Input("tr-step", "value"), Input("tr-prompt", "value"), Input("tr-step", "marks"),
-        State("tr-selected", "value"),
+        State("tr-selected", "value"), State("tr-own", "data"),
     )  # fmt: skip
-    def show(place: int, prompt: str | None, marks: list[dict[str, Any]], selected: list[str]) -> Any:
+    def show(
+        place: int, prompt: str | None, marks: list[dict[str, Any]], selected: list[str], own: dict[str, Any]
+    ) -> Any:
         entries, _problems = chosen(selected, roots)
         steps = [int(mark["label"]) for mark in marks or []]
         step = steps[min(place or 0, len(steps) - 1)] if steps else 0
-        return said(entries, step, prompt)
+        return said(entries, step, prompt, own["answers"])
 
 
 def _view(app: Dash) -> None:
