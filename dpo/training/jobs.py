@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 from dpo.errors import BusyError, ConfigError, RunError, StorageError
 from dpo.runs import Run, open_run
 from dpo.runs.record import RUN
-from dpo.training.config import CommonConfig, TrainConfig
+from dpo.training.config import CommonConfig, SftConfig
 
 FOLDER = ".jobs"  # within a directory of runs; a dot keeps it out of the list of runs
 MOST_WAITING = 50
@@ -41,7 +41,7 @@ _HANDOVER_SECONDS = 5.0
 
 
 def arguments(config: CommonConfig) -> list[str]:
-    """The flags of `dpo train` that give this config: those that differ from the defaults."""
+    """The flags of `dpo train` or `dpo sft` that give this config: those that differ from the defaults."""
     made: list[str] = []
     usual = type(config)()
     for spec in dataclasses.fields(config):
@@ -69,7 +69,11 @@ def _shown(value: Any) -> str:
 
 def command_line(config: CommonConfig) -> str:
     """The line that starts the same training in a terminal."""
-    return shlex.join(["dpo", "train", *arguments(config)])
+    return shlex.join(["dpo", *_asked(config)])
+
+
+def _asked(config: CommonConfig) -> list[str]:
+    return ["sft" if isinstance(config, SftConfig) else "train", *arguments(config)]
 
 
 def run_directory(root: Path, name: str) -> Path:
@@ -138,7 +142,7 @@ class Jobs:
         self.root = Path(root)
         self.directory = self.root / FOLDER
 
-    def submit(self, config: TrainConfig) -> Job:
+    def submit(self, config: CommonConfig) -> Job:
         """Add a training to the queue; it begins when those before it have ended.
 
         Raises:
@@ -154,7 +158,7 @@ class Jobs:
             raise RunError(f"{target} is in the queue already: wait for it, or stop it first")
         ident = f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}"
         asked = {
-            "arguments": ["train", *arguments(config)], "line": command_line(config), "run": str(target),
+            "arguments": _asked(config), "line": command_line(config), "run": str(target),
             "created": time.time(), "resumes": config.resume is not None, "cwd": os.getcwd(),
         }  # fmt: skip
         try:
@@ -233,11 +237,9 @@ class Jobs:
 
 
 def resumable(path: Path) -> bool:
-    """Whether `dpo train --resume` can go on with the run in `path`."""
+    """Whether `--resume` can go on with the run in `path`."""
     run = _run(path)
-    return (
-        run is not None and run.kind == "dpo" and bool(run.config) and run.state in ("stopped", "failed", "interrupted")
-    )
+    return run is not None and bool(run.config) and run.state in ("stopped", "failed", "interrupted")
 
 
 def work(directory: Path) -> None:

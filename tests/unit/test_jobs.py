@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from dpo.cli.main import parser
 from dpo.errors import BusyError, ConfigError, RunError
 from dpo.runs import RunRecord
 from dpo.training import jobs as module
-from dpo.training.config import TrainConfig, make
+from dpo.training.config import SftConfig, TrainConfig, make
 from dpo.training.jobs import Job, Jobs, arguments, command_line, run_directory, work
 from dpo.training.preflight import parameters, preflight
 
@@ -70,6 +71,7 @@ def test_the_line_gives_the_same_settings(
 
 def test_only_what_differs_is_in_the_line() -> None:
     assert command_line(TrainConfig(beta=0.2, lora=True)) == "dpo train --beta 0.2 --lora"
+    assert command_line(SftConfig(learn="both")) == "dpo sft --learn both"
     assert command_line(TrainConfig(dataset="my pairs.jsonl")) == "dpo train --dataset 'my pairs.jsonl'"
 
 
@@ -189,6 +191,36 @@ def test_preflight_names_what_is_missing(tmp_path: Path) -> None:
     assert found["Disk"]["level"] == "ok"
     bad = preflight(TrainConfig(model="demo/none", dataset=str(tmp_path / "no.jsonl")), tmp_path, [])
     assert [line["topic"] for line in bad if line["level"] == "bad"] == ["Policy", "Data"]
+
+
+def test_preflight_names_lengths_beyond_the_context(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
+    from dpo.policies.names import context
+
+    assert context(str(policy_dirs["gpt2"])) == 128 and context("demo/t5-dpo") is None and context("gpt2") is None
+    assert context("demo/gpt2-dpo") == context("demo/gpt2") == 512  # an adapter's is its base's
+    for config in (TrainConfig, SftConfig):
+        long = config(model=str(policy_dirs["gpt2"]), max_prompt_length=100, max_completion_length=29)
+        found = {line["topic"]: line for line in preflight(long, tmp_path, [])}
+        assert found["Lengths"]["level"] == "bad"
+        assert re.match(
+            "--max-prompt-length 100 and --max-completion-length 29 need 129 tokens, .* has a context of 128: lower",
+            found["Lengths"]["text"],
+        )
+        fits = config(model=str(policy_dirs["gpt2"]), max_prompt_length=100, max_completion_length=28)
+        assert "Lengths" not in {line["topic"] for line in preflight(fits, tmp_path, [])}
+    t5 = TrainConfig(model="demo/t5", max_prompt_length=5000, max_completion_length=5000)
+    assert "Lengths" not in {line["topic"] for line in preflight(t5, tmp_path, [])}
+
+
+def test_preflight_counts_the_findings_of_the_audit(tmp_path: Path, write_pairs: Callable[..., Path]) -> None:
+    rows = [{"prompt": f"Tea {i}?", "chosen": f"I do {i}!", "rejected": f"No {i}."} for i in range(40)]
+    same = [{"prompt": f"Milk {i}?", "chosen": "The same.", "rejected": "The same."} for i in range(20)]
+    found = {
+        line["topic"]: line
+        for line in preflight(TrainConfig(dataset=str(write_pairs(rows + same + rows))), tmp_path, [])
+    }
+    assert found["Audit"]["level"] == "warn"
+    assert re.match(r"(\d+ grave, )?(\d+ to check, )?\d+ to know: ", found["Audit"]["text"]), found["Audit"]["text"]
 
 
 def test_time_comes_from_a_like_run(tmp_path: Path) -> None:
