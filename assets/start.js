@@ -162,7 +162,7 @@
   }
   /* What changes every second is written into the card; a button is never replaced under the pointer. */
   function update(node, job) {
-    const steps = job.max_steps ? `step ${job.step} of ${job.max_steps}` : job.state === "running" ? "reading data and policy" : "";
+    const steps = job.trials ? `${job.step} of ${job.trials} trials done` : job.max_steps ? `step ${job.step} of ${job.max_steps}` : job.state === "running" ? "reading data and policy" : "";
     node.querySelector(".num").textContent = [steps, job.left !== null ? `${duration(job.left)} left` : "", job.message || ""].filter(Boolean).join(" · ");
     const bar = node.querySelector("progress");
     bar.hidden = over(job) || !job.max_steps;

@@ -28,7 +28,14 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
     drawn = [(row, points) for row, points in drawn if points]
     figure = _empty("KL to reference, nats per answer")
     if not drawn:
-        return figure, "No run here has logged the KL of its answers (dpo train does, at every evaluation)."
+        figure["layout"]["annotations"] = [{
+            "text": "No run here has logged its KL", "x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper",
+            "showarrow": False, "font": {"size": 13, "color": NEUTRAL},
+        }]  # fmt: skip
+        return figure, (
+            "The KL of a run's answers is measured at every evaluation by dpo train with --kl-prompts above 0 (its "
+            "default); the runs that come with dpo were trained before that."
+        )
     limit = _limit([points[-1][0] for _, points in drawn])
     off = [f"{row['name']}, KL {points[-1][0]:.3g}" for row, points in drawn if points[-1][0] > limit]
     inside = [(row, points) for row, points in drawn if points[-1][0] <= limit]
@@ -57,7 +64,9 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
     figure["layout"]["yaxis"] |= {"tickformat": ".0%" if over == "Accuracy" else "~g"}
     count = sum(len(points) for _, points in inside)
     said = f"Up and left is better. {len(inside)} runs, {count} checkpoints" + (" (÷ β)" if "β" in over else "") + "."
-    return figure, said + (f" Not drawn: {'; '.join(off)}." if off else "")
+    without = [row["name"] for row in rows if row["kind"] == "dpo" and not row["points"]]
+    said += f" Not drawn: {'; '.join(off)}." if off else ""
+    return figure, said + (f" Without KL: {_few(without)}." if without else "")
 
 
 def parallel(rows: Sequence[Row], selected: Sequence[str] = ()) -> tuple[Figure, str]:
@@ -145,6 +154,10 @@ def _path(row: Row, over: str) -> list[tuple[float, float, float]]:
         if value is not None:
             made.append((float(point["kl"]), float(value), float(point["step"])))
     return made
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _limit(ends: Sequence[float]) -> float:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo.dashboard.training.kept import base, policies
 from dpo.dashboard.training.series import read
 from dpo.errors import ConfigError, RunError
+from dpo.evaluation.votes import Vote
 from dpo.runs import Metrics, Run, find_runs
 from dpo.runs.find import names
 from dpo.runs.manage import note_of
@@ -31,10 +33,14 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }  # fmt: skip
 
 
-def rows_of(roots: Sequence[Path]) -> list[Row]:
-    """A row for each run; settings are under `set/NAME`, checkpoints under `points`."""
+def rows_of(roots: Sequence[Path], votes: Sequence[Vote] = ()) -> list[Row]:
+    """A row for each run; settings are under `set/NAME`, checkpoints under `points`.
+
+    `won` is the share of the blind votes between what the run made and what it began with that went
+    to the run, `votes` how many there were.
+    """
     runs = find_runs(roots)
-    return [_row(run, label) for run, label in zip(runs, names(runs), strict=True)]
+    return [_row(run, label) | _won(run, votes) for run, label in zip(runs, names(runs), strict=True)]
 
 
 def differing(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
@@ -64,6 +70,10 @@ def columns_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
         if any(row.get(field) is not None for row in rows):
             shown = {"function": f"params.value == null ? '' : d3.format('{digits}')(params.value)"}
             made.append({"field": field, "headerName": title, "width": 100, "valueFormatter": shown, **right})
+    if any(row.get("won") is not None for row in rows):
+        shown = {"function": "params.value == null ? '' : d3.format('.0%')(params.value) + ' of ' + params.data.votes"}
+        made.append({"field": "won", "headerName": "Votes won", "width": 110, "valueFormatter": shown, **right,
+                     "headerTooltip": "Of the blind votes between its policy and what it was tuned from"})  # fmt: skip
     made.append({"field": "note", "headerName": "Note", "flex": 1, "minWidth": 180,
                  "editable": {"function": "params.data.own"}, "tooltipField": "note"})  # fmt: skip
     return made
@@ -133,6 +143,19 @@ def _row(run: Run, label: str) -> Row:
         "note": note_of(run),
         "points": _points(metrics),
     }
+
+
+def _won(run: Run, votes: Sequence[Vote]) -> dict[str, Any]:
+    before, after = base(run), set(policies(run).values())
+    cast = [vote for vote in votes if before in (vote.policy_a, vote.policy_b)
+            and after & {vote.policy_a, vote.policy_b}]  # fmt: skip
+    if before is None or not cast:
+        return {"won": None, "votes": 0}
+    from dpo.evaluation.vote_statistics import tally
+
+    found = [tally(cast, before, name)[name] for name in sorted(after)]
+    wins, count = (sum(entry[part] for entry in found) for part in ("wins", "n"))
+    return {"won": wins / count if count else None, "votes": count}
 
 
 def _points(metrics: Metrics) -> list[dict[str, float]]:

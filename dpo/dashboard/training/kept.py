@@ -1,14 +1,9 @@
-"""The policies that a run left behind, by step: for Compare, and for answers to a prompt of one's own."""
+"""The policies that a run left behind, by step: for Compare, and for prompts of one's own (no dash here)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-from flask import Flask, Response, jsonify, request
-
-from dpo.dashboard.training.drawing import chosen
 from dpo.policies.names import BUNDLED
 from dpo.runs import BUNDLED_RUNS, Run, Sample
 
@@ -34,29 +29,6 @@ def own_samples(run: Run, prompt: str | None, own: Own) -> list[Sample]:
     """The answers of a run's checkpoints to a prompt of one's own; step 0 is what it started from."""
     answers = dict(own.get(prompt or "", {}).get(str(run.path), ()))
     return [Sample(step, 0, prompt or "", text, answers.get(0)) for step, text in sorted(answers.items())]
-
-
-def register(server: Flask, roots: Sequence[Path]) -> None:
-    """Add `POST /api/checkpoints`: which policies of the runs on screen can be asked, oldest first."""
-
-    @server.post("/api/checkpoints")
-    def askable() -> Response:
-        asked = request.get_json(silent=True)
-        runs = asked.get("runs") if isinstance(asked, dict) else None
-        entries, notes = chosen([str(path) for path in runs] if isinstance(runs, list) else [], roots)
-        found: list[dict[str, Any]] = []
-        for entry in entries:
-            kept, start = policies(entry.run), base(entry.run)
-            steps = [*([(0, start)] if start is not None and kept else []), *sorted(kept.items())]
-            found += [
-                {"run": str(entry.run.path), "label": entry.label, "step": step, "policy": policy}
-                for step, policy in steps
-            ]
-            if not kept:
-                notes.append(f"{entry.label} kept no checkpoints: train with --save-steps and --keep-checkpoints")
-            elif not entry.run.checkpoints:
-                notes.append(f"{entry.label} kept no checkpoints: its base and its result answer")
-        return jsonify({"policies": found, "notes": notes})
 
 
 def _is_bundled(run: Run) -> bool:

@@ -21,7 +21,8 @@ from dpo.policies.names import BUNDLED, DEFAULT_RUNS, SHORT_NAMES
 from dpo.preferences.sources import NAMED
 from dpo.runs import BUNDLED_RUNS, find_runs, open_run
 from dpo.training.config import CommonConfig, SftConfig, TrainConfig, make, read_yaml
-from dpo.training.jobs import Jobs, command_line, resumable, run_directory
+from dpo.training.flags import command_line
+from dpo.training.jobs import Jobs, resumable, run_directory
 from dpo.training.preflight import preflight
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -119,7 +120,19 @@ def register(server: Flask, roots: Sequence[Path], host: str, allow: bool = Fals
 
     @server.post("/api/jobs/resume")
     def resume() -> Response:
-        return guarded(lambda: jobs.submit(_resumed(_text(asked_for(), "run"), roots)).record())
+        def answer() -> dict[str, Any]:
+            path = _text(asked_for(), "run")
+            sweeps = [job for job in jobs.all() if job.trials is not None and str(job.run) == path]
+            if sweeps:
+                return jobs.submit_sweep(sweeps[-1].plan()).record()
+            return jobs.submit(_resumed(path, roots)).record()
+
+        return guarded(answer)
+
+    @server.post("/api/jobs/sweep")
+    def sweep() -> Response:
+        """Start the sweep that a YAML text (`plan`) describes."""
+        return guarded(lambda: jobs.submit_sweep(_text(asked_for(), "plan")).record())
 
     @server.post("/api/jobs/forget")
     def forget() -> Response:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx
+from flask import Response, jsonify, request
 
 from dpo.dashboard.training import drawing, kept
 from dpo.dashboard.training.drawing import chosen
@@ -25,8 +26,8 @@ def register(app: Dash, roots: Sequence[Path]) -> None:
     """All callbacks of the page."""
     _state(app, roots)
     drawing.register(app.server, roots)
-    kept.register(app.server, roots)
     _answers(app, roots)
+    _checkpoints(app, roots)
     _view(app)
 
 
@@ -110,6 +111,28 @@ def _answers(app: Dash, roots: Sequence[Path]) -> None:
         steps = [int(mark["label"]) for mark in marks or []]
         step = steps[min(place or 0, len(steps) - 1)] if steps else 0
         return said(entries, step, prompt, own["answers"])
+
+
+def _checkpoints(app: Dash, roots: Sequence[Path]) -> None:
+    @app.server.post("/api/checkpoints")
+    def askable() -> Response:
+        """Which policies of the runs on screen can be asked, oldest first."""
+        asked = request.get_json(silent=True)
+        runs = asked.get("runs") if isinstance(asked, dict) else None
+        entries, notes = chosen([str(path) for path in runs] if isinstance(runs, list) else [], roots)
+        found: list[dict[str, Any]] = []
+        for entry in entries:
+            known, start = kept.policies(entry.run), kept.base(entry.run)
+            steps = [*([(0, start)] if start is not None and known else []), *sorted(known.items())]
+            found += [
+                {"run": str(entry.run.path), "label": entry.label, "step": step, "policy": policy}
+                for step, policy in steps
+            ]
+            if not known:
+                notes.append(f"{entry.label} kept no checkpoints: train with --save-steps and --keep-checkpoints")
+            elif not entry.run.checkpoints:
+                notes.append(f"{entry.label} kept no checkpoints: its base and its result answer")
+        return jsonify({"policies": found, "notes": notes})
 
 
 def _view(app: Dash) -> None:
