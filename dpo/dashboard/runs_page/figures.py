@@ -16,6 +16,7 @@ Figure = dict[str, Any]
 OVER = ("Margin", "Margin ÷ β", "Accuracy")
 _MOST_LABELS = 12
 _FEWEST_TRIALS = 4
+_LONG_WORD = 11  # letters under an axis, of which a phone shows seven beside each other
 _LOG_FROM = 20.0  # a range over this many times its low end is drawn on a logarithmic axis
 
 
@@ -28,6 +29,8 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
     drawn = [(row, points) for row, points in drawn if points]
     figure = _empty("KL to reference, nats per answer")
     if not drawn:
+        for axis in ("xaxis", "yaxis"):
+            figure["layout"][axis] |= {"showticklabels": False}  # Plotly's usual numbers would mean nothing
         figure["layout"]["annotations"] = [{
             "text": "No run here has logged its KL", "x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper",
             "showarrow": False, "font": {"size": 13, "color": NEUTRAL},
@@ -188,7 +191,8 @@ def _axis(rows: Sequence[Row], field: str, title: str) -> dict[str, Any] | None:
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
         words = sorted({str(value) for value in known})
         at = [words.index(str(value)) / (len(words) - 1) if value is not None else None for value in values]
-        short = [word if len(word) < 14 else word[:12] + "…" for word in words]
+        names = [word.rpartition("/")[2] if len(word) >= _LONG_WORD else word for word in words]
+        short = [word if len(word) < _LONG_WORD else word[: _LONG_WORD - 2] + "…" for word in names]
         return {"title": title, "at": at, "texts": [str(v) for v in values], "low": short[0], "high": short[-1]}
     finite = [float(value) for value in known if math.isfinite(value)]
     if len(set(finite)) < 2:

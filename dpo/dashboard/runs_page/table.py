@@ -26,6 +26,7 @@ MEASURES = (
     ("energy", "Wh per nat", ".3f"),
 )  # fmt: skip
 _SHORT = {"beta": "β", "learning_rate": "lr", "loss_type": "Objective", "batch_size": "Batch", "lora_rank": "Rank"}
+_FIRST_SETTINGS = 5
 _STATES = {"finished": "done", "interrupted": "killed"}
 _CONDITION = re.compile(r"^\s*([\w /-]+?|β)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*$")
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -53,7 +54,7 @@ def differing(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
 
 
 def columns_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Columns of the grid: run, state, settings that differ, measures, note."""
+    """Columns of the grid: run, state, the first settings that differ, measures, the other settings, note."""
     right = {"type": "rightAligned", "cellClass": "ag-right-aligned-cell num", "filter": "agNumberColumnFilter"}
     made: list[dict[str, Any]] = [
         {"field": "name", "headerName": "Run", "pinned": "left", "width": 210, "cellRenderer": "RunCell",
@@ -61,10 +62,15 @@ def columns_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
         {"field": "state", "headerName": "Status", "width": 104, "cellRenderer": "StatusCell",
          "tooltipField": "reason"},
     ]  # fmt: skip
+    settings = []
     for name in differing(rows)[0]:
         numbers = all(isinstance(row.get(f"set/{name}"), int | float | None) for row in rows)
-        column = {"field": f"set/{name}", "headerName": heading(name), "width": 96, "headerTooltip": name}
-        made.append(column | (right | {"valueFormatter": {"function": "dpoNumber(params.value)"}} if numbers else {}))
+        width = max(96, 40 + 8 * len(heading(name)))
+        column = {"field": f"set/{name}", "headerName": heading(name), "width": width, "headerTooltip": name}
+        number = right | {"valueFormatter": {"function": "dpoNumber(params.value)"}}
+        settings.append(column | (number if numbers else {"tooltipField": f"set/{name}"}))
+    # What came of a run stays in sight, however many settings differ.
+    made += settings[:_FIRST_SETTINGS]
     made.append({"field": "step", "headerName": "Step", "width": 78, **right})
     for field, title, digits in MEASURES:
         if any(row.get(field) is not None for row in rows):
@@ -74,6 +80,7 @@ def columns_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
         shown = {"function": "params.value == null ? '' : d3.format('.0%')(params.value) + ' of ' + params.data.votes"}
         made.append({"field": "won", "headerName": "Votes won", "width": 110, "valueFormatter": shown, **right,
                      "headerTooltip": "Of the blind votes between its policy and what it was tuned from"})  # fmt: skip
+    made += settings[_FIRST_SETTINGS:]
     made.append({"field": "note", "headerName": "Note", "flex": 1, "minWidth": 180,
                  "editable": {"function": "params.data.own"}, "tooltipField": "note"})  # fmt: skip
     return made
