@@ -78,6 +78,13 @@
   const card = (key) => document.getElementById("tr-card-" + key);
   const keys = () => [...document.querySelectorAll("#page-training [data-chart]")].map((node) => node.dataset.chart);
   const shows = (key) => location.pathname === "/training" && onScreen(card(key));
+  /* Plotly's script, from where Dash has it: run after the page is painted, which it would hold up by half a second. */
+  let script = null;
+  const plotly = () => window.Plotly || (script ??= new Promise((done, fail) => {
+    const node = Object.assign(document.createElement("script"), { src: window._dashPlotlyJSURL, onload: done });
+    node.onerror = () => { script = null; node.remove(); fail(new Error("Plotly's script did not come: is app.py running?")); };
+    document.head.append(node);
+  }));
   const pause = () => new Promise((done) => setTimeout(done));
 
   async function fetchDue() {
@@ -93,9 +100,10 @@
         const summed = summary;
         summary = false;
         const body = { ...view, span, cursor, summary: summed, charts: Object.fromEntries(batch.map((key) => [key, revisions[key] ?? null])) };
+        const ready = Promise.resolve(plotly()).then(() => true, () => false);
         const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
         const answer = await fetch("/api/curves", request).catch(() => null);
-        if (!answer?.ok) { // the server is away: the next look at it asks again
+        if (!answer?.ok || !(await ready)) { // the server is away: the next look at it asks again
           batch.forEach((key) => due.add(key));
           summary = summary || summed;
           break;
@@ -113,7 +121,6 @@
   async function put(chart) {
     const box = card(chart.key);
     if (!box) return;
-    while (!window.Plotly) await new Promise((done) => setTimeout(done, 20)); // its script is still being loaded
     const plot = box.querySelector(".plot");
     const appears = box.hidden && !chart.hidden;
     box.hidden = chart.hidden;
@@ -248,7 +255,7 @@
   const inSaid = () => { const box = document.querySelector(".said-card")?.getBoundingClientRect(); return box && box.top < innerHeight / 2 && box.bottom > 0; };
   const state = { place: null, prompt: null, prompts: [] };
 
-  window.dpo = Object.assign(window.dpo || {}, { training: { runs: () => view?.runs || [] } });
+  window.dpo = Object.assign(window.dpo || {}, { plotly, training: { runs: () => view?.runs || [] } });
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     training: {
       restore(search, pathname) {

@@ -23,14 +23,15 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 
 class _Workbench(Dash):
-    """Dash, and a page with charts has Plotly's script fetched along with all others, not after them."""
+    """Dash; fetches Plotly's script with all others where a page has charts, else when nothing more is to do."""
 
     pages: Sequence[shell.Page] = ()
 
     def interpolate_index(self, **parts: Any) -> str:
         """The document that is sent for every address."""
-        if self.pages and shell.asked(self.pages, request.path).charts:
-            parts["metas"] = parts.get("metas", "") + f'<link rel="preload" as="script" href="{_PLOTLY}">'
+        if self.pages:
+            when = "preload" if shell.asked(self.pages, request.path).charts else "prefetch"
+            parts["metas"] = parts.get("metas", "") + f'<link rel="{when}" as="script" href="{_PLOTLY}">'
         return str(super().interpolate_index(**parts))
 
 

@@ -71,9 +71,10 @@ def test_the_page_in_the_address_comes_with_the_layout(app: Any, address: str | 
     assert {name for name, mark in marks.items() if mark in text} == {key}
 
 
-def test_pages_with_charts_fetch_plotly_at_once(app: Any, tmp_path: Path) -> None:
+def test_plotly_is_fetched_at_once_or_when_there_is_time(app: Any, tmp_path: Path) -> None:
     client = app.server.test_client()
-    there = {path: "plotly.min.js" in client.get(path, base_url="http://127.0.0.1").text for path in ("/", "/training")}
-    assert there == {"/": False, "/training": True}
     address = "/_dash-component-suites/plotly/package_data/plotly.min.js"
+    for path, when in (("/", "prefetch"), ("/training", "preload")):
+        link = f'<link rel="{when}" as="script" href="{address}">'
+        assert link in client.get(path, base_url="http://127.0.0.1").text
     assert client.get(address, base_url="http://127.0.0.1").status_code == 200

@@ -64,8 +64,6 @@ def page(roots: Sequence[Path]) -> list[Any]:
         ),
         _empty(roots, bool(runs)),
         start.drawer(),
-        # Brings Plotly's script; the charts themselves are not Dash's.
-        html.Div(dcc.Graph(id="tr-plotly"), hidden=True),
         dcc.Store(id="tr-list", data=list_of(runs)),
         dcc.Store(id="tr-answers", data=answers_of(runs)),
         dcc.Store(id="tr-probes", data=[]),

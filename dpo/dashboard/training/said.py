@@ -39,7 +39,8 @@ def _card(entry: Shown, step: int, prompt: str | None, own: Own) -> html.Article
     if newest.reference is not None:
         parts.append(_answer(policy_name(family, False, "Base"), "reference", [newest.reference or "(empty answer)"]))
     tag = f"step {newest.step}" + (f" · marked: new since step {before.step}" if before else "")
-    parts.append(_answer(policy_name(family, True, "DPO"), tag, _marked(before, newest)))
+    kind = "SFT" if entry.run.kind == "sft" else "DPO"
+    parts.append(_answer(policy_name(family, True, kind), tag, _marked(before, newest)))
     return html.Article(parts, className=f"said-run {family or 'other'}")
 
 

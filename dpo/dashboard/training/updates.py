@@ -157,6 +157,8 @@ def _view(app: Dash) -> None:
         Output("tr-drawn", "data"),
         Input("tr-selected", "value"), Input("tr-axis", "value"),
         Input("tr-smoothing", "value"), Input("tr-log", "checked"), Input("tr-norm", "value"),
+        # Of a page that comes later Dash drops callbacks all of whose inputs `restore` left as they were.
+        Input("tr-full", "id"),
     )  # fmt: skip
     app.clientside_callback(
         ClientsideFunction("training", "point"),
