@@ -78,13 +78,15 @@
   const card = (key) => document.getElementById("tr-card-" + key);
   const keys = () => [...document.querySelectorAll("#page-training [data-chart]")].map((node) => node.dataset.chart);
   const shows = (key) => location.pathname === "/training" && onScreen(card(key));
-  /* Plotly's script, from where Dash has it: run after the page is painted, which it would hold up by half a second. */
+  /* The next frame is on screen; a tab that nobody sees has no frames. */
+  const painted = () => new Promise((done) => { requestAnimationFrame(() => setTimeout(done)); setTimeout(done, 300); });
+  /* Plotly's script, from where Dash has it: it runs for half a second, so the page is painted before. */
   let script = null;
-  const plotly = () => window.Plotly || (script ??= new Promise((done, fail) => {
+  const plotly = () => window.Plotly || (script ??= painted().then(() => new Promise((done, fail) => {
     const node = Object.assign(document.createElement("script"), { src: window._dashPlotlyJSURL, onload: done });
     node.onerror = () => { script = null; node.remove(); fail(new Error("Plotly's script did not come: is app.py running?")); };
     document.head.append(node);
-  }));
+  })));
   const pause = () => new Promise((done) => setTimeout(done));
 
   async function fetchDue() {
@@ -100,16 +102,16 @@
         const summed = summary;
         summary = false;
         const body = { ...view, span, cursor, summary: summed, charts: Object.fromEntries(batch.map((key) => [key, revisions[key] ?? null])) };
-        const ready = Promise.resolve(plotly()).then(() => true, () => false);
         const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
         const answer = await fetch("/api/curves", request).catch(() => null);
-        if (!answer?.ok || !(await ready)) { // the server is away: the next look at it asks again
+        const found = answer?.ok ? await answer.json() : null;
+        if (found?.summary && asked === version) summarise(found.summary);
+        const ready = await Promise.resolve(plotly()).then(() => true, () => false);
+        if (!found || !ready) { // the server is away: the next look at it asks again
           batch.forEach((key) => due.add(key));
-          summary = summary || summed;
+          summary = summary || (summed && !found);
           break;
         }
-        const found = await answer.json();
-        if (found.summary && asked === version) summarise(found.summary);
         for (const chart of found.charts) {
           if (asked !== version) break; // another view is wanted by now: all are due again
           await put(chart);
