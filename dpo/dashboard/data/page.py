@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dash_ag_grid as dag
 import dash_mantine_components as dmc
 from dash import dcc, html
@@ -10,15 +12,14 @@ from dpo.dashboard.components import action, button, card, command, icon, page_t
 from dpo.dashboard.data.cards import lengths
 from dpo.dashboard.data.desk import MOST_UPLOAD, Desk
 from dpo.dashboard.data.table import BLOCK, column_definitions
-from dpo.dashboard.shell import Page
 
 MODELS = ["demo/t5", "demo/gpt2", "t5", "gpt2"]
 POLL_MS = 400
 
 
-def page(desk: Desk) -> Page:
+def page(desk: Desk) -> list[Any]:
     """The page before anything is audited."""
-    body = [
+    return [
         page_title(
             "Data",
             html.Span("Choose preference pairs and see what is wrong with them", id="da-sub"),
@@ -42,7 +43,6 @@ def page(desk: Desk) -> Page:
         *(dcc.Store(id=f"da-{name}") for name in ("job", "layout", "audited", "asked", "at", "refreshed", "marked")),
         dcc.Interval(id="da-poll", interval=POLL_MS, disabled=True),
     ]  # fmt: skip
-    return Page("/data", "data", "Data", body)
 
 
 def _choose(desk: Desk) -> html.Section:
