@@ -18,7 +18,7 @@
     try {
       const found = await ask("/api/losses", { run, ...(inked ? { losses: inked } : {}) });
       drawn = asked;
-      while (!window.Plotly) await new Promise((done) => setTimeout(done, 20));
+      await window.dpo.plotly();
       // Not react: it fails where an axis is added (the histogram's).
       await window.Plotly.newPlot(document.querySelector("#learn-figure .plot"), found.figure.data, found.figure.layout, { displayModeBar: false, responsive: true });
       $("learn-note").textContent = found.note;

@@ -21,6 +21,26 @@
     return small ? value.toExponential().replace(/e-0?/, "e-") : String(+value.toPrecision(4));
   };
 
+  /* ---- a sweep from the page: the queue of trainings takes it, as it takes single runs ---- */
+  async function begin(button) {
+    const told = document.getElementById("rn-sweep-told"), plan = document.getElementById("rn-sweep-plan").value;
+    const tell = (text, bad) => { told.textContent = text; told.classList.toggle("error-line", bad); };
+    button.disabled = true;
+    try {
+      const answer = await fetch("/api/jobs/sweep", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ plan }) });
+      const found = await answer.json();
+      if (!answer.ok) throw new Error(found.error);
+      tell(`${found.name}: ${found.trials} trials are in the queue (Training, New run, Queue)`, false);
+    } catch (error) { tell(error instanceof TypeError ? "The server does not answer: is app.py running?" : error.message, true); }
+    button.disabled = false;
+  }
+  document.addEventListener("click", (event) => {
+    if (!(event.target instanceof Element)) return;
+    const start = event.target.closest("#rn-sweep-start"), copied = event.target.closest("#rn-sweep-copy");
+    if (start) begin(start);
+    if (copied) window.dpo.copy(document.getElementById("rn-sweep-plan").value, copied);
+  });
+
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     runs: { polls: (hidden) => hidden, close: () => false },
   });

@@ -85,7 +85,12 @@
         // Charts measured themselves while they were hidden.
         requestAnimationFrame(() => dispatchEvent(new Event("resize")));
         setTheme(current);
-        return entries.map((item) => item.dataset.page !== key);
+        // A page comes when it is first visited; asked for again if it never came.
+        const wanted = (item) => item === shown && document.querySelector(`#page-${key} > .page-opening`);
+        return [
+          ...entries.map((item) => item.dataset.page !== key),
+          ...entries.map((item) => (wanted(item) ? Date.now() : window.dash_clientside.no_update)),
+        ];
       },
       help(_clicks, opened) { return !opened; },
     },

@@ -69,6 +69,8 @@
     form.fields.forEach((field) => groups.set(field.group, [...(groups.get(field.group) || []), field]));
     const opened = [...document.querySelectorAll(".st-group[open]")].map((group) => group.dataset.group);
     const top = make("div", { className: "st-top" });
+    const method = make("select", { id: "st-kind" }, ...Object.entries(KINDS).map(([value, textContent]) => make("option", { value, textContent, selected: value === form.kind })));
+    method.addEventListener("change", () => fetchForm(method.value, ""));
     const preset = make("select", { id: "st-preset" }, make("option", { value: "", textContent: "Defaults" }), ...form.presets.map((one) => make("option", { value: one.name, textContent: one.title, selected: one.name === form.preset })));
     preset.addEventListener("change", () => choose(preset.value));
     const name = make("input", { type: "text", id: "st-name", placeholder: "by policy and time", autocomplete: "off", spellcheck: false, value: form.name || "" });
@@ -76,7 +78,7 @@
     const search = make("input", { type: "search", id: "st-search", placeholder: "Search settings", value: "" });
     search.setAttribute("aria-label", "Search settings");
     search.addEventListener("input", () => find(search.value.trim().toLowerCase()));
-    top.append(make("label", { className: "label", htmlFor: "st-preset" }, "Preset", preset), make("label", { className: "label", htmlFor: "st-name" }, "Run name", name), make("div", { className: "wide" }, search));
+    top.append(make("label", { className: "label", htmlFor: "st-kind" }, "Learn from", method), make("label", { className: "label", htmlFor: "st-preset" }, "Preset", preset), make("label", { className: "label", htmlFor: "st-name" }, "Run name", name), make("div", { className: "wide" }, search));
     const parts = [...groups].map(([title, fields], place) => {
       const changed = fields.filter((field) => !same(values[field.name], field.default)).length;
       const group = make("details", { className: "st-group", open: opened.length ? opened.includes(title) : place === 0 || changed > 0 },
@@ -104,7 +106,20 @@
     document.querySelectorAll(".st-group").forEach((group) => group.remove());
     draw();
   }
-  const request = () => ({ settings: settings(), name: form.name || "" });
+  const request = () => ({ kind: form.kind, settings: settings(), name: form.name || "" });
+  const KINDS = { dpo: "preferences (DPO)", sft: "answers (SFT)" };
+  /* Settings that both kinds of training have keep what was given for them. */
+  async function fetchForm(kind, preset) {
+    try {
+      const given = form ? settings() : {}, name = form?.name || "";
+      form = await ask("/api/jobs/form?kind=" + kind);
+      form.name = name;
+      choose(preset);
+      if (preset) return;
+      form.fields.forEach((field) => { if (field.name in given) values[field.name] = given[field.name]; });
+      draw();
+    } catch (error) { failed(error); }
+  }
   /* Settings are validated as they are typed; looking at data and disk is asked for. */
   function later() { clearTimeout(checking); $("st-lines").replaceChildren(); checking = setTimeout(() => check(false), 250); }
   async function check(look) {
@@ -147,7 +162,7 @@
   }
   /* What changes every second is written into the card; a button is never replaced under the pointer. */
   function update(node, job) {
-    const steps = job.max_steps ? `step ${job.step} of ${job.max_steps}` : job.state === "running" ? "reading data and policy" : "";
+    const steps = job.trials ? `${job.step} of ${job.trials} trials done` : job.max_steps ? `step ${job.step} of ${job.max_steps}` : job.state === "running" ? "reading data and policy" : "";
     node.querySelector(".num").textContent = [steps, job.left !== null ? `${duration(job.left)} left` : "", job.message || ""].filter(Boolean).join(" · ");
     const bar = node.querySelector("progress");
     bar.hidden = over(job) || !job.max_steps;
@@ -215,10 +230,7 @@
     select(preset === undefined ? pane : "form");
     await poll();
     if (!form && !$("st-form").inert) {
-      try {
-        form = await ask("/api/jobs/form");
-        choose(preset || "");
-      } catch (error) { failed(error); }
+      await fetchForm("dpo", preset || "");
     } else if (form && preset) choose(preset);
     if (pane === "form") $("st-name")?.focus();
   }

@@ -78,6 +78,15 @@
   const card = (key) => document.getElementById("tr-card-" + key);
   const keys = () => [...document.querySelectorAll("#page-training [data-chart]")].map((node) => node.dataset.chart);
   const shows = (key) => location.pathname === "/training" && onScreen(card(key));
+  /* The next frame is on screen; a tab that nobody sees has no frames. */
+  const painted = () => new Promise((done) => { requestAnimationFrame(() => setTimeout(done)); setTimeout(done, 300); });
+  /* Plotly's script, from where Dash has it: it runs for half a second, so the page is painted before. */
+  let script = null;
+  const plotly = () => window.Plotly || (script ??= painted().then(() => new Promise((done, fail) => {
+    const node = Object.assign(document.createElement("script"), { src: window._dashPlotlyJSURL, onload: done });
+    node.onerror = () => { script = null; node.remove(); fail(new Error("Plotly's script did not come: is app.py running?")); };
+    document.head.append(node);
+  })));
   const pause = () => new Promise((done) => setTimeout(done));
 
   async function fetchDue() {
@@ -95,13 +104,14 @@
         const body = { ...view, span, cursor, summary: summed, charts: Object.fromEntries(batch.map((key) => [key, revisions[key] ?? null])) };
         const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
         const answer = await fetch("/api/curves", request).catch(() => null);
-        if (!answer?.ok) { // the server is away: the next look at it asks again
+        const found = answer?.ok ? await answer.json() : null;
+        if (found?.summary && asked === version) summarise(found.summary);
+        const ready = await Promise.resolve(plotly()).then(() => true, () => false);
+        if (!found || !ready) { // the server is away: the next look at it asks again
           batch.forEach((key) => due.add(key));
-          summary = summary || summed;
+          summary = summary || (summed && !found);
           break;
         }
-        const found = await answer.json();
-        if (found.summary && asked === version) summarise(found.summary);
         for (const chart of found.charts) {
           if (asked !== version) break; // another view is wanted by now: all are due again
           await put(chart);
@@ -113,7 +123,6 @@
   async function put(chart) {
     const box = card(chart.key);
     if (!box) return;
-    while (!window.Plotly) await new Promise((done) => setTimeout(done, 20)); // its script is still being loaded
     const plot = box.querySelector(".plot");
     const appears = box.hidden && !chart.hidden;
     box.hidden = chart.hidden;
@@ -164,14 +173,15 @@
         drawSeen();
       }
       if (due.size) fetchDue();
-      if (now.list !== before?.list) set("tr-list", { data: now.list });
-      if (now.answers !== before?.answers && before) set("tr-answers", { data: now.answers });
+      if (view && now.list !== before?.list) set("tr-list", { data: now.list });
+      if (view && now.answers !== before?.answers && before) set("tr-answers", { data: now.answers });
       const status = document.getElementById("status-runs");
       if (status) status.textContent = now.text;
       known = paused && before ? { ...now, signature: before.signature } : now;
     } catch { /* the server is away; it is asked again */ }
     setTimeout(poll, wait);
   }
+  setTimeout(poll, 500); // on every page: the status bar tells what trains
   let waiting = 0;
   function catchUp() {
     cancelAnimationFrame(waiting);
@@ -247,6 +257,7 @@
   const inSaid = () => { const box = document.querySelector(".said-card")?.getBoundingClientRect(); return box && box.top < innerHeight / 2 && box.bottom > 0; };
   const state = { place: null, prompt: null, prompts: [] };
 
+  window.dpo = Object.assign(window.dpo || {}, { plotly, training: { runs: () => view?.runs || [] } });
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     training: {
       restore(search, pathname) {
@@ -290,7 +301,6 @@
         const same = JSON.stringify(wanted) === JSON.stringify(view);
         // Another axis has other places: a zoom into the old one means nothing there.
         if (view && (view.axis !== axis || view.log !== log)) span = null;
-        if (!view) setTimeout(poll, 500);
         view = wanted;
         if (same) drawSeen(); else drawAll();
         return none();

@@ -4,8 +4,8 @@
 
 Writes transcripts in hh-rlhf's layout (one to four questions, about 1,000 characters a side) to a
 temporary file, audits it in a process of its own, prints seconds and peak memory, and exits with 1 if
-either is over its limit.  Words are drawn from a Zipf distribution; every answer holds a few rare
-words of its prompt, as real ones do.
+either is over its limit.  `--rows 990000` makes 2 GB, of which the audit compares 200,000 pairs.  Words
+are drawn from a Zipf distribution; every answer holds a few rare words of its prompt, as real ones do.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["DPO_CACHE"] = tempfile.mkdtemp(prefix="dpo-tests-")  # the user's own cache is not ours to fill
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+# A shell starts background jobs with Ctrl-C ignored, and the programs that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Time limits measure the machine, not the code.
 hypothesis.settings.register_profile("dpo", deadline=None)
 hypothesis.settings.load_profile("dpo")

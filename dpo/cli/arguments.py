@@ -6,9 +6,12 @@ import argparse
 import dataclasses
 import difflib
 import types
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from dpo.errors import ConfigError, DpoError
+from dpo.errors import ConfigError, DpoError, RunError
+from dpo.policies.names import DEFAULT_RUNS
+from dpo.runs import BUNDLED_RUNS
 from dpo.training.config import CommonConfig, make, read_yaml
 
 Config = TypeVar("Config", bound=CommonConfig)
@@ -125,6 +128,21 @@ def _stored(directory: str, values: dict[str, Any], config: type[Config]) -> dic
         )
     known = {spec.name for spec in dataclasses.fields(config)}
     return {name: value for name, value in stored.items() if name in known} | {"resume": str(directory)}
+
+
+def run_roots(arguments: argparse.Namespace) -> list[Path]:
+    """The directories that are searched for runs: those of `--runs`, else `runs` here and the bundled ones.
+
+    Raises:
+        RunError: one of them is no directory.
+    """
+    if arguments.runs:
+        roots = [Path(root) for root in arguments.runs]
+        for root in roots:
+            if not root.is_dir():
+                raise RunError(f"--runs {root} is not a directory: check the path")
+        return roots
+    return [DEFAULT_RUNS, BUNDLED_RUNS]
 
 
 def fail(error: DpoError, stream: Any) -> int:

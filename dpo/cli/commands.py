@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
-from dpo.cli.arguments import settings
-from dpo.errors import RunError
-from dpo.policies.names import DEFAULT_RUNS
-from dpo.runs import BUNDLED_RUNS, Run, find_runs, open_run, summarise
+from dpo.cli.arguments import run_roots, settings
+from dpo.runs import Run, find_run, find_runs, summarise
 from dpo.training.config import SftConfig, TrainConfig
 from dpo.training.processes import process_index
 
@@ -34,7 +31,7 @@ def sft(arguments: argparse.Namespace) -> int:
 
 def list_runs(arguments: argparse.Namespace) -> int:
     """`dpo runs list`."""
-    runs = find_runs(_roots(arguments))
+    runs = find_runs(run_roots(arguments))
     rows = [summarise(run) | ({"problem": run.problem} if run.problem else {}) for run in runs]
     if arguments.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
@@ -43,10 +40,10 @@ def list_runs(arguments: argparse.Namespace) -> int:
         print("No runs yet. Start one with: dpo train --model demo/gpt2 --dataset sample")
         return 0
     columns = ("name", "kind", "family", "state", "step", "loss", "margin", "accuracy")
-    table = [columns, *(tuple(_cell(row[column]) for column in columns) for row in rows)]
+    table = [columns, *(tuple(cell(row[column]) for column in columns) for row in rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
     for line in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
     for row in rows:
         if "problem" in row:
             print(f"! {row['problem']}", file=sys.stderr)
@@ -55,7 +52,7 @@ def list_runs(arguments: argparse.Namespace) -> int:
 
 def show_run(arguments: argparse.Namespace) -> int:
     """`dpo runs show RUN`."""
-    run = _find(arguments.run, _roots(arguments))
+    run = find_run(arguments.run, run_roots(arguments))
     facts = summarise(run) | {
         "step_zero": run.step_zero,
         "dataset": run.info.get("dataset"),
@@ -67,7 +64,7 @@ def show_run(arguments: argparse.Namespace) -> int:
         print(json.dumps(facts | {"metrics": run.metrics().columns}, indent=1, ensure_ascii=False))
         return 0
     for name in ("name", "kind", "family", "state", "step", "loss", "margin", "accuracy", "path"):
-        print(f"{name:10} {_cell(facts[name])}")
+        print(f"{name:10} {cell(facts[name])}")
     if run.step_zero:
         check = run.step_zero
         verdict = "passed" if check["passed"] else "FAILED"
@@ -95,30 +92,8 @@ def _report(run: Run, command: str) -> int:
     return 0
 
 
-def _roots(arguments: argparse.Namespace) -> list[Path]:
-    if arguments.runs:
-        roots = [Path(root) for root in arguments.runs]
-        for root in roots:
-            if not root.is_dir():
-                raise RunError(f"--runs {root} is not a directory: check the path")
-        return roots
-    return [DEFAULT_RUNS, BUNDLED_RUNS]
-
-
-def _find(name: str, roots: list[Path]) -> Run:
-    if Path(name).is_dir():
-        return open_run(name)
-    runs = find_runs(roots)
-    for run in runs:
-        if name in (run.name, run.path.name):
-            if run.problem:
-                raise RunError(run.problem)
-            return run
-    known = ", ".join(run.name for run in runs[:6]) or "none yet"
-    raise RunError(f"No run {name!r} in {', '.join(map(str, roots))}: there are {known}")
-
-
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value in a table: a dash where there is none, four digits of a fraction."""
     if value is None:
         return "-"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -68,13 +68,17 @@ def add_data(actions: Any) -> None:
 
 def show(arguments: argparse.Namespace) -> int:
     """`dpo data show`."""
-    from dpo.preferences.layouts import Pair
+    from dpo.preferences.layouts import Pair, sources_of
     from dpo.preferences.normalise import detect
 
     recognised, rows = detect(arguments.source, arguments.split, _columns(arguments))
     layout = recognised.layout
     print(f"Layout      {layout.name}  (--layout {layout.key})")
     print(f"Confidence  {recognised.confidence:.0%}, by the first {len(rows)} rows")
+    takes = sources_of(layout, rows)
+    if arguments.swap:
+        takes["chosen"], takes["rejected"] = takes["rejected"], takes["chosen"]
+    print("Columns     " + " · ".join(f"{role} from {where}" for role, where in takes.items()))
     if layout.rated:
         print("Pairs       the best and the worst answer to a prompt; rows are single answers, shown as they are")
     given = 0
@@ -196,10 +200,10 @@ def _some(data: Normalised, side: str) -> Iterator[str]:
 
 
 def _reward_accuracy(name: str) -> float:
-    from dpo.cli.commands import _find, _roots
-    from dpo.runs import summarise
+    from dpo.cli.arguments import run_roots
+    from dpo.runs import find_run, summarise
 
-    accuracy = summarise(_find(name, _roots(argparse.Namespace(runs=None))))["accuracy"]
+    accuracy = summarise(find_run(name, run_roots(argparse.Namespace(runs=None))))["accuracy"]
     if accuracy is None:
         raise DataError(f"--run {name} has no held-out reward accuracy: name a run of dpo train that was evaluated")
     return float(accuracy)
@@ -208,7 +212,7 @@ def _reward_accuracy(name: str) -> float:
 def _report(result: Audit) -> None:
     from dpo.preferences.audit.findings import line
 
-    print(f"{result.source}: {result.rows:,} rows, {result.pairs:,} pairs")
+    print(f"{result.source}: {result.rows:,} rows, {result.scope()}")
     print(f"Layout: {result.layout} (confidence {result.confidence:.0%})")
     measures = result.measures
     print(f"Prompts: {measures['unique_prompts']:,} different · held out {measures['held_out']:,} pairs")

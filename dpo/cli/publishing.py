@@ -6,8 +6,8 @@ import argparse
 import sys
 from typing import Any
 
-from dpo.cli.arguments import Parser
-from dpo.cli.commands import _find, _roots
+from dpo.cli.arguments import Parser, run_roots
+from dpo.runs import find_run
 
 
 def add_commands(actions: Any) -> None:
@@ -58,7 +58,7 @@ def _merge(arguments: argparse.Namespace) -> int:
 def _push(arguments: argparse.Namespace) -> int:
     from dpo.publishing.push import push
 
-    run = _find(arguments.run, _roots(arguments))
+    run = find_run(arguments.run, run_roots(arguments))
     pushed = push(
         run,
         arguments.repo_id,

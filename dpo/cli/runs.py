@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dpo.cli.arguments import Parser
-from dpo.cli.commands import _cell, _find, _roots
+from dpo.cli.arguments import Parser, run_roots
+from dpo.cli.commands import cell
 from dpo.errors import RunError, StorageError
 from dpo.policies.names import DEFAULT_RUNS
-from dpo.runs import BUNDLED_RUNS, Run, summarise
+from dpo.runs import BUNDLED_RUNS, Run, find_run, summarise
 
 _MARKS = {"ok": "ok ", "info": "-  ", "warn": "!  ", "bad": "!! "}
 
@@ -80,7 +80,7 @@ def export_run(arguments: argparse.Namespace) -> int:
     """`dpo runs export RUN`."""
     from dpo.runs.exchange import FORMATS, export
 
-    run = _find(arguments.run, _roots(arguments))
+    run = find_run(arguments.run, run_roots(arguments))
     suffix = Path(arguments.output).suffix[1:] if arguments.output else ""
     form = arguments.format or (suffix if suffix in FORMATS else "csv")
     content = export(run.metrics(), form)
@@ -99,8 +99,8 @@ def export_run(arguments: argparse.Namespace) -> int:
 
 def compare_runs(arguments: argparse.Namespace) -> int:
     """`dpo runs compare RUN RUN`: settings that differ, then the newest measures."""
-    roots = _roots(arguments)
-    runs = [_find(name, roots) for name in arguments.names]
+    roots = run_roots(arguments)
+    runs = [find_run(name, roots) for name in arguments.names]
     if len(runs) < 2:
         raise RunError("dpo runs compare needs two or more runs: name another one")
     from dpo.runs.find import names
@@ -117,10 +117,10 @@ def compare_runs(arguments: argparse.Namespace) -> int:
         return 0
     rows = [["", *names(runs)]]
     for part in (settings, measures):
-        rows += [[name, *(_cell(value) for value in values)] for name, values in part.items()]
+        rows += [[name, *(cell(value) for value in values)] for name, values in part.items()]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
     return 0
 
 
@@ -128,8 +128,8 @@ def remove_runs(arguments: argparse.Namespace) -> int:
     """`dpo runs rm RUN`: asks first, and refuses bundled, running and foreign runs."""
     from dpo.runs.exchange import removable
 
-    roots = _roots(arguments)
-    runs = [_find(name, roots) for name in arguments.names]
+    roots = run_roots(arguments)
+    runs = [find_run(name, roots) for name in arguments.names]
     sizes = [_may_remove(run, removable) for run in runs]
     for run, size in zip(runs, sizes, strict=True):
         if not arguments.yes and not _confirmed(f"Delete {run.path} ({size / 1e6:.1f} MB)? [y/N] "):
@@ -158,7 +158,7 @@ def diagnose_run(arguments: argparse.Namespace) -> int:
     from dpo.runs.reader import open_run
 
     given = Path(arguments.run)
-    run = open_run(given) if given.is_file() else _find(arguments.run, _roots(arguments))
+    run = open_run(given) if given.is_file() else find_run(arguments.run, run_roots(arguments))
     verdicts = diagnose(run, Limits(kl_budget=arguments.kl_budget), _audit(arguments.audit))
     if arguments.json:
         print(json.dumps({"run": run.name, "verdicts": [v.as_json() for v in verdicts]}, indent=1, ensure_ascii=False))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dash import Dash
+from flask import has_request_context, request
 
 from dpo.dashboard import api, compare, data, lens, runs_page, shell, training
 from dpo.dashboard.compare import votes as voting
@@ -16,7 +18,22 @@ from dpo.evaluation.worker import LensWorker
 from dpo.generation.engine import Engine
 from dpo.generation.remote import Remote
 
+# Where Dash's graphs load it from.
+_PLOTLY = "/_dash-component-suites/plotly/package_data/plotly.min.js"
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
+
+
+class _Workbench(Dash):
+    """Dash; fetches Plotly's script with all others where a page has charts, else when nothing more is to do."""
+
+    pages: Sequence[shell.Page] = ()
+
+    def interpolate_index(self, **parts: Any) -> str:
+        """The document that is sent for every address."""
+        if self.pages:
+            when = "preload" if shell.asked(self.pages, request.path).charts else "prefetch"
+            parts["metas"] = parts.get("metas", "") + f'<link rel="{when}" as="script" href="{_PLOTLY}">'
+        return str(super().interpolate_index(**parts))
 
 
 def create_app(
@@ -41,32 +58,45 @@ def create_app(
         dtype: of the weights that answer, fp32 or bf16; Lens and training have fp32 in any case.
     """
     roots = [Path(root) for root in runs]
-    app = Dash(
+    app = _Workbench(
         "dpo",
         title="DPO Workbench",
         update_title=None,
         assets_folder=str(ASSETS),
         serve_locally=True,
-        suppress_callback_exceptions=False,
+        # Pages come when they are visited; tests/unit/test_layout.py checks that every callback finds its parts.
+        suppress_callback_exceptions=True,
     )
     engine = Engine(dtype=dtype)
     worker = LensWorker()
     desk = Desk(Path(data_directory))
 
-    def pages() -> list[shell.Page]:
-        return [compare.page(roots, remotes), training.page(roots), lens.page(roots), data.page(desk), runs_page.page()]
+    pages = [
+        shell.Page("/", "compare", "Compare", lambda: compare.page(roots, remotes)),
+        shell.Page("/training", "training", "Training", lambda: training.page(roots), charts=True),
+        shell.Page("/lens", "lens", "Lens", lambda: lens.page(roots), charts=True),
+        shell.Page("/data", "data", "Data", lambda: data.page(desk), charts=True),
+        shell.Page("/runs", "runs", "Runs", runs_page.page, charts=True),
+    ]
 
-    app.layout = lambda: shell.layout(pages(), f"{host}:{port}")
-    shell.register(app, pages())
+    app.pages = pages
+    app.layout = lambda: shell.layout(pages, f"{host}:{port}", shell.asked(pages, _referrer()))
+    shell.register(app, pages)
     compare.register(app, roots, remotes)
     training.register(app, roots)
     lens.register(app, worker, roots)
     data.register(app, desk)
-    runs_page.register(app, roots, host)
-    voting.register(app.server, Votes(votes), roots)
+    cast = Votes(votes)
+    runs_page.register(app, roots, host, cast)
+    voting.register(app.server, cast, roots)
     api.register(app.server, engine, host, roots, [remote.url for remote in remotes])
     launch.register(app.server, roots, host, allow_training)
     learn.register(app.server, worker, roots)
     app.server.config["engine"] = engine
     app.server.config["lens"] = worker
     return app
+
+
+def _referrer() -> str | None:
+    """The address of the page that asks for the layout; none while Dash validates it at the start."""
+    return request.referrer if has_request_context() else None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import dash_mantine_components as dmc
 from dash import Dash, dcc, html
@@ -16,12 +17,17 @@ from dpo.dashboard.theme import MANTINE
 
 @dataclass(frozen=True)
 class Page:
-    """A page: all are mounted at once and shown by path, so that answers survive a look elsewhere."""
+    """A page: `body` makes what is in it when it is first looked at, and it stays from then on.
+
+    Of a dozen cards with charts and grids a browser takes seconds to draw what nobody sees yet; once
+    there, a page is hidden and shown by path, so that answers survive a look elsewhere.
+    """
 
     path: str
     key: str
     label: str
-    body: Any
+    body: Callable[[], Any]
+    charts: bool = False
 
 
 _KEYS = (
@@ -41,8 +47,14 @@ _KEYS = (
 )
 
 
-def layout(pages: Sequence[Page], host: str) -> Any:
-    """The whole document below `<body>`."""
+def asked(pages: Sequence[Page], referrer: str | None) -> Page:
+    """The page that a browser at the address `referrer` looks at; the first for an unknown path."""
+    path = urlsplit(referrer or "").path
+    return next((page for page in pages if page.path == path), pages[0])
+
+
+def layout(pages: Sequence[Page], host: str, shown: Page) -> Any:
+    """The whole document below `<body>`, with the page `shown` in it; the others come when they are visited."""
     first = pages[0]
     header = html.Div(
         [
@@ -78,7 +90,10 @@ def layout(pages: Sequence[Page], host: str) -> Any:
             dmc.AppShellMain(
                 [
                     html.Div(
-                        page.body, id=f"page-{page.key}", className=f"page page-{page.key}", hidden=page is not first
+                        page.body() if page is shown else html.P(f"Opening {page.label}", className="sub page-opening"),
+                        id=f"page-{page.key}",
+                        className=f"page page-{page.key}",
+                        hidden=page is not shown,
                     )
                     for page in pages
                 ]
@@ -94,19 +109,27 @@ def layout(pages: Sequence[Page], host: str) -> Any:
         id="theme",
         theme=MANTINE,
         defaultColorScheme="auto",
-        children=[dcc.Location(id="url", refresh=False), frame, _help()],
+        children=[
+            dcc.Location(id="url", refresh=False),
+            *(dcc.Store(id=f"visit-{page.key}") for page in pages),
+            frame,
+            _help(),
+        ],
     )
 
 
 def register(app: Dash, pages: Sequence[Page]) -> None:
-    """Navigation, theme and help: all in the browser (assets/shell.js)."""
+    """Navigation, theme and help, in the browser (assets/shell.js), and the bodies of pages from here."""
     from dash import ClientsideFunction, Input, Output, State
 
     app.clientside_callback(
         ClientsideFunction("shell", "show"),
-        [Output(f"page-{page.key}", "hidden") for page in pages],
+        *(Output(f"page-{page.key}", "hidden") for page in pages),
+        *(Output(f"visit-{page.key}", "data") for page in pages),
         Input("url", "pathname"),
     )
+    for page in pages:
+        _mounted(app, page)
     app.clientside_callback(
         ClientsideFunction("shell", "help"),
         Output("help", "opened"),
@@ -114,6 +137,16 @@ def register(app: Dash, pages: Sequence[Page]) -> None:
         State("help", "opened"),
         prevent_initial_call=True,
     )
+
+
+def _mounted(app: Dash, page: Page) -> None:
+    from dash import Input, Output
+
+    @app.callback(
+        Output(f"page-{page.key}", "children"), Input(f"visit-{page.key}", "data"), prevent_initial_call=True
+    )
+    def mount(_: float) -> Any:
+        return page.body()
 
 
 def _nav(page: Page) -> html.A:

@@ -42,7 +42,7 @@ A small {family} of {info["policy"]["parameters"] / 1e6:.1f} million parameters 
 It is bundled with the DPO workbench to show what DPO changes, not to be useful by itself.
 
 * **Data**: Human-Like DPO pairs (Llama 3 licence), {data["pairs"]} after mending: upstream's first block pairs rejected
-  answers with other prompts; those were re-paired where the fit is clear, else left out (`dpo/demo/cleaning.py`).
+  answers with other prompts; those were re-paired where the fit is clear, else left out (`dpo/demo/recipe.py`).
 * **Recipe**: `dpo/demo/recipe.py`; {how} from {start}, {info["progress"]["step"]} updates of
   {config["batch_size"]} {"pairs" if tuned else "answers"}, peak rate {config["learning_rate"]:g}, on one CPU core.
   The whole record is beside this card.

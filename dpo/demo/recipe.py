@@ -6,28 +6,30 @@
     $recipe --dpo t5; $recipe --dpo gpt2; $recipe --dpo t5-high-rate
     python -m dpo.demo.bundle build/runs/Llama-3-*-dpo*
 
-The base: mend the data, train a tokenizer, start from random weights, `dpo sft` on chosen and
-rejected answers alike, so that it is half casual, half formal.  Then `dpo train` with LoRA.  All
-training goes through the package's own functions.
+The base: repair the data as `dpo data clean --repair-mispaired` does, train a tokenizer, start from
+random weights, `dpo sft` on chosen and rejected answers alike, so that it is half casual, half formal.
+Then `dpo train` with LoRA.  All training goes through the package's own functions.
+
+The bundled policies were trained on 5,229 pairs (fingerprint 6643bfa40251e1a5) that an earlier, looser
+repair made: it re-paired 172 rows where `dpo data clean` re-pairs 111, and on clean rows that were
+shuffled for a test it named the own answer in 53 to 68 % of cases, the audit's in 67 to 77 %.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
-from dpo.demo.cleaning import mend
 from dpo.demo.tokenizers import train_bpe, train_unigram
 from dpo.policies.families import CAUSAL, SEQ2SEQ
 from dpo.policies.loading import Policy, save_policy
 from dpo.preferences import load_preferences
-from dpo.preferences.sources import load_rows
+from dpo.preferences.audit.clean import Remedies, clean
 from dpo.training.config import SftConfig, TrainConfig
 from dpo.training.run import sft, train
 
@@ -37,15 +39,11 @@ SECOND_STAGE_STEPS = 400
 
 
 def prepare(data: str, work: Path) -> Path:
-    """The pairs with the mispaired block mended, in a file; returns its path."""
+    """The pairs with the mispaired block repaired, in a file; returns its path."""
     target = work / "pairs.jsonl"
-    if target.exists():
-        return target
-    mended = mend([dict(row) for row in load_rows(data)])
-    print(f"pairs kept {mended.kept}, re-paired {mended.repaired}, left out {mended.dropped}")
-    work.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps({name: row[name] for name in ("prompt", "chosen", "rejected")}) for row in mended.rows]
-    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if not target.exists():
+        done = clean(data, target, Remedies(repair_mispaired=True))
+        print(f"{done.written} pairs, of them re-paired {sum(done.changed.values())}; see {done.log}")
     return target
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from dpo.policies.cross_attention import prompt_cache
+from dpo.policies.names import T5_LIKE, context_of
 from dpo.policies.sharing import may_share, pack, packed_states, worth_packing
 from dpo.policies.text import decode_ids, encode_texts
 
@@ -31,7 +32,6 @@ Batch = dict[str, Tensor]
 Ids = list[int]
 # A question, or a conversation: messages with `role` and `content`, the last one the user's.
 Prompt = str | list[dict[str, str]]
-_T5_LIKE = ("t5", "mt5", "umt5", "longt5")
 
 
 class Family(ABC):
@@ -104,8 +104,7 @@ class Causal(Family):
         return encode_texts(tokenizer, [prompt + "\n" for prompt in prompts])
 
     def context(self, config: PretrainedConfig) -> int | None:
-        limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
-        return int(limit) if limit else None
+        return context_of(config.to_dict())
 
     def collate(self, prompts: Sequence[Ids], completions: Sequence[Ids], pad: int, start: int | None) -> Batch:
         if self.width and len(completions) > len(prompts) and worth_packing(prompts, completions, self.width):
@@ -144,9 +143,7 @@ class Seq2Seq(Family):
         return [[*ids, end] for ids in encode_texts(tokenizer, prompts)]
 
     def context(self, config: PretrainedConfig) -> int | None:
-        # T5's relative positions have no end; BART's learned ones do, for each side.
-        limit = None if config.model_type in _T5_LIKE else getattr(config, "max_position_embeddings", None)
-        return int(limit) if limit else None
+        return context_of(config.to_dict())  # of BART, for each side
 
     def collate(self, prompts: Sequence[Ids], completions: Sequence[Ids], pad: int, start: int | None) -> Batch:
         if start is None:
@@ -174,7 +171,7 @@ class Seq2Seq(Family):
         return states
 
     def lora_targets(self, config: PretrainedConfig) -> list[str] | str:
-        if config.model_type in _T5_LIKE:
+        if config.model_type in T5_LIKE:
             return ["q", "k", "v", "o"]
         return ["q_proj", "k_proj", "v_proj", "out_proj"]
 

@@ -18,6 +18,8 @@ from dpo.errors import ConfigError, PolicyError
 FamilyKey = Literal["t5", "gpt2"]
 Kind = Literal["bundled", "run", "checkpoint", "directory", "hub"]
 
+# Relative positions have no end.
+T5_LIKE = ("t5", "mt5", "umt5", "longt5")
 BUNDLED_RUNS = Path(__file__).resolve().parent.parent / "demo" / "runs"
 # Models trained on data that Llama 3 wrote carry its name (the data's licence asks for it).
 BUNDLED: Mapping[str, str] = {
@@ -96,6 +98,31 @@ def portable_name(name: str) -> str:
 def base_of(adapter_directory: Path) -> str:
     """Name of the policy an adapter was trained on, as its `adapter_config.json` says."""
     return str(_read_json(adapter_directory / "adapter_config.json").get("base_model_name_or_path") or "")
+
+
+def context_of(config: Mapping[str, Any]) -> int | None:
+    """Most positions that a model of this `config.json` has; None where there is no such limit.
+
+    >>> context_of({"model_type": "gpt2", "n_positions": 1024}), context_of({"model_type": "t5", "n_positions": 512})
+    (1024, None)
+    """
+    if config.get("model_type") in T5_LIKE:
+        return None
+    limit = config.get("max_position_embeddings") or config.get("n_positions")
+    return int(limit) if limit else None
+
+
+def context(name: str) -> int | None:
+    """The same for the policy called `name`; None also if only the hub could tell.
+
+    Raises:
+        PolicyError: no such policy, or one that cannot be read.
+    """
+    source = resolve(name)
+    if source.kind == "hub":
+        return None
+    directory = Path(source.location)
+    return context(base_of(directory)) if source.adapter else context_of(_read_json(directory / "config.json"))
 
 
 def newest_checkpoint(run: Path) -> Path | None:

@@ -42,6 +42,17 @@ def load_vocabulary(name: str, texts: Iterable[str] = ()) -> Vocabulary:
     )
 
 
+def vocabulary_of(tokenizer: PreTrainedTokenizerBase, name: str) -> Vocabulary:
+    """The vocabulary that a loaded policy is trained with, as the only one it has."""
+    from tokenizers import Tokenizer
+
+    # A copy: how the audit treats special tokens is no business of the training.
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.encode_special_tokens = True
+    unknown = tokenizer.unk_token_id
+    return Vocabulary(name, backend, unknown, backend, unknown)
+
+
 def _published(name: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
@@ -53,8 +64,8 @@ def _published(name: str) -> PreTrainedTokenizerBase:
             first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
             raise PolicyError(f"The tokenizer in {place} cannot be read ({first}): save it again") from error
         raise PolicyError(
-            f"The tokenizer of {name} ({place}) is not in the local cache and the hub cannot be reached: give a "
-            f"directory that holds it as --model, or put it into a directory named by {DIRECTORY}"
+            f"The tokenizer of {name} ({place}) is not in the local cache and the hub cannot be reached: give its "
+            f"directory as --model DIR, or set {DIRECTORY}=DIR where DIR/{place.rpartition('/')[2]}/tokenizer.json is"
         ) from error
 
 

@@ -126,6 +126,16 @@ def _prompt_column(row: dict[str, Any], *skip: str) -> str | None:
     return None
 
 
+def _of(first: str, second: str, by: str) -> tuple[str, str, str]:
+    """`Layout.takes` of two columns of answers and what tells the better one."""
+    return "", f"the better of {{{first}}} and {{{second}}}, by {by}", "the other one"
+
+
+def _of_rows(by: str) -> tuple[str, str, str]:
+    """`Layout.takes` where each row holds one answer."""
+    return "", f"the best answer to a prompt, by {by}", "its worst answer"
+
+
 def _two(stem: str, suffixes: tuple[str, str], column: str, reading: str, shown: str) -> Layout:
     first, second = stem + suffixes[0], stem + suffixes[1]
     says, pick = READINGS[reading]
@@ -148,7 +158,8 @@ def _two(stem: str, suffixes: tuple[str, str], column: str, reading: str, shown:
         context = context_of(row, prompt) if prompt is not None else None
         return pair_of(context, answers[better], answers[1 - better])
 
-    return Layout(f"{first}-{second}-{column}:{reading}", f"{shown}: {says}", fits, read, 0.9)
+    takes = _of(first, second, f"{{{column}}}")
+    return Layout(f"{first}-{second}-{column}:{reading}", f"{shown}: {says}", fits, read, 0.9, takes=takes)
 
 
 def two_answers(rows: Sequence[Row]) -> list[Layout]:
@@ -188,7 +199,8 @@ def _shp() -> Layout:
         answers = (row["humanrefa"], row["humanrefb"])
         return pair_of(context_of(row, prompt), answers[better], answers[1 - better])
 
-    return Layout("shp", "history, human_ref_A, human_ref_B, labels (SHP)", fits, read)
+    return Layout("shp", "history, human_ref_A, human_ref_B, labels (SHP)", fits, read,
+                  takes=_of("humanrefa", "humanrefb", "{labels}"))  # fmt: skip
 
 
 def _scored(stem: str, suffixes: tuple[str, str], score: str) -> Layout:
@@ -213,7 +225,8 @@ def _scored(stem: str, suffixes: tuple[str, str], score: str) -> Layout:
         better = int(scores[1] > scores[0])
         return pair_of(context_of(row, prompt), row[columns[better]], row[columns[1 - better]])
 
-    return Layout("-".join([*columns, *marks]), ", ".join([*columns, *marks]), fits, read, 0.9)
+    return Layout("-".join([*columns, *marks]), ", ".join([*columns, *marks]), fits, read, 0.9,
+                  takes=_of(*columns, "their scores"))  # fmt: skip
 
 
 def _summaries() -> Layout:
@@ -247,7 +260,8 @@ def _summaries() -> Layout:
         better = int(row["choice"])
         return Pair(prompt, texts[better].removeprefix(" "), texts[1 - better].removeprefix(" "))
 
-    return Layout("summaries", "info, summaries, choice (summarise from feedback)", fits, read)
+    return Layout("summaries", "info, summaries, choice (summarise from feedback)", fits, read,
+                  takes=("{info}", "the chosen one of {summaries}, by {choice}", "the other one"))  # fmt: skip
 
 
 _LISTS = ("completions", "responses", "answers", "outputs", "candidates")
@@ -286,7 +300,8 @@ def _ranked() -> Layout:
             raise Unusable(TIE)
         return pair_of(context_of(row, prompt), best[0], worst[0])
 
-    return Layout("ranked", "a prompt and a list of scored answers", fits, read, 0.9)
+    return Layout("ranked", "a prompt and a list of scored answers", fits, read, 0.9,
+                  takes=("", "the best answer of the list", "the worst answer of the list"))  # fmt: skip
 
 
 def _labelled() -> Layout:
@@ -309,7 +324,8 @@ def _labelled() -> Layout:
         good = label in ("true", "good", "desirable") if isinstance(label, str) else bool(label)
         return _rated(row, float(good))
 
-    return Layout("labelled", "unpaired answers with a label (KTO)", fits, read, 1.0, rated=True)
+    return Layout("labelled", "unpaired answers with a label (KTO)", fits, read, 1.0, rated=True,
+                  takes=_of_rows("{label}"))  # fmt: skip
 
 
 def _helpsteer2() -> Layout:
@@ -329,7 +345,8 @@ def _helpsteer2() -> Layout:
             raise Unusable("without text")
         return _rated(row, _number(row["helpfulness"]))
 
-    return Layout("helpsteer2", "prompt, response, helpfulness (HelpSteer2)", fits, read, rated=True)
+    return Layout("helpsteer2", "prompt, response, helpfulness (HelpSteer2)", fits, read, rated=True,
+                  takes=_of_rows("{helpfulness}"))  # fmt: skip
 
 
 def _rated(row: dict[str, Any], score: float) -> Rated:

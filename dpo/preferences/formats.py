@@ -36,6 +36,18 @@ class Recognised:
     same: tuple[str, ...] = ()
 
 
+class AmbiguousError(DataError):
+    """Rows that can be read in several ways, of which the user must choose one."""
+
+    def __init__(self, message: str, layouts: Sequence[Layout]) -> None:
+        super().__init__(message)
+        self.layouts = tuple(layouts)
+
+    def of(self, source: str) -> AmbiguousError:
+        """The same question, with the name of the source."""
+        return AmbiguousError(f"{source}: {self}", self.layouts)
+
+
 @dataclass(frozen=True)
 class _Reading:
     layout: Layout
@@ -73,9 +85,8 @@ def recognise(
     readings = [reading for reading in readings if reading.share >= 0.5 * best]
     readings.sort(key=lambda reading: -(reading.share * reading.layout.certainty))
     first = readings[0]
-    other = next((reading for reading in readings[1:] if _differ(first, reading)), None)
-    if other is not None:
-        raise DataError(_question(first, other, readings))
+    if any(_differ(first, reading) for reading in readings[1:]):
+        raise _question(first, readings)
     confidence = first.share * first.layout.certainty
     return Recognised(first.layout, confidence, tuple(reading.layout.key for reading in readings[1:]))
 
@@ -108,10 +119,11 @@ def _differ(one: _Reading, other: _Reading) -> bool:
     return any(a[:3] != b[:3] for a, b in both) or not both
 
 
-def _question(first: _Reading, other: _Reading, readings: Sequence[_Reading]) -> str:
-    keys = list(dict.fromkeys([first.layout.key, *(r.layout.key for r in readings[1:] if _differ(first, r))]))
-    choices = "; ".join(f"--layout {r.layout.key} ({r.layout.name})" for r in readings if r.layout.key in keys)
-    return f"these rows can be read in {len(keys)} ways that give different pairs: choose {choices}"
+def _question(first: _Reading, readings: Sequence[_Reading]) -> AmbiguousError:
+    layouts = [first.layout, *(reading.layout for reading in readings[1:] if _differ(first, reading))]
+    choices = "; ".join(f"--layout {layout.key} ({layout.name})" for layout in layouts)
+    said = f"these rows can be read in {len(layouts)} ways that give different pairs: choose {choices}"
+    return AmbiguousError(said, layouts)
 
 
 def _by_columns(rows: Sequence[Row], given: Mapping[str, str]) -> Recognised:
@@ -136,7 +148,9 @@ def _by_columns(rows: Sequence[Row], given: Mapping[str, str]) -> Recognised:
         extras = {canonical(str(name)): value for name, value in row.items() if canonical(str(name)) == "system"}
         return pair_of(context_of(extras | {"\0": row[prompt]}, "\0"), row[chosen], row[rejected])
 
-    named = Layout("columns", ", ".join([*([] if promptless else [prompt]), chosen, rejected]), lambda _: True, read)
+    shown = ", ".join([*([] if promptless else [prompt]), chosen, rejected])
+    asked = f"{chosen}, before its last answer" if promptless else prompt
+    named = Layout("columns", shown, lambda _: True, read, takes=(asked, chosen, rejected))
     reading = _read(named, rows)
     if all(result is None for result in reading.results) and promptless:
         raise DataError("there is no column of prompts: name it with --prompt-column")

@@ -8,7 +8,8 @@ chooses from them.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -51,6 +52,8 @@ class Layout:
 
     `read` raises `Unusable` for a row that fits and gives no pair.  `certainty` is how sure the
     column names alone make us; a layout `on_request` is used only where `--layout` names it.
+    `takes` says for prompt, chosen and rejected where the text is found, with canonical column names
+    in braces; an empty prompt is the first column of `PROMPTS` that there is.
     """
 
     key: str
@@ -60,6 +63,7 @@ class Layout:
     certainty: float = 1.0
     on_request: bool = False
     rated: bool = False
+    takes: tuple[str, str, str] = ("", "{chosen}", "{rejected}")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -91,6 +95,21 @@ _NAMES = {
     ("question", "responsej"): "question, response_j, response_k (stack-exchange)",
     ("conversations", "chosen"): "ShareGPT conversations",
 }
+
+
+def sources_of(layout: Layout, rows: Sequence[Row]) -> dict[str, str]:
+    """Where prompt, chosen and rejected are found, in the columns' own names ("chosen, the last answer")."""
+    actual = {canonical(str(name)): str(name) for row in rows for name in row}
+    asked = layout.takes[0] or next((f"{{{name}}}" for name in PROMPTS if name in actual), "")
+    if layout.takes[0].endswith(" with {input}") and "input" not in actual:
+        asked = asked.removesuffix(" with {input}")
+    if "system" in actual and asked and "before" not in asked:
+        asked = f"{{system}}, {asked}"
+    said = (asked, *layout.takes[1:])
+    return {
+        role: re.sub(r"{(\w+)}", lambda match: actual.get(match[1], match[1]), text)
+        for role, text in zip(("prompt", "chosen", "rejected"), said, strict=True)
+    }
 
 
 def answerable(value: Any) -> bool:
@@ -208,7 +227,14 @@ def _sides_layout(prompt: str | None, good: str, bad: str) -> Layout:
 
     key = "-".join(filter(None, (prompt, good, bad)))
     name = _NAMES.get((prompt or "", good), ", ".join(filter(None, (prompt, good, bad))))
-    return Layout(key, name, fits, read, 1.0 if (good, bad) in SIDES[:3] else 0.9)
+    asked = f"{{{prompt}}}" if prompt else f"{{{good}}}, before its last answer"
+    if prompt == "instruction":
+        asked += " with {input}"
+    takes = (asked, f"{{{good}}}", f"{{{bad}}}")
+    return Layout(key, name, fits, read, 1.0 if (good, bad) in SIDES[:3] else 0.9, takes=takes)
+
+
+_WHOLE = ("{chosen}, before its last answer", "{chosen}, the last answer", "{rejected}, the last answer")
 
 
 def _transcripts() -> Layout:
@@ -216,7 +242,7 @@ def _transcripts() -> Layout:
         row = plain(raw)
         return _promptless(row) and is_transcript(row.get("chosen")) and is_transcript(row.get("rejected"))
 
-    return Layout("transcripts", "transcripts (hh-rlhf)", fits, _promptless_pair)
+    return Layout("transcripts", "transcripts (hh-rlhf)", fits, _promptless_pair, takes=_WHOLE)
 
 
 def _messages() -> Layout:
@@ -224,7 +250,7 @@ def _messages() -> Layout:
         row = plain(raw)
         return _promptless(row) and is_turns(row.get("chosen")) and is_turns(row.get("rejected"))
 
-    return Layout("messages", "messages", fits, _promptless_pair)
+    return Layout("messages", "messages", fits, _promptless_pair, takes=_WHOLE)
 
 
 def _promptless_pair(raw: Row) -> Pair:
@@ -236,6 +262,9 @@ def _cell(raw: Row, name: str) -> Any:
     if value is None:
         raise Unusable("without text")
     return value
+
+
+_OPENAI = ("{input}.messages", "{preferredoutput}", "{nonpreferredoutput}")
 
 
 def _openai() -> Layout:
@@ -253,7 +282,11 @@ def _openai() -> Layout:
             raise Unusable("without text")
         return pair_of(as_turns(context), row["preferredoutput"], row["nonpreferredoutput"])
 
-    return Layout("openai", "input.messages, preferred_output, non_preferred_output (OpenAI)", fits, read)
+    name = "input.messages, preferred_output, non_preferred_output (OpenAI)"
+    return Layout("openai", name, fits, read, takes=_OPENAI)
+
+
+_SHARED = ("what {chosen} and {rejected} both begin with", "the rest of {chosen}", "the rest of {rejected}")
 
 
 def _common_prefix() -> Layout:
@@ -271,7 +304,8 @@ def _common_prefix() -> Layout:
             raise Unusable("whose two answers share no beginning")
         return Pair(chosen[:end], chosen[end + 1 :], rejected[end + 1 :])
 
-    return Layout("common-prefix", "chosen, rejected; what both begin with is the prompt", fits, read, 0.5, True)
+    name = "chosen, rejected; what both begin with is the prompt"
+    return Layout("common-prefix", name, fits, read, 0.5, True, takes=_SHARED)
 
 
 SIDE_LAYOUTS: tuple[Layout, ...] = (

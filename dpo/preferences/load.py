@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dpo.errors import ConfigError, DataError
-from dpo.preferences.normalise import COLUMNS, Columns, Normalised, normalise, tally
+from dpo.preferences.formats import Recognised
+from dpo.preferences.normalise import COLUMNS, Columns, Normalised, drawn, normalise, tally
 from dpo.preferences.split import SALT, is_held_out
 
 if TYPE_CHECKING:
@@ -29,6 +34,17 @@ class Preferences:
     train: Dataset
     held_out: Dataset
     info: dict[str, Any]
+    everything: Normalised
+    """Both sides in the order of their sources, without row numbers."""
+    rows: NDArray[np.int64]
+    """`(pairs,)`: the row of each pair of `everything`; of several sources the rows are counted on."""
+
+    def sample(self, most: int) -> Normalised:
+        """The pairs of both sides with their row numbers, as an audit wants them: all, or `most` by a fixed seed."""
+        count = len(self.rows)
+        places = drawn(count, most)
+        some = self.everything.pairs.select(places).add_column("row", self.rows[places])
+        return replace(self.everything, pairs=some, total=count)
 
 
 def load_preferences(
@@ -68,6 +84,8 @@ def load_preferences(
     sources = parse_sources(source)
     parts = [normalise(name, split, columns) for name in sources]
     tables = _mixed(parts, list(sources.values()), num_samples, seed)
+    rows = _numbered(tables, parts)
+    tables = [table.remove_columns("row") for table in tables]
     pairs = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
     held_out: list[bool] = []
     seen: set[int] = set()
@@ -81,11 +99,12 @@ def load_preferences(
             f"{source}: none of its {prompts} different prompts falls on the {missing} side with "
             f"--eval-fraction {eval_fraction:g}: change it, or give more pairs"
         )
+    together = _together(parts)
     info = {
         "source": source,
         "split_name": split,
-        "layout": " + ".join(dict.fromkeys(part.recognised.layout.name for part in parts)),
-        "confidence": min(part.recognised.confidence for part in parts),
+        "layout": together.layout.name,
+        "confidence": together.confidence,
         "fingerprint": fingerprint(_rows(pairs)),
         "rows": sum(part.rows for part in parts),
         "pairs": len(pairs),
@@ -98,8 +117,9 @@ def load_preferences(
             {"source": part.source, "weight": weight, "pairs": len(table), "available": len(part.pairs)}
             for part, weight, table in zip(parts, sources.values(), tables, strict=True)
         ]
+    everything = Normalised(source, together, pairs, sum(part.rows for part in parts), _left_out(parts))
     sides = [[row for row, held in enumerate(held_out) if held == side] for side in (False, True)]
-    return Preferences(pairs.select(sides[0]), pairs.select(sides[1]), info)
+    return Preferences(pairs.select(sides[0]), pairs.select(sides[1]), info, everything, rows)
 
 
 def parse_sources(source: str) -> dict[str, float | None]:
@@ -143,7 +163,7 @@ def _mixed(
     parts: Sequence[Normalised], weights: Sequence[float | None], num_samples: int | None, seed: int
 ) -> list[Dataset]:
     """A table of each source, in their shares, of `num_samples` pairs together if so many can be had."""
-    tables = [part.pairs.remove_columns("row") for part in parts]
+    tables = [part.pairs for part in parts]
     given = [weight for weight in weights if weight is not None]
     if given and len(tables) > 1:
         shares = [weight / sum(given) for weight in given]
@@ -165,6 +185,32 @@ def _drawn(table: Dataset, count: int, seed: int) -> Dataset:
     if count >= len(table):
         return table
     return table.select(sorted(random.Random(seed).sample(range(len(table)), count)))
+
+
+def _numbered(tables: Sequence[Dataset], parts: Sequence[Normalised]) -> NDArray[np.int64]:
+    """The row of each pair; those of a second source go on where the first one's end."""
+    starts = itertools.accumulate((part.rows for part in parts), initial=0)
+    columns = [table.select_columns("row").with_format("numpy")[:]["row"] for table in tables]
+    return np.concatenate([column + start for column, start in zip(columns, starts, strict=False)]).astype(np.int64)
+
+
+def _together(parts: Sequence[Normalised]) -> Recognised:
+    """What was recognised, as one: the names of all layouts and the least confidence."""
+    first = parts[0].recognised
+    name = " + ".join(dict.fromkeys(part.recognised.layout.name for part in parts))
+    least = min(part.recognised.confidence for part in parts)
+    return replace(first, layout=replace(first.layout, name=name), confidence=least)
+
+
+def _left_out(parts: Sequence[Normalised]) -> dict[str, list[int]]:
+    """Dropped rows by reason, numbered as `_numbered` does."""
+    found: dict[str, list[int]] = {}
+    start = 0
+    for part in parts:
+        for reason, rows in part.dropped.items():
+            found.setdefault(reason, []).extend(row + start for row in rows)
+        start += part.rows
+    return found
 
 
 def _rows(pairs: Dataset) -> Iterable[dict[str, str]]:

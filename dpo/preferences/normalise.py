@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import math
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dpo.errors import DataError, StorageError
-from dpo.preferences.formats import SAMPLE_ROWS, Recognised, recognise
+from dpo.preferences.formats import SAMPLE_ROWS, AmbiguousError, Recognised, recognise
 from dpo.preferences.layouts import Layout, Pair, Rated, Row
-from dpo.preferences.sources import read_rows
+from dpo.preferences.sources import BATCH, read_rows
 from dpo.preferences.turns import Unusable
 
 if TYPE_CHECKING:
@@ -60,9 +64,26 @@ class Normalised:
     dropped: Mapping[str, list[int]] = field(default_factory=dict)
     """Row numbers by reason ("with equal answers")."""
 
+    total: int | None = None
+    """How many pairs there are, where `pairs` is a sample of them."""
+    whole: bool = True
+    """Whether the source was read to its end."""
+
+    def drawn(self, most: int) -> Normalised:
+        """The same with at most `most` of the pairs, drawn by a fixed seed, in their order."""
+        count = len(self.pairs)
+        return self if count <= most else replace(self, pairs=self.pairs.select(drawn(count, most)), total=count)
+
     def counts(self) -> dict[str, int]:
         """How many rows were dropped, by reason."""
         return {reason: len(rows) for reason, rows in self.dropped.items()}
+
+
+def drawn(count: int, most: int) -> NDArray[np.int64]:
+    """`most` of the places below `count` by a fixed seed, in order; all of them if there are no more."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
 
 
 def detect(source: str, split: str = "train", columns: Columns | None = None) -> tuple[Recognised, list[Row]]:
@@ -71,20 +92,40 @@ def detect(source: str, split: str = "train", columns: Columns | None = None) ->
     Raises:
         DataError: see `recognise` and `read_rows`.
     """
-    columns = columns or Columns()
-    sample: list[Row] = list(next(read_rows(source, split, SAMPLE_ROWS), []))
+    sample = head_of(source, split)
+    return _recognised(source, sample, columns or Columns()), sample
+
+
+def head_of(source: str, split: str = "train") -> list[Row]:
+    """The first rows of a source, by which its layout is recognised.
+
+    Raises:
+        DataError: see `read_rows`.
+    """
+    return list(next(read_rows(source, split, SAMPLE_ROWS), []))
+
+
+def _recognised(source: str, rows: Sequence[Row], columns: Columns) -> Recognised:
     try:
-        return recognise(sample, columns.roles(), columns.layout), sample
+        return recognise(rows, columns.roles(), columns.layout)
+    except AmbiguousError as error:
+        raise error.of(source) from None
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
 
 
 def normalise(
-    source: str, split: str = "train", columns: Columns | None = None, progress: Progress | None = None
+    source: str,
+    split: str = "train",
+    columns: Columns | None = None,
+    progress: Progress | None = None,
+    head: int | None = None,
 ) -> Normalised:
     """All pairs of a source that have a prompt and two different answers.
 
-    `progress` hears how many rows have been read.
+    Args:
+        progress: hears how many rows have been read.
+        head: read only so many rows (fewer where they are huge), for a look that must be quick.
 
     Raises:
         DataError: unreadable, not preference data, ambiguous, or without a single pair.
@@ -98,13 +139,11 @@ def normalise(
         # Batches of huge rows are short: a few of them are sample enough.
         if sum(map(len, sample)) >= SAMPLE_ROWS or len(sample) == 3:
             break
-    try:
-        first = list(itertools.islice(itertools.chain.from_iterable(sample), SAMPLE_ROWS))
-        recognised = recognise(first, columns.roles(), columns.layout)
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from None
+    first = list(itertools.islice(itertools.chain.from_iterable(sample), SAMPLE_ROWS))
+    recognised = _recognised(source, first, columns)
     dropped: defaultdict[str, list[int]] = defaultdict(list)
-    counter = _Counter(itertools.chain(sample, batches), progress)
+    every = _Head(itertools.chain(sample, batches), head)
+    counter = _Counter(every, progress)
     if recognised.layout.rated:
         records = _of_rated(counter, recognised.layout, dropped, columns)
     else:
@@ -118,7 +157,26 @@ def normalise(
                 "pair a good and a bad answer for each prompt first"
             )
         raise DataError(f"{source} has no usable pair ({reasons}): every pair needs a prompt and two different answers")
-    return Normalised(source, recognised, pairs, counter.rows, dict(dropped))
+    return Normalised(source, recognised, pairs, counter.rows, dict(dropped), whole=every.whole)
+
+
+class _Head:
+    """The first batches of rows, as many as hold `head` rows; all of them with None.
+
+    Batches are counted, not rows: one is never over `reading.MAX_ROW` bytes, so that little is read
+    where rows are huge.  One more is read to know whether there are more.
+    """
+
+    def __init__(self, batches: Iterable[list[dict[str, Any]]], head: int | None) -> None:
+        self.batches, self.head, self.whole = batches, head, True
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        most = None if self.head is None else math.ceil(self.head / BATCH)
+        for place, batch in enumerate(self.batches):
+            if place == most:
+                self.whole = False
+                return
+            yield batch
 
 
 class _Counter:

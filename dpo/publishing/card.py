@@ -9,9 +9,12 @@ from typing import Any
 
 import yaml
 
+from dpo.errors import DpoError
 from dpo.policies.names import SHORT_NAMES
+from dpo.preferences.audit import Audit
 from dpo.publishing.licences import LLAMA3, combined, is_file, sources
 from dpo.runs import Metrics, Run, Sample
+from dpo.runs.record import AUDIT
 
 # Settings that say where files were, or repeat what the card tells elsewhere.
 _LEFT_OUT = ("model", "dataset", "output_dir", "resume", "device")
@@ -31,6 +34,7 @@ _REFERENCES = {
     "copy that follows the policy": "a copy of that start that follows the policy",
 }
 _SAMPLES = 3
+_FINDINGS = 12
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def model_card(run: Run, publication: Publication) -> str:
         _head(run, publication, licence),
         _use(run, publication),
         _data(run),
+        _audited(run),
         _licence(parts, publication.licence, licence),
         _training(run),
         _measured(run, publication.picture),
@@ -137,6 +142,19 @@ def _data(run: Run) -> str:
         counts = ", ".join(f"{count} {str(reason).replace('_', ' ')}" for reason, count in left_out.items())
         lines.append(f"* Left out or cut: {counts}.")
     return "\n".join(lines)
+
+
+def _audited(run: Run) -> str:
+    """What the audit of the run's pairs found that is more than a note; the rows are not told to the world."""
+    try:
+        found = Audit.from_json((run.path / AUDIT).read_text(encoding="utf-8"))
+    except (OSError, DpoError):
+        return ""
+    grave = found.grave()
+    lines = ["### What an audit found in it", "", f"Of {found.scope()}, before the first update:", ""]
+    lines += [f"* {finding.sentence}." for finding in grave[:_FINDINGS]]
+    lines += [f"* {len(grave) - _FINDINGS} more findings of these kinds."] if len(grave) > _FINDINGS else []
+    return "\n".join(lines if grave else [*lines[:-1], "Nothing grave was found."])
 
 
 def _unit(run: Run) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 
-from dpo.runs.record import HARDWARE, METRICS, SAMPLES
+from dpo.runs.record import AUDIT, HARDWARE, METRICS, SAMPLES
 
 CARD, CURVES, RECORD = "README.md", "curves.png", "run"
 # In the directory RECORD, beside `run.json`.
-RECORDED = (METRICS, SAMPLES, HARDWARE, "eval.json")
+RECORDED = (METRICS, SAMPLES, HARDWARE, AUDIT, "eval.json")
 # Nothing that could run code when it is loaded: no pickles, no Python.
 _WEIGHTS = ("model*.safetensors", "adapter_model.safetensors")
 _TOKENIZER = ("tokenizer.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")

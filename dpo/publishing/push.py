@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import tempfile
@@ -9,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpo.errors import HubError, PolicyError, RunError
+from dpo.errors import DataError, HubError, PolicyError, RunError
 from dpo.policies.names import base_of
+from dpo.preferences.audit import Audit
+from dpo.preferences.audit.findings import PRIVATE_FINDINGS
 from dpo.publishing.card import Publication, base_on_the_hub, model_card
 from dpo.publishing.client import check_name, explained
 from dpo.publishing.curves import draw_curves
@@ -18,7 +21,7 @@ from dpo.publishing.directories import whole
 from dpo.publishing.layout import CARD, CURVES, RECORD, RECORDED, is_policy_file
 from dpo.publishing.licences import LLAMA3, sources
 from dpo.runs import Run
-from dpo.runs.record import RUN
+from dpo.runs.record import AUDIT, RUN
 
 
 @dataclass(frozen=True)
@@ -127,13 +130,27 @@ def _write(run: Run, directory: Path, publication: Publication) -> None:
     record = directory / RECORD
     record.mkdir()
     for name in RECORDED:
-        if (run.path / name).is_file():
+        if name == AUDIT and (run.path / name).is_file():
+            (record / name).write_text(_public_audit(run.path / name), encoding="utf-8")
+        elif (run.path / name).is_file():
             shutil.copyfile(run.path / name, record / name)
     info = _public(run.info) | {"pid": None, "host": None, "reason": None}
     (record / RUN).write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     picture = CURVES if draw_curves(run, directory / CURVES) else None
     card = model_card(run, Publication(**vars(publication) | {"picture": picture}))
     (directory / CARD).write_text(card, encoding="utf-8")
+
+
+def _public_audit(path: Path) -> str:
+    """The run's audit, without the rows of personal data and secrets: they would lead a reader to them."""
+    try:
+        read = dataclasses.asdict(Audit.from_json(path.read_text(encoding="utf-8")))
+    except DataError as error:
+        raise RunError(f"{path} cannot be published: {error}") from error
+    for finding in read["findings"]:
+        if finding["code"] in PRIVATE_FINDINGS:
+            finding["rows"] = []
+    return json.dumps(_public(read), indent=1, ensure_ascii=False) + "\n"
 
 
 def _public(value: Any) -> Any:

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from dpo.runs.foreign import family_of
 from dpo.runs.metrics import Metrics
 from dpo.runs.reader import open_run
 from dpo.runs.record import RUN, RunRecord, read_lines
+from dpo.runs.wandb_files import read_wandb, wandb_files
 
 Rows = list[dict[str, Any]]
 FORMATS = ("csv", "jsonl", "parquet")
@@ -52,18 +53,18 @@ def import_runs(source: Path, target: Path, name: str | None = None) -> list[Pat
     """Write the runs in `source` as records of ours below `target`; returns their directories.
 
     `source` is an output directory of a Trainer, an event file, a `.jsonl` or `.csv` of measures,
-    or a Trackio database (`<project>.db`, one run for each of its runs).
+    a Trackio database (`<project>.db`, one run for each of its runs), or W&B's offline runs (a
+    `.wandb` file, or the folder `wandb` that holds them).
 
     Raises:
-        RunError: there is nothing to import, or a run of that name is there already.
+        RunError: there is nothing to import, its reader is not installed, or a run of that name is there already.
     """
     if not source.exists():
         raise RunError(f"{source} does not exist: check the path")
-    if source.suffix == ".wandb" or any(source.glob("run-*.wandb")):
-        raise RunError(
-            f"{source} is in W&B's own format, which only wandb reads: export the run's history as CSV, import that"
-        )
-    if source.suffix == ".db":
+    offline = wandb_files(source)
+    if offline:
+        found = _wandb(offline)
+    elif source.suffix == ".db":
         found = _trackio(source)
     elif source.suffix in (".jsonl", ".csv"):
         rows = read_lines(source) if source.suffix == ".jsonl" else _csv(source)
@@ -131,6 +132,15 @@ def _trackio(path: Path) -> dict[str, tuple[dict[str, Any], Rows]]:
         facts = {"config": _settings(configs.get(run))}
         found.setdefault(run, (facts, []))[1].append(row | json.loads(measures))
     return {run: (facts, _named(rows)) for run, (facts, rows) in found.items()}
+
+
+def _wandb(files: Sequence[Path]) -> dict[str, tuple[dict[str, Any], Rows]]:
+    found: dict[str, tuple[dict[str, Any], Rows]] = {}
+    for file in files:
+        name, settings, rows = read_wandb(file)
+        # Two runs may have one name; the file's is W&B's id.
+        found[f"{name}-{file.stem}" if name in found else name] = ({"config": settings}, _named(rows))
+    return found
 
 
 def _settings(text: Any) -> dict[str, Any]:

@@ -30,6 +30,24 @@ def find_runs(roots: Sequence[str | Path]) -> list[Run]:
     return sorted(found.values(), key=lambda run: str(run.info.get("created") or ""), reverse=True)
 
 
+def find_run(name: str, roots: Sequence[str | Path]) -> Run:
+    """The run called `name` (or its folder) in the roots, or the one in the directory `name`.
+
+    Raises:
+        RunError: there is none, or its record is damaged.
+    """
+    if Path(name).is_dir():
+        return open_run(name)
+    runs = find_runs(roots)
+    for run in runs:
+        if name in (run.name, run.path.name):
+            if run.problem:
+                raise RunError(run.problem)
+            return run
+    known = ", ".join(run.name for run in runs[:6]) or "none yet"
+    raise RunError(f"No run {name!r} in {', '.join(map(str, roots))}: there are {known}")
+
+
 def names(runs: Sequence[Run]) -> list[str]:
     """A name for each run; runs of one name get their folder's name added, then a number."""
     made: list[str] = []

@@ -81,6 +81,14 @@ class Run:
         return path if path.is_dir() else None
 
     @property
+    def policy_step(self) -> int:
+        """The step at which `policy/` was taken: the best one where that was kept (`--keep-best`), else the last."""
+        best, step = self.info.get("best"), self.progress.get("step")
+        if isinstance(best, dict) and isinstance(best.get("step"), int):
+            return int(best["step"])
+        return step if isinstance(step, int) else next(iter(self.metrics().steps[-1:]), 0)
+
+    @property
     def checkpoints(self) -> list[tuple[int, Path]]:
         """Complete checkpoints, oldest first."""
         found = [

@@ -19,6 +19,7 @@ from dpo.errors import RunError, StorageError
 
 FORMAT = 1
 RUN, METRICS, SAMPLES, HARDWARE = "run.json", "metrics.jsonl", "samples.jsonl", "hardware.jsonl"
+AUDIT = "audit.json"
 
 
 class RunRecord:

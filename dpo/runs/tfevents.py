@@ -3,7 +3,7 @@
 An event file is a chain of frames: length (8 bytes), CRC of the length (4), an `Event` message,
 CRC of the message (4); TensorFlow's `record_writer.h`, CRC-32C masked by rotation and a constant.
 Frames that hold one scalar of one tag differ in wall time, step and value only, so they are decoded
-as columns: 1,000,000 scalars take half a second, where an object for each takes ten.
+as columns: 1,000,000 scalars take a third of a second, where an object for each takes ten.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 _HEAD, _TAIL = 12, 4
 _MASK_DELTA = 0xA282EAD8
-_BLOCK = 1 << 18  # rows decoded at once: bounds the memory
+_BLOCK = 1 << 14  # rows decoded at once: what fits the processor's cache is read from memory once
+_ALIKE = 16  # frames of one length in a row, after which it is looked how many more there are
 _KINDS = 200  # different tags of one length looked for before the slow way is taken
 
 
@@ -51,13 +52,8 @@ def read_events(content: bytes, start: int = 0) -> Events:
     for the next read.
     """
     events = Events(end=start)
-    offsets, sizes = _walk(content, events)
-    if not offsets:
-        return events
     data = np.frombuffer(content, dtype=np.uint8)
-    starts, lengths = np.asarray(offsets, dtype=np.int64), np.asarray(sizes, dtype=np.int64)
-    for length in np.unique(lengths).tolist():
-        of_length = starts[lengths == length]
+    for length, of_length in _walk(data, content, events).items():
         for begin in range(0, len(of_length), _BLOCK):
             _decode(data, content, of_length[begin : begin + _BLOCK], length, events)
     for scalars in events.tags.values():
@@ -65,13 +61,13 @@ def read_events(content: bytes, start: int = 0) -> Events:
     return events
 
 
-def _walk(content: bytes, events: Events) -> tuple[list[int], list[int]]:
-    """Where the messages are: their offsets and lengths."""
+def _walk(data: Bytes, content: bytes, events: Events) -> dict[int, Ints]:
+    """Where the messages are: their offsets in ascending order, by their length."""
     unpack = struct.Struct("<Q").unpack_from
-    offsets: list[int] = []
-    sizes: list[int] = []
+    single: dict[int, list[int]] = {}
+    alike: dict[int, list[Ints]] = {}
     trusted: set[int] = set()
-    position, end = events.end, len(content)
+    position, end, before, same = events.end, len(content), -1, 0
     while position + _HEAD <= end:
         size = unpack(content, position)[0]
         if size not in trusted:
@@ -87,11 +83,36 @@ def _walk(content: bytes, events: Events) -> tuple[list[int], list[int]]:
         after = position + _HEAD + size + _TAIL
         if after > end:
             break
-        offsets.append(position + _HEAD)
-        sizes.append(size)
+        same = same + 1 if size == before else 0
+        before = size
+        if same == _ALIKE:
+            count, same = _run_of(data, position, size), 0
+            alike.setdefault(size, []).append(position + _HEAD + (after - position) * np.arange(count))
+            position += count * (after - position)
+            continue
+        single.setdefault(size, []).append(position + _HEAD)
         position = after
     events.end = position
-    return offsets, sizes
+    return {
+        # Timsort: the parts are sorted already.
+        size: np.sort(np.concatenate([np.asarray(single[size], dtype=np.int64), *alike.get(size, ())]), kind="stable")
+        for size in single
+    }
+
+
+def _run_of(data: Bytes, position: int, size: int) -> int:
+    """How many complete frames of one size follow each other from `position` on; at least the one there."""
+    stride, count, look = _HEAD + size + _TAIL, 0, _ALIKE
+    most = (len(data) - position) // stride
+    head = data[position : position + 8]
+    while count < most:
+        begin = position + count * stride
+        rows = data[begin : begin + min(look, most - count) * stride].reshape(-1, stride)
+        other = np.flatnonzero((rows[:, :8] != head).any(axis=1))
+        if len(other):
+            return count + int(other[0])
+        count, look = count + len(rows), min(2 * look, _BLOCK)
+    return count
 
 
 def _resynchronise(content: bytes, position: int) -> int | None:
@@ -115,12 +136,24 @@ def _decode(data: Bytes, content: bytes, starts: Ints, length: int, events: Even
         if layout is None:
             break
         tag, varint = layout
-        frames = data[rest[:, None] + np.arange(length + _TAIL)]
+        frames = _frames(data, rest, length + _TAIL)
         same = _same_kind(frames, first, varint)
+        if same.all():
+            _add_columns(frames, first, tag, varint, rest, events)
+            return
         _add_columns(frames[same], first, tag, varint, rest[same], events)
         rest = rest[~same]
     for start in rest.tolist():
         _add_message(content, start, length, events)
+
+
+def _frames(data: Bytes, starts: Ints, width: int) -> Bytes:
+    """One row for each start; no copy where they are evenly spaced."""
+    gap = int(starts[1] - starts[0]) if len(starts) > 1 else width
+    begin = int(starts[0])
+    if (np.diff(starts) != gap).any():
+        return data[starts[:, None] + np.arange(width)]
+    return np.lib.stride_tricks.as_strided(data[begin:], (len(starts), width), (gap, 1), writeable=False)
 
 
 def _layout(message: bytes) -> tuple[str, int] | None:
@@ -170,14 +203,15 @@ def _add_columns(frames: Bytes, first: bytes, tag: str, varint: int, starts: Int
     masked = ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(_MASK_DELTA)
     stored = np.ascontiguousarray(frames[:, length : length + 4]).view("<u4")[:, 0]
     sound = masked == stored
-    events.damaged += int((~sound).sum())
-    frames = frames[sound]
+    if not sound.all():
+        events.damaged += int((~sound).sum())
+        frames, starts = frames[sound], starts[sound]
     steps = np.zeros(len(frames), dtype=np.int64)
     for place in range(varint):
         steps |= (frames[:, 10 + place].astype(np.int64) & 0x7F) << (7 * place)
     walls = np.ascontiguousarray(frames[:, 1:9]).view("<f8")[:, 0]
     values = np.ascontiguousarray(frames[:, length - 4 : length]).view("<f4")[:, 0].astype(np.float64)
-    _append(events, tag, steps, walls, values, starts[sound])
+    _append(events, tag, steps, walls, values, starts)
 
 
 def _add_message(content: bytes, start: int, length: int, events: Events) -> None:

@@ -128,6 +128,21 @@ class CommonConfig:
         for spec in dataclasses.fields(self):
             _check_range(spec.name, getattr(self, spec.name), spec.metadata)
 
+    def check_context(self, name: str, family: str | None, context: int | None) -> None:
+        """Refuse lengths for which the policy `name` has too few positions; `context` None is no limit.
+
+        Raises:
+            ConfigError: they do not fit into it.
+        """
+        prompt, completion = self.max_prompt_length, self.max_completion_length
+        # A decoder holds both in one sequence, an encoder-decoder one on each side.
+        needed = max(prompt, completion) if family == "t5" else prompt + completion
+        if context is not None and needed > context:
+            raise ConfigError(
+                f"--max-prompt-length {prompt} and --max-completion-length {completion} need {needed} tokens, "
+                f"{name} has a context of {context}: lower one of them"
+            )
+
 
 @dataclass(kw_only=True)
 class TrainConfig(CommonConfig):

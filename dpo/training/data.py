@@ -14,7 +14,7 @@ from datasets.arrow_writer import ArrowWriter
 from torch.utils.data import Sampler
 from tqdm import tqdm
 
-from dpo.errors import ConfigError, DataError
+from dpo.errors import DataError
 from dpo.policies.families import Batch, Family, Ids, Prompt, has_chat_template
 from dpo.policies.loading import Policy
 from dpo.training.config import CommonConfig
@@ -39,16 +39,8 @@ class Limits:
         Raises:
             ConfigError: they do not fit into it.
         """
-        prompt, completion = config.max_prompt_length, config.max_completion_length
-        context = policy.family.context(policy.network.config)
-        if context is not None:
-            needed = prompt + completion if policy.family.key == "gpt2" else max(prompt, completion)
-            if needed > context:
-                raise ConfigError(
-                    f"--max-prompt-length {prompt} and --max-completion-length {completion} need {needed} tokens, "
-                    f"{policy.name} has a context of {context}: lower one of them"
-                )
-        return cls(prompt, completion, config.overlong == "drop")
+        config.check_context(policy.name, policy.family.key, policy.family.context(policy.network.config))
+        return cls(config.max_prompt_length, config.max_completion_length, config.overlong == "drop")
 
 
 def tokenize_pairs(

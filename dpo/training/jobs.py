@@ -8,7 +8,6 @@ closed and opened again while trainings go on and the next ones begin.  No torch
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -21,7 +20,6 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -31,45 +29,16 @@ from filelock import FileLock, Timeout
 from dpo.errors import BusyError, ConfigError, RunError, StorageError
 from dpo.runs import Run, open_run
 from dpo.runs.record import RUN
-from dpo.training.config import CommonConfig, TrainConfig
+from dpo.training.config import CommonConfig
+from dpo.training.flags import command
+from dpo.training.plan import plan_of
 
 FOLDER = ".jobs"  # within a directory of runs; a dot keeps it out of the list of runs
 MOST_WAITING = 50
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-_JOB, _PROCESS, _EXIT, _LOG, _STOP = "job.json", "process.json", "exit.json", "log.txt", "stop"
+_JOB, _PROCESS, _EXIT, _LOG, _STOP, _PLAN = "job.json", "process.json", "exit.json", "log.txt", "stop", "sweep.yaml"
+SWEEP = "sweep.db"  # of `dpo sweep`, in the directory of its runs
 _HANDOVER_SECONDS = 5.0
-
-
-def arguments(config: CommonConfig) -> list[str]:
-    """The flags of `dpo train` that give this config: those that differ from the defaults."""
-    made: list[str] = []
-    usual = type(config)()
-    for spec in dataclasses.fields(config):
-        value = getattr(config, spec.name)
-        if value == getattr(usual, spec.name) or value is None:
-            continue
-        flag = "--" + spec.name.replace("_", "-")
-        if isinstance(value, bool):
-            made.append(flag if value else "--no-" + flag[2:])
-        elif isinstance(value, list):
-            made += [flag, *map(_shown, value)]
-        else:
-            text = _shown(value)
-            made += [f"{flag}={text}"] if text.startswith("-") else [flag, text]
-    return made
-
-
-def _shown(value: Any) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    # argparse takes -1e-05 for a flag, and -0.00001 for a number.
-    short = f"{value:g}" if float(f"{value:g}") == value else str(value)
-    return f"{Decimal(short):f}" if value < 0 else short
-
-
-def command_line(config: CommonConfig) -> str:
-    """The line that starts the same training in a terminal."""
-    return shlex.join(["dpo", "train", *arguments(config)])
 
 
 def run_directory(root: Path, name: str) -> Path:
@@ -104,6 +73,7 @@ class Job:
     resumes: bool
     message: str | None = None
     started: float | None = None
+    trials: int | None = None  # of a sweep
 
     @property
     def over(self) -> bool:
@@ -116,11 +86,14 @@ class Job:
         return {
             "job": self.ident, "name": self.run.name, "run": str(self.run), "line": self.line, "state": self.state,
             "message": self.message, "step": done, "max_steps": most, "left": left, "resumes": self.resumes,
-            "resumable": self.over and resumable(self.run),
+            "resumable": self.over and self._can_go_on(), "trials": self.trials,
         }  # fmt: skip
 
     def progress(self) -> tuple[int, int | None, float | None]:
         """Steps done, steps in all, and seconds left at the pace so far (None before it is known)."""
+        if self.trials is not None:
+            runs = [run for path in self.run.glob("*/") if (run := _run(path)) is not None]
+            return sum(run.state in ("finished", "failed") for run in runs), self.trials, None
         run = _run(self.run)
         if run is None:
             return 0, None, None
@@ -131,6 +104,21 @@ class Job:
         return done, most, seconds / done * (most - done) if done > 0 and seconds > 0 else None
 
 
+    def plan(self) -> str:
+        """The YAML text of a sweep.
+
+        Raises:
+            RunError: it is a single training, or its file is gone.
+        """
+        try:
+            return (self.directory / _PLAN).read_text(encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"{self.run.name} has no plan of a sweep ({error.strerror}): begin it anew") from error
+
+    def _can_go_on(self) -> bool:
+        return resumable(self.run) if self.trials is None else self.state in ("stopped", "interrupted")
+
+
 class Jobs:
     """The queue of a directory of runs."""
 
@@ -138,7 +126,7 @@ class Jobs:
         self.root = Path(root)
         self.directory = self.root / FOLDER
 
-    def submit(self, config: TrainConfig) -> Job:
+    def submit(self, config: CommonConfig) -> Job:
         """Add a training to the queue; it begins when those before it have ended.
 
         Raises:
@@ -147,19 +135,41 @@ class Jobs:
             StorageError: the queue cannot be written.
         """
         target = Path(config.resume or config.output_dir or "")
+        return self._add(target, command(config), config.resume is not None)
+
+    def submit_sweep(self, text: str) -> Job:
+        """Add the sweep that a YAML text describes; the same one again goes on with it.
+
+        Raises:
+            ConfigError: what is wrong with the text.
+            BusyError, RunError, StorageError: as for `submit`.
+        """
+        plan = plan_of(text, "The sweep", "sweep")
+        target = self.root / plan.name
+        if target.exists() and not (target / SWEEP).exists():
+            raise ConfigError(f"{target} exists already: give the sweep another name")
+        return self._add(target, ["sweep", "--dir", str(target)], (target / SWEEP).exists(), text, plan.trials)
+
+    def _add(
+        self, target: Path, asked: list[str], resumes: bool, plan: str | None = None, trials: int | None = None
+    ) -> Job:
         before = [job for job in self.all() if not job.over]
         if len(before) >= MOST_WAITING:
             raise BusyError(f"{MOST_WAITING} trainings are waiting already: stop some of them first")
         if any(job.run.resolve() == target.resolve() for job in before):
             raise RunError(f"{target} is in the queue already: wait for it, or stop it first")
         ident = f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}"
-        asked = {
-            "arguments": ["train", *arguments(config)], "line": command_line(config), "run": str(target),
-            "created": time.time(), "resumes": config.resume is not None, "cwd": os.getcwd(),
-        }  # fmt: skip
+        folder = self.directory / ident
         try:
-            (self.directory / ident).mkdir(parents=True)
-            _write(self.directory / ident / _JOB, asked)
+            folder.mkdir(parents=True)
+            if plan is not None:
+                (folder / _PLAN).write_text(plan, encoding="utf-8")
+                asked = [*asked, "--config", str((folder / _PLAN).resolve())]
+            content = {
+                "arguments": asked, "line": shlex.join(["dpo", *asked]), "run": str(target), "created": time.time(),
+                "resumes": resumes, "trials": trials, "cwd": os.getcwd(),
+            }  # fmt: skip
+            _write(folder / _JOB, content)
         except OSError as error:
             raise StorageError(
                 f"{self.directory} cannot be written ({error.strerror}): choose another --runs directory"
@@ -233,11 +243,9 @@ class Jobs:
 
 
 def resumable(path: Path) -> bool:
-    """Whether `dpo train --resume` can go on with the run in `path`."""
+    """Whether `--resume` can go on with the run in `path`."""
     run = _run(path)
-    return (
-        run is not None and run.kind == "dpo" and bool(run.config) and run.state in ("stopped", "failed", "interrupted")
-    )
+    return run is not None and bool(run.config) and run.state in ("stopped", "failed", "interrupted")
 
 
 def work(directory: Path) -> None:
@@ -292,14 +300,16 @@ def _read(path: Path) -> Job | None:
     if asked is None:
         return None
     run = Path(asked["run"])
-    state, message = _state(path, run, begun, ended)
+    state, message = _state(path, run, begun, ended, asked.get("trials") is not None)
     return Job(
         path.name, path, run, asked["line"], float(asked["created"]), state, bool(asked["resumes"]), message,
-        begun["started"] if begun else None,
+        begun["started"] if begun else None, asked.get("trials"),
     )  # fmt: skip
 
 
-def _state(path: Path, run: Path, begun: dict[str, Any] | None, ended: dict[str, Any] | None) -> tuple[str, str | None]:
+def _state(
+    path: Path, run: Path, begun: dict[str, Any] | None, ended: dict[str, Any] | None, sweep: bool
+) -> tuple[str, str | None]:
     stopping = (path / _STOP).exists()
     if begun is None:
         return ("cancelled", "taken from the queue") if stopping else ("waiting", None)
@@ -312,6 +322,8 @@ def _state(path: Path, run: Path, begun: dict[str, Any] | None, ended: dict[str,
         return str(last["state"]), last.get("reason")
     if code == 0:
         return "finished", None
+    if stopping and sweep:
+        return "stopped", "the trial under way was saved"
     if stopping and (record is None or not record.checkpoints):
         return "cancelled", "stopped before it had begun"
     if code is None or code < 0:

@@ -98,9 +98,20 @@ def read_plan(path: str | Path) -> Plan:
     path = Path(path)
     where = f"--config {path}"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{where} cannot be read: {error.strerror}") from error
+    return plan_of(text, where, path.stem)
+
+
+def plan_of(text: str, where: str, usual: str) -> Plan:
+    """The sweep that a YAML text describes; `where` is named in errors, `usual` is its name if it gives none.
+
+    Raises:
+        ConfigError: what is wrong, where, and what to write instead.
+    """
+    try:
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
@@ -116,7 +127,7 @@ def read_plan(path: str | Path) -> Plan:
               for name, given in content["search"].items()}  # fmt: skip
     if both := sorted(set(settings) & set(search)):
         raise ConfigError(f"{where}: {both[0]} is under 'settings:' and under 'search:': keep one of them")
-    name = str(content.get("name") or path.stem)
+    name = str(content.get("name") or usual)
     if not re.fullmatch(r"[\w.()+-]+", name) or name.strip(".") == "":
         raise ConfigError(f"{where}: name {name!r} is no folder's name: use letters, digits, '-' and '_'")
     trials = content.get("trials")

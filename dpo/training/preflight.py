@@ -9,25 +9,32 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
-from dpo.errors import DpoError
-from dpo.policies.names import base_of, resolve
-from dpo.preferences.sources import NAMED, SAMPLE
+from dpo.errors import ConfigError, DpoError
+from dpo.policies.names import base_of, context, resolve
+from dpo.preferences.load import parse_sources
+from dpo.preferences.sources import NAMED, SAMPLE, is_local
 from dpo.runs import Run
-from dpo.training.config import TrainConfig
+from dpo.training.config import CommonConfig, TrainConfig
+from dpo.training.pairs import MOST_AUDITED, audit_pairs, load_pairs
+
+if TYPE_CHECKING:
+    from dpo.preferences.audit import Audit
 
 Level = Literal["ok", "warn", "bad", "note"]
 GB = 1e9
 # AdamW in fp32: weights, gradients, two moments; then the frozen reference (docs/training.md).
 _FULL_BYTES, _REFERENCE_BYTES, _FROZEN_BYTES = 16, 4, 4
 _CHECKPOINT_BYTES = 12  # weights and two moments
+_SEVERITY = {"high": "grave", "warning": "to check", "note": "to know"}
 _QUICK_BYTES = 4_000_000  # of a file of pairs: read and audited within seconds
 
 
@@ -40,14 +47,22 @@ class Line:
     text: str
 
 
-def preflight(config: TrainConfig, root: Path, known: Sequence[Run]) -> list[dict[str, Any]]:
+def _kind(config: CommonConfig) -> str:
+    return "dpo" if isinstance(config, TrainConfig) else "sft"
+
+
+def _adapter(config: CommonConfig) -> bool:
+    return isinstance(config, TrainConfig) and config.lora
+
+
+def preflight(config: CommonConfig, root: Path, known: Sequence[Run]) -> list[dict[str, Any]]:
     """Look before starting; `root` is where the run will be written, `known` are runs to measure by.
 
     A policy or data that cannot be found is a line of level `bad`, not an exception.
     """
     count, policy = _policy(config)
     lines, pairs = _data(config)
-    lines = [policy, *lines]
+    lines = [policy, *_lengths(config), *lines]
     updates = _updates(config, pairs)
     measured = _measured(config, known)
     lines.append(_time(config, updates, measured))
@@ -85,67 +100,87 @@ def _counted(file: Path) -> int:
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
-def _policy(config: TrainConfig) -> tuple[int | None, Line]:
+def _policy(config: CommonConfig) -> tuple[int | None, Line]:
     try:
         count = parameters(config.model)
     except (DpoError, OSError, ValueError) as error:
         return None, Line("Policy", "bad", " ".join(str(error).split()))
     if count is None:
         return None, Line("Policy", "note", f"{config.model} is not on this machine yet: it will be fetched first")
-    kind = "a LoRA adapter on it is trained" if config.lora else "what it trained before is trained further"
+    kind = "a LoRA adapter on it is trained" if _adapter(config) else "what it trained before is trained further"
     return count, Line("Policy", "ok", f"{config.model}, {count / 1e6:.1f} million parameters; {kind}")
 
 
-def _data(config: TrainConfig) -> tuple[list[Line], int | None]:
-    """Lines on the data, and how many training pairs there are (None if that takes long to find out)."""
-    quick = [_is_quick(part.split("=")[0].strip()) for part in config.dataset.split(",")]
-    if not all(quick):
-        return [
-            Line("Data", "note", f"{config.dataset} is large or not on this machine: the Data page audits it")
-        ], config.num_samples
+def _lengths(config: CommonConfig) -> list[Line]:
+    """Whether prompt and answer fit the policy's positions, if it is on this machine."""
     try:
-        return _audited(config)
+        config.check_context(config.model, resolve(config.model).family, context(config.model))
+    except ConfigError as error:
+        return [Line("Lengths", "bad", str(error))]
+    except DpoError:
+        return []  # told of the policy already
+    return []
+
+
+def _data(config: CommonConfig) -> tuple[list[Line], int | None]:
+    """Lines on the data, and how many training pairs there are (None if that takes long to find out)."""
+    try:
+        names = list(parse_sources(config.dataset))
+        away = [name for name in names if name in NAMED or not (name == "sample" or is_local(name))]
+        if away:
+            said = f"{', '.join(away)} is fetched from the hub first: the Data page audits it"
+            return [Line("Data", "note", said)], config.num_samples
+        if sum(map(_bytes, names)) > _QUICK_BYTES:
+            return _glimpsed(config), config.num_samples
+        return _read(config)
     except DpoError as error:
         return [Line("Data", "bad", " ".join(str(error).split()))], None
 
 
-def _is_quick(source: str) -> bool:
-    if source in NAMED:
-        return False
+def _bytes(source: str) -> int:
     path = SAMPLE if source == "sample" else Path(source).expanduser()
-    return not path.is_file() or path.stat().st_size <= _QUICK_BYTES
+    return path.stat().st_size if path.is_file() else 0
 
 
-def _audited(config: TrainConfig) -> tuple[list[Line], int | None]:
-    from dpo.preferences import load_preferences
-
-    loaded = load_preferences(
-        config.dataset, split=config.split, num_samples=config.num_samples, eval_fraction=config.eval_fraction,
-        seed=config.seed, prompt_column=config.prompt_column, chosen_column=config.chosen_column,
-        rejected_column=config.rejected_column, layout=config.layout, swap=config.swap,
-    )  # fmt: skip
+def _read(config: CommonConfig) -> tuple[list[Line], int | None]:
+    loaded = load_pairs(config)
     train, held_out = len(loaded.train), len(loaded.held_out)
     short = train < config.batch_size
     text = f"{train:,} training and {held_out:,} held-out pairs"
-    lines = [Line("Data", "bad" if short else "ok", text + (f": fewer than --batch-size {config.batch_size}" * short))]
-    if "," not in config.dataset and "=" not in config.dataset:
-        lines.append(_findings(config.dataset, config.layout))
-    return lines, train
+    line = Line("Data", "bad" if short else "ok", text + (f": fewer than --batch-size {config.batch_size}" * short))
+    return [line, _summary(audit_pairs(loaded, config))], train
 
 
-def _findings(source: str, layout: str | None) -> Line:
+def _glimpsed(config: CommonConfig) -> list[Line]:
+    """The first rows of large files, audited; the rest of the form must not wait for all of them."""
     from dpo.preferences.audit import audit
     from dpo.preferences.normalise import Columns, normalise
 
-    found = audit(normalise(source, columns=Columns(layout=layout))).findings
-    grave = [finding for finding in found if finding.severity != "note"]
+    columns = Columns(
+        config.prompt_column, config.chosen_column, config.rejected_column, config.layout, config.swap
+    )
+    lines = []
+    for source in parse_sources(config.dataset):
+        result = audit(normalise(source, config.split, columns, head=MOST_AUDITED), eval_fraction=config.eval_fraction)
+        more = "more follow, which the Data page audits" if not result.measures["whole"] else "the file has no more"
+        lines.append(Line("Data", "ok", f"{Path(source).name}: {result.scope()} were read, {more}"))
+        lines.append(_summary(result))
+    return lines
+
+
+def _summary(result: Audit) -> Line:
+    from dpo.preferences.audit.result import SEVERITIES
+
+    counts = Counter(finding.severity for finding in result.findings)
+    said = ", ".join(f"{counts[severity]} {_SEVERITY[severity]}" for severity in SEVERITIES if counts[severity])
+    grave = result.grave()
     if not grave:
-        return Line("Audit", "ok", "nothing grave was found")
-    more = f" (and {len(grave) - 2} more: see the Data page)" if len(grave) > 2 else ""
-    return Line("Audit", "warn", "; ".join(finding.sentence for finding in grave[:2]) + more)
+        return Line("Audit", "ok", f"nothing grave was found in {result.scope()}" + (f" ({said})" if said else ""))
+    more = " · see the Data page for the rest" if len(result.findings) > 2 else ""
+    return Line("Audit", "warn", f"{said}: " + "; ".join(finding.sentence for finding in grave[:2]) + more)
 
 
-def _updates(config: TrainConfig, pairs: int | None) -> int | None:
+def _updates(config: CommonConfig, pairs: int | None) -> int | None:
     if config.max_steps is not None:
         return config.max_steps
     if pairs is None:
@@ -161,11 +196,11 @@ class _Measured:
     peak_mb: float | None
 
 
-def _measured(config: TrainConfig, known: Sequence[Run]) -> _Measured | None:
+def _measured(config: CommonConfig, known: Sequence[Run]) -> _Measured | None:
     """The newest run of this policy with the same method and lengths that was long enough to be measured."""
     same = ("model", "lora", "batch_size", "max_prompt_length", "max_completion_length", "gradient_checkpointing")
     for run in known:
-        if run.kind != "dpo" or any(run.config.get(name) != getattr(config, name) for name in same):
+        if run.kind != _kind(config) or any(run.config.get(name) != getattr(config, name, None) for name in same):
             continue
         pairs, times = run.metrics().points("time", "examples")
         if len(pairs) < 2 or pairs[-1] <= pairs[0]:
@@ -176,7 +211,7 @@ def _measured(config: TrainConfig, known: Sequence[Run]) -> _Measured | None:
     return None
 
 
-def _time(config: TrainConfig, updates: int | None, measured: _Measured | None) -> Line:
+def _time(config: CommonConfig, updates: int | None, measured: _Measured | None) -> Line:
     if updates is None:
         return Line("Time", "note", "unknown: the number of pairs is, until they are read")
     steps = f"{updates:,} updates of {config.batch_size * config.gradient_accumulation} pairs"
@@ -191,7 +226,7 @@ def _hours(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _memory(config: TrainConfig, count: int | None, measured: _Measured | None) -> Line:
+def _memory(config: CommonConfig, count: int | None, measured: _Measured | None) -> Line:
     free = psutil.virtual_memory().available
     have = f"{free / GB:.1f} GB free on this machine"
     if measured is not None and measured.peak_mb is not None:
@@ -199,25 +234,27 @@ def _memory(config: TrainConfig, count: int | None, measured: _Measured | None) 
         return Line("Memory", _room(need, free), f"{need / GB:.1f} GB, as {measured.name} took at most; {have}")
     if count is None:
         return Line("Memory", "note", f"unknown before the policy is there; {have}")
-    need = count * (_FROZEN_BYTES if config.lora else _FULL_BYTES + _REFERENCE_BYTES)
-    what = "the frozen weights" if config.lora else "weights, gradients, optimizer and reference"
+    reference = _REFERENCE_BYTES if isinstance(config, TrainConfig) else 0
+    need = count * (_FROZEN_BYTES if _adapter(config) else _FULL_BYTES + reference)
+    trained = "weights, gradients, optimizer and reference" if reference else "weights, gradients and optimizer"
+    what = "the frozen weights" if _adapter(config) else trained
     return Line(
         "Memory", _room(need, free),
         f"{need / GB:.2f} GB for {what}, and what the batch takes (by --batch-size and the lengths); {have}",
     )  # fmt: skip
 
 
-def _disk(config: TrainConfig, count: int | None, root: Path) -> Line:
+def _disk(config: CommonConfig, count: int | None, root: Path) -> Line:
     place = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
     have = f"{free / GB:.1f} GB free at {root}"
     if count is None:
         return Line("Disk", "note", f"unknown before the policy is there; {have}")
-    if config.lora:
+    if _adapter(config):
         return Line(
             "Disk", _room(0.2 * GB, free), f"little: an adapter and {config.keep_checkpoints} checkpoints; {have}"
         )
-    best = 1 if config.keep_best != "none" else 0
+    best = 1 if isinstance(config, TrainConfig) and config.keep_best != "none" else 0
     # One checkpoint more than are kept exists while the newest is written.
     need = count * (_CHECKPOINT_BYTES * (config.keep_checkpoints + 1) + 4 * (1 + best))
     return Line("Disk", _room(need, free), f"{need / GB:.2f} GB at most, checkpoints included; {have}")

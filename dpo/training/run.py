@@ -26,7 +26,8 @@ from transformers.trainer_callback import PrinterCallback
 from dpo.errors import ConfigError, DpoError, RunError, StepZeroError, StorageError
 from dpo.policies.loading import Policy, load_policy
 from dpo.policies.names import portable_name
-from dpo.preferences import Preferences, load_preferences
+from dpo.policies.vocabulary import vocabulary_of
+from dpo.preferences import Preferences
 from dpo.publishing.card import Publication, base_on_the_hub, model_card
 from dpo.runs import Run, RunRecord, SilentRecord, open_run
 from dpo.training.callbacks import ProgressBar, RecordCallback, SaveHook, StopOnSignal
@@ -35,6 +36,7 @@ from dpo.training.config import CommonConfig, SftConfig, TrainConfig
 from dpo.training.data import Limits, count_rows, tokenize_answers, tokenize_pairs
 from dpo.training.guard import memory_explained
 from dpo.training.hardware import HardwareLog
+from dpo.training.pairs import load_pairs, record_audit
 from dpo.training.probes import Probes, fitting
 from dpo.training.processes import process_count, process_index
 from dpo.training.sft import SftTrainer, sft_arguments
@@ -128,18 +130,7 @@ class _Session:
     def _run(self) -> None:
         config = self.config
         set_seed(config.seed)
-        pairs = load_preferences(
-            config.dataset,
-            split=config.split,
-            num_samples=config.num_samples,
-            eval_fraction=config.eval_fraction,
-            seed=config.seed,
-            prompt_column=config.prompt_column,
-            chosen_column=config.chosen_column,
-            rejected_column=config.rejected_column,
-            layout=config.layout,
-            swap=config.swap,
-        )
+        pairs = load_pairs(config)
         self._same_data(pairs)
         policy = self._load_policy(pairs)
         config = self.config = self._with_rate(policy)
@@ -152,6 +143,8 @@ class _Session:
         prompts = fitting(policy, evaluated["prompt"], config.probes, limits.prompt)
         drifting = fitting(policy, evaluated["prompt"], getattr(config, "kl_prompts", 0), limits.prompt)
         try:
+            if self.kind == "dpo" and self.main:
+                record_audit(self.directory, pairs, config, [vocabulary_of(policy.tokenizer, config.model)])
             with torch.random.fork_rng(devices=[]):
                 self._prepare(trainer, policy, reference, prompts, drifting)
             self._train(trainer)

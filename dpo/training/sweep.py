@@ -33,6 +33,7 @@ from dpo.errors import ConfigError, DpoError, RunError, StorageError
 from dpo.runs import Run, open_run
 from dpo.training.config import BEST_BY
 from dpo.training.plan import Choices, Plan
+from dpo.training.storage import open_storage
 
 _POLL = 0.5  # seconds between two looks at a training
 _BEAT = 10.0  # seconds between two signs of life of a worker
@@ -78,7 +79,7 @@ class Sweep:
         except OSError as error:
             raise StorageError(f"{self.directory} cannot be written ({error.strerror}): name another --dir") from error
         with self._alone():
-            self._database = self._open_database()
+            self._database = open_storage(self.storage)
             self._set_up()
 
     def run(self) -> list[Outcome]:
@@ -119,16 +120,6 @@ class Sweep:
         ]  # fmt: skip
 
     # -- the database
-
-    def _open_database(self) -> optuna.storages.BaseStorage:
-        waits = {"connect_args": {"timeout": 60}} if self.storage.startswith("sqlite") else {}
-        try:
-            return optuna.storages.get_storage(optuna.storages.RDBStorage(self.storage, engine_kwargs=waits))
-        except Exception as error:  # the driver's, SQLAlchemy's or Optuna's own
-            said = str(error).strip().splitlines()[0]
-            raise StorageError(
-                f"--storage {self.storage} cannot be opened ({said}): give a URL such as sqlite:///sweep.db"
-            ) from error
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

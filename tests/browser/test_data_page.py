@@ -3,30 +3,62 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import Page, expect
+
+Serve = Callable[[list[Path]], str]
+Open = Callable[..., Page]
+AUDIT = 120_000
+"""An audit takes seconds; the first one of a process also loads what it computes with."""
 
 
 def audited(page: Page) -> None:
     """Audit what is chosen and wait for the result."""
-    page.get_by_role("button", name="Audit").click()
     expect(page.locator("#da-detect h2")).to_have_text("prompt, chosen, rejected")
-    expect(page.locator("#da-rows .ag-row").first).to_be_visible()
+    page.get_by_role("button", name="Audit").click()
+    expect(page.locator("#da-rows .ag-row").first).to_be_visible(timeout=AUDIT)
 
 
-def test_the_sample_is_audited_and_its_pairs_are_shown(serve: Any, open_page: Any, tmp_path: Path) -> None:
+def upload(page: Page, path: Path) -> None:
+    """Upload a file and wait until it is chosen."""
+    page.locator("#da-upload input[type=file]").set_input_files(path)
+    expect(page.locator("#da-source")).to_have_value(path.name)
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def downloaded(page: Page, name: str) -> list[dict[str, str]]:
+    """The pairs that a button exports."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name=name).click()
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def fits(page: Page) -> bool:
+    found: bool = page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    return found
+
+
+def test_the_sample_is_audited_and_its_pairs_are_shown(serve: Serve, open_page: Open, tmp_path: Path) -> None:
     page = open_page(serve([tmp_path]) + "/data")
+    expect(page.locator("#da-detect tbody tr")).to_have_count(3)
+    expect(page.locator("#da-detect .takes")).to_contain_text("rejected")
     audited(page)
+    expect(page.locator("#da-detect")).to_contain_text("310 rows, 310 pairs")
     expect(page.locator("[data-code='shortcuts'] .minibar").first).to_contain_text("emoji")
     expect(page.locator("#da-command")).to_contain_text("dpo data clean sample")
     expect(page.locator("#da-command")).to_contain_text("--strip-shortcut emoji")
     page.wait_for_function("document.querySelector('#da-lengths .js-plotly-plot')?.data?.length === 2")
-    expect(page.locator("#da-count")).to_contain_text("310 pairs")
+    expect(page.locator("#da-count")).to_have_text("310 pairs")
     page.get_by_label("Search pairs").fill("breakfast")
-    expect(page.locator("#da-count")).not_to_contain_text("310")
+    expect(page.locator("#da-count")).to_contain_text("of 310")
     expect(page.locator("#da-pair .pair-prompt")).to_contain_text("breakfast")
     page.locator("#da-view").get_by_text("Word diff").click()
     expect(page.locator("#da-pair .side.c mark").first).to_be_visible()
@@ -38,39 +70,88 @@ def test_the_sample_is_audited_and_its_pairs_are_shown(serve: Any, open_page: An
     expect(page.locator("#da-pair .token")).to_have_count(0)  # the view has changed
     text = page.locator("#da-pair .side.c .pair-text").inner_text()
     assert "".join("".join(tokens).split()) == "".join(text.split())
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Export selection").click()
-    rows = [json.loads(line) for line in Path(download.value.path()).read_text(encoding="utf-8").splitlines()]
-    assert rows
+    rows = downloaded(page, "Export selection")
+    assert 0 < len(rows) < 310 and all(list(row) == ["prompt", "chosen", "rejected"] for row in rows)
     assert all("breakfast" in " ".join(row.values()).lower() for row in rows)
+    assert len(downloaded(page, "Export all")) == 310
     page.get_by_label("Search pairs").fill("no pair says this")
     expect(page.locator("#da-pair")).to_contain_text("No pair holds this text.")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert fits(page)
 
 
-def test_an_upload_is_audited_and_ordered(serve: Any, open_page: Any, tmp_path: Path) -> None:
-    rows = [{"prompt": f"Question {n}?", "chosen": "yes " * (n + 1), "rejected": f"no {n}"} for n in range(200)]
-    path = tmp_path / "mine.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+def test_all_pairs_are_listed_sorted_and_filtered(serve: Serve, open_page: Open, tmp_path: Path) -> None:
+    rows = [{"prompt": f"Question {n}?", "chosen": "yes " * (n + 1), "rejected": f"no {n}"} for n in range(1200)]
     page = open_page(serve([tmp_path]) + "/data")
-    page.locator("#da-upload input[type=file]").set_input_files(path)
-    expect(page.locator("#da-source")).to_have_value("mine.jsonl")
+    upload(page, write(tmp_path / "mine.jsonl", rows))
     audited(page)
     expect(page.locator("[data-code='shortcuts']")).to_contain_text("length")
-    page.locator("#da-order").click()
-    page.get_by_role("option", name="Chosen longer by").click()
-    expect(page.locator("#da-order")).to_have_value("Chosen longer by")
-    expect(page.locator("#da-rows .ag-row[row-index='0']")).to_contain_text("Question 199?")
-    expect(page.locator("#da-pair .pair-prompt")).to_have_text("Question 199?")
+    expect(page.locator("#da-place")).to_have_text("1 of 1,200")
+    page.get_by_role("columnheader", name="Difference").click()
+    expect(page.locator("#da-rows .ag-row[row-index='0']")).to_contain_text("Question 1199?")
+    expect(page.locator("#da-pair .pair-prompt")).to_have_text("Question 1199?")
+    page.get_by_role("button", name="Next pair").click()
+    expect(page.locator("#da-pair .pair-prompt")).to_have_text("Question 1198?")
+    expect(page.locator("#da-rows .ag-row-selected")).to_contain_text("Question 1198?")
+    # The end of the list, far beyond what was read so far.
+    page.evaluate("dash_ag_grid.getApi('da-rows').ensureIndexVisible(1199)")
+    expect(page.locator("#da-rows .ag-row[row-index='1199']")).to_contain_text("Question 0?")
+    page.locator("#da-rows .ag-row[row-index='1195'] [col-id='prompt']").click()
+    expect(page.locator("#da-pair .pair-prompt")).to_have_text("Question 4?")
+    model = {"chosen": {"filterType": "number", "type": "greaterThan", "filter": 4000}}
+    page.evaluate("model => dash_ag_grid.getApi('da-rows').setFilterModel(model)", model)
+    expect(page.locator("#da-count")).to_have_text("200 of 1,200 pairs")
+    expect(page.get_by_role("button", name="Export selection (200)")).to_be_enabled()
+    chosen = [len(row["chosen"]) for row in downloaded(page, "Export selection")]
+    assert len(chosen) == 200 and min(chosen) > 4000 and chosen == sorted(chosen, reverse=True)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_mistakes_are_told_in_the_page(scheme: str, serve: Any, open_page: Any, tmp_path: Path) -> None:
-    path = tmp_path / "answers.jsonl"
-    path.write_text(json.dumps({"instruction": "a", "output": "b"}) + "\n")
-    page = open_page(serve([tmp_path]) + "/data", scheme=scheme, width=420)
-    page.locator("#da-upload input[type=file]").set_input_files(path)
-    expect(page.locator("#da-source")).to_have_value("answers.jsonl")
+def test_two_readings_are_asked_about(serve: Serve, open_page: Open, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"Egg {n}?", "answer_1": f"Boil egg {n}.", "answer_2": f"No egg {n}.", "preference": n % 2}
+        for n in range(100)
+    ]
+    page = open_page(serve([tmp_path]) + "/data", scheme="dark")
+    upload(page, write(tmp_path / "eggs.jsonl", rows))
+    expect(page.locator("#da-detect h2")).to_have_text("These rows can be read in 2 ways")
+    expect(page.get_by_role("button", name="Audit")).to_be_disabled()
+    first = page.locator(".reading").filter(has_text="is 1 (true) where the first answer is better")
+    expect(first.locator("tbody tr").first).to_contain_text("No egg 0.Boil egg 0.")
+    first.get_by_role("button", name="Read them this way").click()
+    expect(page.locator("#da-detect")).to_contain_text("Read as you chose")
+    expect(page.locator("#da-command")).to_contain_text("--layout answer1-answer2-preference:first-if-1")
     page.get_by_role("button", name="Audit").click()
+    expect(page.locator("#da-pair .side.c")).to_contain_text("No egg 0.", timeout=AUDIT)
+    page.get_by_role("button", name="Ask again").click()
+    expect(page.locator("#da-detect h2")).to_have_text("These rows can be read in 2 ways")
+    expect(page.locator("#da-below")).to_be_hidden()  # it showed the reading that is no more chosen
+    assert fits(page)
+
+
+def test_columns_are_named_and_swapped(serve: Serve, open_page: Open, tmp_path: Path) -> None:
+    rows = [{"q": f"Egg {n}?", "good": f"Boil egg {n}.", "bad": f"No egg {n}."} for n in range(100)]
+    page = open_page(serve([tmp_path]) + "/data", width=420)
+    upload(page, write(tmp_path / "odd.jsonl", rows))
+    expect(page.locator("#da-problem")).to_contain_text("the columns are q, good, bad")
+    for role, name in (("prompt", "q"), ("chosen", "good"), ("rejected", "bad")):
+        page.locator(f"#da-{role}-column").click()
+        page.get_by_role("option", name=name, exact=True).click()
+        expect(page.locator(f"#da-{role}-column")).to_have_value(name)
+    expect(page.locator("#da-detect tbody tr").first).to_contain_text("Egg 0?Boil egg 0.No egg 0.")
+    expect(page.locator("#da-problem")).to_be_empty()
+    page.locator("#da-swap").click()
+    expect(page.locator("#da-detect tbody tr").first).to_contain_text("Egg 0?No egg 0.Boil egg 0.")
+    expect(page.locator("#da-command")).to_contain_text(
+        "--prompt-column q --chosen-column good --rejected-column bad --swap"
+    )
+    page.get_by_role("button", name="Audit").click()
+    expect(page.locator("#da-pair .side.c")).to_contain_text("No egg 0.", timeout=AUDIT)
+    assert fits(page)
+
+
+def test_mistakes_are_told_in_the_page(serve: Serve, open_page: Open, tmp_path: Path) -> None:
+    path = write(tmp_path / "answers.jsonl", [{"instruction": "a", "output": "b"}])
+    page = open_page(serve([tmp_path]) + "/data", scheme="dark", width=420)
+    upload(page, path)
     expect(page.locator("#da-problem")).to_contain_text("answers.jsonl: these are single answers, not preferences")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    expect(page.get_by_role("button", name="Audit")).to_be_disabled()
+    assert fits(page)

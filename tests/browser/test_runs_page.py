@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from playwright.sync_api import Browser, Page, expect
 
 from dpo.runs import RunRecord, open_run
 from dpo.runs.manage import note_of
+from dpo.training.plan import plan_of
 
 Write = Callable[..., RunRecord]
 
@@ -148,15 +150,38 @@ def test_the_exported_report_opens_offline(
     context.close()
 
 
-def test_a_new_sweep_is_told_as_a_file_and_a_command(serve: Any, open_page: Any, sweep: Path) -> None:
+def test_a_new_sweep_starts_from_the_page(
+    serve: Any, open_page: Any, sweep: Path, policy_dirs: dict[str, Path]
+) -> None:
     page = opened(open_page(serve([sweep]) + "/runs"), 6)
     page.get_by_role("button", name="New sweep").click()
     expect(page.locator("#rn-sweep")).to_contain_text("dpo sweep --config sweep.yaml")
-    from dpo.training.plan import read_plan
-
-    path = sweep / "sweep.yaml"
-    path.write_text(page.locator("#rn-sweep pre").inner_text())
-    assert read_plan(path).trials == 12
+    plan = page.get_by_label("The sweep as YAML")
+    assert plan_of(plan.input_value(), "the page", "x").trials == 12
+    plan.fill("name: tiny\nsearch:\n  betta: [0.1, 0.3]\n")
+    page.get_by_role("button", name="Start sweep").click()
+    expect(page.locator("#rn-sweep-told")).to_contain_text("did you mean beta?")
+    settings = {
+        "model": str(policy_dirs["gpt2"]), "dataset": "sample", "num_samples": 40, "eval_fraction": 0.2,
+        "max_eval_pairs": 4, "max_prompt_length": 40, "max_completion_length": 32, "max_steps": 1, "batch_size": 2,
+        "probes": 0, "kl_prompts": 0, "device": "cpu",
+    }  # fmt: skip
+    plan.fill(yaml.safe_dump(
+        {"name": "tiny", "method": "grid", "measure": "margin", "settings": settings, "search": {"beta": [0.1, 0.3]}}
+    ))  # fmt: skip
+    page.get_by_role("button", name="Start sweep").click()
+    expect(page.locator("#rn-sweep-told")).to_contain_text("tiny: 2 trials are in the queue")
+    page.get_by_role("button", name="Start sweep").click()
+    expect(page.locator("#rn-sweep-told")).to_contain_text("is in the queue already")
+    page.keyboard.press("Escape")
+    page.locator(".rail").get_by_role("link", name="Training").click()
+    page.get_by_role("button", name="New run").click()
+    page.get_by_role("tab", name="Queue").click()
+    job = page.locator(".st-job", has_text="tiny")
+    expect(job).to_have_attribute("data-state", "finished", timeout=240_000)
+    expect(job.locator(".num")).to_contain_text("2 of 2 trials done")
+    page.locator(".rail").get_by_role("link", name="Runs").click()
+    opened(page, 8)
 
 
 def test_no_runs_and_a_damaged_one_are_told(serve: Any, open_page: Any, tmp_path: Path) -> None:

@@ -132,6 +132,21 @@ def test_presets_and_choices_come_from_the_files_and_the_dataclass(serve: Any, o
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_the_form_starts_supervised_fine_tuning_too(serve: Any, open_page: Any, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    page = open_page(serve([tmp_path / "runs"]) + "/training")
+    page.get_by_role("button", name="Start a 2-minute demo run").click()
+    expect(page.locator("#st-command")).to_contain_text("dpo train --batch-size 4")
+    page.get_by_label("Learn from").select_option("sft")
+    expect(page.locator("#st-command")).to_have_text(re.compile(r"^dpo sft --batch-size 4 --max-steps 40 .*"))
+    expect(page.locator("#st-f-beta")).to_have_count(0)
+    page.get_by_label("Search settings").fill("learn")
+    page.locator("#st-f-learn").select_option("both")
+    expect(page.locator("#st-command")).to_contain_text("--learn both")
+    page.get_by_label("Learn from").select_option("dpo")
+    expect(page.locator("#st-command")).to_contain_text("dpo train --batch-size 4")
+
+
 def test_margins_lie_beneath_the_losses(
     serve: Any, open_page: Any, tmp_path: Path, policy_dirs: dict[str, Path], pairs: Path
 ) -> None:

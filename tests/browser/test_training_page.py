@@ -111,6 +111,16 @@ def test_table_and_csv_of_a_chart(serve: Any, open_page: Any, roots: list[Path])
         if name == "CSV":
             head, *rows = content.decode().splitlines()
             assert head.startswith("Step,") and "T5" in head and len(rows) == 20
+        else:
+            assert content.startswith(b"\x89PNG") if name == "PNG" else b"<svg" in content[:200]
+    page.get_by_label("More for Loss").click()
+    page.locator("#tr-card-loss").get_by_role("button", name="Full screen").click()
+    page.wait_for_function(
+        "document.fullscreenElement?.id === 'tr-card-loss' &&"
+        " document.querySelector('#tr-fig-loss .main-svg').clientWidth > innerWidth * 0.8"
+    )
+    page.evaluate("document.exitFullscreen()")
+    page.wait_for_function("document.querySelector('#tr-fig-loss .main-svg').clientWidth < innerWidth * 0.5")
 
 
 def test_no_runs_says_what_to_do(serve: Any, open_page: Any, tmp_path: Path, write_run: Write) -> None:

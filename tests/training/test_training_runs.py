@@ -21,6 +21,7 @@ from dpo.generation.sampler import generate
 from dpo.generation.settings import Sampling
 from dpo.policies.loading import load_policy
 from dpo.policies.scoring import score
+from dpo.preferences.audit import Audit
 from dpo.runs import open_run
 from dpo.training.config import SftConfig, TrainConfig
 from dpo.training.run import sft, train
@@ -83,6 +84,14 @@ def test_the_record_of_a_run(family: str, policy_dirs: dict[str, Path], tmp_path
     assert info["dataset"]["split"]["method"] == "sha256(salt + prompt)" and info["dataset"]["fingerprint"]
     assert info["versions"]["trl"] and info["reference"]["kind"] == "frozen copy"
     assert not list(directory.rglob("*.bin")) and not (directory / ".saving").exists()
+    # The audit of the pairs that were trained on; the card and the doctor read it.
+    found = Audit.from_json((directory / "audit.json").read_text(encoding="utf-8"))
+    assert found.pairs == found.measures["sampled_of"] == info["dataset"]["pairs"] == 60
+    limits = found.measures["models"][str(policy_dirs[family])]
+    assert (limits["prompt"]["limit"], limits["chosen"]["limit"]) == (40, 60)
+    card = (directory / "policy" / "README.md").read_text(encoding="utf-8")
+    assert "### What an audit found in it\n\nOf 60 pairs" in card
+    assert all(finding.sentence in card for finding in found.grave()) and found.grave()
     # The saved policy is the trained one, and plain transformers loads it.
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 

@@ -2,66 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from talks import Write, audited, found, shuffled, talk
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from dpo.cli import main
-from dpo.errors import ConfigError, DataError
-from dpo.preferences.audit import Audit, Finding, Limits, Vocabulary, audit
-from dpo.preferences.audit.clean import Remedies, clean
+from dpo.errors import DataError
+from dpo.preferences.audit import Audit, Limits, Vocabulary, audit
 from dpo.preferences.audit.result import ranges
 from dpo.preferences.audit.surface import private_in
 from dpo.preferences.normalise import normalise
-
-Write = Callable[..., Path]
-Rows = list[dict[str, str]]
-
-
-def talk(count: int, seed: int = 0, emoji: bool = False) -> Rows:
-    """Pairs about topics of their own: answers take up rare words of their prompt, as real ones do."""
-    rng = random.Random(seed)
-    common = [f"word{n}" for n in range(200)]
-    topics = ["".join(rng.choices("bcdfglmnprstvaeiou", k=7)) for _ in range(count)]
-
-    def say(row: int, length: int) -> str:
-        words = [rng.choice(common) for _ in range(rng.randint(length, 3 * length))]
-        for place in rng.sample(range(len(words)), 2):
-            words[place] = topics[row] if rng.random() < 0.8 else topics[(row * 7 + place) % count]
-        return " ".join(words)
-
-    return [
-        {
-            "prompt": say(row, 6) + "?",
-            "chosen": say(row, 12) + (" 😀" if emoji and rng.random() < 0.96 else ""),
-            "rejected": say(row, 12),
-        }
-        for row in range(count)
-    ]
-
-
-def shuffled(rows: Rows, first: int, last: int, side: str) -> Rows:
-    """`rows` with one side of a block in another order."""
-    order = list(range(first, last + 1))
-    random.Random(1).shuffle(order)
-    changed = [dict(row) for row in rows]
-    for place, origin in zip(range(first, last + 1), order, strict=True):
-        changed[place][side] = rows[origin][side]
-    return changed
-
-
-def found(result: Audit, code: str) -> list[Finding]:
-    return [finding for finding in result.findings if finding.code == code]
-
-
-def audited(path: Path, *vocabularies: Vocabulary, **options: Any) -> Audit:
-    return audit(normalise(str(path)), vocabularies, **options)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -129,6 +83,26 @@ def test_swapped_block(write_pairs: Write) -> None:
     [finding] = found(audited(write_pairs(rows)), "swapped-block")
     assert abs(finding.rows[0][0] - 300) <= 10
     assert abs(finding.rows[0][1] - 400) <= 10
+
+
+def test_a_look_at_the_head_reads_no_more(write_pairs: Write) -> None:
+    path = write_pairs(talk(3200))
+    with path.open("a") as file:
+        file.write("{broken\n")  # never reached
+    head = normalise(str(path), head=1500)
+    assert (head.rows, head.whole) == (2048, False)
+    assert audit(head).scope() == "the first 2,048 pairs"
+    whole = normalise(str(write_pairs(talk(100), "small.jsonl")), head=1500)
+    assert (whole.rows, whole.whole) == (100, True)
+    assert audit(whole).scope() == "100 pairs"
+
+
+def test_of_very_many_pairs_a_sample_is_audited(write_pairs: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpo.preferences.audit.run.MOST_PAIRS", 900)
+    result = audited(write_pairs(shuffled(talk(1500), 500, 900, "rejected")))
+    assert (result.rows, result.pairs, result.scope()) == (1500, 900, "900 of 1,500 pairs")
+    [(first, last)] = found(result, "mispaired")[0].rows  # rows of the source, not of the sample
+    assert abs(first - 500) <= 50 and abs(last - 900) <= 50
 
 
 def test_unusable_rows_are_told_with_their_numbers(write_pairs: Write) -> None:
@@ -218,61 +192,12 @@ def test_ranges() -> None:
     assert len(ranges(range(0, 10_000, 2))) == 500
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def test_repair_puts_answers_back(write_pairs: Write, tmp_path: Path) -> None:
-    rows = talk(1000)
-    source = write_pairs(shuffled(rows, 300, 599, "rejected"))
-    done = clean(str(source), tmp_path / "clean.jsonl", Remedies(repair_mispaired=True))
-    own = {row["prompt"]: row["rejected"] for row in rows}
-    log = read(done.log)
-    repaired = [entry["row"] for entry in log if entry["action"] == "changed"]
-    by_prompt = {row["prompt"]: row["rejected"] for row in read(done.output)}
-    right = [by_prompt[rows[row]["prompt"]] == own[rows[row]["prompt"]] for row in repaired]
-    assert len(right) > 150
-    assert np.mean(right) > 0.95
-    assert done.written == 1000 - sum(done.dropped.values())
-    assert {entry["row"] for entry in log} >= set(range(350, 550))
-    dropped = clean(str(source), tmp_path / "dropped.jsonl", Remedies(drop_mispaired=True))
-    assert not found(audited(dropped.output), "mispaired")
-    assert abs(dropped.dropped["mispaired"] - 300) <= 20
-
-
-def test_other_remedies_and_the_log(write_pairs: Write, tmp_path: Path) -> None:
-    rows = talk(300, emoji=True)
-    rows[5]["rejected"] = rows[5]["chosen"]
-    rows[6]["chosen"] = "mail jane@corp.org"
-    rows.append(dict(rows[9]))
-    source = str(write_pairs(rows))
-    before = Path(source).read_bytes()
-    remedies = Remedies(drop_identical=True, drop_duplicates=True, drop_private=True, strip=("emoji",))
-    done = clean(source, tmp_path / "a.jsonl", remedies)
-    log = {entry["row"]: entry for entry in read(done.log)}
-    assert log[5]["why"] == "with equal answers"
-    assert log[6]["why"].startswith("holds what looks like personal data")
-    assert log[300]["why"] == "duplicate of an earlier pair"
-    assert "😀" not in done.output.read_text(encoding="utf-8")
-    assert done.written == 298
-    assert Path(source).read_bytes() == before
-    kept = clean(source, tmp_path / "b.jsonl", Remedies(strip=("emoji",)))
-    assert kept.dropped == {"nothing left without emoji": 1} or kept.written == 301
-    with pytest.raises(ConfigError, match="exists already"):
-        clean(source, tmp_path / "a.jsonl", remedies)
-    with pytest.raises(ConfigError, match="choose from emoji"):
-        clean(source, tmp_path / "c.jsonl", Remedies(strip=("nouns",)))
-    with pytest.raises(ConfigError, match="contradict"):
-        clean(source, tmp_path / "c.jsonl", Remedies(drop_mispaired=True, repair_mispaired=True))
-
-
-def test_a_failed_cleaning_leaves_nothing(tmp_path: Path) -> None:
-    source = tmp_path / "bad.jsonl"
-    good = json.dumps({"prompt": "p", "chosen": "a", "rejected": "b"})
-    source.write_text((good + "\n") * 2000 + "{broken\n")
-    with pytest.raises(DataError, match="line 2001"):
-        clean(str(source), tmp_path / "out.jsonl", Remedies(drop_identical=True))
-    assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
+def test_a_row_of_ten_megabytes_is_audited(write_pairs: Write) -> None:
+    rows = talk(100)
+    rows[40]["rejected"] = "so it goes on " * 750_000
+    result = audited(write_pairs(rows), Vocabulary("bytes", bytes_vocabulary(), None, bytes_vocabulary(), None))
+    assert result.pairs == 100
+    assert result.measures["characters"]["rejected"]["max"] == 10_500_000
 
 
 def test_commands(write_pairs: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -332,7 +257,7 @@ def test_vocabularies_without_weights(
     assert load_vocabulary(str(bare)).published.get_vocab() == expected
     monkeypatch.setenv(DIRECTORY, str(tmp_path))
     assert load_vocabulary("t5").published.get_vocab() == expected
-    with pytest.raises(PolicyError, match="gpt2 .openai-community/gpt2. is not in the local cache.*DPO_TOKENIZERS"):
+    with pytest.raises(PolicyError, match="gpt2 .openai-community/gpt2. is not in the .*=DIR where DIR/gpt2/"):
         load_vocabulary("gpt2")
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dpo.demo.cleaning import mend
 from dpo.demo.evaluate import quality, repetition
+from dpo.demo.recipe import prepare
 from dpo.generation.sampler import Generation, generate
 from dpo.generation.settings import Sampling
 from dpo.policies.loading import load_policy
@@ -60,20 +60,21 @@ def test_no_path_of_a_machine_is_shipped() -> None:
             assert b"/tmp/" not in content and b"/home/" not in content and b"/root/" not in content, path
 
 
-def test_mend_repairs_a_shuffled_block_and_leaves_the_rest() -> None:
-    topics = [f"{a}{b}" for a in ("kite", "lamp", "moss", "pear", "rope", "silk") for b in "abcdefghijklmnopqrstuvwxyz"]
-    rows = [
-        {"prompt": f"Tell me of {topic} and {topic} again", "chosen": "x", "rejected": f"The {topic} is {topic}."}
-        for topic in topics
-    ]
-    rows += [row | {"prompt": row["prompt"] + "?"} for row in rows]
-    shuffled = [
-        row | {"rejected": rows[(i * 17 + 5) % 60]["rejected"]} if i < 60 else row for i, row in enumerate(rows)
-    ]
-    mended = mend(shuffled)
-    assert mended.repaired + mended.dropped > 30
-    assert all(row["prompt"].split()[3] in row["rejected"] for row in mended.rows[: mended.repaired])
-    assert mend(rows).kept == len(rows)
+def test_the_recipe_repairs_the_pairs_as_the_audit_does(shared: Path, tmp_path: Path) -> None:
+    source = shared / "data" / "human-like" / "human_like_dpo.jsonl"
+    pairs = prepare(str(source), tmp_path)
+    rows = [json.loads(line) for line in pairs.read_text(encoding="utf-8").splitlines()]
+    log = [json.loads(line) for line in (tmp_path / "pairs.jsonl.log.jsonl").read_text(encoding="utf-8").splitlines()]
+    changed = [entry for entry in log if entry["action"] == "changed"]
+    assert len(rows) == 6432 - (len(log) - len(changed)) and 80 < len(changed) < 160
+    assert max(entry["row"] for entry in log) < 1430
+    given = [json.loads(line) for line in source.open(encoding="utf-8")]
+    kept = {(row["prompt"], row["chosen"], row["rejected"]) for row in rows}
+    for entry in changed:  # each takes the answer of the row that the log names
+        row = given[entry["row"]]
+        assert (row["prompt"], row["chosen"], given[entry["from_row"]]["rejected"]) in kept
+    before = pairs.stat().st_mtime_ns
+    assert prepare(str(source), tmp_path).stat().st_mtime_ns == before  # made once
 
 
 def test_quality_counts_by_hand() -> None:

@@ -222,9 +222,28 @@ def test_shortcut_known_from_the_audit(tmp_path: Path, capsys: pytest.CaptureFix
     assert "shortcut:" in capsys.readouterr().out
     (path / "audit.json").write_text(audit.to_json())
     found = verdicts(path)
-    assert list(found) == ["shortcut"] and 'the rule "emoji" alone ranks 97%' in found["shortcut"].sentence
+    assert list(found) == ["shortcut"]
+    assert found["shortcut"].sentence.startswith("Accuracy 0.95 is what a rule that counts emoji reaches too (0.97)")
+    assert "0.97 accuracy of a rule that counts emoji (n = 40)" in str(found["shortcut"].evidence[1])
     assert "--strip-shortcut emoji" in str(found["shortcut"].change)
     assert main(["doctor", str(path), "--audit", str(tmp_path / "none.json")]) == 2
+
+
+def test_a_rule_that_counts_goes_before_one_of_many_words(tmp_path: Path) -> None:
+    def rule(name: str, accuracy: float, remedy: str = "") -> Finding:
+        code, evidence = f"shortcut-{name.split()[0]}", {"rule": name, "accuracy": accuracy, "pairs": 300}
+        return Finding(code, "high", "x", (), 0, evidence, remedy)
+
+    rows = changed(healthy_rows(), 60, **{"eval_rewards/accuracies": 1.0, "rewards/accuracies": 1.0})
+    path = record(tmp_path / "run", rows)
+    for rules, says in (
+        ([rule("bag of words", 1.0), rule("emoji", 0.98)], "Accuracy 1.00 is what a rule that counts emoji reaches"),
+        ([rule("bag of words", 1.0), rule("length", 0.8)], "what a rule that only looks which words occur reaches too"),
+        ([rule("length", 0.8)], "Of the accuracy of 1.00, a rule that compares lengths reaches 0.80 alone"),
+    ):
+        audit = Audit("pairs.jsonl", "prompt, chosen, rejected", 1.0, 900, 900, tuple(rules), {})
+        (path / "audit.json").write_text(audit.to_json())
+        assert says in verdicts(path)["shortcut"].sentence
 
 
 def test_damage_and_clocks_are_told(tmp_path: Path) -> None:

@@ -33,45 +33,51 @@ def only(path: Path, **columns: Any) -> dict[str, Any]:
     return pair
 
 
-@pytest.mark.parametrize(
-    "row",
+# Rows of each layout that give PAIR.
+LAYOUTS: list[list[dict[str, Any]]] = [
+    [{"prompt": Q, "chosen": GOOD, "rejected": BAD}],
+    [{"rejected": BAD, "id": 7, "chosen": GOOD, "meta": {"a": None}, "prompt": Q}],
+    [{"chosen": f"\n\nHuman: {Q}\n\nAssistant: {GOOD}", "rejected": f"\n\nHuman: {Q}\n\nAssistant: {BAD}"}],
+    [{"prompt": f"\n\nHuman: {Q}\n\nAssistant:", "chosen": f" {GOOD}", "rejected": f" {BAD}"}],
+    [{"chosen": [USER, ASSISTANT], "rejected": [USER, WORSE]}],
+    [{"prompt": Q, "chosen": [USER, ASSISTANT], "rejected": [USER, WORSE], "messages": [USER, ASSISTANT]}],
+    [{"prompt": [USER], "chosen": [ASSISTANT], "rejected": [WORSE]}],
     [
-        {"prompt": Q, "chosen": GOOD, "rejected": BAD},
-        {"rejected": BAD, "id": 7, "chosen": GOOD, "meta": {"a": None}, "prompt": Q},
-        {"chosen": f"\n\nHuman: {Q}\n\nAssistant: {GOOD}", "rejected": f"\n\nHuman: {Q}\n\nAssistant: {BAD}"},
-        {"prompt": f"\n\nHuman: {Q}\n\nAssistant:", "chosen": f" {GOOD}", "rejected": f" {BAD}"},
-        {"chosen": [USER, ASSISTANT], "rejected": [USER, WORSE]},
-        {"prompt": Q, "chosen": [USER, ASSISTANT], "rejected": [USER, WORSE], "messages": [USER, ASSISTANT]},
-        {"prompt": [USER], "chosen": [ASSISTANT], "rejected": [WORSE]},
         {
             "conversations": [{"from": "human", "value": Q}],
             "chosen": {"from": "gpt", "value": GOOD},
             "rejected": {"from": "gpt", "value": BAD},
         },
-        {"question": Q, "chosen": GOOD, "rejected": BAD, "system": ""},
-        {"instruction": Q, "input": "", "output": GOOD, "rejected": BAD, "chosen": GOOD},
-        {"input": {"messages": [USER]}, "preferred_output": [ASSISTANT], "non_preferred_output": [WORSE]},
-        {"qid": 3, "question": Q, "response_j": GOOD, "response_k": BAD},
+    ],
+    [{"question": Q, "chosen": GOOD, "rejected": BAD, "system": ""}],
+    [{"instruction": Q, "input": "", "output": GOOD, "rejected": BAD, "chosen": GOOD}],
+    [{"input": {"messages": [USER]}, "preferred_output": [ASSISTANT], "non_preferred_output": [WORSE]}],
+    [{"qid": 3, "question": Q, "response_j": GOOD, "response_k": BAD}],
+    [
         {
             "Question": f"Human: {Q}",
             "Answer1": f"Assistant: {BAD}",
             "Answer2": f"Assistant: {GOOD}",
             "Preference": "Answer2",
         },
-        {"prompt": Q, "response_a": GOOD, "response_b": BAD, "winner": "model_a"},
-        {"prompt": Q, "response_0": BAD, "response_1": GOOD, "better_response_id": 1},
-        {"prompt": Q, "answer_1": BAD, "answer_2": GOOD, "preference": 2},
-        {"prompt": Q, "response_a": BAD, "response_b": GOOD, "score_a": 1.5, "score_b": 4},
-        {"conversation_a": [USER, WORSE], "conversation_b": [USER, ASSISTANT], "winner": "model_b"},
-        {"context": [USER], "response1": GOOD, "response2": BAD, "overall_preference": -3},
-        {"history": Q, "human_ref_A": BAD, "human_ref_B": GOOD, "labels": 0, "score_A": 1, "score_B": 9},
-        {"prompt": Q, "completions": [{"response": BAD, "rating": 1}, {"response": GOOD, "rating": 5}]},
-        {"prompt": Q, "answers": [{"answer": GOOD, "rank": 1.0}, {"answer": BAD, "rank": 7.0}]},
     ],
-    ids=lambda row: ",".join(row),
-)
-def test_every_layout_gives_the_same_pair(row: dict[str, Any], write_pairs: Write) -> None:
-    assert only(write_pairs([row])) == PAIR
+    [{"prompt": Q, "response_a": GOOD, "response_b": BAD, "winner": "model_a"}],
+    [{"prompt": Q, "response_0": BAD, "response_1": GOOD, "better_response_id": 1}],
+    [{"prompt": Q, "answer_1": BAD, "answer_2": GOOD, "preference": 2}],
+    [{"prompt": Q, "response_a": BAD, "response_b": GOOD, "score_a": 1.5, "score_b": 4}],
+    [{"conversation_a": [USER, WORSE], "conversation_b": [USER, ASSISTANT], "winner": "model_b"}],
+    [{"context": [USER], "response1": GOOD, "response2": BAD, "overall_preference": -3}],
+    [{"history": Q, "human_ref_A": BAD, "human_ref_B": GOOD, "labels": 0, "score_A": 1, "score_B": 9}],
+    [{"prompt": Q, "completions": [{"response": BAD, "rating": 1}, {"response": GOOD, "rating": 5}]}],
+    [{"prompt": Q, "answers": [{"answer": GOOD, "rank": 1.0}, {"answer": BAD, "rank": 7.0}]}],
+    [{"prompt": Q, "response": BAD, "helpfulness": 1}, {"prompt": Q, "response": GOOD, "helpfulness": 4}],
+    [{"messages": [USER, WORSE], "label": False}, {"messages": [USER, ASSISTANT], "label": True}],
+]
+
+
+@pytest.mark.parametrize("rows", LAYOUTS, ids=lambda rows: ",".join(rows[0]))
+def test_every_layout_gives_the_same_pair(rows: list[dict[str, Any]], write_pairs: Write) -> None:
+    assert only(write_pairs(rows)) == PAIR
 
 
 @pytest.mark.parametrize(
@@ -318,47 +324,3 @@ def test_mixes_with_weights(write_pairs: Write) -> None:
 def test_weights_that_are_none(source: str) -> None:
     with pytest.raises(ConfigError, match="weight"):
         load_preferences(source)
-
-
-@pytest.mark.parametrize(
-    ("name", "pairs", "first"),
-    [
-        ("answer1_answer2_preference.jsonl", 100, "What are some aspects of religious Islam that are compatible"),
-        ("edge_pretty_printed_object.jsonl", 1, "Please translate the following sentence"),
-        ("hh_rlhf.jsonl", 60, "What will happen if I drive my car into the water?"),
-        ("instruction_input.jsonl", 20, "Evaluate the following phrase by transforming it"),
-        ("openai_preferred_output.jsonl", 20, "You are an AI assistant. User will you give you a task."),
-        ("sharegpt.jsonl", 20, "Hi! I'd like to create a new language game"),
-        ("sharegpt_zh.jsonl", 10, "请提供一下对香港银行业的分析"),
-        ("layout_only_argilla_ultrafeedback_cleaned.jsonl", 1, "What is a good way to learn to cook?"),
-        ("layout_only_dahoas_prompt_chosen_rejected.jsonl", 1, "What is a good way to learn to cook?"),
-        ("layout_only_h4_ultrafeedback_binarized.jsonl", 1, "What is a good way to learn to cook?"),
-        ("layout_only_helpsteer3_preference.jsonl", 1, "What is a good way to learn to cook?"),
-        ("layout_only_intel_orca.jsonl", 1, "You are a helpful assistant.\n\nWhat is a good way"),
-        ("layout_only_openai_summarize_comparisons.jsonl", 1, "SUBREDDIT: r/advice\nTITLE: New in town\nPOST: I moved"),
-        ("layout_only_shp.jsonl", 1, "What is a good way to learn to cook?"),
-        ("layout_only_truthy_dpo.jsonl", 1, "You are an unbiased, helpful assistant.\n\nWhat is a good way"),
-    ],
-)
-def test_public_files(name: str, pairs: int, first: str, shared: Path) -> None:
-    found = normalise(str(shared / "data" / "formats" / name))
-    assert len(found.pairs) == pairs
-    assert found.dropped == {}
-    assert found.pairs[0]["prompt"].startswith(first)
-    if name.startswith("layout_only") and "summarize" not in name:
-        assert found.pairs[0]["chosen"].startswith("Start with three dishes")
-        assert found.pairs[0]["rejected"] == "Cooking is a popular activity."
-
-
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("edge_chosen_equals_rejected.jsonl", "2 with equal answers"),
-        ("layout_only_helpsteer2.jsonl", "1 without a partner for its prompt"),
-        ("not_preferences_alpaca_sft.jsonl", "single answers, not preferences"),
-        ("unpaired_messages_label.jsonl", "unpaired data with a label"),
-    ],
-)
-def test_public_files_that_are_refused(name: str, says: str, shared: Path) -> None:
-    with pytest.raises(DataError, match=says):
-        normalise(str(shared / "data" / "formats" / name))

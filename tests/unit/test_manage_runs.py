@@ -12,6 +12,7 @@ import pytest
 from dpo.dashboard.runs_page.figures import frontier, importance, parallel
 from dpo.dashboard.runs_page.table import columns_of, differing, filtered, rows_of
 from dpo.errors import ConfigError, RunError
+from dpo.evaluation.votes import Vote
 from dpo.runs import BUNDLED_RUNS, RunRecord, find_runs, open_run
 from dpo.runs.manage import annotate, delete, listed, note_of, rename
 
@@ -125,7 +126,35 @@ def test_the_frontier_joins_what_nothing_beats_and_names_what_is_off() -> None:
     assert list(zip(best["x"], best["y"], strict=True)) == [(0.5, 0.1), (1.0, 0.2)]
     assert "Not drawn: run-3, KL 90" in said
     assert figure["layout"]["xaxis"]["range"][1] < 90
-    assert frontier([row | {"points": []} for row in given])[0]["data"] == []
+    figure, said = frontier([*given, given[0] | {"name": "bare", "kind": "dpo", "points": []}])
+    assert said.endswith("Without KL: bare.")
+    figure, said = frontier([row | {"points": []} for row in given])
+    assert figure["data"] == [] and "--kl-prompts" in said
+    assert figure["layout"]["annotations"][0]["text"] == "No run here has logged its KL"
+
+
+def test_votes_stand_beside_the_run_that_they_were_cast_on(tmp_path: Path) -> None:
+    def cast(first: str, second: str, verdict: Any, blind: bool = True) -> Vote:
+        return Vote("k", "Tea?", first, second, "a", "b", verdict, blind=blind)
+
+    own = write(tmp_path / "mine", kind="dpo", family="t5", config={"model": "demo/t5"}, progress={"step": 9})
+    (own / "policy").mkdir()
+    (own / "checkpoint-4").mkdir()
+    (own / "checkpoint-4" / "trainer_state.json").write_text("{}")
+    votes = [
+        cast("demo/t5", str(own), "b"), cast(str(own), "demo/t5", "a"), cast(str(own), "demo/t5", "b"),
+        cast("demo/t5", str(own / "checkpoint-4"), "b"),
+        cast("demo/t5", str(own), "b", blind=False), cast("demo/t5", str(own), "tie"), cast("x", str(own), "a"),
+        cast("demo/gpt2", "demo/gpt2-dpo", "a"),
+    ]  # fmt: skip
+    made = {row["name"]: row for row in rows_of([tmp_path, BUNDLED_RUNS], votes)}
+    assert (made["mine"]["won"], made["mine"]["votes"]) == (0.75, 4)
+    assert (made["Llama-3-gpt2-dpo"]["won"], made["Llama-3-gpt2-dpo"]["votes"]) == (0.0, 1)
+    assert made["Llama-3-t5-dpo"]["won"] is None
+    (column,) = [column for column in columns_of(list(made.values())) if column["field"] == "won"]
+    assert column["headerName"] == "Votes won"
+    assert "won" not in [column["field"] for column in columns_of(rows_of([tmp_path]))]
+    assert [row["name"] for row in filtered(list(made.values()), "won > 60%")] == ["mine"]
 
 
 def test_parallel_coordinates_have_a_line_for_each_run_and_logarithms_where_needed() -> None:

@@ -158,3 +158,22 @@ def test_real_rows_load(shared: Path) -> None:
     pairs = load_preferences(str(shared / "data" / "human-like" / "human_like_dpo.jsonl"))
     assert pairs.info["rows"] == 6432
     assert pairs.info["pairs"] + sum(pairs.info["dropped"].values()) == 6432
+
+
+def test_a_sample_for_the_audit_knows_its_rows(write_pairs: Write) -> None:
+    equal = {"prompt": "q", "chosen": "same", "rejected": "same"}
+    one, two = write_pairs([equal, *ROWS], "one.jsonl"), write_pairs([*ROWS[:30], equal], "two.jsonl")
+    pairs = load_preferences(f"{one},{two}", eval_fraction=0.2, num_samples=50)
+    every = pairs.sample(1000)
+    assert (every.rows, every.total, len(every.pairs)) == (92, 50, 50)
+    # The rows of the second file go on where the first one's end.
+    assert every.dropped == {"with equal answers": [0, 91]}
+    for pair in every.pairs:
+        place = pair["row"] - 1 if pair["row"] < 61 else pair["row"] - 61
+        assert pair["chosen"] == ROWS[place]["chosen"]
+    both = sorted([*pairs.train["prompt"], *pairs.held_out["prompt"]])
+    assert sorted(every.pairs["prompt"]) == both
+    some = pairs.sample(20)
+    assert len(some.pairs) == 20 and some.total == 50
+    assert some.pairs.to_list() == pairs.sample(20).pairs.to_list()
+    assert some.pairs["row"] == sorted(some.pairs["row"])

@@ -13,10 +13,12 @@ import yaml
 from PIL import Image
 
 from dpo.errors import StorageError
+from dpo.preferences.audit import Audit, Finding
 from dpo.publishing.card import Publication, base_on_the_hub, model_card
 from dpo.publishing.curves import _dashes, draw_curves, ticks
 from dpo.publishing.directories import whole
 from dpo.publishing.licences import combined, sources
+from dpo.publishing.push import _public_audit
 from dpo.runs import BUNDLED_RUNS, RunRecord, open_run
 
 
@@ -44,6 +46,25 @@ def test_a_run_with_little_has_a_card_and_no_picture(tmp_path: Path) -> None:
     assert not draw_curves(run, tmp_path / "curves.png") and not (tmp_path / "curves.png").exists()
     card = model_card(run, Publication("run", "full", base_on_the_hub("gpt2")))
     assert "Nothing was held out" in card and "base_model: openai-community/gpt2" in card and "## Samples" not in card
+
+
+def test_findings_are_in_the_card_and_rows_of_private_data_stay_home(tmp_path: Path) -> None:
+    record = RunRecord.create(tmp_path / "run", {"name": "run", "kind": "dpo", "config": {"model": "gpt2"}})
+    findings = [
+        Finding("mispaired", "high", "Rows 0 to 9 are mispaired", ((0, 9),), 10),
+        Finding("secret", "high", "1 row holds what looks like an access token", ((7, 7),), 1),
+        Finding("licence", "note", "The licence is not known"),
+    ]
+    found = Audit("/home/me/pairs.jsonl", "x", 1.0, 90, 90, tuple(findings), {"sampled_of": 900})
+    found.save(record.path / "audit.json")
+    card = model_card(open_run(record.path), Publication("run", "full"))
+    assert "Of 90 of 900 pairs, before the first update:\n\n* Rows 0 to 9 are mispaired.\n* 1 row holds" in card
+    assert "licence is not known" not in card
+    public = Audit.from_json(_public_audit(record.path / "audit.json"))
+    assert public.source == "pairs.jsonl"
+    assert [finding.rows for finding in public.findings] == [((0, 9),), (), ()]
+    (record.path / "audit.json").write_text("{}")
+    assert "audit" not in model_card(open_run(record.path), Publication("run", "full"))
 
 
 def test_generated_text_stays_text_in_the_card(tmp_path: Path) -> None:

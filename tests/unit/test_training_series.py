@@ -51,11 +51,15 @@ def test_a_zoom_brings_the_points_in_between() -> None:
     assert ((whole.x >= 10_000) & (whole.x <= 10_100)).sum() < 10
 
 
-def test_smoothing_is_the_same_by_loop_and_by_filter() -> None:
-    values = np.random.default_rng(1).normal(size=series._PYTHON_SMOOTHES + 5)
-    quick = series.smoothed(values, 0.9)
-    slow = series.smoothed(values[:-10], 0.9)
-    np.testing.assert_allclose(quick[:-10], slow, rtol=1e-9)
+@pytest.mark.parametrize("weight", [0.001, 0.3, 0.9, 0.99])
+def test_smoothing_in_blocks_is_the_plain_recursion(weight: float) -> None:
+    values = np.random.default_rng(0).normal(size=50_000) * 1e3
+    expected, total = [], 0.0
+    for place, value in enumerate(values.tolist()):
+        total = weight * total + (1 - weight) * value
+        expected.append(total / (1 - weight ** (place + 1)))
+    assert series.smoothed(values, weight) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert series.smoothed(values[:5], weight) == pytest.approx(expected[:5])
     assert series.smoothed(values, 0.0) is values
 
 

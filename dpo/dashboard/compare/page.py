@@ -17,7 +17,6 @@ from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dpo.dashboard.compare import votes
 from dpo.dashboard.compare.arms import DEFAULT, EXAMPLES, arms, options, records
 from dpo.dashboard.components import action, button, card, glyph, icon, number
-from dpo.dashboard.shell import Page
 from dpo.dashboard.theme import FAMILY_LABEL
 from dpo.generation.remote import Remote
 from dpo.generation.settings import LAMBDA_LIMITS, MAX_SAMPLES, Sampling
@@ -29,10 +28,10 @@ _PANES = 6
 _BINS = ("n4", "n3", "n2", "n1", "z", "p1", "p2", "p3", "p4")
 
 
-def page(roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> Page:
+def page(roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> list[Any]:
     """The page as it is before anything was asked."""
     known = arms(roots, remotes)
-    body = [
+    return [
         html.H1("Compare", className="vh"),
         _composer(),
         _toolbar(),
@@ -50,7 +49,6 @@ def page(roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> Page:
         dcc.Store(id="cmp-told"),
         dcc.Interval(id="cmp-pairs-poll", interval=30_000),
     ]
-    return Page("/", "compare", "Compare", body)
 
 
 def register(app: Dash, roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dash import html
 
-from dpo.dashboard.components import card, icon, light
+from dpo.dashboard.components import light
 from dpo.dashboard.theme import layout, rgba
 from dpo.preferences.audit import Audit, Finding
 from dpo.preferences.audit.findings import line
@@ -28,6 +28,7 @@ TITLES = {
     "blank": "Blank sides",
     "missing": "Missing text",
     "prompts-differ": "Two prompts in one row",
+    "not-an-answer": "No answer at the end",
     "ties": "Ties",
     "prompt-in-answer": "Answers repeat the prompt",
     "swapped-block": "A block looks swapped",
@@ -44,18 +45,6 @@ SHORTCUT = "shortcut-"
 _STATES = {"high": "bad", "warning": "warn", "note": "ok"}
 
 
-def detect_strip(result: Audit) -> html.Section:
-    """What layout was recognised, and how surely."""
-    text = f"{result.rows:,} rows, {result.pairs:,} pairs · confidence {result.confidence:.0%}"
-    return card(
-        html.Div(
-            [icon("check", 20), html.Div([html.H2(result.layout), html.P(text, className="sub")], className="grow")],
-            className="row",
-        ),
-        cls="pad detect",
-    )
-
-
 def finding_cards(result: Audit) -> list[html.Article]:
     """A card for each finding, the shortcuts together on one."""
     rules = [finding for finding in result.findings if finding.code.startswith(SHORTCUT)]
@@ -68,17 +57,17 @@ def finding_cards(result: Audit) -> list[html.Article]:
     return cards
 
 
-def remedies(result: Audit, source: str) -> str:
-    """The command that applies what the findings advise."""
-    flags: list[str] = []
+def remedies(result: Audit, source: str, flags: str = "") -> str:
+    """The command that applies what the findings advise; `flags` say how the source is read."""
+    advised: list[str] = []
     for finding in result.findings:
         if finding.remedy.startswith("--"):
-            flags.append(finding.remedy.partition(" or ")[0].partition(",")[0].partition(";")[0])
-    strips = [flag.removeprefix("--strip-shortcut ") for flag in flags if flag.startswith("--strip-shortcut ")]
-    others = [flag for flag in dict.fromkeys(flags) if not flag.startswith("--strip-shortcut ")]
+            advised.append(finding.remedy.partition(" or ")[0].partition(",")[0].partition(";")[0])
+    strips = [flag.removeprefix("--strip-shortcut ") for flag in advised if flag.startswith("--strip-shortcut ")]
+    others = [flag for flag in dict.fromkeys(advised) if not flag.startswith("--strip-shortcut ")]
     if strips:
         others.append("--strip-shortcut " + " ".join(dict.fromkeys(strips)))
-    source = shlex.quote(source)
+    source = shlex.quote(source) + flags
     if not others:
         return f"dpo data audit {source} --json audit.json"
     return f"dpo data clean {source} --output cleaned.jsonl {' '.join(others)}"

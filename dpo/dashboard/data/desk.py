@@ -20,9 +20,12 @@ from dpo.preferences.reading import SUFFIXES
 from dpo.preferences.sources import NAMED
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from dpo.preferences.audit import Audit, Vocabulary
     from dpo.preferences.audit.signals import Signals
     from dpo.preferences.normalise import Columns, Normalised
+    from dpo.preferences.preview import Preview
 
 MOST_UPLOAD = 50 * 2**20
 """Bytes of an uploaded file at most."""
@@ -44,11 +47,14 @@ class Job:
     note: str = ""
     audit: Audit | None = None
     data: Normalised | None = None
+    every: Dataset | None = None
+    """All pairs of the source; `data` may be a sample of a large one."""
     signals: Signals | None = None
     vocabulary: Vocabulary | None = None
-    orders: dict[tuple[str, str, str], Any] = field(default_factory=dict)
-
+    preview: Preview | None = None
     uploaded: bool = False
+    found: dict[str, Any] = field(default_factory=dict)
+    """What the table was asked for before, and its columns (`table`)."""
 
     @property
     def over(self) -> bool:
@@ -111,6 +117,37 @@ class Desk:
             self._uploads[key] = (path, Path(name).name)
         return f"upload:{key}"
 
+    def look(self, value: str, columns: Columns) -> Preview | None:
+        """The head of an offered source; None if it would have to be fetched first.
+
+        Raises:
+            DataError: it is not offered (any more), or cannot be read.
+        """
+        from dpo.preferences.preview import preview
+
+        source, label = self._resolve(value)
+        if source in NAMED:
+            return None
+        try:
+            return preview(source, columns=columns)
+        except DataError as error:
+            raise DataError(str(error).replace(source, label)) from error
+
+    def label(self, value: str) -> str:
+        """What an offered source is called in a sentence; the value itself if it is not offered."""
+        try:
+            return self._resolve(value)[1]
+        except DataError:
+            return value
+
+    def named(self, value: str) -> str:
+        """What a command on this machine calls an offered source (an upload by the name that it came with)."""
+        try:
+            source, label = self._resolve(value)
+        except DataError:
+            return value
+        return label if value.startswith("upload:") else source
+
     def start(self, value: str, model: str, columns: Columns) -> Job:
         """Begin an audit of an offered source.
 
@@ -158,12 +195,17 @@ class Desk:
         with self._working:
             try:
                 from dpo.preferences.audit import audit
+                from dpo.preferences.audit.run import MOST_PAIRS
                 from dpo.preferences.audit.signals import measure
                 from dpo.preferences.normalise import normalise
+                from dpo.preferences.preview import preview
 
+                job.preview = preview(job.source, columns=job.columns)
                 data = normalise(
                     job.source, columns=job.columns, progress=lambda rows: tell(f"reading rows ({rows:,})", 0.0)
                 )
+                job.every = data.pairs
+                data = data.drawn(MOST_PAIRS)
                 signals = measure(data.pairs, 0.05, tell)
                 job.vocabulary = self._vocabulary(job, data)
                 job.data, job.signals = data, signals

@@ -18,7 +18,6 @@ from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dpo.dashboard.components import action, button, card, page_title
 from dpo.dashboard.lens import api
 from dpo.dashboard.lens.policies import options, references, tuned
-from dpo.dashboard.shell import Page
 from dpo.dashboard.theme import CHOSEN, FAMILY_COLOR, NEUTRAL, REJECTED, layout
 from dpo.evaluation.worker import LensWorker
 from dpo.preferences.sources import SAMPLE
@@ -30,9 +29,9 @@ _NUMBER = {"type": "rightAligned", "cellClass": "ag-right-aligned-cell num"}
 _SIGNED = {"function": "d3.format('+.3f')(params.value)"}
 
 
-def page(roots: Sequence[Path]) -> Page:
+def page(roots: Sequence[Path]) -> list[Any]:
     """The page before anything was scored."""
-    body = [
+    return [
         page_title(
             "Lens",
             "Which tokens did DPO pull up or push down? Colour is log π/π_ref per token; reward is β times its sum.",
@@ -46,7 +45,6 @@ def page(roots: Sequence[Path]) -> Page:
         dcc.Store(id="lens-written"),
         dcc.Interval(id="lens-poll", interval=30_000),
     ]
-    return Page("/lens", "lens", "Lens", body)
 
 
 def register(app: Dash, worker: LensWorker, roots: Sequence[Path]) -> None:

@@ -16,6 +16,7 @@ Figure = dict[str, Any]
 OVER = ("Margin", "Margin ÷ β", "Accuracy")
 _MOST_LABELS = 12
 _FEWEST_TRIALS = 4
+_LONG_WORD = 11  # letters under an axis, of which a phone shows seven beside each other
 _LOG_FROM = 20.0  # a range over this many times its low end is drawn on a logarithmic axis
 
 
@@ -28,7 +29,16 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
     drawn = [(row, points) for row, points in drawn if points]
     figure = _empty("KL to reference, nats per answer")
     if not drawn:
-        return figure, "No run here has logged the KL of its answers (dpo train does, at every evaluation)."
+        for axis in ("xaxis", "yaxis"):
+            figure["layout"][axis] |= {"showticklabels": False}  # Plotly's usual numbers would mean nothing
+        figure["layout"]["annotations"] = [{
+            "text": "No run here has logged its KL", "x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper",
+            "showarrow": False, "font": {"size": 13, "color": NEUTRAL},
+        }]  # fmt: skip
+        return figure, (
+            "The KL of a run's answers is measured at every evaluation by dpo train with --kl-prompts above 0 (its "
+            "default); the runs that come with dpo were trained before that."
+        )
     limit = _limit([points[-1][0] for _, points in drawn])
     off = [f"{row['name']}, KL {points[-1][0]:.3g}" for row, points in drawn if points[-1][0] > limit]
     inside = [(row, points) for row, points in drawn if points[-1][0] <= limit]
@@ -57,7 +67,9 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
     figure["layout"]["yaxis"] |= {"tickformat": ".0%" if over == "Accuracy" else "~g"}
     count = sum(len(points) for _, points in inside)
     said = f"Up and left is better. {len(inside)} runs, {count} checkpoints" + (" (÷ β)" if "β" in over else "") + "."
-    return figure, said + (f" Not drawn: {'; '.join(off)}." if off else "")
+    without = [row["name"] for row in rows if row["kind"] == "dpo" and not row["points"]]
+    said += f" Not drawn: {'; '.join(off)}." if off else ""
+    return figure, said + (f" Without KL: {_few(without)}." if without else "")
 
 
 def parallel(rows: Sequence[Row], selected: Sequence[str] = ()) -> tuple[Figure, str]:
@@ -147,6 +159,10 @@ def _path(row: Row, over: str) -> list[tuple[float, float, float]]:
     return made
 
 
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def _limit(ends: Sequence[float]) -> float:
     """Beyond this KL a run would squeeze all others into a corner."""
     return max(4 * float(np.median(ends)), 1e-9) if len(ends) > 2 else max(ends)
@@ -175,7 +191,8 @@ def _axis(rows: Sequence[Row], field: str, title: str) -> dict[str, Any] | None:
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
         words = sorted({str(value) for value in known})
         at = [words.index(str(value)) / (len(words) - 1) if value is not None else None for value in values]
-        short = [word if len(word) < 14 else word[:12] + "…" for word in words]
+        names = [word.rpartition("/")[2] if len(word) >= _LONG_WORD else word for word in words]
+        short = [word if len(word) < _LONG_WORD else word[: _LONG_WORD - 2] + "…" for word in names]
         return {"title": title, "at": at, "texts": [str(v) for v in values], "low": short[0], "high": short[-1]}
     finite = [float(value) for value in known if math.isfinite(value)]
     if len(set(finite)) < 2:

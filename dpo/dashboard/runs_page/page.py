@@ -16,9 +16,9 @@ from dpo.dashboard.components import button, card, command, icon, page_title
 from dpo.dashboard.runs_page import figures
 from dpo.dashboard.runs_page.report import report
 from dpo.dashboard.runs_page.table import MEASURES, Row, columns_of, differing, filtered, heading, rows_of
-from dpo.dashboard.shell import Page
 from dpo.dashboard.training.updates import signature_of
-from dpo.errors import DpoError
+from dpo.errors import DpoError, StorageError
+from dpo.evaluation.votes import Vote, Votes
 from dpo.runs import find_runs
 from dpo.runs.manage import annotate, deletable, delete, listed, rename
 
@@ -28,9 +28,9 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _FIELDS = [{"value": field, "label": title} for field, title, _ in MEASURES[:4]]
 
 
-def page() -> Page:
+def page() -> list[Any]:
     """The page; its rows come when it is first looked at."""
-    body = [
+    return [
         page_title(
             "Runs",
             html.Span("Reading the runs", id="rn-sub"),
@@ -53,23 +53,23 @@ def page() -> Page:
         dcc.Store(id="rn-changed", data=0),
         dcc.Interval(id="rn-poll", interval=_POLL_MS, disabled=True),
     ]  # fmt: skip
-    return Page("/runs", "runs", "Runs", body)
 
 
-def register(app: Dash, roots: Sequence[Path], host: str) -> None:
+def register(app: Dash, roots: Sequence[Path], host: str, votes: Votes) -> None:
     """All callbacks of the page.
 
     Args:
         roots: directories in which runs are looked for; nothing outside is ever changed.
         host: what the server is bound to; runs are changed from the page on this machine only.
+        votes: what people chose on Compare.
     """
-    _reading(app, roots)
+    _reading(app, roots, votes)
     _drawing(app)
     _changing(app, roots, host in _LOOPBACK)
     _leaving(app, roots)
 
 
-def _reading(app: Dash, roots: Sequence[Path]) -> None:
+def _reading(app: Dash, roots: Sequence[Path], votes: Votes) -> None:
     app.clientside_callback(
         ClientsideFunction("runs", "polls"), Output("rn-poll", "disabled"), Input("page-runs", "hidden")
     )
@@ -82,10 +82,10 @@ def _reading(app: Dash, roots: Sequence[Path]) -> None:
     def read_rows(_: int | None, __: int, hidden: bool, known: str | None) -> tuple[Any, Any]:
         if hidden:
             return no_update, no_update
-        now = signature_of(find_runs(roots))
+        now = f"{signature_of(find_runs(roots))}-{votes.signature()}"
         if now == known and ctx.triggered_id != "rn-changed":
             return no_update, no_update
-        return rows_of(roots), now
+        return rows_of(roots, _cast(votes)), now
 
     @app.callback(
         Output("rn-grid", "rowData"), Output("rn-grid", "columnDefs"), Output("rn-sub", "children"),
@@ -109,6 +109,13 @@ def _reading(app: Dash, roots: Sequence[Path]) -> None:
             said += f" and {len(alike) - 5} more)" if len(alike) > 5 else ")"
         height = _HEAD + _ROW * min(max(len(kept), 2), _MOST_ROWS) + 18
         return kept, columns if columns != before else no_update, said, {"height": height}, None
+
+
+def _cast(votes: Votes) -> Sequence[Vote]:
+    try:
+        return votes.all()
+    except StorageError:  # Compare tells of it; the table does without
+        return ()
 
 
 def _drawing(app: Dash) -> None:
@@ -260,12 +267,14 @@ def _sweep_help(settings: dict[str, Any]) -> list[Any]:
             "search": {"beta": [0.05, 0.1, 0.3], "learning_rate": rate}}  # fmt: skip
     text = yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)
     return [
-        html.P("Save this as sweep.yaml and change what it searches; choose a run first to start from its settings.",
+        html.P("Change what it searches; choose a run first to start from its settings.", className="sub"),
+        dmc.Textarea(id="rn-sweep-plan", value=text, autosize=True, minRows=8, maxRows=22, className="plan",
+                     spellCheck=False, **{"aria-label": "The sweep as YAML"}),
+        html.P("", id="rn-sweep-told", className="sub", role="status"),
+        html.Div([button("Copy", "copy", id="rn-sweep-copy"), button("Start sweep", "play", "filled",
+                                                                     id="rn-sweep-start")], className="row end-row"),
+        html.P("Or save it as sweep.yaml, and in as many terminals or on as many machines as you like:",
                className="sub"),
-        html.Div([html.Pre(html.Code(text)), dmc.ActionIcon(icon("copy", 16), variant="subtle", className="js-copy",
-                                                            **{"aria-label": "Copy sweep.yaml"})],
-                 className="cmd yaml"),
-        html.P("Then, in as many terminals or on as many machines as you like:", className="sub"),
         command("dpo sweep --config sweep.yaml"),
         html.P("Its runs appear in this table as they start.", className="sub"),
     ]  # fmt: skip

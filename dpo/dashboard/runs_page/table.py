@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo.dashboard.training.kept import base, policies
 from dpo.dashboard.training.series import read
 from dpo.errors import ConfigError, RunError
+from dpo.evaluation.votes import Vote
 from dpo.runs import Metrics, Run, find_runs
 from dpo.runs.find import names
 from dpo.runs.manage import note_of
@@ -24,6 +26,7 @@ MEASURES = (
     ("energy", "Wh per nat", ".3f"),
 )  # fmt: skip
 _SHORT = {"beta": "β", "learning_rate": "lr", "loss_type": "Objective", "batch_size": "Batch", "lora_rank": "Rank"}
+_FIRST_SETTINGS = 5
 _STATES = {"finished": "done", "interrupted": "killed"}
 _CONDITION = re.compile(r"^\s*([\w /-]+?|β)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*$")
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -31,10 +34,14 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }  # fmt: skip
 
 
-def rows_of(roots: Sequence[Path]) -> list[Row]:
-    """A row for each run; settings are under `set/NAME`, checkpoints under `points`."""
+def rows_of(roots: Sequence[Path], votes: Sequence[Vote] = ()) -> list[Row]:
+    """A row for each run; settings are under `set/NAME`, checkpoints under `points`.
+
+    `won` is the share of the blind votes between what the run made and what it began with that went
+    to the run, `votes` how many there were.
+    """
     runs = find_runs(roots)
-    return [_row(run, label) for run, label in zip(runs, names(runs), strict=True)]
+    return [_row(run, label) | _won(run, votes) for run, label in zip(runs, names(runs), strict=True)]
 
 
 def differing(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
@@ -47,7 +54,7 @@ def differing(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
 
 
 def columns_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Columns of the grid: run, state, settings that differ, measures, note."""
+    """Columns of the grid: run, state, the first settings that differ, measures, the other settings, note."""
     right = {"type": "rightAligned", "cellClass": "ag-right-aligned-cell num", "filter": "agNumberColumnFilter"}
     made: list[dict[str, Any]] = [
         {"field": "name", "headerName": "Run", "pinned": "left", "width": 210, "cellRenderer": "RunCell",
@@ -55,15 +62,25 @@ def columns_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
         {"field": "state", "headerName": "Status", "width": 104, "cellRenderer": "StatusCell",
          "tooltipField": "reason"},
     ]  # fmt: skip
+    settings = []
     for name in differing(rows)[0]:
         numbers = all(isinstance(row.get(f"set/{name}"), int | float | None) for row in rows)
-        column = {"field": f"set/{name}", "headerName": heading(name), "width": 96, "headerTooltip": name}
-        made.append(column | (right | {"valueFormatter": {"function": "dpoNumber(params.value)"}} if numbers else {}))
+        width = max(96, 40 + 8 * len(heading(name)))
+        column = {"field": f"set/{name}", "headerName": heading(name), "width": width, "headerTooltip": name}
+        number = right | {"valueFormatter": {"function": "dpoNumber(params.value)"}}
+        settings.append(column | (number if numbers else {"tooltipField": f"set/{name}"}))
+    # What came of a run stays in sight, however many settings differ.
+    made += settings[:_FIRST_SETTINGS]
     made.append({"field": "step", "headerName": "Step", "width": 78, **right})
     for field, title, digits in MEASURES:
         if any(row.get(field) is not None for row in rows):
             shown = {"function": f"params.value == null ? '' : d3.format('{digits}')(params.value)"}
             made.append({"field": field, "headerName": title, "width": 100, "valueFormatter": shown, **right})
+    if any(row.get("won") is not None for row in rows):
+        shown = {"function": "params.value == null ? '' : d3.format('.0%')(params.value) + ' of ' + params.data.votes"}
+        made.append({"field": "won", "headerName": "Votes won", "width": 110, "valueFormatter": shown, **right,
+                     "headerTooltip": "Of the blind votes between its policy and what it was tuned from"})  # fmt: skip
+    made += settings[_FIRST_SETTINGS:]
     made.append({"field": "note", "headerName": "Note", "flex": 1, "minWidth": 180,
                  "editable": {"function": "params.data.own"}, "tooltipField": "note"})  # fmt: skip
     return made
@@ -133,6 +150,19 @@ def _row(run: Run, label: str) -> Row:
         "note": note_of(run),
         "points": _points(metrics),
     }
+
+
+def _won(run: Run, votes: Sequence[Vote]) -> dict[str, Any]:
+    before, after = base(run), set(policies(run).values())
+    cast = [vote for vote in votes if before in (vote.policy_a, vote.policy_b)
+            and after & {vote.policy_a, vote.policy_b}]  # fmt: skip
+    if before is None or not cast:
+        return {"won": None, "votes": 0}
+    from dpo.evaluation.vote_statistics import tally
+
+    found = [tally(cast, before, name)[name] for name in sorted(after)]
+    wins, count = (sum(entry[part] for entry in found) for part in ("wins", "n"))
+    return {"won": wins / count if count else None, "votes": count}
 
 
 def _points(metrics: Metrics) -> list[dict[str, float]]:

@@ -19,9 +19,10 @@ from flask import Flask, Response, jsonify, request
 from dpo.errors import BusyError, ConfigError, DpoError, RunError
 from dpo.policies.names import BUNDLED, DEFAULT_RUNS, SHORT_NAMES
 from dpo.preferences.sources import NAMED
-from dpo.runs import BUNDLED_RUNS, find_runs
-from dpo.training.config import TrainConfig, make, read_yaml
-from dpo.training.jobs import Jobs, command_line, resumable, run_directory
+from dpo.runs import BUNDLED_RUNS, find_runs, open_run
+from dpo.training.config import CommonConfig, SftConfig, TrainConfig, make, read_yaml
+from dpo.training.flags import command_line
+from dpo.training.jobs import Jobs, resumable, run_directory
 from dpo.training.preflight import preflight
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -29,9 +30,14 @@ PRESETS = Path(__file__).resolve().parents[3] / "configs"
 REFUSED = "Training from the page is off on this address: start app.py with --allow-training"
 # Given by the form in other ways: by the run's name, and by Resume.
 _NOT_ASKED = {"output_dir", "resume"}
+KINDS: dict[str, type[CommonConfig]] = {"dpo": TrainConfig, "sft": SftConfig}
 # A run of two minutes on two CPU cores.
 _DEMO = {"model": "demo/gpt2", "dataset": "sample", "max_steps": 40, "batch_size": 4, "logging_steps": 1,
          "eval_steps": 10, "save_steps": 20}  # fmt: skip
+_DEMOS = {
+    "dpo": ("Two-minute demo on the sample pairs", _DEMO),
+    "sft": ("Two-minute demo on the sample's preferred answers", _DEMO),
+}
 
 
 def own_root(roots: Sequence[Path]) -> Path:
@@ -85,9 +91,12 @@ def register(server: Flask, roots: Sequence[Path], host: str, allow: bool = Fals
 
     @server.get("/api/jobs/form")
     def form() -> Response:
-        return guarded(
-            lambda: {"fields": fields(), "presets": presets(), "suggestions": _suggestions(roots), "root": str(root)}
-        )
+        def answer() -> dict[str, Any]:
+            kind = _kind_of(request.args)
+            return {"kind": kind, "fields": fields(kind), "presets": presets(kind),
+                    "suggestions": _suggestions(roots), "root": str(root)}  # fmt: skip
+
+        return guarded(answer)
 
     @server.post("/api/jobs/check")
     def check() -> Response:
@@ -111,7 +120,19 @@ def register(server: Flask, roots: Sequence[Path], host: str, allow: bool = Fals
 
     @server.post("/api/jobs/resume")
     def resume() -> Response:
-        return guarded(lambda: jobs.submit(_resumed(_text(asked_for(), "run"), roots)).record())
+        def answer() -> dict[str, Any]:
+            path = _text(asked_for(), "run")
+            sweeps = [job for job in jobs.all() if job.trials is not None and str(job.run) == path]
+            if sweeps:
+                return jobs.submit_sweep(sweeps[-1].plan()).record()
+            return jobs.submit(_resumed(path, roots)).record()
+
+        return guarded(answer)
+
+    @server.post("/api/jobs/sweep")
+    def sweep() -> Response:
+        """Start the sweep that a YAML text (`plan`) describes."""
+        return guarded(lambda: jobs.submit_sweep(_text(asked_for(), "plan")).record())
 
     @server.post("/api/jobs/forget")
     def forget() -> Response:
@@ -128,8 +149,15 @@ def register(server: Flask, roots: Sequence[Path], host: str, allow: bool = Fals
     return jobs
 
 
-def config_of(body: Mapping[str, Any], root: Path) -> TrainConfig:
-    """The validated settings of a request: `settings` by name, and the run's `name`.
+def _kind_of(values: Mapping[str, Any]) -> str:
+    kind = values.get("kind") or "dpo"
+    if kind not in KINDS:
+        raise ConfigError(f"kind is {str(kind)[:40]!r}: it must be {' or '.join(KINDS)}")
+    return str(kind)
+
+
+def config_of(body: Mapping[str, Any], root: Path) -> CommonConfig:
+    """The validated settings of a request: its `kind` (`dpo` or `sft`), `settings` by name, the run's `name`.
 
     Raises:
         ConfigError: unknown, out of range or contradictory settings, or a name that cannot be used.
@@ -139,15 +167,17 @@ def config_of(body: Mapping[str, Any], root: Path) -> TrainConfig:
         raise ConfigError('settings must be an object such as {"model": "demo/gpt2", "dataset": "sample"}')
     for name in _NOT_ASKED & given.keys():
         raise ConfigError(f"{name} is not taken here: give the run a name, or use Resume")
-    config = make(TrainConfig, given)
+    kind = _kind_of(body)
+    config = make(KINDS[kind], given)
     name = str(body.get("name") or "").strip()
-    name = name or f"{Path(config.model).name}-dpo-{datetime.now():%Y%m%d-%H%M%S}"
+    name = name or f"{Path(config.model).name}-{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     return dataclasses.replace(config, output_dir=str(run_directory(root, name)))
 
 
-def fields() -> list[dict[str, Any]]:
-    """The form: one entry for each setting of `TrainConfig`, in the order of its groups."""
-    hints, usual = get_type_hints(TrainConfig), TrainConfig()
+def fields(kind: str = "dpo") -> list[dict[str, Any]]:
+    """The form: one entry for each setting of that kind of training, in the order of its groups."""
+    config = KINDS[kind]
+    hints, usual = get_type_hints(config), config()
     made = [
         {
             "name": spec.name, "flag": "--" + spec.name.replace("_", "-"), "group": spec.metadata["group"],
@@ -155,16 +185,17 @@ def fields() -> list[dict[str, Any]]:
             "low": spec.metadata["low"], "high": spec.metadata["high"], "above": spec.metadata["above"],
             "kind": _kind(hints[spec.name], bool(spec.metadata["choices"])),
         }
-        for spec in dataclasses.fields(TrainConfig) if spec.name not in _NOT_ASKED
+        for spec in dataclasses.fields(config) if spec.name not in _NOT_ASKED
     ]  # fmt: skip
     order = list(dict.fromkeys(entry["group"] for entry in made))
     return sorted(made, key=lambda entry: order.index(entry["group"]))
 
 
-def presets(directory: Path = PRESETS) -> list[dict[str, Any]]:
+def presets(kind: str = "dpo", directory: Path = PRESETS) -> list[dict[str, Any]]:
     """Ready settings: the two-minute demo, then the files of `configs/` (their first comment is the title)."""
-    made: list[dict[str, Any]] = [{"name": "demo", "title": "Two-minute demo on the sample pairs", "settings": _DEMO}]
-    for path in sorted(directory.glob("*.yaml")):
+    title, settings = _DEMOS[kind]
+    made: list[dict[str, Any]] = [{"name": "demo", "title": title, "settings": settings}]
+    for path in sorted(directory.glob("*.yaml")) if kind == "dpo" else ():
         first = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ").rstrip(".")
         settings = {name: value for name, value in read_yaml(path, TrainConfig).items() if name not in _NOT_ASKED}
         made.append({"name": path.stem, "title": first, "settings": settings})
@@ -186,13 +217,13 @@ def _suggestions(roots: Sequence[Path]) -> dict[str, list[str]]:
     return {"model": [*BUNDLED, *SHORT_NAMES, *tuned], "dataset": ["sample", *NAMED]}
 
 
-def _resumed(path: str, roots: Sequence[Path]) -> TrainConfig:
+def _resumed(path: str, roots: Sequence[Path]) -> CommonConfig:
     directory = Path(path).resolve()
     if not any(directory.is_relative_to(root.resolve()) for root in roots):
         raise RunError(f"{path} is in none of the directories shown here: start app.py with --runs DIR")
     if not resumable(directory):
-        raise RunError(f"{path} cannot be resumed: only a stopped, failed or interrupted run of dpo train can")
-    return TrainConfig(resume=path)
+        raise RunError(f"{path} cannot be resumed: only a stopped, failed or interrupted run of dpo can")
+    return KINDS[_kind_of({"kind": open_run(directory).kind})](resume=path)
 
 
 def asked_for() -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import dash_mantine_components as dmc
 from dash import dcc, html
 
 from dpo.dashboard.components import button, card, command, icon, page_title
-from dpo.dashboard.shell import Page
 from dpo.dashboard.training import learn, start
 from dpo.dashboard.training.charts import LARGE, SMALL, Chart
 from dpo.dashboard.training.rail import preselected, rail
@@ -25,11 +25,11 @@ _WORDS = {
 }  # fmt: skip
 
 
-def page(roots: Sequence[Path]) -> Page:
+def page(roots: Sequence[Path]) -> list[Any]:
     """The page with the newest DPO run of each family chosen."""
     runs = find_runs(roots)
     pause = dmc.Button("Pause", id="tr-pause", leftSection=icon("pause"), variant="default", size="xs", n_clicks=0)
-    body = [
+    return [
         html.Div(
             [
                 rail(runs, preselected(runs)),
@@ -64,16 +64,14 @@ def page(roots: Sequence[Path]) -> Page:
         ),
         _empty(roots, bool(runs)),
         start.drawer(),
-        # Brings Plotly's script; the charts themselves are not Dash's.
-        html.Div(dcc.Graph(id="tr-plotly"), hidden=True),
         dcc.Store(id="tr-list", data=list_of(runs)),
         dcc.Store(id="tr-answers", data=answers_of(runs)),
         dcc.Store(id="tr-probes", data=[]),
+        dcc.Store(id="tr-own", data={"prompt": None, "first": False, "answers": {}}),
         dcc.Store(id="tr-drawn"),
         dcc.Store(id="tr-pointed"),
         dcc.Store(id="tr-written"),
     ]
-    return Page("/training", "training", "Training", body)
 
 
 def _controls() -> html.Div:
@@ -198,7 +196,23 @@ def _said_card() -> html.Section:
         ],
         className="row nowrap step-row",
     )  # fmt: skip
-    return card(head, slider, html.Div(id="tr-said", className="said"), cls="said-card")
+    return card(head, slider, _ask(), html.Div(id="tr-said", className="said"), cls="said-card")
+
+
+def _ask() -> html.Div:
+    """A prompt of one's own for every checkpoint (assets/checkpoints.js asks)."""
+    return html.Div(
+        [
+            dmc.TextInput(
+                id="tr-ask", placeholder="Your own prompt", size="sm", className="grow",
+                **{"aria-label": "Your own prompt for every checkpoint"},
+            ),
+            html.Div(button("Answer at every checkpoint", "play", id="tr-ask-go"), id="tr-ask-go-box"),
+            html.Div(button("Stop", "square", id="tr-ask-stop"), id="tr-ask-stop-box", hidden=True),
+            html.P("", id="tr-ask-told", className="sub num", role="status"),
+        ],
+        className="row ask-row",
+    )  # fmt: skip
 
 
 def _empty(roots: Sequence[Path], any_runs: bool) -> html.Section:

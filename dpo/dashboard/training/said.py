@@ -10,20 +10,24 @@ from urllib.parse import urlencode
 from dash import html
 
 from dpo.dashboard.components import glyph, icon, policy_name
+from dpo.dashboard.training.kept import Own, base, own_samples, policies
 from dpo.dashboard.training.series import Shown
-from dpo.policies.names import BUNDLED
-from dpo.runs import BUNDLED_RUNS, Sample
+from dpo.runs import Sample
 
 
-def said(entries: Sequence[Shown], step: int, prompt: str | None) -> list[Any]:
-    """Policy and reference of each run at the newest probe at or before `step`, changes marked."""
-    return [made for entry in entries if (made := _card(entry, step, prompt)) is not None] or [
+def said(entries: Sequence[Shown], step: int, prompt: str | None, own: Own | None = None) -> list[Any]:
+    """Policy and reference of each run at the newest answer at or before `step`, changes marked.
+
+    `own` are answers to prompts of one's own; they stand beside those that the run recorded.
+    """
+    return [made for entry in entries if (made := _card(entry, step, prompt, own or {})) is not None] or [
         html.P("These runs recorded no answers.", className="sub pad")
     ]
 
 
-def _card(entry: Shown, step: int, prompt: str | None) -> html.Article | None:
-    samples = [s for s in entry.run.samples() if s.prompt == prompt and s.step <= step]
+def _card(entry: Shown, step: int, prompt: str | None, own: Own) -> html.Article | None:
+    samples = own_samples(entry.run, prompt, own) or [s for s in entry.run.samples() if s.prompt == prompt]
+    samples = [s for s in samples if s.step <= step]
     if not samples:
         return None
     newest = max(samples, key=lambda sample: sample.step)
@@ -35,7 +39,8 @@ def _card(entry: Shown, step: int, prompt: str | None) -> html.Article | None:
     if newest.reference is not None:
         parts.append(_answer(policy_name(family, False, "Base"), "reference", [newest.reference or "(empty answer)"]))
     tag = f"step {newest.step}" + (f" · marked: new since step {before.step}" if before else "")
-    parts.append(_answer(policy_name(family, True, "DPO"), tag, _marked(before, newest)))
+    kind = "SFT" if entry.run.kind == "sft" else "DPO"
+    parts.append(_answer(policy_name(family, True, kind), tag, _marked(before, newest)))
     return html.Article(parts, className=f"said-run {family or 'other'}")
 
 
@@ -58,19 +63,12 @@ def _marked(before: Sample | None, now: Sample) -> list[Any]:
 
 
 def _compare(entry: Shown, sample: Sample) -> Any:
-    """A way to Compare with the policy that said it, if it was kept: a checkpoint, or at the last step the result."""
-    run = entry.run
-    kept = {step: str(path) for step, path in run.checkpoints}
-    if run.policy_path is not None and sample.step == max(s.step for s in run.samples()):
-        known = {run_name: name for name, run_name in BUNDLED.items()}
-        kept[sample.step] = known.get(run.path.name, str(run.path)) if _is_bundled(entry) else str(run.path)
+    """A way to Compare with the policy that said it, if it was kept: a checkpoint, or the result."""
+    kept = policies(entry.run)
     if sample.step not in kept:
         return None
-    base = run.config.get("model")
-    arms = [("arm", str(policy)) for policy in (base, kept[sample.step]) if policy]
+    arms = [("arm", name) for name in (base(entry.run), kept[sample.step]) if name]
     href = "/?" + urlencode([("prompt", sample.prompt), *arms])
-    return html.A([icon("compare", 14), f"Open step {sample.step} in Compare"], href=href, className="jump")
-
-
-def _is_bundled(entry: Shown) -> bool:
-    return entry.run.path.resolve().parent == BUNDLED_RUNS.resolve()
+    return html.A(
+        [icon("compare", 14), f"Open step {sample.step} in Compare"], href=href, className="jump js-nav"
+    )

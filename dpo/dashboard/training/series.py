@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ NORMALISED = {"Reward": "reward", "÷ β": "beta", "Per token": "token"}
 MOST_POINTS = 600
 _LONG = 20_000
 _LONGEST = 18  # letters of a name at a line's end
-_PYTHON_SMOOTHES = 2000
+_MOST_DIGITS = 200  # of the 308 that a float has before it overflows
 _DOCTOR_SECONDS = 3.0  # a running run is not asked more often
 _OPEN = OpenRuns()
 _VERDICTS: dict[str, tuple[float, tuple[Metrics, int, str], list[Verdict]]] = {}
@@ -114,17 +115,19 @@ def smoothed(values: Floats, weight: float) -> Floats:
     """Exponential moving average, debiased as TensorBoard does; `weight` from 0 (off) below 1."""
     if weight <= 0 or not len(values):
         return values
-    bias = 1 - weight ** np.arange(1, len(values) + 1)
-    if len(values) > _PYTHON_SMOOTHES:
-        from scipy.signal import lfilter
-
-        total: Floats = lfilter([1 - weight], [1, -weight], values)
-        return total / bias
-    sums, total_now = np.empty(len(values)), 0.0
-    for place, value in enumerate(values.tolist()):
-        total_now = weight * total_now + (1 - weight) * value
-        sums[place] = total_now
-    return sums / bias
+    # Within a block, sum(w^(t-i) x_i) = w^t cumsum(w^-i x_i); a block ends before w^-i overflows.
+    block = min(max(int(_MOST_DIGITS / -math.log10(weight)), 1), len(values))
+    falling = weight ** np.arange(block)
+    padded = np.zeros(-(-len(values) // block) * block)
+    padded[: len(values)] = (1 - weight) * values
+    sums = np.cumsum(padded.reshape(-1, block) / falling, axis=1) * falling
+    carried = 0.0
+    for row in sums:
+        row += weight * carried * falling
+        carried = row[-1]
+    smooth: Floats = sums.reshape(-1)[: len(values)]
+    smooth[:block] /= 1 - weight * falling  # beyond the first block that is 1 to the last digit
+    return smooth
 
 
 def across(metrics: Metrics, axis: str, steps: Floats) -> Floats:

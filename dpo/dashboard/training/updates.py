@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dash import ClientsideFunction, Dash, Input, Output, State
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx
+from flask import Response, jsonify, request
 
-from dpo.dashboard.training import drawing
+from dpo.dashboard.training import drawing, kept
 from dpo.dashboard.training.drawing import chosen
+from dpo.dashboard.training.kept import own_samples
 from dpo.dashboard.training.rail import rows
 from dpo.dashboard.training.said import said
 from dpo.dashboard.training.series import Shown, across
@@ -25,6 +27,7 @@ def register(app: Dash, roots: Sequence[Path]) -> None:
     _state(app, roots)
     drawing.register(app.server, roots)
     _answers(app, roots)
+    _checkpoints(app, roots)
     _view(app)
 
 
@@ -73,14 +76,22 @@ def _answers(app: Dash, roots: Sequence[Path]) -> None:
     @app.callback(
         Output("tr-step", "max"), Output("tr-step", "marks"), Output("tr-step", "value"), Output("tr-step", "disabled"),
         Output("tr-prompt", "data"), Output("tr-prompt", "value"), Output("tr-probes", "data"),
-        Input("tr-answers", "data"), Input("tr-selected", "value"), Input("tr-axis", "value"),
+        Input("tr-answers", "data"), Input("tr-selected", "value"), Input("tr-axis", "value"), Input("tr-own", "data"),
         State("tr-step", "value"), State("tr-step", "max"), State("tr-prompt", "value"),
     )  # fmt: skip
-    def choose(_: str, selected: list[str], axis: str, place: int, most: int, prompt: str | None) -> tuple[Any, ...]:
+    def choose(
+        _: str, selected: list[str], axis: str, own: dict[str, Any], place: int, most: int, prompt: str | None
+    ) -> tuple[Any, ...]:
         entries, _problems = chosen(selected, roots)
         samples = [sample for entry in entries for sample in entry.run.samples()]
+        samples += [
+            sample for entry in entries for asked in own["answers"]
+            for sample in own_samples(entry.run, asked, own["answers"])
+        ]  # fmt: skip
         steps = sorted({sample.step for sample in samples})
         prompts = list(dict.fromkeys(sample.prompt for sample in samples))
+        if ctx.triggered_id == "tr-own" and own["first"]:
+            prompt = own["prompt"]  # what was asked is what is looked at
         marks = [{"value": index, "label": str(step)} for index, step in enumerate(steps)]
         last = max(len(steps) - 1, 0)
         # Someone at the newest step stays at the newest as steps are added.
@@ -91,13 +102,37 @@ def _answers(app: Dash, roots: Sequence[Path]) -> None:
     @app.callback(
         Output("tr-said", "children"),
         Input("tr-step", "value"), Input("tr-prompt", "value"), Input("tr-step", "marks"),
-        State("tr-selected", "value"),
+        State("tr-selected", "value"), State("tr-own", "data"),
     )  # fmt: skip
-    def show(place: int, prompt: str | None, marks: list[dict[str, Any]], selected: list[str]) -> Any:
+    def show(
+        place: int, prompt: str | None, marks: list[dict[str, Any]], selected: list[str], own: dict[str, Any]
+    ) -> Any:
         entries, _problems = chosen(selected, roots)
         steps = [int(mark["label"]) for mark in marks or []]
         step = steps[min(place or 0, len(steps) - 1)] if steps else 0
-        return said(entries, step, prompt)
+        return said(entries, step, prompt, own["answers"])
+
+
+def _checkpoints(app: Dash, roots: Sequence[Path]) -> None:
+    @app.server.post("/api/checkpoints")
+    def askable() -> Response:
+        """Which policies of the runs on screen can be asked, oldest first."""
+        asked = request.get_json(silent=True)
+        runs = asked.get("runs") if isinstance(asked, dict) else None
+        entries, notes = chosen([str(path) for path in runs] if isinstance(runs, list) else [], roots)
+        found: list[dict[str, Any]] = []
+        for entry in entries:
+            known, start = kept.policies(entry.run), kept.base(entry.run)
+            steps = [*([(0, start)] if start is not None and known else []), *sorted(known.items())]
+            found += [
+                {"run": str(entry.run.path), "label": entry.label, "step": step, "policy": policy}
+                for step, policy in steps
+            ]
+            if not known:
+                notes.append(f"{entry.label} kept no checkpoints: train with --save-steps and --keep-checkpoints")
+            elif not entry.run.checkpoints:
+                notes.append(f"{entry.label} kept no checkpoints: its base and its result answer")
+        return jsonify({"policies": found, "notes": notes})
 
 
 def _view(app: Dash) -> None:
@@ -122,6 +157,8 @@ def _view(app: Dash) -> None:
         Output("tr-drawn", "data"),
         Input("tr-selected", "value"), Input("tr-axis", "value"),
         Input("tr-smoothing", "value"), Input("tr-log", "checked"), Input("tr-norm", "value"),
+        # Of a page that comes later Dash drops callbacks all of whose inputs `restore` left as they were.
+        Input("tr-full", "id"),
     )  # fmt: skip
     app.clientside_callback(
         ClientsideFunction("training", "point"),

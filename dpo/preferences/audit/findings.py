@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo.preferences.audit.result import Finding, Severity, ranges, shown
+from dpo.preferences.audit.result import Finding, Ranges, Severity, ranges, shown
 from dpo.preferences.audit.shortcuts import Rule
 from dpo.preferences.audit.signals import Signals
 
@@ -19,8 +19,10 @@ _DROPPED: Mapping[str, tuple[str, Severity, str]] = {
     "with a blank rejected": ("blank", "warning", "have a blank rejected answer"),
     "without text": ("missing", "warning", "lack a text"),
     "whose two prompts differ": ("prompts-differ", "warning", "hold two conversations that differ before the answer"),
+    "that do not end in an answer": ("not-an-answer", "warning", "end in something else than an answer"),
     "that are ties": ("ties", "note", "are ties, neither answer preferred"),
 }
+PRIVATE_FINDINGS = ("personal-data", "secret")
 _SHORTCUT_HIGH, _SHORTCUT_WARNING = 0.9, 0.75
 _UNK_GAP = 0.05
 # Under this no side can be told to be another prompt's: 0.5 is chance.
@@ -133,7 +135,8 @@ def mispaired(signals: Signals) -> tuple[list[Finding], dict[str, Any]]:
             f"{block.evidence['fit_elsewhere']:.3f} elsewhere, {block.evidence['fit_of_random_pairs']:.3f} for pairs "
             "made at random"
         )
-        found.append(_finding("mispaired", "high", sentence, rows, evidence, "--repair-mispaired or --drop-mispaired"))
+        remedy = "--repair-mispaired or --drop-mispaired"
+        found.append(Finding("mispaired", "high", sentence, _span(rows), len(rows), evidence, remedy))
     powerless = pairing.power < _POWERLESS and len(signals.row) >= 100
     if powerless:
         found.append(
@@ -184,11 +187,11 @@ def swapped(rows: NDArray[np.int64], blocks: Sequence[tuple[int, int]], signals:
     for first, last in blocks:
         numbers = signals.row[first : last + 1]
         found.append(
-            _finding(
+            Finding(
                 "swapped-block", "high",
                 f"Rows {int(numbers[0])} to {int(numbers[-1])} look swapped: there the words of chosen answers are "
                 "those of rejected ones elsewhere",
-                numbers, {}, "--drop-swapped, or swap them in the source",
+                _span(numbers), len(numbers), {}, "--drop-swapped, or swap them in the source",
             )
         )  # fmt: skip
     if len(rows):
@@ -296,6 +299,11 @@ def _finding(
 ) -> Finding:
     numbers = [int(row) for row in rows]
     return Finding(code, severity, sentence, ranges(numbers), len(numbers), evidence, remedy)
+
+
+def _span(rows: NDArray[np.int64]) -> Ranges:
+    """A block is all rows from its first to its last, also where only some of them were looked at."""
+    return ((int(rows[0]), int(rows[-1])),)
 
 
 def _share(rows: NDArray[np.int64], count: int, warn: float) -> Severity:

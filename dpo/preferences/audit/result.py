@@ -54,6 +54,17 @@ class Audit:
         found = {finding.severity for finding in self.findings}
         return next((severity for severity in SEVERITIES if severity in found), None)
 
+    def grave(self) -> list[Finding]:
+        """The findings that are more than a note, the gravest first."""
+        return [finding for finding in self.findings if finding.severity != "note"]
+
+    def scope(self) -> str:
+        """What was looked at: "6,432 pairs", "5,000 of 160,800 pairs", "the first 5,120 pairs"."""
+        total = self.measures.get("sampled_of")
+        if total is not None and total > self.pairs:
+            return f"{self.pairs:,} of {total:,} pairs"
+        return f"{'' if self.measures.get('whole', True) else 'the first '}{self.pairs:,} pairs"
+
     def to_json(self) -> str:
         """All of it as JSON; `from_json` reads it back."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1)

@@ -11,19 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpo.preferences.audit import findings as say
+from dpo.preferences.audit import tokens
 from dpo.preferences.audit.pairing import by_chance, ratios_of, stretches
 from dpo.preferences.audit.result import SEVERITIES, Audit
 from dpo.preferences.audit.shortcuts import FEWEST_PAIRS, Rule, bag_of_words, first_words, simple_rule, surface_rules
 from dpo.preferences.audit.signals import Progress, Signals, measure
 from dpo.preferences.audit.surface import SECRET
-from dpo.preferences.audit.tokens import Limits, Vocabulary, sampled
+from dpo.preferences.audit.tokens import Limits, Vocabulary
 from dpo.preferences.audit.tokens import measure as measure_tokens
-from dpo.preferences.normalise import Normalised
+from dpo.preferences.normalise import Normalised, drawn
 from dpo.preferences.sources import licence_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+MOST_PAIRS = 200_000
+"""Pairs that are compared with each other: about a minute and 1.5 GB on a CPU core, however large the file is."""
 _LANGUAGE_ROWS = 400
 _LANGUAGE_FEWEST = 40  # characters under which a guess says little
 _SURE_OF_LABELS = 0.8
@@ -39,7 +42,7 @@ def audit(
     progress: Progress | None = None,
     signals: Signals | None = None,
 ) -> Audit:
-    """Audit normalised pairs.
+    """Audit normalised pairs: all of them, or `MOST_PAIRS` where there are more (`Audit.scope` tells).
 
     Args:
         vocabularies: of the models to be trained; lengths and unknown tokens are told for each.
@@ -47,13 +50,16 @@ def audit(
         eval_fraction: share of the prompts that training would hold out.
         reward_accuracy: a run's held-out reward accuracy, to stand beside the shortcuts'.
         progress: hears the step and its share done.
-        signals: what `signals.measure` found on the same pairs, if it was called before.
+        signals: what `signals.measure` found on the same pairs, if it was called before; the tokens that
+            are counted here are added to it.
     """
     began = time.perf_counter()
     tell = progress or (lambda step, share: None)
+    if signals is None:
+        data = data.drawn(MOST_PAIRS)
     signals = signals or measure(data.pairs, eval_fraction, progress)
     found = say.dropped(data.dropped, data.rows)
-    measures: dict[str, Any] = {}
+    measures: dict[str, Any] = {"sampled_of": data.total, "whole": data.whole}
     for part in (say.duplicates(signals), say.mispaired(signals)):
         found += part[0]
         measures |= part[1]
@@ -69,11 +75,13 @@ def audit(
         bag, words, margins = bag_of_words(*sides, signals.tested, signals.words.names())
         rules.append(bag)
         found += say.swapped(*contradicted(bag.accuracy, margins), signals)
-    rows = sampled(len(data.pairs))
+    rows = drawn(len(data.pairs), tokens.MOST_PAIRS)
     models: dict[str, Any] = {}
     for place, vocabulary in enumerate(vocabularies):
         tell(f"tokenising for {vocabulary.name}", place / len(vocabularies))
-        models[vocabulary.name], unknown = measure_tokens(data.pairs, rows, vocabulary, limits or Limits())
+        models[vocabulary.name], counted = measure_tokens(data.pairs, rows, vocabulary, limits or Limits())
+        signals.tokens[vocabulary.name] = counted
+        unknown = counted.unknown
         found += say.tokens(vocabulary.name, models[vocabulary.name])
         if enough and unknown.any():
             difference = (unknown[:, 0] - unknown[:, 1]).astype(np.float32)

@@ -5,6 +5,7 @@ A policy can reach the same reward accuracy by learning the rule instead of the 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -96,13 +97,17 @@ def bag_of_words(
 
 
 def _fitted(difference: csr_matrix, generator: np.random.Generator) -> NDArray[np.float64]:
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import SGDClassifier
 
     signs = generator.choice([-1.0, 1.0], difference.shape[0])
     signs[:2] = (1.0, -1.0)  # both classes, whatever was drawn
     # No intercept: a pair turned round must give the opposite margin.
     model = SGDClassifier(loss="log_loss", alpha=1e-4, fit_intercept=False, average=True, max_iter=30, random_state=0)
-    model.fit(difference.multiply(signs[:, None]).tocsr(), signs)
+    with warnings.catch_warnings():
+        # Few pairs may want more rounds; the held-out accuracy tells what the fit is worth.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(difference.multiply(signs[:, None]).tocsr(), signs)
     return np.asarray(model.coef_[0], dtype=np.float64)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dpo.preferences.audit.duplicates import near_duplicates
 from dpo.preferences.audit.pairing import Pairing, find_blocks
 from dpo.preferences.audit.surface import features, private_in, suspects
+from dpo.preferences.audit.tokens import Counted
 from dpo.preferences.audit.words import Column, Words
 from dpo.preferences.split import is_held_out
 
@@ -49,6 +50,8 @@ class Signals:
     pairing: Pairing
     private: dict[str, list[int]] = field(default_factory=dict)
     """Places of the pairs by what they hold ("e-mail address")."""
+    tokens: dict[str, Counted] = field(default_factory=dict)
+    """By vocabulary, once an audit counted them."""
 
 
 def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = None) -> Signals:
@@ -96,7 +99,9 @@ def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = No
     near_pair = _same(near_prompt, _near_answers(columns, pair_number))
     tell("fitting answers to prompts", 0.6)
     pairing = find_blocks(columns["prompt"], columns["chosen"], columns["rejected"], len(words))
-    row = np.asarray(arrow[:]["row"].to_numpy() if "row" in pairs.column_names else np.arange(len(pairs)), np.int64)
+    row = np.arange(len(pairs))
+    if "row" in pairs.column_names:  # this column alone: all texts at once would fill the memory
+        row = np.asarray(pairs.select_columns("row").with_format("numpy")[:]["row"], np.int64)
     return Signals(
         words=words,
         columns=columns,

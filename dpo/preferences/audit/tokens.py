@@ -40,17 +40,20 @@ class Limits:
     completion: int = 256
 
 
-def sampled(rows: int) -> NDArray[np.int64]:
-    """The rows that are tokenised: all, or `MOST_PAIRS` of them by a fixed seed."""
-    if rows <= MOST_PAIRS:
-        return np.arange(rows)
-    return np.sort(np.random.default_rng(0).choice(rows, MOST_PAIRS, replace=False))
+@dataclass(frozen=True)
+class Counted:
+    """Of the sampled `rows` `(n,)`: tokens `(n, 3)` of each side with its end, lossless; unknown ones `(n, 2)` of
+    chosen and rejected as published."""
+
+    rows: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    unknown: NDArray[np.int64]
 
 
 def measure(
     pairs: Dataset, rows: NDArray[np.int64], vocabulary: Vocabulary, limits: Limits
-) -> tuple[dict[str, Any], NDArray[np.int64]]:
-    """Measures of the sampled rows, and the unknown tokens `(rows, 2)` of chosen and rejected as published."""
+) -> tuple[dict[str, Any], Counted]:
+    """Measures of the sampled rows, and the counts of each."""
     unknown = {"published": {side: [] for side in SIDES}, "lossless": {side: [] for side in SIDES}}  # type: ignore[var-annotated]
     lengths: dict[str, list[int]] = {side: [] for side in SIDES}
     same = vocabulary.lossless is vocabulary.published
@@ -79,7 +82,8 @@ def measure(
     found["lost_published"] = _lost(pairs, rows, vocabulary.published)
     found["lost_lossless"] = _lost(pairs, rows, vocabulary.lossless)
     answers = [unknown["published"][side] for side in ("chosen", "rejected")]
-    return found, np.array(answers, np.int64).T
+    sides = np.array([lengths[side] for side in SIDES], np.int64).T
+    return found, Counted(rows, sides, np.array(answers, np.int64).T)
 
 
 def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:

@@ -29,6 +29,7 @@ from dpo.runs.doctor.rules import (
 )
 from dpo.runs.doctor.verdict import Change, Evidence, Limits, Severity, Source, Verdict
 from dpo.runs.reader import Run
+from dpo.runs.record import AUDIT
 
 RULES: tuple[Callable[[Case], Verdict | None], ...] = (
     step_zero.check,
@@ -47,7 +48,6 @@ RULES: tuple[Callable[[Case], Verdict | None], ...] = (
 )
 _ORDER = ("bad", "warn", "ok", "info")
 _FEWEST_ROWS = 3
-AUDIT = "audit.json"
 
 
 def diagnose(run: Run, limits: Limits | None = None, audit: Mapping[str, Any] | None = None) -> list[Verdict]:

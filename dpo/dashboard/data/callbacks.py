@@ -1,0 +1,240 @@
+"""What the Data page does: uploads, the look at a source, audits, the table, and the export."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+from urllib.parse import urlencode
+
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
+
+from dpo.dashboard.components import card, icon
+from dpo.dashboard.data import mapping, pairs
+from dpo.dashboard.data.cards import finding_cards, length_line, lengths, remedies
+from dpo.dashboard.data.desk import Desk, Job
+from dpo.dashboard.data.export import EXPORT
+from dpo.dashboard.data.page import MODELS
+from dpo.dashboard.data.table import Asked, codes_of, listed, select
+from dpo.errors import DpoError
+from dpo.preferences.normalise import Columns
+
+_ROLES = ("prompt", "chosen", "rejected")
+_SELECTS = [Output(f"da-{role}-column", part) for role in _ROLES for part in ("data", "value")]
+_NAMED = [f"da-{role}-column" for role in _ROLES]
+
+
+def register(app: Dash, desk: Desk) -> None:
+    """All callbacks of the page."""
+    _choosing(app, desk)
+    _auditing(app, desk)
+    _listing(app, desk)
+    app.clientside_callback(
+        ClientsideFunction("data", "refresh"), Output("da-refreshed", "data"),
+        Input("da-search", "value"), Input("da-finding", "value"), Input("da-audited", "data"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    app.clientside_callback(
+        ClientsideFunction("data", "select"), Output("da-marked", "data"),
+        Input("da-at", "data"), Input("da-asked", "data"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+
+
+def _choosing(app: Dash, desk: Desk) -> None:
+    @app.callback(
+        Output("da-source", "data"), Output("da-source", "value"),
+        Output("da-problem", "children", allow_duplicate=True),
+        Input("da-upload", "contents"), State("da-upload", "filename"), prevent_initial_call=True,
+    )  # fmt: skip
+    def upload(content: str | None, name: str | None) -> tuple[Any, Any, Any]:
+        if not content or not name:
+            return no_update, no_update, no_update
+        try:
+            value = desk.receive(name, content)
+        except DpoError as error:
+            return no_update, no_update, _problem(str(error))
+        return desk.offered(), value, None
+
+    @app.callback(
+        Output("da-layout", "data"), Input({"type": "da-reading", "key": ALL}, "n_clicks"), prevent_initial_call=True
+    )
+    def choose(clicks: list[int | None]) -> Any:
+        # The buttons call this when they appear, too.
+        return ctx.triggered_id["key"] or None if any(clicks) and ctx.triggered_id else no_update
+
+    @app.callback(
+        Output("da-detect", "children"), Output("da-problem", "children"), Output("da-audit", "disabled"),
+        Output("da-command", "children"), Output("da-columns", "open"),
+        *(Output(f"da-{name}", "data", allow_duplicate=True) for name in ("layout", "job", "audited")),
+        Output("da-cards", "children", allow_duplicate=True), Output("da-below", "hidden", allow_duplicate=True),
+        *_SELECTS,
+        Input("da-source", "value"), Input("da-layout", "data"), Input("da-swap", "checked"),
+        *(Input(name, "value") for name in _NAMED),
+        prevent_initial_call="initial_duplicate",
+    )  # fmt: skip
+    def look(value: str | None, layout: str | None, swap: bool, *named: str | None) -> tuple[Any, ...]:
+        other = ctx.triggered_id in (None, "da-source")  # another source: what was said of the last one is no more true
+        columns = Columns(swap=bool(swap)) if other else _columns(named, layout, swap)
+        line = f"dpo data audit {shlex.quote(desk.named(value or ''))}{mapping.flags(columns)}"
+        # What was audited before was something else.
+        gone: tuple[Any, ...] = (columns.layout, None, None, [], True)
+        try:
+            found = desk.look(value or "", columns)
+        except DpoError as error:
+            return None, _problem(str(error)), True, line, no_update, *gone, *_emptied()
+        if found is None:
+            said = card(html.P(f"{value} is fetched from the hub when it is audited; its layout is shown then.",
+                               className="sub"), cls="pad")  # fmt: skip
+            return said, None, False, line, no_update, *gone, *_emptied()
+        chosen = [columns.prompt, columns.chosen, columns.rejected]
+        selects = [part for name in chosen for part in (found.columns, name)]
+        if found.problem:
+            told = f"{desk.label(value or '')}: {found.problem}. Here, choose the columns above."
+            return None, _problem(told), True, line, True, *gone, *selects
+        if len(found.readings) > 1:
+            return mapping.question(found), None, True, line, no_update, *gone, *selects
+        shown = mapping.recognised(found, columns.layout is not None)
+        return shown, None, False, line, no_update, *gone, *selects
+
+
+def _auditing(app: Dash, desk: Desk) -> None:
+    @app.callback(
+        Output("da-job", "data"), Output("da-poll", "disabled"), Output("da-problem", "children", allow_duplicate=True),
+        Input("da-audit", "n_clicks"),
+        State("da-source", "value"), State("da-model", "value"), State("da-layout", "data"),
+        State("da-swap", "checked"), *(State(name, "value") for name in _NAMED),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def start(
+        _: int, value: str | None, model: str, layout: str | None, swap: bool, *named: str | None
+    ) -> tuple[Any, bool, Any]:
+        try:
+            job = desk.start(value or "", model or MODELS[0], _columns(named, layout, swap))
+        except DpoError as error:
+            return no_update, True, _problem(str(error))
+        return job.ident, False, None
+
+    @app.callback(
+        Output("da-progress", "children"), Output("da-detect", "children", allow_duplicate=True),
+        Output("da-cards", "children"), Output("da-below", "hidden"),
+        Output("da-lengths", "figure"), Output("da-length-line", "children"), Output("da-sub", "children"),
+        Output("da-problem", "children", allow_duplicate=True), Output("da-poll", "disabled", allow_duplicate=True),
+        Output("da-finding", "data"), Output("da-finding", "value"), Output("da-search", "value"),
+        Output("da-command", "children", allow_duplicate=True), Output("da-audited", "data"),
+        Input("da-poll", "n_intervals"), State("da-job", "data"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def poll(_: int, ident: str | None) -> tuple[Any, ...]:
+        job = desk.job(ident)
+        if job is None:
+            gone = _problem("This audit is no longer kept: start it again") if ident else None
+            return None, *[no_update] * 6, gone, True, *[no_update] * 5
+        if not job.over:
+            return _under_way(job), no_update, [], True, *[no_update] * 2, job.label, None, False, *[no_update] * 5
+        if job.audit is None:
+            asked = job.preview is not None and len(job.preview.readings) > 1
+            told = mapping.question(job.preview) if asked and job.preview is not None else no_update
+            problem = None if asked else _problem(job.problem)
+            return None, told, [], True, *[no_update] * 2, job.label, problem, True, *[no_update] * 5
+        result = job.audit
+        with_rows = [{"value": "", "label": "All pairs"}] + [
+            {"value": code, "label": code} for code in {finding.code: 1 for finding in result.findings if finding.rows}
+        ]
+        shown = [mapping.recognised(job.preview, job.columns.layout is not None, result)] if job.preview else []
+        source = job.label if job.uploaded else job.source
+        return (
+            html.P(job.note, className="sub") if job.note else None, shown, finding_cards(result), False,
+            lengths(result), length_line(result), f"{job.label} · {result.scope()} · audited in {result.seconds:.1f} s",
+            None, True, with_rows, "", "", remedies(result, source, mapping.flags(job.columns)), job.ident,
+        )  # fmt: skip
+
+
+def _listing(app: Dash, desk: Desk) -> None:
+    @app.callback(
+        Output("da-rows", "getRowsResponse"), Output("da-asked", "data"), Output("da-count", "children"),
+        Output("da-at", "data"),
+        Input("da-rows", "getRowsRequest"),
+        State("da-search", "value"), State("da-finding", "value"), State("da-audited", "data"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def rows(request: dict[str, Any] | None, text: str, finding: str, ident: str | None) -> tuple[Any, ...]:
+        job = desk.job(ident)
+        if request is None or job is None or job.audit is None:
+            return {"rowData": [], "rowCount": 0}, None, "", no_update
+        asked = Asked.of_request(text, finding, request)
+        places = select(job, asked)
+        start = int(request["startRow"])
+        response = {
+            "rowData": listed(job, places[start : int(request["endRow"])], start), "rowCount": len(places)
+        }  # fmt: skip
+        if start:  # scrolled: the selection is the same
+            return response, no_update, no_update, no_update
+        known = {"json": asked.to_json(), "count": len(places), "job": ident}
+        every = len(job.signals.row) if job.signals is not None else 0
+        said = f"{len(places):,} pairs" if len(places) == every else f"{len(places):,} of {every:,} pairs"
+        return response, known, said, 0
+
+    @app.callback(
+        Output("da-at", "data", allow_duplicate=True),
+        Input("da-rows", "selectedRows"), Input("da-previous", "n_clicks"), Input("da-next", "n_clicks"),
+        State("da-at", "data"), State("da-asked", "data"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def go(selected: list[dict[str, Any]] | None, _: int, __: int, at: int | None, known: dict[str, Any] | None) -> Any:
+        if ctx.triggered_id == "da-rows":
+            to = selected[0].get("index") if selected else None
+        else:
+            to = (at or 0) + (1 if ctx.triggered_id == "da-next" else -1)
+        last = known["count"] - 1 if known else -1
+        return to if to is not None and to != at and 0 <= to <= last else no_update
+
+    @app.callback(
+        Output("da-pair", "children"), Output("da-place", "children"),
+        Input("da-at", "data"), Input("da-asked", "data"), Input("da-view", "value"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def show(at: int | None, known: dict[str, Any] | None, view: str) -> tuple[Any, Any]:
+        job = desk.job(known["job"]) if known else None
+        if job is None or job.data is None or known is None:
+            return None, ""
+        if not known["count"]:
+            return html.P("No pair holds this text.", className="sub"), "0 of 0"
+        at = min(at or 0, known["count"] - 1)
+        place = int(select(job, Asked.from_json(known["json"]))[at])
+        row = job.data.pairs[place]["row"]
+        codes = [html.Span(code, className="pill") for code in codes_of(job, place)]
+        head = html.Div([html.Span(f"Row {row:,}", className="sub num"), *codes], className="row tight codes")
+        return [head, *pairs.shown(job, place, view)], f"{at + 1:,} of {known['count']:,}"
+
+    @app.callback(
+        Output("da-export", "href"), Output("da-all", "href"), Output("da-export-button", "disabled"),
+        Output("da-all-button", "disabled"), Output("da-export-button", "children"),
+        Input("da-asked", "data"), prevent_initial_call=True,
+    )  # fmt: skip
+    def link(known: dict[str, Any] | None) -> tuple[Any, ...]:
+        if known is None:
+            return None, None, True, True, "Export selection"
+        every = {"job": known["job"]}
+        some = f"{EXPORT}?{urlencode(every | {'asked': known['json']})}" if known["count"] else None
+        return some, f"{EXPORT}?{urlencode(every)}", not known["count"], False, f"Export selection ({known['count']:,})"
+
+
+def _columns(named: tuple[str | None, ...], layout: str | None, swap: bool | None) -> Columns:
+    prompt, chosen, rejected = (name or None for name in named)
+    return Columns(prompt, chosen, rejected, layout or None, bool(swap))
+
+
+def _emptied() -> list[Any]:
+    return [[], None] * len(_ROLES)
+
+
+def _under_way(job: Job) -> html.Section:
+    return card(
+        html.Div([html.H2("Auditing"), html.P(f"{job.step.capitalize()} ({job.share:.0%})", className="sub")]),
+        cls="pad",
+        role="status",
+    )
+
+
+def _problem(text: str) -> Any:
+    return card(html.Div([icon("stop", 18), html.P(text)], className="row nowrap"), cls="pad problem")

@@ -1,0 +1,114 @@
+"""How a source is read: the layout found, its columns and three pairs, or the question which reading is meant."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from dash import html
+
+from dpo.dashboard.components import button, card, icon
+from dpo.preferences.audit import Audit
+from dpo.preferences.normalise import Columns
+from dpo.preferences.preview import Example, Preview, Reading
+
+_ROLES = ("prompt", "chosen", "rejected")
+_HEAD, _TAIL = 110, 50  # characters of a text that are shown
+
+
+def recognised(preview: Preview, asked: bool, result: Audit | None = None) -> html.Section:
+    """The one reading of a source; `asked` if the user chose it, `result` once it was audited."""
+    [reading] = preview.readings
+    sub = f"Recognised by the first {preview.rows:,} rows · confidence {preview.confidence:.0%}"
+    if asked:
+        sub = f"Read as you chose · {preview.confidence:.0%} of the first {preview.rows:,} rows fit"
+    if result is not None:
+        sub = f"{result.rows:,} rows, {result.scope()} · " + sub[0].lower() + sub[1:]
+    again = button("Ask again", id={"type": "da-reading", "key": ""}, size="xs", n_clicks=0) if asked else None
+    head = html.Div(
+        [
+            icon("check", 20), html.Div([html.H2(reading.name), html.P(sub, className="sub")], className="grow"),
+            _columns(reading), again,
+        ],
+        className="row",
+    )  # fmt: skip
+    return card(head, _table(reading.examples), cls="pad detect")
+
+
+def question(preview: Preview) -> html.Section:
+    """The readings of a source that differ, each with the rows that show it and a button."""
+    count = len(preview.readings)
+    head = html.Div(
+        [
+            icon("warn", 20),
+            html.Div([
+                html.H2(f"These rows can be read in {count} ways"),
+                html.P("They give different pairs, so nothing is guessed: choose the one that is meant.",
+                       className="sub"),
+            ], className="grow"),
+        ],
+        className="row nowrap",
+    )  # fmt: skip
+    parts = [
+        html.Div(
+            [
+                html.Div(
+                    [
+                        html.H3(reading.name, className="grow"),
+                        button("Read them this way", id={"type": "da-reading", "key": reading.key}, size="xs",
+                               n_clicks=0),
+                    ],
+                    className="row",
+                ),
+                _columns(reading),
+                _table(reading.examples[:2]),
+            ],
+            className="reading",
+        )
+        for reading in preview.readings
+    ]  # fmt: skip
+    return card(head, *parts, cls="pad detect asked")
+
+
+def flags(columns: Columns) -> str:
+    """The flags of `dpo data` that say what the page was told about the columns."""
+    given = [(f"--{role}-column", name) for role, name in columns.roles().items() if name]
+    given += [("--layout", columns.layout)] if columns.layout else []
+    said = [f"{flag} {shlex.quote(str(value))}" for flag, value in given]
+    return "".join(f" {flag}" for flag in [*said, *(["--swap"] if columns.swap else [])])
+
+
+def _columns(reading: Reading) -> html.Div:
+    pairs = [
+        html.Div([html.Span(role, className="sub"), html.Code(reading.takes[role] or "none")], className="from")
+        for role in _ROLES
+    ]
+    return html.Div(pairs, className="takes")
+
+
+def _table(examples: Sequence[Example]) -> Any:
+    if not examples:
+        return html.P("None of these rows gives a pair.", className="sub")
+    single = examples[0].rejected is None
+    heads = ("Row", "Prompt", "Answer" if single else "Chosen", *(() if single else ("Rejected",)))
+    rows = [
+        html.Tr(
+            [
+                html.Td(f"{example.row:,}", className="num"),
+                *(
+                    html.Td(_cut(text), dir="auto")
+                    for text in (example.prompt, example.chosen, example.rejected)
+                    if text is not None
+                ),
+            ]
+        )
+        for example in examples
+    ]
+    table = html.Table([html.Thead(html.Tr([html.Th(head) for head in heads])), html.Tbody(rows)], className="heads")
+    return html.Div(table, className="heads-box", tabIndex=0, role="region", **{"aria-label": "The first pairs"})
+
+
+def _cut(text: str) -> str:
+    """Beginning and end of a text."""
+    return text if len(text) <= _HEAD + _TAIL + 3 else f"{text[:_HEAD].rstrip()} … {text[-_TAIL:].lstrip()}"

@@ -1,0 +1,47 @@
+"""From settings back to the command line that gives them."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from decimal import Decimal
+from typing import Any
+
+from dpo.training.config import CommonConfig, SftConfig
+
+
+def arguments(config: CommonConfig) -> list[str]:
+    """The flags of `dpo train` or `dpo sft` that give this config: those that differ from the defaults."""
+    made: list[str] = []
+    usual = type(config)()
+    for spec in dataclasses.fields(config):
+        value = getattr(config, spec.name)
+        if value == getattr(usual, spec.name) or value is None:
+            continue
+        flag = "--" + spec.name.replace("_", "-")
+        if isinstance(value, bool):
+            made.append(flag if value else "--no-" + flag[2:])
+        elif isinstance(value, list):
+            made += [flag, *map(_shown, value)]
+        else:
+            text = _shown(value)
+            made += [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+    return made
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    # argparse takes -1e-05 for a flag, and -0.00001 for a number.
+    short = f"{value:g}" if float(f"{value:g}") == value else str(value)
+    return f"{Decimal(short):f}" if value < 0 else short
+
+
+def command_line(config: CommonConfig) -> str:
+    """The line that starts the same training in a terminal."""
+    return shlex.join(["dpo", *command(config)])
+
+
+def command(config: CommonConfig) -> list[str]:
+    """What follows `dpo` on that line."""
+    return ["sft" if isinstance(config, SftConfig) else "train", *arguments(config)]

@@ -1,0 +1,61 @@
+"""The pairs of a training, and what an audit says of them (no torch here)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dpo.preferences import Preferences, load_preferences
+from dpo.runs.record import AUDIT
+from dpo.training.config import CommonConfig
+
+if TYPE_CHECKING:
+    from dpo.preferences.audit import Audit, Vocabulary
+
+MOST_AUDITED = 3_000
+"""Pairs of a training that are audited: one to two seconds, whatever the size of the data."""
+
+
+def load_pairs(config: CommonConfig) -> Preferences:
+    """The pairs that a config names.
+
+    Raises:
+        DataError: see `load_preferences`.
+    """
+    return load_preferences(
+        config.dataset, split=config.split, num_samples=config.num_samples, eval_fraction=config.eval_fraction,
+        seed=config.seed, prompt_column=config.prompt_column, chosen_column=config.chosen_column,
+        rejected_column=config.rejected_column, layout=config.layout, swap=config.swap,
+    )  # fmt: skip
+
+
+def audit_pairs(pairs: Preferences, config: CommonConfig, vocabularies: Sequence[Vocabulary] = ()) -> Audit:
+    """The audit of at most `MOST_AUDITED` of the pairs, with the limits and the split of the training."""
+    from dpo.preferences.audit import Limits, audit
+
+    limits = Limits(config.max_prompt_length, config.max_completion_length)
+    return audit(pairs.sample(MOST_AUDITED), vocabularies, limits=limits, eval_fraction=config.eval_fraction)
+
+
+def record_audit(
+    directory: Path, pairs: Preferences, config: CommonConfig, vocabularies: Sequence[Vocabulary] = ()
+) -> None:
+    """Write `audit.json` into a run's directory, and say on standard error what is grave.
+
+    The card and the curve doctor read it.  One that is there already (a resumed run's) is kept.  A
+    training is not lost because its audit fails: that is told, and the run goes on without.
+    """
+    path = directory / AUDIT
+    if path.exists():
+        return
+    try:
+        found = audit_pairs(pairs, config, vocabularies)
+        found.save(path)
+    except Exception as error:  # whatever it is, the training can go on
+        print(f"dpo: the pairs could not be audited ({type(error).__name__}: {error})", file=sys.stderr)
+        return
+    grave = [finding.code for finding in found.findings if finding.severity == "high"]
+    if grave:
+        print(f"dpo: the audit of {found.scope()} found {', '.join(grave)}: see {path}", file=sys.stderr)

@@ -1,0 +1,80 @@
+"""Pages that come when they are visited: each callback finds what it needs on its own page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpo.dashboard.application import create_app
+from dpo.dashboard.shell import asked
+
+
+def idents(component: Any) -> Iterator[str]:
+    """Ids of a component and of all within it."""
+    if isinstance(component, list | tuple):
+        for part in component:
+            yield from idents(part)
+        return
+    if getattr(component, "id", None):
+        yield component.id
+    for name in getattr(component, "_prop_names", ()):
+        inside = getattr(component, name, None)
+        if inside is not None and name != "id" and (isinstance(inside, list | tuple) or hasattr(inside, "_prop_names")):
+            yield from idents(inside)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("app")
+    return create_app([folder], votes=folder / "votes.sqlite")
+
+
+def test_callbacks_need_their_own_page_and_the_shell_only(app: Any) -> None:
+    owner = {ident: page.key for page in app.pages for ident in idents(page.body())}
+    shell_ids = {"url", "theme", "help", "open-help", "theme-switch"}
+    shell_ids |= {f"{kind}-{page.key}" for page in app.pages for kind in ("page", "visit")}
+    assert len(app.callback_map) > 30
+    for output, callback in app.callback_map.items():
+        ends = [part.rpartition(".")[0] for part in output.strip(".").split("...")]
+        needs = [spec["id"] for kind in ("inputs", "state") for spec in callback[kind]]
+        unknown = [ident for ident in [*ends, *needs] if ident not in owner and ident not in shell_ids]
+        assert unknown == [], output
+        assert len({owner.get(ident) for ident in ends}) == 1, f"{output} fills parts of several pages"
+        assert {owner[ident] for ident in needs if ident in owner} <= {owner.get(ends[0])}, output
+
+
+def test_ids_are_on_one_page_each(app: Any) -> None:
+    known = [ident for page in app.pages for ident in idents(page.body())]
+    assert len(known) == len(set(known)) > 100
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("http://h:1/training?run=a", "training"),
+        ("http://h:1/", "compare"),
+        ("http://h:1/nowhere", "compare"),
+        (None, "compare"),
+        ("/runs", "runs"),
+    ],
+)
+def test_the_page_in_the_address_comes_with_the_layout(app: Any, address: str | None, key: str) -> None:
+    assert asked(app.pages, address).key == key
+    headers = {"Referer": address} if address else {}
+    layout = app.server.test_client().get("/_dash-layout", headers=headers, base_url="http://127.0.0.1").get_json()
+    text = json.dumps(layout)
+    marks = {"compare": '"cmp-prompt"', "training": '"tr-rail"', "runs": '"rn-grid"', "lens": '"lens-table"'}
+    assert {name for name, mark in marks.items() if mark in text} == {key}
+
+
+def test_plotly_is_fetched_at_once_or_when_there_is_time(app: Any, tmp_path: Path) -> None:
+    client = app.server.test_client()
+    address = "/_dash-component-suites/plotly/package_data/plotly.min.js"
+    for path, when in (("/", "prefetch"), ("/training", "preload")):
+        link = f'<link rel="{when}" as="script" href="{address}">'
+        assert link in client.get(path, base_url="http://127.0.0.1").text
+    assert client.get(address, base_url="http://127.0.0.1").status_code == 200
