@@ -34,7 +34,7 @@ def stop_midway(page: Page) -> None:
     for label, value in (("Temperature", "5"), ("Top-p", "1"), ("Max new tokens", "2000")):
         page.get_by_label(label).fill(value)
     page.get_by_role("button", name="Generate").click()
-    page.wait_for_function("document.getElementById('cmp-out-0').textContent.length > 20", timeout=120_000)
+    expect(page.locator("#cmp-out-0")).to_have_text(re.compile(".{20,}", re.DOTALL), timeout=120_000)
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("button", name="Generate")).to_be_visible()
     expect(page.locator("#cmp-progress")).to_contain_text("answered")
