@@ -14,6 +14,8 @@
     if (cmp.mode !== "Text") query.set("show", cmp.mode);
     history.replaceState({}, "", "/?" + query);
   }
+  let early = null; // who is quicker than the list of policies is answered when it is there
+  function ask(request) { remember(request); cmp.start(request, cmp.active()); }
   /* Another policy in a pane: its answers go, and a tuned policy brings what it was tuned from. */
   function pick(pane, value, values) {
     const { linked, picked, run } = cmp;
@@ -40,8 +42,7 @@
         const request = { prompt: prompt || "", temperature, top_p: topP, top_k: topK, max_new_tokens: maxNew, seed };
         if (!request.prompt.trim()) { cmp.problem("The prompt is blank: write a question or a sentence."); $("cmp-prompt").focus(); return none(); }
         for (const name of FIELDS) if (typeof request[name] !== "number") { cmp.problem(`${name.replaceAll("_", "-")} is missing: give a number.`); $(IDS[name]).focus(); return none(); }
-        remember(request);
-        cmp.start(request, cmp.active());
+        if (cmp.active().length) ask(request); else early = request;
         return none();
       },
       arms(data, ...values) {
@@ -49,6 +50,7 @@
         cmp.known = data || {};
         values.forEach((value, pane) => pick(pane, value, values));
         cmp.panes.layOut();
+        if (early && cmp.active().length) { ask(early); early = null; }
         return none();
       },
       more(count, same) { cmp.samples = Math.min(8, Math.max(1, Number(count) || 1)); cmp.noise = same !== false; return none(); },

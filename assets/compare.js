@@ -39,7 +39,6 @@
   const fresh = (seed) => ({ text: "", tokens: 0, seed });
   /* `into`: the generation of which these panes are asked again; `turns`: what each pane's conversation was so far. */
   async function start(request, arms, { into = null, turns = [], first = request.prompt } = {}) {
-    if (!arms.length) return problem("The panes are still loading: press Generate again in a moment");
     if (cmp.run && !cmp.run.over) stop();
     problem("");
     const count = into ? 1 : cmp.samples;

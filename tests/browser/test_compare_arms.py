@@ -198,3 +198,14 @@ def test_tint_comes_with_the_tokens(serve: Any, open_page: Any) -> None:
     expect(turned.locator("#cmp-name-1")).to_contain_text("λ 1.50")
     generate(turned, 2)
     assert len(turned.evaluate("window.dpo.compare.sample(1).arriving.tokens")) == 12
+
+
+def test_who_is_quicker_than_the_list_of_policies_is_answered(serve: Any, open_page: Any) -> None:
+    page = open_page(link(serve([BUNDLED_RUNS]), ["demo/gpt2", "demo/gpt2-dpo"], prompt="Hello!", max_new_tokens=4))
+    expect(page.locator(".pane:visible")).to_have_count(2)
+    # As before the list has come.
+    page.evaluate("window.dpo.cmp.picked.fill(null)")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.locator("#cmp-progress")).to_have_text("")
+    page.evaluate("window.dash_clientside.compare.arms(window.dpo.cmp.known, 'demo/gpt2', 'demo/gpt2-dpo')")
+    answered(page, 2)
