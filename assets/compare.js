@@ -214,7 +214,10 @@
     if ($("page-compare")?.hidden !== false) return;
     if ((event.ctrlKey || event.metaKey) && event.key === "Enter") {
       event.preventDefault();
-      if (!cmp.run || cmp.run.over) $(event.target.id === "cmp-next" ? "cmp-continue" : "cmp-generate").click();
+      if (cmp.run && !cmp.run.over) return;
+      const next = event.target.id === "cmp-next";
+      window.dpo.hand(next ? "cmp-next" : "cmp-prompt");
+      $(next ? "cmp-continue" : "cmp-generate").click();
     }
     if (event.key === "Escape") stop();
     if (window.dpo.typing(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;

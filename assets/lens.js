@@ -99,7 +99,12 @@
   });
   document.addEventListener("keydown", (event) => {
     if ($("page-lens")?.hidden !== false) return;
-    if ((event.ctrlKey || event.metaKey) && event.key === "Enter" && view.mode === "My texts") { event.preventDefault(); $("lens-score").click(); return; }
+    if ((event.ctrlKey || event.metaKey) && event.key === "Enter" && view.mode === "My texts") {
+      event.preventDefault();
+      window.dpo.hand("lens-prompt", "lens-a", "lens-b");
+      $("lens-score").click();
+      return;
+    }
     if (window.dpo.typing(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
     const box = event.target instanceof Element && event.target.classList.contains("heat") ? event.target : null;
     if (!box || !lens.selected) { if (event.key === "Escape") { lens.pinned = false; lens.select(lens.selected); } return; }

@@ -29,6 +29,10 @@
     const link = document.querySelector(`.rail a[href="${path}"]`);
     if (link) link.click();
   }
+  /* A field tells Dash its text a moment after the last key: a command by key means what stands there now. */
+  function hand(...ids) {
+    for (const id of ids) window.dash_clientside.set_props(id, { value: document.getElementById(id).value });
+  }
   async function copy(text, button) {
     try {
       await navigator.clipboard.writeText(text);
@@ -68,7 +72,7 @@
     if (event.key === "?") document.getElementById("open-help")?.click();
   });
 
-  window.dpo = Object.assign(window.dpo || {}, { copy, typing });
+  window.dpo = Object.assign(window.dpo || {}, { copy, typing, hand });
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     shell: {
       show(pathname) {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import press_generate
 from playwright.sync_api import expect
 from safetensors.numpy import load_file, save_file
 
@@ -73,7 +74,7 @@ def test_a_point_opens_its_checkpoint_in_compare(serve: Any, open_page: Any, kep
     expect(page.locator("#cmp-prompt")).to_have_value("Tea?")
     expect(page.get_by_role("region", name="kept @ 8")).to_be_visible()
     expect(page.locator("#cmp-rows .pane:visible")).to_have_count(2)
-    page.get_by_role("button", name="Generate").click()
+    press_generate(page)
     chips = page.locator("#cmp-chips-1")
     expect(chips).to_contain_text("tokens", timeout=SLOW)
     expect(page.locator("#cmp-progress")).to_contain_text("2 of 2 answered", timeout=SLOW)

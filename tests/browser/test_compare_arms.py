@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from asking import press_generate, wait_done
 from playwright.sync_api import Page, expect
 
 from dpo.generation.engine import Engine
@@ -27,12 +28,8 @@ def link(url: str, arms: list[str], **settings: Any) -> str:
 
 
 def generate(page: Page, count: int) -> None:
-    page.get_by_role("button", name="Generate").click()
-    answered(page, count)
-
-
-def answered(page: Page, count: int) -> None:
-    expect(page.locator("#cmp-progress")).to_contain_text(f"{count} of {count} answered", timeout=120_000)
+    press_generate(page)
+    wait_done(page, count)
 
 
 def pick(page: Page, pane: int, name: str) -> None:
@@ -112,7 +109,7 @@ def test_every_pane_goes_on_from_its_own_answer(serve: Any, open_page: Any) -> N
     page.get_by_label("Next turn").fill("Why?")
     page.get_by_label("Next turn").press("Control+Enter")
     expect(page.locator("#cmp-earlier-0 summary")).to_have_text("1 earlier turn")
-    answered(page, 4)
+    wait_done(page, 4)
     expect(page.get_by_label("Next turn")).to_have_value("")
     engine = Engine(device="cpu")
     try:
@@ -161,7 +158,7 @@ def test_a_later_turn_is_voted_on_and_no_pair(serve: Any, open_page: Any) -> Non
         page.get_by_label("Next turn").fill(f"And {turn}?")
         page.get_by_role("button", name="Continue").click()
         expect(page.locator("#cmp-earlier-0 summary")).to_have_text(re.compile(f"^{turn} earlier"))
-        answered(page, 2)
+        wait_done(page, 2)
         # Names were shown after the first of these votes: what follows is a vote, but no blind one.
         expect(page.locator("#cmp-row-0")).to_have_class(re.compile("revealed") if turn > 1 else re.compile("duo$"))
         page.locator("#cmp-vote-0 .vote-button").first.click()
@@ -176,7 +173,7 @@ def test_tint_comes_with_the_tokens(serve: Any, open_page: Any) -> None:
     long = link(url, arms, prompt="A story.", max_new_tokens=2000, temperature=5, top_p=1, show="Reward tint")
     page = open_page(long)
     expect(page.locator("#cmp-scale")).to_be_visible()
-    page.get_by_role("button", name="Generate").click()
+    press_generate(page)
     # Nobody has scored this text yet: it is still being written.
     page.wait_for_function("document.querySelectorAll('#cmp-out-1 .tok').length > 5", timeout=120_000)
     assert page.evaluate("window.dpo.compare.sample(1).look === undefined")
@@ -203,9 +200,7 @@ def test_tint_comes_with_the_tokens(serve: Any, open_page: Any) -> None:
 def test_who_is_quicker_than_the_list_of_policies_is_answered(serve: Any, open_page: Any) -> None:
     page = open_page(link(serve([BUNDLED_RUNS]), ["demo/gpt2", "demo/gpt2-dpo"], prompt="Hello!", max_new_tokens=4))
     expect(page.locator(".pane:visible")).to_have_count(2)
-    # As before the list has come.
-    page.evaluate("window.dpo.cmp.picked.fill(null)")
-    page.get_by_role("button", name="Generate").click()
-    expect(page.locator("#cmp-progress")).to_have_text("")
+    # As before the list has come. (It may come by itself once more: the answer is wanted in any case.)
+    page.evaluate("window.dpo.cmp.picked.fill(null); document.getElementById('cmp-generate').click()")
     page.evaluate("window.dash_clientside.compare.arms(window.dpo.cmp.known, 'demo/gpt2', 'demo/gpt2-dpo')")
-    answered(page, 2)
+    wait_done(page, 2)

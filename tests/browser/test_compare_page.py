@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import ask, press_generate, wait_done
 from playwright.sync_api import Page, expect
 
 from dpo.runs import BUNDLED_RUNS
@@ -20,19 +21,9 @@ def answer(page: Page, region: str) -> Any:
     return page.get_by_role("region", name=region, exact=True).locator(".out")
 
 
-def ask(page: Page, prompt: str, tokens: int = 24) -> None:
-    page.get_by_role("textbox", name="Prompt").fill(prompt)
-    page.get_by_label("Max new tokens").fill(str(tokens))
-    page.get_by_role("button", name="Generate").click()
-
-
-def wait_done(page: Page) -> None:
-    expect(page.locator("#cmp-progress")).to_contain_text("answered", timeout=120_000)
-
-
 def test_four_policies_answer_side_by_side(serve: Any, open_page: Any) -> None:
     page = open_page(serve([BUNDLED_RUNS]))
-    ask(page, "Do you believe in luck?")
+    ask(page, "Do you believe in luck?", tokens=24)
     wait_done(page)
     texts = []
     for region in REGIONS:
@@ -51,7 +42,7 @@ def test_four_policies_answer_side_by_side(serve: Any, open_page: Any) -> None:
     again = open_page(page.url)
     expect(again.get_by_role("textbox", name="Prompt")).to_have_value("Do you believe in luck?")
     expect(again.get_by_label("Max new tokens")).to_have_value("24")
-    again.get_by_role("button", name="Generate").click()
+    press_generate(again)
     wait_done(again)
     assert [answer(again, region).inner_text() for region in REGIONS] == texts
     # What differs between base and DPO can be shown.
@@ -76,7 +67,8 @@ def test_stop_keeps_what_was_written(serve: Any, open_page: Any) -> None:
 
 def test_mistakes_are_told_in_the_page(serve: Any, open_page: Any) -> None:
     page = open_page(serve([BUNDLED_RUNS]))
-    ask(page, "   ")
+    page.get_by_role("textbox", name="Prompt").fill("   ")
+    page.get_by_role("button", name="Generate").click()
     expect(page.get_by_role("alert")).to_have_text("The prompt is blank: write a question or a sentence.")
     ask(page, "word " * 900)
     expect(page.get_by_role("region", name="GPT-2 base")).to_contain_text(
@@ -89,7 +81,7 @@ def test_a_missing_policy_fails_alone(serve: Any, open_page: Any, tmp_path: Path
     gone = f"{tmp_path}/gone"
     page = open_page(serve([tmp_path, BUNDLED_RUNS]) + f"/?prompt=Hi&max_new_tokens=4&t5={gone}/a|{gone}/b")
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value("Hi")
-    page.get_by_role("button", name="Generate").click()
+    press_generate(page)
     wait_done(page)
     expect(page.get_by_role("region", name=f"{gone}/b")).to_contain_text(f"No policy '{gone}/b'")
     expect(page.get_by_role("region", name="GPT-2 DPO")).to_contain_text("tokens")

@@ -8,20 +8,11 @@ import re
 from typing import Any
 from urllib.parse import urlencode
 
+from asking import ask, press_generate, wait_done
 from playwright.sync_api import Page, expect
 
 from dpo import Sampling, generate, load_policy
 from dpo.runs import BUNDLED_RUNS
-
-
-def ask(page: Page, prompt: str = "Do you like tea?", tokens: int = 12) -> None:
-    page.get_by_role("textbox", name="Prompt").fill(prompt)
-    page.get_by_label("Max new tokens").fill(str(tokens))
-    page.get_by_role("button", name="Generate").click()
-
-
-def wait_done(page: Page, count: int = 4) -> None:
-    expect(page.locator("#cmp-progress")).to_contain_text(f"{count} of {count} answered", timeout=120_000)
 
 
 def copy(page: Page, button: str) -> str:
@@ -54,7 +45,7 @@ def test_panes_come_and_go_and_a_link_restores_them(serve: Any, open_page: Any) 
     again = open_page(page.url)
     expect(again.locator(".pane:visible")).to_have_count(2)
     expect(again.get_by_label("Samples of each policy")).to_have_value("2")
-    again.get_by_role("button", name="Generate").click()
+    press_generate(again)
     wait_done(again, 4)
     assert [again.locator(f"#cmp-out-{pane}").inner_text() for pane in (0, 4)] == shown
 
@@ -64,7 +55,7 @@ def test_samples_are_the_librarys_for_their_seeds(serve: Any, open_page: Any) ->
     page = open_page(f"{serve([BUNDLED_RUNS])}/?{link}&arm=demo/gpt2&arm=demo/gpt2-dpo")
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value("Do you like tea?")
     expect(page.locator(".pane:visible")).to_have_count(2)
-    page.get_by_role("button", name="Generate").click()
+    press_generate(page)
     wait_done(page, 6)
     policy = load_policy("demo/gpt2-dpo", device="cpu")
     pane = page.get_by_role("region", name="GPT-2 DPO")
@@ -87,14 +78,14 @@ def test_noise_of_their_own(serve: Any, open_page: Any) -> None:
     query = urlencode({"prompt": "Hi there!", "max_new_tokens": 16, "temperature": 1.5})
     page = open_page(f"{url}/?{query}&arm=demo/gpt2&arm=demo/gpt2")
     expect(page.locator(".pane:visible")).to_have_count(2)
-    page.get_by_role("button", name="Generate").click()
+    press_generate(page)
     wait_done(page, 2)
     expect(page.locator("#cmp-out-1")).to_have_text(page.locator("#cmp-out-0").inner_text())
     expect(page.locator("#cmp-differ-0")).to_have_text("0% of words differ · 100% of tokens in the same place")
     shared = page.locator("#cmp-out-0").inner_text()
     own = open_page(f"{url}/?{query}&arm=demo/gpt2&arm=demo/gpt2-dpo&noise=own")
     expect(own.get_by_label("Same noise for all")).not_to_be_checked()
-    own.get_by_role("button", name="Generate").click()
+    press_generate(own)
     wait_done(own, 2)
     expect(own.locator("#cmp-command")).to_contain_text("--no-same-noise")
     assert own.locator("#cmp-out-0").inner_text() != shared
@@ -105,7 +96,7 @@ def test_strength_zero_is_the_base(serve: Any, open_page: Any) -> None:
     page = open_page(f"{serve([BUNDLED_RUNS])}/?{query}&lambda_gpt2=0&lambda_t5=0")
     expect(page.locator("#cmp-lambda-value-gpt2")).to_have_text("0.00")
     expect(page.locator("#cmp-name-1")).to_contain_text("λ 0.00")
-    page.get_by_role("button", name="Generate").click()
+    press_generate(page)
     wait_done(page)
     for row in (0, 1):
         expect(page.locator(f"#cmp-out-{2 * row + 1}")).to_have_text(page.locator(f"#cmp-out-{2 * row}").inner_text())
@@ -113,7 +104,7 @@ def test_strength_zero_is_the_base(serve: Any, open_page: Any) -> None:
     slider = page.get_by_role("slider", name="Alignment strength of GPT-2")
     slider.press("End")
     expect(page.locator("#cmp-name-3")).to_contain_text("λ 3.00")
-    page.get_by_role("button", name="Generate").click()
+    press_generate(page)
     wait_done(page)
     assert page.locator("#cmp-out-3").inner_text() != page.locator("#cmp-out-2").inner_text()
     page.wait_for_function("location.search.includes('lambda_gpt2=3')")

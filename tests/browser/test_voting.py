@@ -8,19 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import ask, press_generate, wait_done
 from playwright.sync_api import Page, expect
 
 from dpo.evaluation.votes import Votes
 from dpo.runs import BUNDLED_RUNS, open_run
 
 TELLING = re.compile(r"T5|GPT|DPO|Base|demo|encoder|decoder|tok/s|\btokens?\b|differ", re.IGNORECASE)
-
-
-def ask(page: Page, prompt: str, tokens: int = 8) -> None:
-    page.get_by_role("textbox", name="Prompt").fill(prompt)
-    page.get_by_label("Max new tokens").fill(str(tokens))
-    page.get_by_role("button", name="Generate").click()
-    expect(page.locator("#cmp-progress")).to_contain_text("4 of 4 answered", timeout=120_000)
 
 
 def blind(page: Page) -> None:
@@ -33,7 +27,7 @@ def stop_midway(page: Page) -> None:
     page.get_by_role("textbox", name="Prompt").fill("Tell me everything about soup.")
     for label, value in (("Temperature", "5"), ("Top-p", "1"), ("Max new tokens", "2000")):
         page.get_by_label(label).fill(value)
-    page.get_by_role("button", name="Generate").click()
+    press_generate(page)
     expect(page.locator("#cmp-out-0")).to_have_text(re.compile(".{20,}", re.DOTALL), timeout=120_000)
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("button", name="Generate")).to_be_visible()
@@ -47,7 +41,8 @@ def stop_midway(page: Page) -> None:
 def test_blind_hides_names_until_the_vote(serve: Any, open_page: Any) -> None:
     page = open_page(serve([BUNDLED_RUNS]))
     blind(page)
-    ask(page, "Do you like tea?")
+    ask(page, tokens=8)
+    wait_done(page)
     rows = page.locator("#cmp-rows > .duo:visible")
     for row in (0, 1):
         text = rows.nth(row).inner_text()
@@ -83,6 +78,7 @@ def test_places_are_shuffled(serve: Any, open_page: Any) -> None:
     seen = set()
     for number in range(12):
         ask(page, f"Hello {number}?", tokens=1)
+        wait_done(page)
         seen.add(page.locator("#cmp-pane-0").evaluate("e => e.style.order"))
         if len(seen) == 2:
             break
@@ -102,7 +98,8 @@ def test_the_whole_walk(serve: Any, open_page: Any, tmp_path: Path) -> None:
         blind(page)
     for number in range(2):
         for page in (first, second):
-            ask(page, f"What about number {number}?")
+            ask(page, f"What about number {number}?", tokens=8)
+            wait_done(page)
         # Cast at once, without waiting for one another.
         for page in (first, second):
             for row in (0, 1):
@@ -133,13 +130,14 @@ def test_the_whole_walk(serve: Any, open_page: Any, tmp_path: Path) -> None:
     assert run.state == "finished" and run.metrics().steps[-1] == 5 and run.info["dataset"]["pairs"] == len(pairs)
     first.locator("#cmp-arm-3").click()
     first.get_by_role("option", name=re.compile("^votes-gpt2-.*β")).first.click()
-    ask(first, "Do you like tea?")
+    ask(first, tokens=8)
+    wait_done(first)
     pane = first.locator("#cmp-pane-3")
     expect(pane.locator(".out")).not_to_be_empty()
     # A link shows the same to somebody else, and so does Lens.
     other = open_page(first.url)
-    other.get_by_role("button", name="Generate").click()
-    expect(other.locator("#cmp-progress")).to_contain_text("4 of 4 answered", timeout=120_000)
+    press_generate(other)
+    wait_done(other)
     expect(other.locator("#cmp-pane-3 .out")).to_have_text(pane.locator(".out").inner_text())
     pane.get_by_role("button", name="Open in Lens").click()
     expect(first.locator("#lens-heats .tok.sel")).to_be_visible(timeout=60_000)
