@@ -18,21 +18,29 @@ from dpo.evaluation.worker import LensWorker
 from dpo.generation.engine import Engine
 from dpo.generation.remote import Remote
 
-# Where Dash's graphs load it from.
-_PLOTLY = "/_dash-component-suites/plotly/package_data/plotly.min.js"
+# Lines, bars and nothing else: a quarter of the script that Dash brings, and run in a third of the time.
+_PLOTLY = "vendor/plotly-basic-4.1.1.min.js"
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 
 class _Workbench(Dash):
-    """Dash; fetches Plotly's script with all others where a page has charts, else when nothing more is to do."""
+    """Dash, drawing with the small build of Plotly's script.
+
+    It is fetched with all others where a page has charts, else when nothing more is to do.
+    """
 
     pages: Sequence[shell.Page] = ()
 
     def interpolate_index(self, **parts: Any) -> str:
         """The document that is sent for every address."""
         if self.pages:
+            script = self.get_asset_url(_PLOTLY)
             when = "preload" if shell.asked(self.pages, request.path).charts else "prefetch"
-            parts["metas"] = parts.get("metas", "") + f'<link rel="{when}" as="script" href="{_PLOTLY}">'
+            # Dash's renderer sets this address to that of the whole script; its graphs load what it says.
+            ours = f"Object.defineProperty(window, '_dashPlotlyJSURL', {{ get: () => '{script}', set() {{}} }})"
+            parts["metas"] = (
+                parts.get("metas", "") + f'<link rel="{when}" as="script" href="{script}"><script>{ours}</script>'
+            )
         return str(super().interpolate_index(**parts))
 
 
@@ -63,6 +71,7 @@ def create_app(
         title="DPO Workbench",
         update_title=None,
         assets_folder=str(ASSETS),
+        assets_ignore=r"plotly-basic.*",  # graphs fetch it when there are any
         serve_locally=True,
         # Pages come when they are visited; tests/unit/test_layout.py checks that every callback finds its parts.
         suppress_callback_exceptions=True,

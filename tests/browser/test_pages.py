@@ -21,6 +21,8 @@ def test_a_page_comes_with_its_first_visit_and_stays(
     page.keyboard.press("t")
     expect(page.get_by_role("heading", name="Training", exact=True)).to_be_visible()
     page.wait_for_function("document.querySelectorAll('#tr-fig-loss .scatterlayer .trace').length > 0")
+    scripts = page.evaluate("performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert any("plotly-basic" in name for name in scripts) and not any("plotly.min" in name for name in scripts)
     page.get_by_placeholder("Filter runs").fill("none of them")
     expect(page.locator("#tr-rail")).to_contain_text("No run has that in its name")
     page.locator(".rail").get_by_role("link", name="Lens").click()
