@@ -72,6 +72,8 @@
     return [100, 92, 64].map((width) => { const bar = element("div", "skeleton"); bar.style.width = width + "%"; return bar; });
   }
 
+  /* What of a tinted answer stands in a pane: each frame adds what is new. */
+  const painted = new WeakMap();
   function draw(pane) {
     const sample = sampleOf(pane), out = $(`cmp-out-${pane}`);
     if (!sample || sample.failed) { out.textContent = ""; return; }
@@ -82,8 +84,12 @@
       out.replaceChildren(...words.map(([text, own]) => (own ? element("span", tuned ? "new" : "gone", text) : document.createTextNode(text))));
     } else if (cmp.mode === "Reward tint" && (sample.look || sample.arriving) && !hidden(pane)) {
       // As it arrives, by the engine's own log-ratios; then as Lens has it.
-      const look = sample.look || sample.arriving;
-      out.replaceChildren(...window.dpo.heat.paint(look, "token", CLAMP));
+      const look = sample.look || sample.arriving, stands = painted.get(out);
+      const known = stands?.look === look && stands.last?.parentNode === out ? stands : null;
+      if (known) while (out.lastChild !== known.last) out.lastChild.remove();
+      else out.replaceChildren();
+      out.append(...window.dpo.heat.paint(look, "token", CLAMP, known?.units));
+      painted.set(out, { look, units: look.units.token.length, last: out.lastChild });
       if (!sample.look) out.append(sample.text.slice(look.length));
     } else out.textContent = sample.text;
     if (sample.live) out.append(element("span", "caret"));

@@ -8,9 +8,9 @@
     const step = size >= 0.8 ? 4 : size >= 0.5 ? 3 : size >= 0.25 ? 2 : size >= 0.05 ? 1 : 0;
     return step ? (value < 0 ? "n" : "p") + step : "";
   }
-  /* A text as coloured nodes, one for each unit; leading blanks stay unpainted. */
-  function paint(look, unit, clamp) {
-    return look.units[unit].flatMap(([start, end]) => {
+  /* A text as coloured nodes, one for each unit from a first one on; leading blanks stay unpainted. */
+  function paint(look, unit, clamp, from = 0) {
+    return look.units[unit].slice(from).flatMap(([start, end]) => {
       const tokens = look.tokens.slice(start, end);
       const text = tokens.map((token) => token.text).join("");
       const lead = text.match(/^\s+/)?.[0] || "";
