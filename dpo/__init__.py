@@ -6,6 +6,7 @@ The public names are loaded on first use, so `import dpo` loads neither torch no
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from dpo.runs import Metrics, Run, find_runs, open_run
     from dpo.training.config import SftConfig, TrainConfig
     from dpo.training.run import sft, train
+
+# Where it is installed it warns at every start of a missing extra for 4-bit weights, used or not.
+logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)
 
 _HOMES = {
     "dpo.errors": (

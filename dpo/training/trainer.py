@@ -255,7 +255,7 @@ def trainer_arguments(config: Any, directory: str, precision: str, with_eval: bo
         "seed": config.seed,
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",
-        "gradient_checkpointing": config.gradient_checkpointing,
+        "activation_checkpointing": config.gradient_checkpointing,
         "use_cpu": config.device == "cpu",
         # Found by name alone: a run's directory is the name that people know.
         "run_name": Path(directory).name,
