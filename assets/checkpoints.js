@@ -37,9 +37,10 @@
     working(true);
     tell("Looking for checkpoints");
     const problems = [];
-    let done = 0, first = true;
+    let done = 0;
     try {
       const { policies, notes } = await ask("/api/checkpoints", { runs: window.dpo.training.runs() });
+      if (answers[prompt]) window.dash_clientside.set_props("tr-prompt", { value: prompt }); // asked again
       const mine = (answers[prompt] = {});
       for (const [place, { run, label, step, policy }] of policies.entries()) {
         if (stopped) break;
@@ -47,8 +48,7 @@
           const text = await answer(prompt, policy, `Answer ${place + 1} of ${policies.length}: ${label}, step ${step}`);
           if (stopped || text === null) continue;
           (mine[run] ??= []).push([step, text]);
-          window.dash_clientside.set_props("tr-own", { data: structuredClone({ prompt, first, answers }) });
-          first = false;
+          window.dash_clientside.set_props("tr-own", { data: structuredClone({ prompt, answers }) });
           done += 1;
         } catch (error) { problems.push(`${label}, step ${step}: ${error.message}`); }
       }

@@ -67,7 +67,7 @@ def page(roots: Sequence[Path]) -> list[Any]:
         dcc.Store(id="tr-list", data=list_of(runs)),
         dcc.Store(id="tr-answers", data=answers_of(runs)),
         dcc.Store(id="tr-probes", data=[]),
-        dcc.Store(id="tr-own", data={"prompt": None, "first": False, "answers": {}}),
+        dcc.Store(id="tr-own", data={"prompt": None, "answers": {}}),
         dcc.Store(id="tr-drawn"),
         dcc.Store(id="tr-pointed"),
         dcc.Store(id="tr-written"),

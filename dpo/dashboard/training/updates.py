@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dash import ClientsideFunction, Dash, Input, Output, State, ctx
+from dash import ClientsideFunction, Dash, Input, Output, State
 from flask import Response, jsonify, request
 
 from dpo.dashboard.training import drawing, kept
@@ -77,11 +77,12 @@ def _answers(app: Dash, roots: Sequence[Path]) -> None:
         Output("tr-step", "max"), Output("tr-step", "marks"), Output("tr-step", "value"), Output("tr-step", "disabled"),
         Output("tr-prompt", "data"), Output("tr-prompt", "value"), Output("tr-probes", "data"),
         Input("tr-answers", "data"), Input("tr-selected", "value"), Input("tr-axis", "value"), Input("tr-own", "data"),
-        State("tr-step", "value"), State("tr-step", "max"), State("tr-prompt", "value"),
+        State("tr-step", "value"), State("tr-step", "max"), State("tr-prompt", "value"), State("tr-prompt", "data"),
     )  # fmt: skip
     def choose(
-        _: str, selected: list[str], axis: str, own: dict[str, Any], place: int, most: int, prompt: str | None
-    ) -> tuple[Any, ...]:
+        _: str, selected: list[str], axis: str, own: dict[str, Any], place: int, most: int, prompt: str | None,
+        listed: list[str] | None,
+    ) -> tuple[Any, ...]:  # fmt: skip
         entries, _problems = chosen(selected, roots)
         samples = [sample for entry in entries for sample in entry.run.samples()]
         samples += [
@@ -90,8 +91,8 @@ def _answers(app: Dash, roots: Sequence[Path]) -> None:
         ]  # fmt: skip
         steps = sorted({sample.step for sample in samples})
         prompts = list(dict.fromkeys(sample.prompt for sample in samples))
-        if ctx.triggered_id == "tr-own" and own["first"]:
-            prompt = own["prompt"]  # what was asked is what is looked at
+        if own["prompt"] in prompts and own["prompt"] not in (listed or []):
+            prompt = own["prompt"]  # what was asked is what is looked at, when its first answer has come
         marks = [{"value": index, "label": str(step)} for index, step in enumerate(steps)]
         last = max(len(steps) - 1, 0)
         # Someone at the newest step stays at the newest as steps are added.
