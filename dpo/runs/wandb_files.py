@@ -44,6 +44,7 @@ def read_wandb(path: Path) -> tuple[str, dict[str, Any], list[Row]]:
         RunError: wandb is not installed, or this is no such file.
     """
     try:
+        from google.protobuf.message import DecodeError
         from wandb.proto import wandb_internal_pb2 as messages
     except ImportError as error:
         raise RunError(
@@ -56,7 +57,7 @@ def read_wandb(path: Path) -> tuple[str, dict[str, Any], list[Row]]:
         record = messages.Record()
         try:
             record.ParseFromString(content)
-        except ValueError:  # protobuf's DecodeError
+        except DecodeError:
             break
         kind = record.WhichOneof("record_type")
         if kind == "run":
