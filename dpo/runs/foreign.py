@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dpo.runs.cursor import EventMetrics, LineMetrics, Source, StateMetrics
 from dpo.runs.metrics import Metrics
-from dpo.runs.record import METRICS
+from dpo.runs.record import METRICS, RUN
 
-EVENTS = "*tfevents*"
+EVENTS, STATE = "*tfevents*", "trainer_state.json"
 # Where Trainers put their logs below an output directory.
 _LOG_FOLDERS = ("runs", "logs", "tensorboard", "tb_logs")
-_OUTPUTS = ("trainer_state.json", "training_args.bin", "config.json", "adapter_config.json")
+_OUTPUTS = (STATE, "training_args.bin", "config.json", "adapter_config.json")
 _DATED = re.compile(r"[A-Z][a-z]{2}\d{2}_\d{2}-\d{2}-\d{2}_")
 _SEQ2SEQ = re.compile(r"t5|bart", re.IGNORECASE)
 _CAUSAL = re.compile(r"gpt|llama|mistral|qwen|pythia|gemma", re.IGNORECASE)
@@ -23,10 +24,10 @@ _CAUSAL = re.compile(r"gpt|llama|mistral|qwen|pythia|gemma", re.IGNORECASE)
 
 def newest_state(path: Path) -> Path | None:
     """The `trainer_state.json` that knows most: the directory's own, else the newest checkpoint's."""
-    direct = path / "trainer_state.json"
+    direct = path / STATE
     if direct.is_file():
         return direct
-    found = [p for p in path.glob("checkpoint-*/trainer_state.json") if p.parent.name[11:].isdigit()]
+    found = [p for p in path.glob(f"checkpoint-*/{STATE}") if p.parent.name[11:].isdigit()]
     return max(found, key=lambda p: int(p.parent.name[11:])) if found else None
 
 
@@ -46,13 +47,28 @@ def event_files(path: Path) -> list[Path]:
     return sorted((file for file in set(found) if file.is_file()), key=lambda file: (file.name, str(file)))
 
 
-def source(path: Path) -> Source | None:
-    """Where the measures of a run can be read; None if there are none."""
-    if (path / METRICS).is_file():
-        return LineMetrics(path / METRICS)
-    state, files = newest_state(path) if path.is_dir() else None, event_files(path)
-    events = EventMetrics(files) if files else None
-    return StateMetrics(state, events) if state is not None else events
+def measure_files(path: Path) -> tuple[Path, ...]:
+    """The files that hold a run's measures, in the order of their weight; they change as a run goes on.
+
+    A directory with `run.json` is read from `metrics.jsonl` alone, whether its first row is written
+    yet or not: the event files beside it lack step 0 and the examples, and a resume begins another one.
+    """
+    if (path / RUN).is_file() or (path / METRICS).is_file():
+        return (path / METRICS,)
+    state = newest_state(path) if path.is_dir() else None
+    return (*([] if state is None else [state]), *event_files(path))
+
+
+def source(files: Sequence[Path]) -> Source:
+    """What reads a run's `measure_files`."""
+    first = files[0] if files else None
+    if first is None:
+        return Nothing()
+    if first.name == METRICS:
+        return LineMetrics(first)
+    if first.name == STATE:
+        return StateMetrics(first, EventMetrics(files[1:]) if len(files) > 1 else None)
+    return EventMetrics(files)
 
 
 class Nothing:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dpo.errors import RunError
 from dpo.runs.cursor import LineMetrics, Lines, Source
-from dpo.runs.foreign import Nothing, describe, source
+from dpo.runs.foreign import describe, measure_files, source
 from dpo.runs.metrics import Metrics
 from dpo.runs.record import HARDWARE, RUN, SAMPLES, read_json
 
@@ -99,10 +99,6 @@ class Run:
         return sorted(found)
 
     @cached_property
-    def _source(self) -> Source:
-        return source(self.path) or Nothing()
-
-    @cached_property
     def _samples(self) -> Lines:
         return Lines(self.path / SAMPLES)
 
@@ -120,9 +116,11 @@ class Run:
 
     def metrics(self) -> Metrics:
         """The measures as far as they are good; a later call reads only what was added since."""
-        if isinstance(self._source, Nothing):
-            self.__dict__.pop("_source", None)  # the first row may have been written by now
-        return self._source.read()
+        files = measure_files(self.path)
+        known: tuple[tuple[Path, ...], Source] | None = self.__dict__.get("_source")
+        if known is None or known[0] != files:  # it was opened before its first row, or goes on in another file
+            known = self.__dict__["_source"] = (files, source(files))
+        return known[1].read()
 
     def samples(self) -> list[Sample]:
         """Probe answers in the order they were written."""

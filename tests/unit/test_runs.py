@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from events import scalar
 
 from dpo.errors import RunError, StorageError
 from dpo.runs import Metrics, RunRecord, find_runs, open_run, summarise
+from dpo.runs.live import OpenRuns
 
 LOOP = """
 import sys
@@ -162,3 +164,28 @@ def test_a_run_is_followed_from_before_its_first_row(tmp_path: Path) -> None:
     assert run.metrics().rows == 0
     record.log({"step": 1, "loss": 0.5})
     assert run.metrics().steps == [1]
+
+
+def test_event_files_never_stand_for_the_record_of_a_run(tmp_path: Path) -> None:
+    """Opened between `run.json` and the first row, resumed later: the curve is the record's, step 0 included."""
+    record = RunRecord.create(tmp_path / "run", {"name": "run", "state": "running"})
+    (tmp_path / "run" / "events.out.tfevents.1").write_bytes(scalar("train/loss", 1, 0.6))
+    viewer = OpenRuns()
+    assert viewer.get(str(tmp_path / "run")).metrics().rows == 0
+    for step in (0, 1):
+        record.log({"step": step, "examples": 4 * step, "loss": 0.7 - step / 10})
+    assert viewer.get(str(tmp_path / "run")).metrics().series("loss", "examples") == ([0, 4], [0.7, 0.6])
+    resumed = RunRecord.resume(tmp_path / "run", 1)
+    (tmp_path / "run" / "events.out.tfevents.2").write_bytes(scalar("train/loss", 2, 0.4))
+    resumed.log({"step": 2, "examples": 8, "loss": 0.5})
+    resumed.update(state="finished")
+    assert viewer.get(str(tmp_path / "run")).metrics().series("loss", "examples") == ([0, 4, 8], [0.7, 0.6, 0.5])
+
+
+def test_event_files_seen_before_run_json_give_way_to_the_record(tmp_path: Path) -> None:
+    (tmp_path / "events.out.tfevents.1").write_bytes(scalar("train/loss", 1, 0.6))
+    run = open_run(tmp_path)
+    assert run.metrics().steps == [1]
+    record = RunRecord.create(tmp_path, {"name": "run"})
+    record.log({"step": 0, "loss": 0.7})
+    assert run.metrics().steps == [0]

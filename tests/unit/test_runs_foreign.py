@@ -201,9 +201,18 @@ def test_a_huggingface_directory_joins_state_and_newer_events(tmp_path: Path) ->
     [run] = find_runs([tmp_path])
     assert (run.name, run.family, run.progress) == ("t5-small-dpo", "t5", {"step": 4, "max_steps": 9})
     assert run.metrics().series("loss")[1] == pytest.approx([0.4, 0.9])
+    # A run that goes on elsewhere writes a new file of events, and a later checkpoint: both are found.
+    assert run.metrics().steps == [4, 6]
+    (logs / "events.out.tfevents.2").write_bytes(scalar("train/loss", 8, 0.3))
+    assert run.metrics().steps == [4, 6, 8]
+    (output / "checkpoint-9").mkdir()
+    later = {"log_history": [{"step": 4, "loss": 0.4}, {"step": 9, "loss": 0.2}]}
+    (output / "checkpoint-9" / "trainer_state.json").write_text(json.dumps(later))
+    assert run.metrics().steps == [4, 6, 8, 9]
+    (output / "checkpoint-9" / "trainer_state.json").unlink()
     (output / "checkpoint-4" / "trainer_state.json").write_text("{")
     damaged = open_run(output).metrics()
-    assert damaged.steps == [4, 6] and "cannot be read" in damaged.problems[0]
+    assert damaged.steps == [4, 6, 8] and "cannot be read" in damaged.problems[0]
 
 
 def test_nested_folders_are_searched_and_equal_names_told_apart(tmp_path: Path) -> None:
