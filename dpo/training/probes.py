@@ -9,6 +9,7 @@ from dpo.generation.sampler import generate
 from dpo.generation.settings import Sampling
 from dpo.policies.loading import Policy
 from dpo.runs import RunRecord
+from dpo.training.precision import without_autocast
 
 _MAX_NEW_TOKENS = 128
 
@@ -45,7 +46,8 @@ class Probes:
         training = policy.model.training
         policy.model.eval()
         try:
-            return [generation.text for generation in generate(policy, self.prompts, self.sampling)]
+            with without_autocast(policy.model):
+                return [generation.text for generation in generate(policy, self.prompts, self.sampling)]
         finally:
             policy.model.train(training)
 

@@ -37,6 +37,7 @@ from dpo.training.data import Limits, count_rows, tokenize_answers, tokenize_pai
 from dpo.training.guard import memory_explained
 from dpo.training.hardware import HardwareLog
 from dpo.training.pairs import load_pairs, record_audit
+from dpo.training.precision import check_device, resolved_precision
 from dpo.training.probes import Probes, fitting
 from dpo.training.processes import process_count, process_index
 from dpo.training.sft import SftTrainer, sft_arguments
@@ -46,7 +47,6 @@ from dpo.training.start import (
     reference_kind,
     refuse_existing,
     release,
-    resolved_precision,
     with_resume,
 )
 from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
@@ -105,6 +105,7 @@ class _Session:
         transformers.logging.disable_progress_bar()
         config.validate()
         check_trackers(config.report_to)
+        check_device(config)
         self.kind = kind
         self.main = process_index() == 0
         self.config, self.resumed = with_resume(config)

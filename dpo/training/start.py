@@ -7,7 +7,6 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 
 from dpo.errors import ConfigError, RunError, StorageError
@@ -17,28 +16,6 @@ from dpo.training.config import CommonConfig, TrainConfig, make
 from dpo.training.processes import process_index
 
 LOCK = ".lock"
-
-
-def resolved_precision(config: CommonConfig, family: str) -> str:
-    """fp32, bf16 or fp16 for this device and family.
-
-    Raises:
-        ConfigError: the device or the family cannot do what was asked.
-    """
-    cuda = torch.cuda.is_available() and config.device in ("auto", "cuda")
-    if config.device == "cuda" and not cuda:
-        raise ConfigError("--device cuda: PyTorch sees no CUDA device; use --device cpu")
-    if config.device == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("--device mps: PyTorch sees no Apple GPU; use --device cpu")
-    if config.precision == "auto":
-        return "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
-    if config.precision == "bf16" and cuda and not torch.cuda.is_bf16_supported():
-        raise ConfigError("--precision bf16: this GPU has no bf16; use fp32, or fp16 for GPT-2")
-    if config.precision == "fp16" and family == "t5":
-        raise ConfigError("--precision fp16: T5's activations overflow in fp16; use bf16 or fp32")
-    if config.precision == "fp16" and not cuda:
-        raise ConfigError("--precision fp16 needs a CUDA device; use bf16 or fp32")
-    return config.precision
 
 
 def reference_kind(policy: Policy, config: CommonConfig) -> dict[str, str] | None:

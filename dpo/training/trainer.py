@@ -30,6 +30,7 @@ from dpo.training.checkpoints import StagedCheckpoints
 from dpo.training.config import TrainConfig
 from dpo.training.data import LengthGroupedSampler, PairCollator
 from dpo.training.guard import FiniteSteps
+from dpo.training.precision import training_device, with_autocast
 from dpo.training.reference import ReferenceCache, cache_directory, identity
 
 # Keys of a batch that are not the model's.
@@ -87,6 +88,7 @@ class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ig
             frozen = self.accelerator.unwrap_model(self.ref_model)
             frozen.requires_grad_(False)
             install_scoring_head(frozen, self.family, details=False)
+            with_autocast(frozen, self.accelerator)  # TRL's cast went with the head that ours replaced
         # Through this flag TRL reads the reference's log-probabilities from the batch.
         self.precompute_ref_logps = cache_reference and not args.sync_ref_model
         self.reference_cache: ReferenceCache | None = None
@@ -113,7 +115,8 @@ class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ig
         inputs: Batch = self._prepare_inputs(self.data_collator(examples))
         self.model.train()
         self._metrics["train"].clear()
-        with torch.no_grad(), self.compute_loss_context_manager():
+        # As the updates and TRL's reference pass compute: the model itself is only cast from `train` on.
+        with torch.no_grad(), self.accelerator.autocast():
             reference = torch.cat(self._reference_logps(inputs))
             loss = self._loss_against(reference, inputs)
             measured = {name: sum(values) / len(values) for name, values in self._metrics["train"].items()}
@@ -233,6 +236,7 @@ def trl_arguments(config: TrainConfig, directory: str, precision: str, with_eval
 
 def trainer_arguments(config: Any, directory: str, precision: str, with_eval: bool, resuming: bool) -> dict[str, Any]:
     """`TrainingArguments` that both trainers share."""
+    device = training_device(config)
     return {
         "output_dir": directory,
         "per_device_train_batch_size": config.batch_size,
@@ -256,7 +260,7 @@ def trainer_arguments(config: Any, directory: str, precision: str, with_eval: bo
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",
         "activation_checkpointing": config.gradient_checkpointing,
-        "use_cpu": config.device == "cpu",
+        "use_cpu": device == "cpu",
         # Found by name alone: a run's directory is the name that people know.
         "run_name": Path(directory).name,
         "project": "dpo",
@@ -264,7 +268,7 @@ def trainer_arguments(config: Any, directory: str, precision: str, with_eval: bo
         "disable_tqdm": True,
         "report_to": [],
         "logging_nan_inf_filter": False,
-        "dataloader_pin_memory": config.device != "cpu" and torch.cuda.is_available(),
+        "dataloader_pin_memory": device == "cuda",
         "log_level": "error",
     }
 

@@ -16,6 +16,7 @@ from dpo.policies.loading import Policy, save_tokenizer
 from dpo.runs import RunRecord
 from dpo.training.checkpoints import staged
 from dpo.training.config import BEST_BY, TrainConfig
+from dpo.training.precision import without_autocast
 
 _ANSWER_TOKENS = 64
 
@@ -107,8 +108,9 @@ def drift_monitor(
         policy.model.eval()
         try:
             room = min(policy.max_new_tokens(ids) for ids in prompts)
-            answers = sampled_answers(policy, prompts, min(_ANSWER_TOKENS, room), seed)
-            return float(divergence(policy, prompts, answers, as_reference(policy)).mean())
+            with without_autocast(policy.model):
+                answers = sampled_answers(policy, prompts, min(_ANSWER_TOKENS, room), seed)
+                return float(divergence(policy, prompts, answers, as_reference(policy)).mean())
         finally:
             policy.model.train(training)
 
