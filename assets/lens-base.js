@@ -41,7 +41,7 @@
   const waiting = (position) => (position ? `${position} ahead in the queue` : "Waiting");
 
   const lens = {
-    view: { policy: "demo/gpt2-dpo", reference: null, beside: null, mode: "Pair", unit: "token", clamp: 0.8, prompt: "", texts: [], pair: 0 },
+    view: { policy: "demo/gpt2-dpo", reference: null, beside: null, mode: "Pair", unit: "token", clamp: 0.8, prompt: "", messages: null, texts: [], pair: 0 },
     list: { pairs: [], scored: false, policy: null, which: "all", sort: "low", ranges: {} },
     theme: null, results: [], selected: null, pinned: false,
     $, make, signed, plain, percent, stat, glyph, policy, visible, ratio, bin, unitOf, sides, status, waiting,

@@ -5,6 +5,7 @@
 
   function showPair(pair) {
     view.prompt = pair.prompt;
+    view.messages = pair.messages || null;  // a conversation is scored by its turns, as it was trained on
     view.texts = [{ text: pair.chosen, side: "chosen" }, { text: pair.rejected, side: "rejected" }];
     put("lens-prompt", { value: pair.prompt });
     put("lens-a", { value: pair.chosen });
@@ -58,7 +59,7 @@
     Object.assign(list, { pairs: result.pairs, scored: true, policy: policyName, ranges: {} });
     const means = result.summary, wrong = result.pairs.filter((p) => p.wrong).length, fell = result.pairs.filter((p) => p.displaced).length;
     $("lens-pairs-note").textContent = result.pairs.length
-      ? `${result.label}: ${result.told}. Margin ${signed(means["rewards/margins"], 3)} on average, ${wrong} with the wrong sign, ${fell} where both fell (n = ${means.n}${result.left_out ? `, ${result.left_out} did not fit` : ""}).`
+      ? `${result.label}: ${result.told}. Margin ${signed(means["rewards/margins"], 3)} on average, ${wrong} with the wrong sign, ${fell} where both fell (n = ${means.n}${result.left_out ? `, ${result.left_out} left out, too long for the context or for training` : ""}).`
       : `${result.label}: ${result.told}; none could be scored.`;
     $("lens-pairs-body").hidden = false;
     histograms();

@@ -16,7 +16,7 @@
     remember();
     let failed = null;
     try {
-      await window.dpo.stream("/api/lens/look", { policies, reference: view.reference || undefined, prompt: view.prompt, texts: view.texts.map((t) => t.text) }, {
+      await window.dpo.stream("/api/lens/look", { policies, reference: view.reference || undefined, prompt: view.prompt, messages: view.messages || undefined, texts: view.texts.map((t) => t.text) }, {
         queued: ({ position }) => status("lens-status", waiting(position), null),
         loading: ({ message }) => status("lens-status", message, null),
         progress: ({ done, total }) => status("lens-status", "Scoring", total > 1 ? done / total : null),
@@ -51,11 +51,11 @@
   function command() {
     $("lens-repro").hidden = false;
     $("lens-command").textContent = `dpo score --policy ${quote(view.policy)}` + (view.reference ? ` --reference ${quote(view.reference)}` : "") +
-      ` --prompt ${quote(view.prompt)}` + view.texts.map((t) => ` --text ${quote(t.text)}`).join("") + (view.unit === "token" ? "" : ` --unit ${view.unit}`);
+      (view.messages ? ` --messages ${quote(JSON.stringify(view.messages))}` : ` --prompt ${quote(view.prompt)}`) + view.texts.map((t) => ` --text ${quote(t.text)}`).join("") + (view.unit === "token" ? "" : ` --unit ${view.unit}`);
   }
   function download() {
     const link = make("a");
-    link.href = URL.createObjectURL(new Blob([JSON.stringify({ prompt: view.prompt, texts: view.texts, policies: lens.results }, null, 1)], { type: "application/json" }));
+    link.href = URL.createObjectURL(new Blob([JSON.stringify({ prompt: view.prompt, messages: view.messages || undefined, texts: view.texts, policies: lens.results }, null, 1)], { type: "application/json" }));
     link.download = "lens.json";
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
@@ -68,6 +68,7 @@
     if (view.unit !== "token") query.set("unit", view.unit);
     if (view.clamp !== 0.8) query.set("clamp", view.clamp);
     if (view.prompt) query.set("prompt", view.prompt);
+    if (view.messages) query.set("messages", JSON.stringify(view.messages));
     const [a, b] = sides()[0] === "chosen" ? ["chosen", "rejected"] : ["a", "b"];
     if (view.texts[0]) query.set(a, view.texts[0].text);
     if (view.texts[1]) query.set(b, view.texts[1].text);
@@ -117,6 +118,7 @@
   });
 
   /* ---- from the address ---- */
+  const turns = (text) => { try { return JSON.parse(text); } catch { return null; } };
   function restore(search) {
     const query = new URLSearchParams(search || "");
     const text = (name, fallback) => query.get(name) || fallback;
@@ -132,7 +134,7 @@
     put("lens-unit", { value: view.unit[0].toUpperCase() + view.unit.slice(1) });
     put("lens-clamp", { value: view.clamp });
     const prompt = query.get("prompt");
-    if (prompt && query.get("chosen") && query.get("rejected")) { setMode("Pair"); lens.showPair({ prompt, chosen: query.get("chosen"), rejected: query.get("rejected") }); return; }
+    if (prompt && query.get("chosen") && query.get("rejected")) { setMode("Pair"); lens.showPair({ prompt, messages: turns(query.get("messages")), chosen: query.get("chosen"), rejected: query.get("rejected") }); return; }
     if (prompt && query.get("a")) {
       setMode("My texts");
       put("lens-prompt", { value: prompt }); put("lens-a", { value: query.get("a") }); put("lens-b", { value: query.get("b") || "" });
@@ -155,6 +157,7 @@
     $("lens-error").hidden = !problem;
     if (problem) return;
     view.prompt = prompt;
+    view.messages = null;
     view.texts = [{ text: a }, ...((b || "").trim() ? [{ text: b }] : [])];
     score();
   }

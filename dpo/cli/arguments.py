@@ -130,6 +130,15 @@ def _stored(directory: str, values: dict[str, Any], config: type[Config]) -> dic
     return {name: value for name, value in stored.items() if name in known} | {"resume": str(directory)}
 
 
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """The flags that say how rows are read; `dpo.preferences.spec.columns_of` takes them."""
+    parser.add_argument("--split", metavar="TEXT", help="split of a hub dataset [train]")
+    for role in ("prompt", "chosen", "rejected"):
+        parser.add_argument(f"--{role}-column", metavar="TEXT", help="if it is not recognised")
+    parser.add_argument("--layout", metavar="TEXT", help="how to read data that can be read in several ways")
+    parser.add_argument("--swap", action="store_true", help="take the rejected answers for the chosen ones")
+
+
 def run_roots(arguments: argparse.Namespace) -> list[Path]:
     """The directories that are searched for runs: those of `--runs`, else `runs` here and the bundled ones.
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpo.cli.arguments import Parser
+from dpo.cli.arguments import Parser, add_columns
 from dpo.errors import ConfigError, DataError, PolicyError, StorageError
 
 if TYPE_CHECKING:
@@ -39,11 +39,8 @@ def add_data(actions: Any) -> None:
     cleaning = verbs.add_parser("clean", help="apply an audit's remedies: a new file and a log")
     for verb in (showing, auditing, cleaning):
         verb.add_argument("source", metavar="SOURCE", help="a name, a file or a hub id")
-        verb.add_argument("--split", default="train", metavar="TEXT", help="split of a hub dataset [train]")
-        for role in ("prompt", "chosen", "rejected"):
-            verb.add_argument(f"--{role}-column", metavar="TEXT", help="if it is not recognised")
-        verb.add_argument("--layout", metavar="TEXT", help="how to read data that can be read in several ways")
-        verb.add_argument("--swap", action="store_true", help="take the rejected answers for the chosen ones")
+        add_columns(verb)
+        verb.set_defaults(split="train")
     showing.set_defaults(call=show)
     for verb in (auditing, cleaning):
         verb.add_argument("--eval-fraction", default="0.05", metavar="X", help="share of held-out prompts [0.05]")
@@ -161,11 +158,9 @@ def clean(arguments: argparse.Namespace) -> int:
 
 
 def _columns(arguments: argparse.Namespace) -> Columns:
-    from dpo.preferences.normalise import Columns
+    from dpo.preferences.spec import columns_of
 
-    return Columns(
-        arguments.prompt_column, arguments.chosen_column, arguments.rejected_column, arguments.layout, arguments.swap
-    )
+    return columns_of(vars(arguments))
 
 
 def _vocabularies(models: list[str], data: Normalised) -> tuple[list[Any], list[str]]:

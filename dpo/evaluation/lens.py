@@ -23,7 +23,7 @@ from torch import Tensor
 from dpo.errors import PolicyError, PromptError
 from dpo.evaluation.tuning import Tuning, tuning_of
 from dpo.evaluation.units import UNITS, spans
-from dpo.policies.families import CAUSAL, Batch, Ids, output_head
+from dpo.policies.families import CAUSAL, Batch, Ids, Prompt, output_head
 from dpo.policies.loading import Policy, fit_embeddings, load_policy
 from dpo.policies.logps import token_logps
 
@@ -124,8 +124,8 @@ class Lens:
     tuning: Tuning
     _visible: dict[int, str] = field(default_factory=dict)
 
-    def look(self, prompt: str, texts: Sequence[str]) -> list[TextLook]:
-        """The reward of each text's tokens, given the prompt.
+    def look(self, prompt: Prompt, texts: Sequence[str]) -> list[TextLook]:
+        """The reward of each text's tokens, given the prompt: a question, or messages with `role` and `content`.
 
         Raises:
             PromptError: the prompt is blank, or prompt and text do not fit into the context.
@@ -145,9 +145,9 @@ class Lens:
         assert start == int(mask.sum())
         return made
 
-    def question(self, prompt: str) -> Ids:
+    def question(self, prompt: Prompt) -> Ids:
         """The prompt's tokens as the trainer would have seen them: its end, where it was too long."""
-        if not prompt.strip():
+        if not (prompt if isinstance(prompt, str) else prompt[-1]["content"]).strip():
             raise PromptError("The prompt is blank: write a question or a sentence")
         ids = self.policy.family.encode_prompts(self.policy.tokenizer, [prompt])[0]
         limit = self.tuning.max_prompt

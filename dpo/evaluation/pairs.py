@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,9 @@ from torch import Tensor
 
 from dpo.errors import DataError, PromptError
 from dpo.evaluation.lens import Lens
-from dpo.evaluation.tuning import run_of
-from dpo.policies.families import Batch, Ids
+from dpo.evaluation.tuning import data_of
+from dpo.policies.families import Batch, Ids, prompt_of
 from dpo.policies.loading import Policy
-from dpo.policies.names import resolve
 from dpo.policies.scoring import score_batch
 
 
@@ -24,6 +23,7 @@ from dpo.policies.scoring import score_batch
 class PairScore:
     """One pair; `index` is its place among the pairs that were given.
 
+    `messages` are the prompt's turns, where the pair has several.
     Rewards are `beta * (log pi - log pi_ref)` of the whole answer, as the trainer logs them;
     log-probabilities are in nats, token counts include EOS.
     """
@@ -41,6 +41,7 @@ class PairScore:
     chosen_tokens: int
     rejected_tokens: int
     cut: bool
+    messages: list[dict[str, str]] | None = None
 
     @property
     def margin(self) -> float:
@@ -50,7 +51,7 @@ class PairScore:
     @property
     def wrong(self) -> bool:
         """Whether the pair is ranked the wrong way round."""
-        return self.margin <= 0
+        return self.margin < 0
 
     @property
     def displaced(self) -> bool:
@@ -71,22 +72,28 @@ class PairScore:
 @torch.no_grad()
 def score_pairs(
     lens: Lens,
-    pairs: Sequence[dict[str, str]],
+    pairs: Sequence[Mapping[str, Any]],
     *,
+    longest: int | None = None,
     batch_size: int = 8,
     progress: Callable[[int, int], None] = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> tuple[list[PairScore], int]:
-    """Score pairs with `prompt`, `chosen` and `rejected`; also how many did not fit into the context.
+    """Score pairs with `prompt`, `chosen`, `rejected` and, of several turns, `messages`, as training reads them.
 
+    Also returns how many were left out: they do not fit into the policy's context, or an answer has more
+    than `longest` tokens (of a run's own pairs `lens.tuning.drop_over`: what its trainer left out too).
     `progress(done, total)` is called after each batch; once `cancelled()` holds, what is there is
     returned.
     """
     ready: list[tuple[int, Ids, Ids, Ids, bool]] = []
     left_out = 0
     for index, pair in enumerate(pairs):
-        question = lens.question(pair["prompt"])
+        question = lens.question(prompt_of(lens.policy.tokenizer, pair))
         (chosen, rejected), cuts = lens.answers([pair["chosen"], pair["rejected"]])
+        if longest is not None and max(len(chosen), len(rejected)) > longest:
+            left_out += 1
+            continue
         try:
             lens.check(question, chosen)
             lens.check(question, rejected)
@@ -127,45 +134,46 @@ def score_pairs(
                     chosen_tokens=len(chosen),
                     rejected_tokens=len(rejected),
                     cut=cut,
+                    messages=pair.get("messages"),
                 )
             )
         progress(len(made), len(ready))
     return sorted(made, key=lambda score: score.index), left_out
 
 
-def run_pairs(name: str) -> tuple[list[dict[str, str]], str]:
-    """The held-out pairs of the run that made a policy, and a line about them.
+def run_pairs(name: str, most: int | None = None) -> tuple[list[dict[str, Any]], str]:
+    """The held-out pairs of the run that made a policy (the first `most` of them), and a line about them.
 
     Raises:
-        DataError: the run names no data, or they are not there any more.
+        DataError: the run names no data, held nothing out, or the data are not there any more.
     """
-    from dpo.preferences import load_preferences
+    from dpo.preferences.load import load
 
-    source = resolve(name)
-    run = None if source.kind == "hub" else run_of(Path(source.location))
-    config = run.config if run is not None else {}
-    if not config.get("dataset"):
+    spec = data_of(name)
+    if spec is None:
         raise DataError(f"{name} does not say what it was trained on: score the sample pairs instead")
-    names = ("split", "num_samples", "eval_fraction", "seed", "prompt_column", "chosen_column", "rejected_column")
-    settings = {key: config[key] for key in names if config.get(key) is not None}
+    if spec.eval_fraction == 0:
+        raise DataError(f"{name} held nothing out (--eval-fraction 0): score the sample pairs instead")
     try:
-        loaded = load_preferences(config["dataset"], **settings)
+        held_out = load(spec).held_out
     except DataError as error:
         raise DataError(f"The run's pairs cannot be read ({error}). Score the sample pairs instead") from error
-    pairs = list(loaded.held_out)
-    return pairs, f"{len(pairs):,} held-out pairs of {Path(str(config['dataset'])).name}"
+    count = len(held_out)
+    told = f"{count:,} held-out pairs of {Path(spec.source).name}"
+    return list(held_out.select(range(count if most is None else min(count, most)))), told
 
 
-def sample_pairs() -> tuple[list[dict[str, str]], str]:
+def sample_pairs() -> tuple[list[dict[str, Any]], str]:
     """The pairs that come with the project, and a line about them."""
-    from dpo.preferences import load_preferences
+    from dpo.preferences.load import load
+    from dpo.preferences.spec import DataSpec
 
-    pairs = list(load_preferences("sample", eval_fraction=0.0).train)
+    pairs = list(load(DataSpec("sample", eval_fraction=0.0)).train)
     return pairs, f"{len(pairs):,} sample pairs; policies may have been trained on some of them"
 
 
 def summary(scores: Sequence[PairScore]) -> dict[str, Any]:
-    """Means over pairs, under the trainer's names, with n."""
+    """Means over pairs, under the trainer's names, with n; a tie is half right."""
     n = len(scores)
 
     def mean(values: Sequence[float]) -> float | None:
@@ -176,7 +184,7 @@ def summary(scores: Sequence[PairScore]) -> dict[str, Any]:
         "rewards/chosen": mean([s.chosen_reward for s in scores]),
         "rewards/rejected": mean([s.rejected_reward for s in scores]),
         "rewards/margins": mean([s.margin for s in scores]),
-        "rewards/accuracies": mean([float(not s.wrong) for s in scores]),
+        "rewards/accuracies": mean([0.5 if s.margin == 0 else float(s.margin > 0) for s in scores]),
         "displaced": mean([float(s.displaced) for s in scores]),
         "reward_per_token/chosen": mean([s.chosen_reward / s.chosen_tokens for s in scores]),
         "reward_per_token/rejected": mean([s.rejected_reward / s.rejected_tokens for s in scores]),

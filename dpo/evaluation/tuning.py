@@ -8,6 +8,7 @@ from typing import Any
 
 from dpo.errors import ConfigError, PolicyError
 from dpo.policies.names import resolve
+from dpo.preferences.spec import DataSpec
 from dpo.runs import Run, open_run
 from dpo.runs.record import RUN
 
@@ -20,7 +21,8 @@ class Tuning:
 
     `reference` is a policy's name, or None where the reference is the policy with its adapter off.
     `max_prompt` and `max_completion` are tokens (EOS included) beyond which the trainer cut; None
-    where it did not cut.
+    where it did not cut.  `drop_over` is the length of an answer beyond which the trainer left the pair
+    out instead (`--overlong drop`), None where it did not.
     """
 
     policy: str
@@ -29,6 +31,7 @@ class Tuning:
     max_prompt: int | None = None
     max_completion: int | None = None
     run: str | None = None
+    drop_over: int | None = None
 
 
 def tuning_of(name: str, reference: str | None = None, beta: float | None = None) -> Tuning:
@@ -61,22 +64,28 @@ def tuning_of(name: str, reference: str | None = None, beta: float | None = None
             raise PolicyError(
                 f"The reference of {name} is {reference}, which is not there any more: name one with --reference"
             ) from error
-    cuts = config.get("overlong", "truncate") == "truncate"
+    cuts, longest = config.get("overlong", "truncate") == "truncate", config.get("max_completion_length")
     return Tuning(
         policy=name,
         reference=reference,
         beta=beta if beta is not None else float(config.get("beta") or DEFAULT_BETA),
         max_prompt=config.get("max_prompt_length"),
-        max_completion=config.get("max_completion_length") if cuts else None,
+        max_completion=longest if cuts else None,
         run=str(run.path) if run is not None else None,
+        drop_over=None if cuts else longest,
     )
 
 
-def eval_fraction(name: str) -> float:
-    """The share of prompts that the policy's training held out (0.05 where none is recorded)."""
+def data_of(name: str) -> DataSpec | None:
+    """The pairs of the run that made a policy, exactly as it read them; None where no run says.
+
+    Raises:
+        PolicyError: no such policy.
+        DataError: the run's settings are damaged.
+    """
     source = resolve(name)
     run = None if source.kind == "hub" else run_of(Path(source.location))
-    return float((run.config if run is not None else {}).get("eval_fraction") or 0.05)
+    return DataSpec.of(run.config) if run is not None and run.config.get("dataset") else None
 
 
 def run_of(directory: Path) -> Run | None:

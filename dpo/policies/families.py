@@ -16,7 +16,7 @@ their own, one row per prompt however many completions it has: each prompt is en
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -179,6 +179,17 @@ class Seq2Seq(Family):
 def has_chat_template(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether prompts of this tokenizer are conversations."""
     return bool(getattr(tokenizer, "chat_template", None))
+
+
+def prompt_of(tokenizer: PreTrainedTokenizerBase, pair: Mapping[str, Any]) -> Prompt:
+    """What a preference pair asks a model with this tokenizer.
+
+    A pair of several turns has them as `messages` beside the text of its `prompt`: a chat template gets
+    the messages, without one the text is what the model reads.  Whoever trains on a pair, scores it or
+    answers it asks here, so that all of them mean the same tokens.
+    """
+    messages: list[dict[str, str]] | None = pair.get("messages") if has_chat_template(tokenizer) else None
+    return messages or str(pair["prompt"])
 
 
 def plain_conversation(messages: Sequence[dict[str, str]]) -> str:

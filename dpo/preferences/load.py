@@ -7,15 +7,15 @@ import itertools
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo.errors import ConfigError, DataError
+from dpo.errors import DataError
 from dpo.preferences.formats import Recognised
 from dpo.preferences.normalise import COLUMNS, Columns, Normalised, drawn, normalise, tally
+from dpo.preferences.spec import DataSpec
 from dpo.preferences.split import SALT, is_held_out
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Preferences:
     prompt is one user turn.
     """
 
+    spec: DataSpec
     train: Dataset
     held_out: Dataset
     info: dict[str, Any]
@@ -38,6 +39,12 @@ class Preferences:
     """Both sides in the order of their sources, without row numbers."""
     rows: NDArray[np.int64]
     """`(pairs,)`: the row of each pair of `everything`; of several sources the rows are counted on."""
+
+    @property
+    def evaluated(self) -> Dataset:
+        """The held-out pairs that evaluations measure: the first `max_eval_pairs` of them."""
+        most = self.spec.max_eval_pairs
+        return self.held_out if most is None else self.held_out.select(range(min(len(self.held_out), most)))
 
     def sample(self, most: int) -> Normalised:
         """The pairs of both sides with their row numbers, as an audit wants them: all, or `most` by a fixed seed."""
@@ -78,12 +85,22 @@ def load_preferences(
         DataError: nothing there, not preference data, ambiguous, or no pair left.
         ConfigError: weights that are no positive numbers.
     """
+    columns = Columns(prompt_column, chosen_column, rejected_column, layout, swap)
+    return load(DataSpec(source, split, columns, num_samples, eval_fraction, seed))
+
+
+def load(spec: DataSpec) -> Preferences:
+    """The pairs that a spec describes, as `load_preferences` reads and splits them.
+
+    Raises:
+        DataError: nothing there, not preference data, ambiguous, or no pair left.
+        ConfigError: weights that are no positive numbers.
+    """
     from datasets import concatenate_datasets
 
-    columns = Columns(prompt_column, chosen_column, rejected_column, layout, swap)
-    sources = parse_sources(source)
-    parts = [normalise(name, split, columns) for name in sources]
-    tables = _mixed(parts, list(sources.values()), num_samples, seed)
+    source, eval_fraction, sources = spec.source, spec.eval_fraction, spec.sources()
+    parts = [normalise(name, spec.split, spec.columns) for name in sources]
+    tables = _mixed(parts, list(sources.values()), spec.num_samples, spec.seed)
     rows = _numbered(tables, parts)
     tables = [table.remove_columns("row") for table in tables]
     pairs = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
@@ -102,7 +119,7 @@ def load_preferences(
     together = _together(parts)
     info = {
         "source": source,
-        "split_name": split,
+        "split_name": spec.split,
         "layout": together.layout.name,
         "confidence": together.confidence,
         "fingerprint": fingerprint(_rows(pairs)),
@@ -119,35 +136,7 @@ def load_preferences(
         ]
     everything = Normalised(source, together, pairs, sum(part.rows for part in parts), _left_out(parts))
     sides = [[row for row, held in enumerate(held_out) if held == side] for side in (False, True)]
-    return Preferences(pairs.select(sides[0]), pairs.select(sides[1]), info, everything, rows)
-
-
-def parse_sources(source: str) -> dict[str, float | None]:
-    """Sources and their weights of `"a=2,b=1"`; a file whose name has these signs is one source.
-
-    Raises:
-        ConfigError: a weight that is no positive number, a source twice, or weights for some only.
-    """
-    if Path(source).expanduser().exists():
-        return {source: None}
-    found: dict[str, float | None] = {}
-    for part in (part.strip() for part in source.split(",")):
-        name, sign, weight = part.rpartition("=") if not Path(part).expanduser().exists() else (part, "", "")
-        if not sign:
-            name = part
-        if not name:
-            raise ConfigError(f"--dataset {source!r} names no source: give a name, a file or a hub id")
-        if name in found:
-            raise ConfigError(f"--dataset names {name} twice: give it once, with a weight if need be ({name}=2)")
-        try:
-            found[name] = float(weight) if sign else None
-        except ValueError:
-            raise ConfigError(f"--dataset {part}: {weight!r} is no weight; give a number above 0") from None
-        if sign and not 0 < float(weight) < float("inf"):
-            raise ConfigError(f"--dataset {part}: a weight must be above 0")
-    if len({weight is None for weight in found.values()}) > 1:
-        raise ConfigError(f"--dataset {source}: give every source a weight, or none")
-    return found
+    return Preferences(spec, pairs.select(sides[0]), pairs.select(sides[1]), info, everything, rows)
 
 
 def fingerprint(pairs: Iterable[dict[str, str]]) -> str:

@@ -15,7 +15,7 @@ from torch.utils.data import Sampler
 from tqdm import tqdm
 
 from dpo.errors import DataError
-from dpo.policies.families import Batch, Family, Ids, Prompt, has_chat_template
+from dpo.policies.families import Batch, Family, Ids, Prompt, prompt_of
 from dpo.policies.loading import Policy
 from dpo.training.config import CommonConfig
 from dpo.training.reference import pair_key
@@ -88,17 +88,17 @@ def _tokenize(
     policy: Policy, pairs: Dataset, answers: dict[str, str], limits: Limits, scratch: Path | None
 ) -> tuple[Dataset, dict[str, int]]:
     counts = Counter({"truncated_prompts": 0, "truncated_completions": 0, "dropped_overlong": 0})
-    spoken = "messages" in pairs.column_names and has_chat_template(policy.tokenizer)
 
     def chunks() -> Iterator[dict[str, list[Any]]]:
         for start in tqdm(
             range(0, len(pairs), _CHUNK), desc="tokenising", unit="k pairs", disable=len(pairs) < 8 * _CHUNK
         ):
             chunk = pairs[start : start + _CHUNK]
-            # A conversation goes through the chat template; without one the prompt is text already.
-            prompts = chunk["prompt"]
-            if spoken:
-                prompts = [said or text for said, text in zip(chunk["messages"], prompts, strict=True)]
+            turns = chunk.get("messages") or [None] * len(chunk["prompt"])
+            prompts = [
+                prompt_of(policy.tokenizer, {"prompt": text, "messages": messages})
+                for text, messages in zip(chunk["prompt"], turns, strict=True)
+            ]
             rows: dict[str, list[Any]] = {name: [] for name in ("prompt_ids", *answers, "length", "row")}
             encoded = encode(policy, prompts, *(chunk[side] for side in answers.values()))
             for offset, (question, *replies) in enumerate(zip(*encoded, strict=True)):

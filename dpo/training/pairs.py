@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpo.preferences import Preferences, load_preferences
+from dpo.preferences import Preferences
+from dpo.preferences.load import load
+from dpo.preferences.spec import DataSpec
 from dpo.runs.record import AUDIT
 from dpo.training.config import CommonConfig
 
@@ -22,13 +24,9 @@ def load_pairs(config: CommonConfig) -> Preferences:
     """The pairs that a config names.
 
     Raises:
-        DataError: see `load_preferences`.
+        DataError, ConfigError: see `dpo.preferences.load.load`.
     """
-    return load_preferences(
-        config.dataset, split=config.split, num_samples=config.num_samples, eval_fraction=config.eval_fraction,
-        seed=config.seed, prompt_column=config.prompt_column, chosen_column=config.chosen_column,
-        rejected_column=config.rejected_column, layout=config.layout, swap=config.swap,
-    )  # fmt: skip
+    return load(DataSpec.of(vars(config)))
 
 
 def audit_pairs(pairs: Preferences, config: CommonConfig, vocabularies: Sequence[Vocabulary] = ()) -> Audit:

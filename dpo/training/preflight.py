@@ -20,8 +20,8 @@ import psutil
 
 from dpo.errors import ConfigError, DpoError
 from dpo.policies.names import base_of, context, resolve
-from dpo.preferences.load import parse_sources
 from dpo.preferences.sources import NAMED, SAMPLE, is_local
+from dpo.preferences.spec import DataSpec
 from dpo.runs import Run
 from dpo.training.config import CommonConfig, TrainConfig
 from dpo.training.pairs import MOST_AUDITED, audit_pairs, load_pairs
@@ -125,7 +125,7 @@ def _lengths(config: CommonConfig) -> list[Line]:
 def _data(config: CommonConfig) -> tuple[list[Line], int | None]:
     """Lines on the data, and how many training pairs there are (None if that takes long to find out)."""
     try:
-        names = list(parse_sources(config.dataset))
+        names = list(DataSpec.of(vars(config)).sources())
         away = [name for name in names if name in NAMED or not (name == "sample" or is_local(name))]
         if away:
             said = f"{', '.join(away)} is fetched from the hub first: the Data page audits it"
@@ -154,14 +154,12 @@ def _read(config: CommonConfig) -> tuple[list[Line], int | None]:
 def _glimpsed(config: CommonConfig) -> list[Line]:
     """The first rows of large files, audited; the rest of the form must not wait for all of them."""
     from dpo.preferences.audit import audit
-    from dpo.preferences.normalise import Columns, normalise
+    from dpo.preferences.normalise import normalise
 
-    columns = Columns(
-        config.prompt_column, config.chosen_column, config.rejected_column, config.layout, config.swap
-    )
-    lines = []
-    for source in parse_sources(config.dataset):
-        result = audit(normalise(source, config.split, columns, head=MOST_AUDITED), eval_fraction=config.eval_fraction)
+    spec, lines = DataSpec.of(vars(config)), []
+    for source in spec.sources():
+        head = normalise(source, spec.split, spec.columns, head=MOST_AUDITED)
+        result = audit(head, eval_fraction=spec.eval_fraction)
         more = "more follow, which the Data page audits" if not result.measures["whole"] else "the file has no more"
         lines.append(Line("Data", "ok", f"{Path(source).name}: {result.scope()} were read, {more}"))
         lines.append(_summary(result))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dpo.generation.sampler import generate
 from dpo.generation.settings import Sampling
+from dpo.policies.families import prompt_of
 from dpo.policies.loading import Policy
 from dpo.runs import RunRecord
 from dpo.training.precision import without_autocast
@@ -18,11 +19,14 @@ class Probes:
     """Answers of policy and reference, written to the run's `samples.jsonl`.
 
     The reference's answers never change, so they are generated once, at step 0 or at the first
-    probe after a resume (the same seed gives the same text).
+    probe after a resume (the same seed gives the same text).  `pairs` are those whose prompts are asked,
+    as training asks them; the record has the prompt's text.
     """
 
-    def __init__(self, policy: Policy, prompts: Sequence[str], record: RunRecord, seed: int) -> None:
-        self.policy, self.prompts, self.record = policy, list(prompts), record
+    def __init__(self, policy: Policy, pairs: Sequence[dict[str, Any]], record: RunRecord, seed: int) -> None:
+        self.policy, self.record = policy, record
+        self.texts = [str(pair["prompt"]) for pair in pairs]
+        self.prompts = [prompt_of(policy.tokenizer, pair) for pair in pairs]
         self.sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=_MAX_NEW_TOKENS, seed=seed)
         self.reference: list[str] | None = None
 
@@ -37,7 +41,7 @@ class Probes:
             return
         answers = self._answers(self.policy)
         rows: list[dict[str, Any]] = []
-        for index, (prompt, answer) in enumerate(zip(self.prompts, answers, strict=True)):
+        for index, (prompt, answer) in enumerate(zip(self.texts, answers, strict=True)):
             row = {"step": step, "index": index, "prompt": prompt, "policy": answer}
             rows.append(row | ({"reference": self.reference[index]} if self.reference else {}))
         self.record.add_samples(rows)
@@ -52,12 +56,16 @@ class Probes:
             policy.model.train(training)
 
 
-def fitting(policy: Policy, prompts: Sequence[str], count: int, longest: int) -> list[str]:
-    """The first `count` different prompts of at most `longest` tokens."""
-    chosen: list[str] = []
-    for prompt in dict.fromkeys(prompts):
+def fitting(policy: Policy, pairs: Iterable[dict[str, Any]], count: int, longest: int) -> list[dict[str, Any]]:
+    """The first `count` pairs with different prompts of at most `longest` tokens."""
+    chosen: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
         if len(chosen) == count:
             break
-        if prompt.strip() and len(policy.family.encode_prompts(policy.tokenizer, [prompt])[0]) <= longest:
-            chosen.append(prompt)
-    return chosen
+        text = str(pair["prompt"])
+        if text in chosen or not text.strip():
+            continue
+        ids = policy.family.encode_prompts(policy.tokenizer, [prompt_of(policy.tokenizer, pair)])[0]
+        if len(ids) <= longest:
+            chosen[text] = pair
+    return list(chosen.values())

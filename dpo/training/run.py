@@ -14,6 +14,7 @@ import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -24,6 +25,7 @@ from transformers.integrations import TensorBoardCallback, get_reporting_integra
 from transformers.trainer_callback import PrinterCallback
 
 from dpo.errors import ConfigError, DpoError, RunError, StepZeroError, StorageError
+from dpo.policies.families import prompt_of
 from dpo.policies.loading import Policy, load_policy
 from dpo.policies.names import portable_name
 from dpo.policies.vocabulary import vocabulary_of
@@ -137,12 +139,12 @@ class _Session:
         config = self.config = self._with_rate(policy)
         precision = resolved_precision(config, policy.family.key)
         limits = Limits.for_policy(policy, config)
-        evaluated = pairs.held_out.select(range(min(len(pairs.held_out), config.max_eval_pairs)))
+        evaluated = pairs.evaluated
         trainer, reference, cut = self._trainer(policy, pairs.train, evaluated, limits, precision)
         held_out = count_rows(trainer.eval_dataset)
         self.record = self._open_record(policy, pairs, cut, len(trainer.train_dataset), held_out, precision)
-        prompts = fitting(policy, evaluated["prompt"], config.probes, limits.prompt)
-        drifting = fitting(policy, evaluated["prompt"], getattr(config, "kl_prompts", 0), limits.prompt)
+        prompts = fitting(policy, evaluated, config.probes, limits.prompt)
+        drifting = fitting(policy, evaluated, getattr(config, "kl_prompts", 0), limits.prompt)
         try:
             if self.kind == "dpo" and self.main:
                 record_audit(self.directory, pairs, config, [vocabulary_of(policy.tokenizer, config.model)])
@@ -287,8 +289,8 @@ class _Session:
         trainer: Trainer,
         policy: Policy,
         reference: PreTrainedModel | None,
-        prompts: list[str],
-        drifting: list[str],
+        prompts: list[dict[str, Any]],
+        drifting: list[dict[str, Any]],
     ) -> None:
         """Step-0 check, probes and callbacks."""
         config = self.config
@@ -321,13 +323,14 @@ class _Session:
             trainer.add_callback(callback)
         trainer.remove_callback(PrinterCallback)
 
-    def _watch(self, trainer: PreferenceTrainer, policy: Policy, drifting: list[str]) -> Watch:
+    def _watch(self, trainer: PreferenceTrainer, policy: Policy, drifting: list[dict[str, Any]]) -> Watch:
         config = self.config
         assert isinstance(config, TrainConfig)
         drift = None
         # A sharded model answers only when every process asks it: not measured there.
         if drifting and not trainer.is_fsdp_enabled and not trainer.is_deepspeed_enabled:
-            ids = policy.family.encode_prompts(policy.tokenizer, drifting)
+            asked = [prompt_of(policy.tokenizer, pair) for pair in drifting]
+            ids = policy.family.encode_prompts(policy.tokenizer, asked)
             drift = drift_monitor(policy, trainer.as_reference, ids, config.seed)
 
         def log(measured: dict[str, float]) -> None:

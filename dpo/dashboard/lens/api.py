@@ -16,6 +16,7 @@ from flask import Flask, Response, jsonify, request
 from dpo.dashboard.lens.policies import Choice, references, tuned
 from dpo.dashboard.reach import viewer
 from dpo.errors import BusyError, ConfigError, DpoError, PolicyError, PromptError
+from dpo.evaluation.prompts import given_prompt
 from dpo.evaluation.worker import LensWorker, Task
 
 _MOST_PAIRS = 2000
@@ -57,9 +58,7 @@ def _look(body: dict[str, Any], roots: Sequence[Path]) -> Callable[[LensWorker, 
     reference = body.get("reference")
     if reference:
         _known(reference, references(roots))
-    prompt, texts = body.get("prompt"), body.get("texts")
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise PromptError("The prompt is blank: write a question or a sentence")
+    prompt, texts = given_prompt(body.get("prompt"), body.get("messages")), body.get("texts")
     if not isinstance(texts, list) or not 1 <= len(texts) <= 2 or not all(isinstance(text, str) for text in texts):
         raise ConfigError("texts must be a list of one or two texts")
     if not all(text.strip() for text in texts):
@@ -94,6 +93,7 @@ def _pairs(body: dict[str, Any], roots: Sequence[Path]) -> Callable[[LensWorker,
         scores, left_out = score_pairs(
             lens,
             pairs[:_MOST_PAIRS],
+            longest=lens.tuning.drop_over if source == "run" else None,
             progress=lambda done, total: task.emit("progress", done=done, total=total),
             cancelled=task.cancelled.is_set,
         )

@@ -123,21 +123,11 @@ class Margins:
 
 
 def _scored(worker: LensWorker, task: Task, run: Run) -> list[float]:
-    from dpo.evaluation.pairs import score_pairs
-    from dpo.preferences import load_preferences
+    from dpo.evaluation.pairs import run_pairs, score_pairs
 
-    config = run.config
-    loaded = load_preferences(
-        str(config["dataset"]), split=config.get("split") or "train", num_samples=config.get("num_samples"),
-        eval_fraction=float(config.get("eval_fraction") or 0.0), seed=int(config.get("seed") or 0),
-        prompt_column=config.get("prompt_column"), chosen_column=config.get("chosen_column"),
-        rejected_column=config.get("rejected_column"), layout=config.get("layout"), swap=bool(config.get("swap")),
-    )  # fmt: skip
-    pairs = list(loaded.held_out.select(range(min(len(loaded.held_out), PAIRS))))
-    if not pairs:
-        raise RunError(f"{run.name} held nothing out (--eval-fraction {config.get('eval_fraction')})")
+    pairs, _told = run_pairs(str(run.path), PAIRS)
     lens = worker.lens(task, str(run.path))
-    scores, _left_out = score_pairs(lens, pairs, cancelled=task.cancelled.is_set)
+    scores, _left_out = score_pairs(lens, pairs, longest=lens.tuning.drop_over, cancelled=task.cancelled.is_set)
     return [score.margin for score in scores]
 
 
