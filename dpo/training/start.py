@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -16,6 +16,7 @@ from dpo.training.config import CommonConfig, TrainConfig, make
 from dpo.training.processes import process_index
 
 LOCK = ".lock"
+Config = TypeVar("Config", bound=CommonConfig)
 
 
 def reference_kind(policy: Policy, config: CommonConfig) -> dict[str, str] | None:
@@ -70,7 +71,7 @@ def release(lock: FileLock, directory: Path) -> None:
         directory.rmdir()
 
 
-def with_resume(config: CommonConfig) -> tuple[CommonConfig, Run | None]:
+def with_resume(config: Config) -> tuple[Config, Run | None]:
     """The config to run and the run to go on with, if any.
 
     Raises:

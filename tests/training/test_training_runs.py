@@ -274,17 +274,15 @@ def test_resume_refuses_other_settings(policy_dirs: dict[str, Path], tmp_path: P
 def test_a_failed_step_zero_check_stops_the_run(
     policy_dirs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dpo.training.run as module
-
     # A real fault: dropout left on, as T5's attention has it under TRL's own switch.
     monkeypatch.setattr("dpo.policies.loading.disable_dropout", lambda model: None)
     monkeypatch.setattr("dpo.training.trainer.disable_dropout", lambda model: None)
     settings = BASE | {"model": str(policy_dirs["t5"])}
     with pytest.raises(StepZeroError, match=r"Step-0 check failed: the loss is .* --allow-step-zero"):
-        module.train(TrainConfig(**settings, output_dir=str(tmp_path / "run")))
+        train(TrainConfig(**settings, output_dir=str(tmp_path / "run")))
     run = open_run(tmp_path / "run")
     assert run.state == "failed" and run.step_zero is not None and not run.step_zero["passed"]
-    allowed = module.train(
+    allowed = train(
         TrainConfig(**settings | {"max_steps": 1}, output_dir=str(tmp_path / "go"), allow_step_zero=True)
     )
     assert allowed.state == "finished" and allowed.step_zero is not None and not allowed.step_zero["passed"]

@@ -39,7 +39,7 @@ def test_unknown_names_are_attribute_errors() -> None:
         "dpo.policies.scoring",
         "dpo.generation.sampler",
         "dpo.runs.reader",
-        "dpo.training.run",
+        "dpo.training.recipes.dpo",
     ],
 )
 def test_examples_in_docstrings_run(module: str) -> None:

@@ -1,0 +1,181 @@
+"""What a training holds from its first file to its last: the directory, the stop signal, the record."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import transformers
+
+from dpo.errors import ConfigError, DpoError, RunError, StorageError
+from dpo.policies.loading import Policy
+from dpo.preferences import Preferences
+from dpo.runs import Run, RunRecord, SilentRecord
+from dpo.training.callbacks import StopOnSignal
+from dpo.training.checkpoints import checkpoints
+from dpo.training.config import CommonConfig
+from dpo.training.guard import memory_explained
+from dpo.training.pairs import load_pairs
+from dpo.training.precision import check_device
+from dpo.training.processes import process_count, process_index
+from dpo.training.start import check_trackers, claim, reference_kind, refuse_existing, release, with_resume
+
+Config = TypeVar("Config", bound=CommonConfig)
+_VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+
+
+@dataclass
+class Context(Generic[Config]):
+    """One training's directory and everything that belongs to it.
+
+    Attributes:
+        config: the settings, those of the run that is resumed if there is one.
+        kind: `dpo` or `sft`.
+        main: whether this process writes the record; of several that train together one does.
+        scratch: a directory for tokenised data, removed at the end.
+        resumed: the run to go on with, as it was found.
+        checkpoint, step: what the training goes on from; None and 0 if from the start.
+        record: opened by `open_record`.
+    """
+
+    config: Config
+    kind: str
+    main: bool
+    directory: Path
+    scratch: Path
+    stop: StopOnSignal
+    resumed: Run | None = None
+    checkpoint: Path | None = None
+    step: int = 0
+    record: RunRecord | None = None
+
+    @property
+    def again(self) -> str:
+        """The command that goes on with this run."""
+        return f"dpo {'train' if self.kind == 'dpo' else 'sft'} --resume {self.directory}"
+
+    def load_pairs(self) -> Preferences:
+        """The pairs that the settings name.
+
+        Raises:
+            DataError: see `load_preferences`.
+            RunError: they are not those with which the run began.
+        """
+        pairs = load_pairs(self.config)
+        before = self.resumed.info.get("dataset", {}).get("fingerprint") if self.resumed is not None else None
+        if self.resumed is not None and before != pairs.info["fingerprint"]:
+            raise RunError(
+                f"{self.config.dataset} has changed since {self.directory} began (fingerprint {before}, now "
+                f"{pairs.info['fingerprint']}): restore it, or start a new run"
+            )
+        return pairs
+
+    def open_record(self, config: CommonConfig, policy: Policy, dataset: dict[str, Any], precision: str) -> RunRecord:
+        """Begin the record, or go on with it from the checkpoint; `config` has every default filled in."""
+        if not self.main:
+            self.record = SilentRecord(self.directory, self.resumed.info if self.resumed is not None else {})
+        elif self.resumed is not None:
+            # Step 0 is measured again when there is no checkpoint to go on from.
+            self.record = RunRecord.resume(self.directory, self.step if self.checkpoint is not None else -1)
+            self.record.update(pid=os.getpid(), host=socket.gethostname())
+        else:
+            self.record = RunRecord.create(self.directory, self._described(config, policy, dataset, precision))
+        return self.record
+
+    def _described(
+        self, config: CommonConfig, policy: Policy, dataset: dict[str, Any], precision: str
+    ) -> dict[str, Any]:
+        network = policy.network
+        return {
+            "name": self.directory.name,
+            "kind": self.kind,
+            "family": policy.family.key,
+            "state": "running",
+            "reason": None,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "config": dataclasses.asdict(config),
+            "versions": {"python": platform.python_version()}
+            | {name: importlib.metadata.version(name) for name in _VERSIONED},
+            "dataset": dataset,
+            "policy": {
+                "model": config.model,
+                "architecture": type(network).__name__,
+                "parameters": network.num_parameters(),
+                "trainable": sum(p.numel() for p in policy.model.parameters() if p.requires_grad),
+                "vocabulary": len(policy.tokenizer),
+                "added_tokens": len(policy.added_token_ids),
+                "precision": precision,
+            },
+            "reference": reference_kind(policy, config),
+            "step_zero": None,
+            "progress": {"step": 0, "max_steps": None, "examples": 0, "seconds": 0.0},
+        }
+
+    def note_failure(self, reason: str) -> None:
+        """Say in the record, if there is one, why the training ended."""
+        # The disk that failed the run may not hold the reason either; the error itself is raised.
+        with contextlib.suppress(StorageError):
+            if self.record is not None:
+                self.record.update(state="failed", reason=reason)
+
+
+@contextlib.contextmanager
+def opened(config: Config, kind: str) -> Iterator[Context[Config]]:
+    """Hold the directory of a training for as long as the block runs; what ends it early is in the record.
+
+    Raises:
+        DpoError: anything the user can mend, in one line.
+    """
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    config.validate()
+    check_trackers(config.report_to)
+    check_device(config)
+    config, resumed = with_resume(config)
+    if process_count() > 1 and not config.output_dir:
+        raise ConfigError("Several processes need one directory by name: add --output-dir DIR")
+    name = f"{Path(config.model).name}-{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+    directory = Path(config.output_dir or Path("runs") / name)
+    config = dataclasses.replace(config, output_dir=str(directory))
+    main = process_index() == 0
+    with contextlib.ExitStack() as stack:
+        if main:
+            if resumed is None:
+                refuse_existing(directory, config)
+            stack.callback(release, claim(directory), directory)
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dpo-")))
+        stack.enter_context(memory_explained())
+        context = Context(config, kind, main, directory, scratch, StopOnSignal(), resumed)
+        saved = checkpoints(directory) if resumed is not None else []
+        if saved:
+            context.step, context.checkpoint = saved[-1]
+        with _failures_noted(context):
+            yield context
+
+
+@contextlib.contextmanager
+def _failures_noted(context: Context[Any]) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        context.note_failure("interrupted at once")
+        if context.record is None:
+            raise
+        raise RunError(f"Stopped at once; go on with: {context.again}") from error
+    except DpoError as error:
+        context.note_failure(str(error))
+        raise
+    except BaseException as error:
+        context.note_failure(f"{type(error).__name__}: {error}".splitlines()[0])
+        raise

@@ -1,0 +1,159 @@
+"""The steps that every recipe takes in the same way."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from transformers import Trainer, TrainerCallback
+from transformers.integrations import TensorBoardCallback, get_reporting_integration_callbacks
+from transformers.trainer_callback import PrinterCallback
+
+from dpo.errors import ConfigError
+from dpo.policies.loading import Policy, load_policy
+from dpo.preferences import Preferences
+from dpo.publishing.card import Publication, base_on_the_hub, model_card
+from dpo.runs import open_run
+from dpo.training.callbacks import ProgressBar, RecordCallback, SaveHook
+from dpo.training.config import CommonConfig
+from dpo.training.context import Context
+from dpo.training.hardware import HardwareLog
+from dpo.training.probes import Probes
+from dpo.training.watch import Watch, save_weights
+
+# Cautious peak rates, below those that suited the bundled policies (docs/training.md).
+# T5 moves about eight times as far as GPT-2 at one rate; an adapter takes about ten times the rate
+# of full fine-tuning.
+DEFAULT_RATES = {
+    ("dpo", "t5", False): 2e-5,
+    ("dpo", "gpt2", False): 5e-5,
+    ("dpo", "t5", True): 2e-4,
+    ("dpo", "gpt2", True): 5e-4,
+    ("sft", "t5", False): 3e-4,
+    ("sft", "gpt2", False): 3e-4,
+}
+Config = TypeVar("Config", bound=CommonConfig)
+
+
+def load_trainable(config: CommonConfig, pairs: Preferences, *, stacking: str | None, quantization: str) -> Policy:
+    """The policy to train, in memory.
+
+    Args:
+        stacking: what would put an adapter onto one that the policy may have already, by its name; None if nothing.
+        quantization: none, 4bit or 8bit.
+
+    Raises:
+        PolicyError: it cannot be loaded.
+        ConfigError: it is an adapter, and `stacking` would put another on it.
+    """
+    texts = (text for column in ("prompt", "chosen", "rejected") for text in pairs.train[column])
+    # The device is the Trainer's business; attention must not depend on gradients in bf16.
+    low = config.precision not in ("fp32",) and (config.precision != "auto" or torch.cuda.is_available())
+    policy = load_policy(
+        config.model, device="cpu", new_text=texts, trainable_adapter=True, eager_attention=low,
+        quantization=quantization,
+    )  # fmt: skip
+    if stacking and policy.model is not policy.network:
+        raise ConfigError(
+            f"{config.model} is an adapter already, {stacking} would stack another on it: "
+            "leave --lora out to train it further, or start from its base"
+        )
+    return policy
+
+
+def with_rate(config: Config, kind: str, policy: Policy, adapter: bool) -> Config:
+    """The settings with the learning rate that suits kind, family and method, if none was given."""
+    if config.learning_rate is not None:
+        return config
+    return dataclasses.replace(config, learning_rate=DEFAULT_RATES[kind, policy.family.key, adapter])
+
+
+def check_batch(config: CommonConfig, rows: int) -> None:
+    """Refuse a batch that the data cannot fill.
+
+    Raises:
+        ConfigError: there are fewer rows.
+    """
+    if rows < config.batch_size:
+        raise ConfigError(f"--batch-size {config.batch_size} is more than the {rows} training rows: lower it")
+
+
+def recorder(context: Context[Config], trainer: Trainer) -> RecordCallback:
+    """The callback that writes `metrics.jsonl`; it counts the seconds on from those before a resume."""
+    assert context.record is not None
+    progress = context.record.info.get("progress") or {}
+    seconds = float(progress.get("seconds") or 0.0) if context.step else 0.0
+    rows = context.config.batch_size * context.config.gradient_accumulation * trainer.args.world_size
+    return RecordCallback(context.record, rows, seconds)
+
+
+def update(
+    context: Context[Config],
+    trainer: Trainer,
+    rows: RecordCallback,
+    probes: Probes,
+    shown: dict[str, str],
+    extra: Sequence[TrainerCallback] = (),
+) -> None:
+    """Make all updates, with everything that is to happen around them.
+
+    Args:
+        shown: measures in the progress bar, by their names there.
+        extra: callbacks of this recipe alone.
+    """
+    record = context.record
+    assert record is not None
+    with contextlib.ExitStack() as stack:
+        callbacks: list[TrainerCallback] = [context.stop, *extra]
+        if context.main:
+            events = SummaryWriter(str(context.directory), purge_step=context.step + 1 if context.step else None)
+            bar = ProgressBar(context.kind, shown)
+            stack.callback(bar.close)  # or an error would be printed into its line
+            hardware = stack.enter_context(HardwareLog(record, events, rows.began))
+            callbacks += [rows, hardware, SaveHook(probes), bar, TensorBoardCallback(events)]
+            callbacks += [tracker() for tracker in get_reporting_integration_callbacks(context.config.report_to)]
+        for callback in callbacks:
+            trainer.add_callback(callback)
+        trainer.remove_callback(PrinterCallback)
+        stack.enter_context(context.stop.listening())
+        started = time.monotonic()
+        trainer.train(resume_from_checkpoint=str(context.checkpoint) if context.checkpoint else None)
+        seconds = time.monotonic() - started
+    progress = (record.info.get("progress") or {}) | {"max_steps": trainer.state.max_steps}
+    record.update(progress=progress, training_seconds=round(seconds, 1))
+
+
+def save(context: Context[Config], trainer: Trainer, policy: Policy, watch: Watch | None = None) -> None:
+    """Write the policy that is kept, its card, and how the training ended."""
+    record = context.record
+    assert record is not None
+    best, final = context.directory / "best", context.directory / "policy"
+    kept = watch is not None and watch.best is not None and best.is_dir()
+    if not kept:
+        save_weights(trainer, policy, final)
+    if not context.main:
+        return
+    if kept:
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(best, final)
+    _write_card(context, policy, final)
+    stopped = context.stop.requested and trainer.state.global_step < trainer.state.max_steps
+    reason = f"stopped by the user at step {trainer.state.global_step}" if stopped else None
+    if watch is not None and watch.reason is not None:
+        reason = watch.reason
+    record.update(state="stopped" if stopped else "finished", reason=reason)
+
+
+def _write_card(context: Context[Config], policy: Policy, directory: Path) -> None:
+    kind = "adapter" if policy.model is not policy.network else "full"
+    publication = Publication(context.directory.name, kind, base_on_the_hub(context.config.model))
+    card = model_card(open_run(context.directory), publication)
+    (directory / "README.md").write_text(card, encoding="utf-8")
