@@ -6,14 +6,13 @@ import contextlib
 import io
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from tqdm.std import tqdm
 from transformers.utils import logging as transformers_logging
 
 from dpo.policies.loading import Policy, load_policy, weights_dtype
-from dpo.policies.names import Source, base_of, resolve
+from dpo.policies.names import weights_state
 from dpo.policies.shared_weights import share_weights
 
 Progress = Callable[[str, float, int], None]  # (policy, share of its weights read, bytes on disk)
@@ -29,7 +28,7 @@ class PolicyStore:
     def __init__(self, device: str = "auto", memory: int = 4 << 30, dtype: str = "fp32") -> None:
         self.device, self.memory = device, memory
         self.dtype = weights_dtype(dtype, device)
-        self._loaded: OrderedDict[str, tuple[float, Policy]] = OrderedDict()
+        self._loaded: OrderedDict[str, tuple[tuple[tuple[str, int, int], ...], Policy]] = OrderedDict()
 
     def get(self, name: str, progress: Progress, keep: frozenset[str] = frozenset()) -> Policy:
         """The policy called `name`.
@@ -40,20 +39,18 @@ class PolicyStore:
         Raises:
             PolicyError: it can't be found or loaded.
         """
-        source = resolve(name)
-        files = _weights(source)
-        stamp = max((path.stat().st_mtime for path in files), default=0.0)
+        state = weights_state(name)
         known = self._loaded.get(name)
-        if known is not None and known[0] == stamp:
+        if known is not None and known[0] == state:
             self._loaded.move_to_end(name)
             return known[1]
         self._loaded.pop(name, None)
-        size = sum(path.stat().st_size for path in files)
+        size = sum(size for _path, _changed, size in state)
         progress(name, 0.0, size)
         with _reported(lambda share: progress(name, share, size)):
             policy = load_policy(name, device=self.device, dtype=self.dtype)
         share_weights(policy.model)
-        self._loaded[name] = (stamp, policy)
+        self._loaded[name] = (state, policy)
         self._drop({name, *keep})
         return policy
 
@@ -72,16 +69,6 @@ class PolicyStore:
                 return
             if name not in keep:
                 del self._loaded[name]
-
-
-def _weights(source: Source) -> list[Path]:
-    """The files whose change means another policy; none for the hub's cache."""
-    if source.kind == "hub":
-        return []
-    files = list(Path(source.location).glob("*.safetensors"))
-    if source.adapter and (base := base_of(Path(source.location))):
-        files += _weights(resolve(base))
-    return files
 
 
 @contextlib.contextmanager

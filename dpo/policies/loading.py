@@ -231,17 +231,20 @@ def fit_embeddings(model: PreTrainedModel, tokens: int, added: Sequence[int]) ->
     """Grow the embeddings to `tokens` rows if there are fewer, and start the `added` rows off.
 
     They begin as the mean of the rows that mean something, so that an untrained policy practically
-    never says them; without noise, so that every load gives the same policy.
+    never says them; without noise, so that every load gives the same policy.  The model gets a new tensor:
+    the one that it has may be another policy's too (`dpo.policies.shared_weights`).
     """
     if model.get_input_embeddings().weight.size(0) < tokens:
         model.resize_token_embeddings(tokens, mean_resizing=False)
     if not added:
         return
     with torch.no_grad():
-        # Tied embeddings are one tensor: by its address, so that it is not written twice.
+        # Tied embeddings are one parameter, which is set once.
         layers = (model.get_input_embeddings(), model.get_output_embeddings())
-        for weight in {layer.weight.data_ptr(): layer.weight for layer in layers if layer is not None}.values():
-            weight[list(added)] = weight[: added[0]].mean(0)
+        for weight in {id(layer.weight): layer.weight for layer in layers if layer is not None}.values():
+            fitted = weight.detach().clone()
+            fitted[list(added)] = fitted[: added[0]].mean(0)
+            weight.data = fitted
 
 
 def save_policy(policy: Policy, directory: Path, dtype: torch.dtype | None = None) -> None:

@@ -100,6 +100,29 @@ def base_of(adapter_directory: Path) -> str:
     return str(_read_json(adapter_directory / "adapter_config.json").get("base_model_name_or_path") or "")
 
 
+def weights_files(source: Source) -> list[Path]:
+    """The files whose change means another policy, an adapter's base included; none for the hub's cache."""
+    if source.kind == "hub":
+        return []
+    files = sorted(Path(source.location).glob("*.safetensors"))
+    if source.adapter and (base := base_of(Path(source.location))):
+        files += weights_files(resolve(base))
+    return files
+
+
+def weights_state(name: str) -> tuple[tuple[str, int, int], ...]:
+    """Path, time of change (ns) and size of each file of the policy's weights: what is in memory is as old as this.
+
+    Raises:
+        PolicyError: no such policy, or its files are being replaced just now.
+    """
+    try:
+        found = [(path, path.stat()) for path in weights_files(resolve(name))]
+    except OSError as error:
+        raise PolicyError(f"{name} is being written just now ({error.strerror}): try again in a moment") from error
+    return tuple((str(path), status.st_mtime_ns, status.st_size) for path, status in found)
+
+
 def context_of(config: Mapping[str, Any]) -> int | None:
     """Most positions that a model of this `config.json` has; None where there is no such limit.
 

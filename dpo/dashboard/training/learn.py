@@ -19,6 +19,7 @@ from dpo.dashboard.training.launch import asked_for, refused
 from dpo.errors import BusyError, ConfigError, DpoError, PolicyError, RunError
 from dpo.evaluation.worker import LensWorker, Task
 from dpo.glossary import TERMS
+from dpo.policies.names import weights_state
 from dpo.runs import Run, open_run
 from dpo.training.losses import LOSSES, Shape, curve
 
@@ -86,12 +87,15 @@ class Margins:
 
     def __init__(self, worker: LensWorker) -> None:
         self.worker = worker
-        self._known: dict[tuple[str, int], list[float]] = {}
+        self._known: dict[object, list[float]] = {}
         self._lock = threading.Lock()
 
     def known(self, run: Run) -> list[float] | None:
         """What was measured before, if it was."""
-        return self._known.get(_key(run))
+        try:
+            return self._known.get(_key(run))
+        except PolicyError:  # told when they are measured
+            return None
 
     def measure(self, run: Run) -> list[float]:
         """Margins (in units of reward) of the first held-out pairs, under the run's policy and reference.
@@ -228,9 +232,8 @@ def draw(asked: Mapping[str, Any], run: Run | None, margins: list[float] | None)
 _MOST = 4.0  # of the scaled loss that is shown
 
 
-def _key(run: Run) -> tuple[str, int]:
-    path = run.policy_path
-    return str(run.path.resolve()), path.stat().st_mtime_ns if path is not None else 0
+def _key(run: Run) -> object:
+    return str(run.path.resolve()), weights_state(str(run.path)) if run.policy_path is not None else None
 
 
 def _run(body: Mapping[str, Any], roots: Sequence[Path]) -> Run | None:
