@@ -13,6 +13,7 @@ from dpo.errors import DpoError
 from dpo.policies.names import SHORT_NAMES
 from dpo.preferences.audit import Audit
 from dpo.publishing.licences import LLAMA3, combined, is_file, sources
+from dpo.publishing.use import transformers_code
 from dpo.runs import Metrics, Run, Sample
 from dpo.runs.record import AUDIT
 
@@ -42,7 +43,7 @@ class Publication:
     """How a policy is published: under which name, as what, with which licence and picture.
 
     `kind` is "full", "adapter", or "merged" (an adapter folded into its base).  `base` is the hub id
-    of the base, if it has one.
+    of the base, if it has one.  `weights` is the directory of the published checkpoint.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Publication:
     repo_id: str | None = None
     licence: str | None = None
     picture: str | None = None
+    weights: Path | None = None
 
 
 def base_on_the_hub(model: str) -> str | None:
@@ -116,13 +118,9 @@ def _use(run: Run, publication: Publication) -> str:
         "## Use", "", "```bash", f"dpo pull {publication.repo_id}",
         f'dpo generate --policy {publication.repo_id.rpartition("/")[2]} --prompt "Do you like tea?"', "```",
     ]  # fmt: skip
-    if publication.kind != "adapter":
-        auto = "AutoModelForSeq2SeqLM" if run.family == "t5" else "AutoModelForCausalLM"
-        lines += [
-            "", "```python", f"from transformers import AutoTokenizer, {auto}", "",
-            f'tokenizer = AutoTokenizer.from_pretrained("{publication.repo_id}")',
-            f'model = {auto}.from_pretrained("{publication.repo_id}")', "```",
-        ]  # fmt: skip
+    if publication.kind != "adapter" and publication.weights is not None:
+        code = transformers_code(publication.weights, publication.repo_id)
+        lines += ["", "In plain transformers:", "", "```python", code, "```"]
     prompt = "its end-of-sequence token" if run.family == "t5" else "one newline"
     return "\n".join([*lines, "", f"A prompt is followed by {prompt}; an answer ends with the end-of-sequence token."])
 

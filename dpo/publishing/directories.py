@@ -26,8 +26,24 @@ def whole(final: Path) -> Iterator[Path]:
             inner = Path(temporary) / final.name
             inner.mkdir()
             yield inner
+            usual_modes(inner)
             os.replace(inner, final)  # an empty directory gives way
     except OSError as error:
         raise StorageError(
             f"{final} cannot be written ({error.strerror or error}): make room, or name another directory"
         ) from error
+
+
+def usual_modes(directory: Path) -> None:
+    """Give a directory's files the permissions that the umask gives to new ones: safetensors writes 0600.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+    with tempfile.TemporaryDirectory(dir=directory) as temporary:
+        probe = Path(temporary) / "probe"
+        probe.touch()
+        mode = probe.stat().st_mode
+    for path in directory.iterdir():
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)

@@ -11,6 +11,7 @@ from dpo.errors import PolicyError
 from dpo.policies.loading import load_policy, save_policy
 from dpo.policies.names import base_of, resolve
 from dpo.publishing.directories import whole
+from dpo.publishing.use import transformers_code
 
 
 def merge(name: str, directory: str | Path) -> Path:
@@ -35,5 +36,7 @@ def merge(name: str, directory: str | Path) -> Path:
     with whole(Path(directory)) as target:
         save_policy(policy, target)
         told = f"The LoRA adapter of `{Path(name).name}` folded into `{base}` by `dpo merge`."
-        (target / "README.md").write_text(f"# {Path(directory).name}\n\n{told}\n", encoding="utf-8")
+        code = transformers_code(target, str(directory))
+        card = f"# {Path(directory).name}\n\n{told}\n\nIn plain transformers:\n\n```python\n{code}\n```\n"
+        (target / "README.md").write_text(card, encoding="utf-8")
     return Path(directory)

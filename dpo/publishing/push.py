@@ -137,7 +137,7 @@ def _write(run: Run, directory: Path, publication: Publication) -> None:
     info = _public(run.info) | {"pid": None, "host": None, "reason": None}
     (record / RUN).write_text(json.dumps(info, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     picture = CURVES if draw_curves(run, directory / CURVES) else None
-    card = model_card(run, Publication(**vars(publication) | {"picture": picture}))
+    card = model_card(run, dataclasses.replace(publication, picture=picture, weights=directory))
     (directory / CARD).write_text(card, encoding="utf-8")
 
 

@@ -13,6 +13,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from dpo.policies.divergence import divergence, sampled_answers
 from dpo.policies.families import Ids
 from dpo.policies.loading import Policy, save_tokenizer
+from dpo.publishing.directories import usual_modes
 from dpo.runs import RunRecord
 from dpo.training.checkpoints import staged
 from dpo.training.config import BEST_BY, TrainConfig
@@ -92,6 +93,7 @@ def save_weights(trainer: Trainer, policy: Policy, directory: Path) -> None:
             only = {"selected_adapters": ["default"]} if isinstance(model, PeftModel) else {}
             model.save_pretrained(staging, state_dict=state, **only)
             save_tokenizer(policy.tokenizer, staging)
+            usual_modes(staging)
     trainer.accelerator.wait_for_everyone()
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny import tiny
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
 
 from dpo.cli.main import main
-from dpo.policies.loading import load_policy
+from dpo.generation.sampler import generate
+from dpo.generation.settings import Sampling
+from dpo.policies.loading import load_policy, save_policy
 from dpo.policies.scoring import score
+from dpo.publishing.merge import merge
+from dpo.publishing.push import push
+from dpo.publishing.use import transformers_code
+from dpo.runs import BUNDLED_RUNS, open_run
 from dpo.training.config import TrainConfig
 from dpo.training.run import train
 
@@ -89,9 +97,54 @@ def test_merged_scores_as_the_adapter(
 
 @pytest.mark.parametrize("name", ["demo/t5-dpo", "demo/gpt2-dpo"])
 def test_bundled_adapters_merge(name: str, tmp_path: Path) -> None:
-    from dpo.publishing.merge import merge
-
+    """They score as before, and the code on their card gives our greedy answer where `dpo` is never imported."""
+    merged = merge(name, tmp_path / "merged")
     before = score(load_policy(name, device="cpu"), PROMPTS, ANSWERS)
-    after = score(load_policy(str(merge(name, tmp_path / "merged")), device="cpu"), PROMPTS, ANSWERS)
+    policy = load_policy(str(merged), device="cpu")
+    after = score(policy, PROMPTS, ANSWERS)
     gaps = [abs(a - b) for was, now in zip(before, after, strict=True) for a, b in zip(was, now, strict=True)]
     assert max(gaps) < 1e-5
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert {path.stat().st_mode for path in merged.iterdir()} == {plain.stat().st_mode}
+    [answer] = generate(policy, ["Do you like tea?"], Sampling(temperature=0, max_new_tokens=64))
+    assert alone(code_of(merged / "README.md")) == answer.text
+
+
+def test_the_card_of_a_pushed_policy_has_code_that_runs(tmp_path: Path) -> None:
+    """The bundled T5's decoder is deeper than its encoder, which plain `generate` alone fails on."""
+    pushed = tmp_path / "pushed"
+    run = open_run(BUNDLED_RUNS / "Llama-3-t5-dpo")
+    push(run, "me/Llama-3-tea", merged=True, licence="llama3", dry_run=pushed)
+    code = code_of(pushed / "README.md")
+    assert code.count('"me/Llama-3-tea"') == 2 and "\ncache = " in code
+    [answer] = generate(
+        load_policy(str(pushed), device="cpu"), ["Do you like tea?"], Sampling(temperature=0, max_new_tokens=64)
+    )
+    assert alone(code.replace("me/Llama-3-tea", str(pushed))) == answer.text
+    without = [line.replace(", past_key_values=cache", "") for line in code.splitlines() if "cache = " not in line]
+    with pytest.raises(subprocess.CalledProcessError):
+        alone("\n".join(without).replace("me/Llama-3-tea", str(pushed)))
+
+
+@pytest.mark.parametrize("family", ["t5", "gpt2"])
+def test_code_for_a_chat_template(family: str, tmp_path: Path) -> None:
+    policy = tiny(family)
+    policy.tokenizer.chat_template = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }};{% endfor %}a:"
+    save_policy(policy, tmp_path / "policy")
+    code = transformers_code(tmp_path / "policy", str(tmp_path / "policy"))
+    seen: dict[str, Any] = {}
+    exec(code.partition("output = ")[0], seen)
+    assert seen["inputs"]["input_ids"].tolist() == [policy.encode_prompt("Do you like tea?")]
+
+
+def code_of(card: Path) -> str:
+    """The Python block of a card."""
+    return card.read_text(encoding="utf-8").split("```python\n")[1].split("\n```")[0]
+
+
+def alone(code: str) -> str:
+    """What the code prints in a process of its own, whose last line makes sure that it used nothing of ours."""
+    check = "\nimport sys\nassert not any(name.split('.')[0] == 'dpo' for name in sys.modules)\n"
+    done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=True)
+    return done.stdout.removesuffix("\n")
