@@ -20,7 +20,7 @@ def add_votes(actions: Any) -> None:
     """Register `dpo votes`."""
     votes = actions.add_parser("votes", help="statistics of blind votes, and training on them")
     verbs = votes.add_subparsers(dest="verb", required=True, metavar="stats|export|train", parser_class=Parser)
-    stats = verbs.add_parser("stats", help="Bradley-Terry scores and win rates with bootstrap intervals")
+    stats = verbs.add_parser("stats", help="Bradley-Terry scores and win rates with 95%% intervals")
     stats.add_argument("--json", action="store_true", help="for programs")
     stats.add_argument("--resamples", type=int, default=1000, metavar="N", help="bootstrap samples [1000]")
     stats.set_defaults(call=run_stats)
@@ -40,13 +40,14 @@ def add_votes(actions: Any) -> None:
 
 def run_stats(arguments: argparse.Namespace) -> int:
     """`dpo votes stats`."""
-    from dpo.evaluation.vote_statistics import statistics
+    from dpo.evaluation.vote_statistics import MANY, statistics
 
     made = statistics(_votes(arguments.votes), resamples=max(1, arguments.resamples))
     if arguments.json:
         print(json.dumps(made.record(), indent=1, ensure_ascii=False))
         return 0
-    print(f"{made.votes} votes ({made.blind} blind) by {made.voters} voters; intervals are {made.level:.0%} bootstrap")
+    print(f"{made.votes} votes ({made.blind} blind) by {made.voters} voters; {made.level:.0%} intervals")
+    print(f"(bootstrap from {MANY} votes on; with fewer, or where all agree, Wilson's for rates, normal for scores)")
     print("\nBradley-Terry score, log-odds")
     for strength in made.strengths:
         interval = "(too few votes)"

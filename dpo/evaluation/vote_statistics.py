@@ -1,33 +1,39 @@
 """What votes say: Bradley-Terry scores, and win rates per pair of policies and temperature (no torch here).
 
-Bradley and Terry 1952: `P(i beats j) = 1 / (1 + exp(s_j - s_i))`.  A tie counts as half a win for
-each side; "both bad" prefers nobody and is only counted.  Intervals are percentile bootstrap
-intervals (Efron 1979) over votes.
+A tie counts as half a win for each side; "both bad" prefers nobody and is only counted.
+
+Intervals are at 95 %.  From `MANY` votes on they are percentile bootstrap intervals (Efron 1979) over
+votes.  With fewer, and where all votes agree, that method says far too little or nothing (five wins of
+five, redrawn, are five wins of five): win rates then have Wilson's interval (1927), with a tie as half a
+success, and scores a normal one by the curvature of the likelihood.  A test holds what both cover.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from dpo.evaluation.bradley_terry import bradley_terry, standard_errors
 from dpo.evaluation.votes import Vote
 
-# Variance of the scores' prior: keeps a policy that never lost finite, and is weak beside ten votes.
-_PRIOR_VARIANCE = 25.0
+MANY = 50
+"""Votes from which on redrawing them tells how much they vary."""
 _LEVEL = 0.95
-# Resampling fewer votes than this says nothing: one vote's interval would be a point.
-_FEWEST = 5
+_NORMAL = 1.959964  # standard errors on each side that hold this share of a normal distribution
+_FEWEST = 5  # votes under which no interval is given
+
+Method = Literal["wilson", "normal", "bootstrap"]
 
 
 @dataclass(frozen=True)
 class Strength:
     """A policy's Bradley-Terry score (log-odds, mean 0 over policies) with its interval, over n votes.
 
-    There is no interval where n is under five; neither in `WinRate`.
+    `interval` is how it was made; there is none where n is under five, neither in `WinRate`.
     """
 
     policy: str
@@ -35,6 +41,7 @@ class Strength:
     low: float | None
     high: float | None
     n: int
+    interval: Method | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class WinRate:
     win_rate: float | None
     low: float | None
     high: float | None
+    interval: Method | None = None
 
     @property
     def n(self) -> int:
@@ -81,7 +89,7 @@ class Statistics:
 
 
 def statistics(votes: Sequence[Vote], *, resamples: int = 1000, seed: int = 0) -> Statistics:
-    """Scores and win rates with bootstrap intervals; the same votes and seed give the same numbers."""
+    """Scores and win rates with their intervals; the same votes and seed give the same numbers."""
     return Statistics(
         votes=len(votes),
         blind=sum(vote.blind for vote in votes),
@@ -107,8 +115,12 @@ def win_rates(votes: Sequence[Vote], *, resamples: int = 1000, seed: int = 0) ->
     made = []
     for (first, second, temperature), tally in tallies.items():
         wins, losses, ties = tally["win"], tally["loss"], tally["tie"]
-        rate, low, high = _rate(wins, losses, ties, resamples, seed)
-        made.append(WinRate(first, second, temperature, wins, losses, ties, tally["bad"], rate, low, high))
+        made.append(
+            WinRate(
+                first, second, temperature, wins, losses, ties, tally["bad"],
+                *_rate(wins, losses, ties, resamples, seed),
+            )
+        )  # fmt: skip
     return sorted(made, key=lambda row: (-row.n, row.first, row.second, row.temperature))
 
 
@@ -117,8 +129,6 @@ def tally(votes: Sequence[Vote], first: str, second: str) -> dict[str, dict[str,
 
     Wilson 1927; the interval that goes beside a pane, where votes are few.
     """
-    from scipy.stats import binomtest
-
     wins: Counter[str] = Counter()
     for vote in votes:
         if vote.blind and {vote.policy_a, vote.policy_b} == {first, second} and vote.verdict in ("a", "b"):
@@ -126,89 +136,85 @@ def tally(votes: Sequence[Vote], first: str, second: str) -> dict[str, dict[str,
     n = sum(wins.values())
     made: dict[str, dict[str, Any]] = {}
     for name in (first, second):
-        interval = binomtest(wins[name], n).proportion_ci(_LEVEL, method="wilson") if n else None
-        made[name] = {
-            "wins": wins[name],
-            "n": n,
-            "share": wins[name] / n if n else None,
-            "low": float(interval.low) if interval else None,
-            "high": float(interval.high) if interval else None,
-        }
+        low, high = wilson(wins[name], n) if n else (None, None)
+        made[name] = {"wins": wins[name], "n": n, "share": wins[name] / n if n else None, "low": low, "high": high}
     return made
+
+
+def wilson(successes: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval (1927) of a share, `successes` of `n`; halves are allowed, n is at least 1."""
+    share, z = successes / n, _NORMAL**2 / n
+    middle = (share + z / 2) / (1 + z)
+    half = np.sqrt(share * (1 - share) * z + z * z / 4) / (1 + z)
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def strengths(votes: Sequence[Vote], *, resamples: int = 1000, seed: int = 0) -> list[Strength]:
     """Bradley-Terry scores of every policy that was voted on, strongest first."""
-    counts: Counter[tuple[str, str]] = Counter()
-    appearances: Counter[str] = Counter()
+    outcomes: Counter[tuple[str, str, bool]] = Counter()  # (winner, loser, False), or a tie with True
     for vote in votes:
         if vote.policy_a == vote.policy_b or vote.verdict == "bad":
             continue
         a, b = vote.policy_a, vote.policy_b
-        appearances.update((a, b))
-        # In half votes, so that a tie is one for each side and counts stay whole.
         if vote.verdict == "tie":
-            counts[a, b] += 1
-            counts[b, a] += 1
+            outcomes[min(a, b), max(a, b), True] += 1
         else:
-            winner, loser = (a, b) if vote.verdict == "a" else (b, a)
-            counts[winner, loser] += 2
-    if not counts:
+            outcomes[(*((a, b) if vote.verdict == "a" else (b, a)), False)] += 1
+    if not outcomes:
         return []
-    names = sorted(appearances)
+    names = sorted({name for first, second, _ in outcomes for name in (first, second)})
     place = {name: index for index, name in enumerate(names)}
-    duels = np.array([(place[winner], place[loser]) for winner, loser in counts])
-    weights = np.array(list(counts.values()), dtype=float) / 2
-    scores = bradley_terry(duels, weights, len(names))
-    draw = np.random.default_rng(seed)
-    total = weights.sum()
-    drawn = draw.multinomial(round(total), weights / total, size=resamples)
-    samples = np.array([bradley_terry(duels, row.astype(float), len(names)) for row in drawn])
-    low, high = np.quantile(samples, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=0)
+    counts = np.array(list(outcomes.values()))
+    # A tie is half a win each way, and the two halves are drawn together: they are one vote.
+    firsts = [(place[first], place[second]) for first, second, _ in outcomes]
+    duels = np.array([*firsts, *((second, first) for first, second in firsts)])
+    tied = np.array([tie for _, _, tie in outcomes])
+
+    def weights(drawn: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.where(tied, drawn / 2, drawn), np.where(tied, drawn / 2, 0.0)])
+
+    scores = bradley_terry(duels, weights(counts), len(names))
+    errors = standard_errors(duels, weights(counts), scores)
+    drawn = np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), size=resamples)
+    n = {name: sum(count for key, count in outcomes.items() if name in key[:2]) for name in names}
+    redrawn = any(_varies(name, outcomes, n[name]) for name in names)
+    samples = np.array([bradley_terry(duels, weights(row), len(names)) for row in drawn]) if redrawn else None
     made = []
     for i, name in enumerate(names):
-        n = appearances[name]
-        enough = n >= _FEWEST
-        made.append(
-            Strength(name, float(scores[i]), float(low[i]) if enough else None, float(high[i]) if enough else None, n)
-        )
+        low: float | None = float(scores[i] - _NORMAL * errors[i])
+        high: float | None = float(scores[i] + _NORMAL * errors[i])
+        method: Method | None = "normal"
+        if n[name] < _FEWEST:
+            low = high = method = None
+        elif samples is not None and _varies(name, outcomes, n[name]):
+            low, high = _percentiles(samples[:, i])
+            method = "bootstrap"
+        made.append(Strength(name, float(scores[i]), low, high, n[name], method))
     return sorted(made, key=lambda strength: -strength.score)
 
 
-def bradley_terry(duels: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
-    """Scores `(count,)` with mean 0 from duels `(n, 2)` of (winner, loser) and their weights `(n,)`.
+def _varies(name: str, outcomes: Mapping[tuple[str, str, bool], int], n: int) -> bool:
+    """Whether redrawing a policy's votes tells how sure its score is: there are many, and they differ."""
+    kinds = {"tie" if tie else first == name for first, second, tie in outcomes if name in (first, second)}
+    return n >= MANY and len(kinds) > 1
 
-    A logistic regression of "the first won" on the difference of indicators, which is the
-    Bradley-Terry model, with a weak Gaussian prior.
-    """
-    from scipy.optimize import minimize
 
-    winners, losers = duels[:, 0], duels[:, 1]
-
-    def loss(scores: np.ndarray) -> tuple[float, np.ndarray]:
-        gap = scores[winners] - scores[losers]
-        missed = 1 / (1 + np.exp(np.clip(gap, -500, 500)))  # probability of the upset
-        slope = scores / _PRIOR_VARIANCE
-        np.add.at(slope, winners, -weights * missed)
-        np.add.at(slope, losers, weights * missed)
-        value = float(weights @ np.logaddexp(0, -gap) + scores @ scores / (2 * _PRIOR_VARIANCE))
-        return value, slope
-
-    solved = minimize(loss, np.zeros(count), jac=True, method="L-BFGS-B", options={"gtol": 1e-6})
-    return np.asarray(solved.x - solved.x.mean())
+def _percentiles(samples: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(samples, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return float(low), float(high)
 
 
 def _rate(
     wins: int, losses: int, ties: int, resamples: int, seed: int
-) -> tuple[float | None, float | None, float | None]:
+) -> tuple[float | None, float | None, float | None, Method | None]:
+    """The share won with its interval and the interval's method."""
     n = wins + losses + ties
     if n == 0:
-        return None, None, None
+        return None, None, None, None
     share = (wins + ties / 2) / n
     if n < _FEWEST:
-        return share, None, None
-    draw = np.random.default_rng(seed)
-    sampled = draw.multinomial(n, np.array([wins, losses, ties]) / n, size=resamples)
-    rates = (sampled[:, 0] + sampled[:, 2] / 2) / n
-    low, high = np.quantile(rates, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return share, float(low), float(high)
+        return share, None, None, None
+    if n < MANY or n in (wins, losses, ties):
+        return share, *wilson(wins + ties / 2, n), "wilson"
+    sampled = np.random.default_rng(seed).multinomial(n, np.array([wins, losses, ties]) / n, size=resamples)
+    return share, *_percentiles((sampled[:, 0] + sampled[:, 2] / 2) / n), "bootstrap"

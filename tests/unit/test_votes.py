@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import multiprocessing
@@ -12,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest, multinomial
 
 from dpo.cli.main import main
 from dpo.errors import ConfigError, DataError, StorageError
+from dpo.evaluation.bradley_terry import bradley_terry, standard_errors
 from dpo.evaluation.vote_statistics import statistics, strengths, win_rates
 from dpo.evaluation.votes import Vote, Votes, export_pairs, preference_pairs
 from dpo.preferences import load_preferences
@@ -122,7 +125,7 @@ def test_two_policies_have_the_closed_form() -> None:
     assert best.low is not None and best.high is not None and best.low < best.score < best.high and best.n == 40
     [rate] = win_rates(votes, resamples=2000)
     assert (rate.first, rate.wins, rate.losses, rate.win_rate) == ("tuned", 30, 10, 0.75)
-    # The percentile interval of a share is close to the normal one here.
+    # Wilson's interval of a share is close to the normal one here.
     half = 1.96 * math.sqrt(0.75 * 0.25 / 40)
     assert (
         rate.low is not None
@@ -168,6 +171,63 @@ def test_a_policy_that_never_lost_stays_finite() -> None:
     assert 0 < best.score < 5 and best.high is not None and math.isfinite(best.high)
 
 
+@pytest.mark.parametrize(("verdicts", "share"), [("bbbbb", 1.0), ("aaaaa", 0.0), ("b" * 60, 1.0), ("t" * 20, 0.5)])
+def test_votes_that_agree_leave_room_for_doubt(verdicts: str, share: float) -> None:
+    """Redrawn, five wins of five are five wins of five: the intervals must not be points."""
+    votes = [vote(n, {"t": "tie"}.get(verdict, verdict)) for n, verdict in enumerate(verdicts)]
+    [rate] = win_rates(votes)
+    assert rate.win_rate == share and rate.interval == "wilson"
+    n = len(verdicts)
+    expected = binomtest(round(share * n), n).proportion_ci(method="wilson")
+    assert (rate.low, rate.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    for strength in strengths(votes):
+        assert strength.interval == "normal" and strength.low is not None and strength.high is not None
+        assert strength.high - strength.low > 0.5 and strength.low < strength.score < strength.high
+
+
+def test_a_tie_is_drawn_as_one_vote() -> None:
+    """Two half votes drawn apart would make the interval of many ties far too wide."""
+    draw = np.random.default_rng(3)
+    verdicts = draw.choice(["a", "b", "tie"], p=[0.3, 0.3, 0.4], size=400)
+    votes = [vote(n, str(verdict)) for n, verdict in enumerate(verdicts)]
+    first, _ = strengths(votes, resamples=600)
+    assert first.interval == "bootstrap" and first.low is not None and first.high is not None
+    # The share won has variance (p_win + p_tie / 4 - share^2) / n; near one half a score moves by twice as much.
+    wins, ties = float(np.mean(verdicts == "a")), float(np.mean(verdicts == "tie"))
+    spread = math.sqrt((wins + ties / 4 - (wins + ties / 2) ** 2) / 400)
+    assert first.high - first.low == pytest.approx(2 * 1.96 * 2 * spread, rel=0.15)
+
+
+def test_standard_errors_are_those_of_the_logistic_regression() -> None:
+    """For two policies the prior aside: the gap has variance 1 / (n p q), each score a quarter of it."""
+    duels, weights = np.array([[0, 1], [1, 0]]), np.array([300.0, 100.0])
+    scores = bradley_terry(duels, weights, 2)
+    expected = math.sqrt(1 / (400 * 0.75 * 0.25) / 4)
+    assert standard_errors(duels, weights, scores) == pytest.approx([expected, expected], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("n", "chance", "ties"), [(5, 0.7, 0), (5, 0.9, 0), (10, 0.9, 0), (12, 0.6, 0.4), (20, 0.9, 0), (50, 0.8, 0)]
+)
+def test_intervals_hold_the_truth_as_often_as_they_claim(n: int, chance: float, ties: float) -> None:
+    """Summed over every outcome of n votes: 95 % intervals hold what the votes are drawn from in 90 % or more."""
+    odds = [(1 - ties) * chance, (1 - ties) * (1 - chance), ties]
+    share = odds[0] + ties / 2
+    true = math.log(share / (1 - share)) / 2
+    held = np.zeros(2)
+    for won, lost in itertools.product(range(n + 1), repeat=2):
+        likelihood = multinomial.pmf([won, lost, n - won - lost], n, odds) if won + lost <= n else 0.0
+        if likelihood < 1e-6:
+            continue
+        votes = [vote(k, verdict) for k, verdict in enumerate(["b"] * won + ["a"] * lost + ["tie"] * (n - won - lost))]
+        [rate] = win_rates(votes, resamples=100)
+        tuned = next(strength for strength in strengths(votes, resamples=60) if strength.policy == "tuned")
+        for side, (low, high, truth) in enumerate([(rate.low, rate.high, share), (tuned.low, tuned.high, true)]):
+            assert low is not None and high is not None and low < high
+            held[side] += likelihood * (low <= truth <= high)
+    assert (held >= 0.9).all(), held
+
+
 def test_few_votes_have_no_interval() -> None:
     votes = [vote(n, "b") for n in range(4)]
     assert strengths(votes)[0].low is None and win_rates(votes)[0].high is None
@@ -203,7 +263,8 @@ def test_command_line(tmp_path: Path, capsys: Any) -> None:
     made = json.loads(capsys.readouterr().out)
     assert made["votes"] == 8 and made["win_rates"][0]["win_rate"] == 0.75 and made["win_rates"][0]["n"] == 8
     assert main(["votes", "stats", "--votes", str(path)]) == 0
-    assert "75% (" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "75% (41%-93%)" in told and "bootstrap from 50 votes on" in told
     target = tmp_path / "pairs.jsonl"
     assert main(["votes", "export", "--votes", str(path), "--output", str(target)]) == 0
     assert len(target.read_text().splitlines()) == 8
