@@ -13,7 +13,9 @@
     return node("span", { className: "cell" }, node("span", { className: glyph, "aria-hidden": true }), props.value);
   };
   cells.StatusCell = (props) =>
-    node("span", { className: "cell" }, node("span", { className: "pill" + (BAD.has(props.value) ? " bad" : "") }, props.value));
+    node("span", { className: "cell" },
+      node("span", { className: "pill" + (BAD.has(props.value) ? " bad" : "") }, props.value),
+      props.data.flawed ? node("span", { className: "pill", "aria-label": "not all of its record could be read", role: "img" }, "!") : null);
   /* Settings as people write them: 0.1, 5e-6. */
   functions.dpoNumber = (value) => {
     if (typeof value !== "number") return value ?? "";

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type
 from dpo.errors import ConfigError, DpoError, RunError
 from dpo.policies.names import DEFAULT_RUNS
 from dpo.runs import BUNDLED_RUNS
+from dpo.runs.files import one_line
 from dpo.training.config import CommonConfig, make, read_yaml
 
 Config = TypeVar("Config", bound=CommonConfig)
@@ -111,6 +112,8 @@ def _stored(directory: str, values: dict[str, Any], config: type[Config]) -> dic
     from dpo.runs import open_run
 
     run = open_run(directory)
+    if run.problem:  # what was left out would be trained on with its default
+        raise RunError(f"{run.problem}. Mend run.json before --resume, or start a new run")
     stored = {name: value for name, value in run.config.items() if name != "resume"}
     if not stored:
         raise ConfigError(f"{directory} was not made by dpo: only its own runs can be resumed")
@@ -156,7 +159,7 @@ def run_roots(arguments: argparse.Namespace) -> list[Path]:
 
 def fail(error: DpoError, stream: Any) -> int:
     """Print the one line and return the exit code."""
-    print(f"dpo: {' '.join(str(error).split())}", file=stream)
+    print(f"dpo: {one_line(str(error))}", file=stream)
     return 2
 
 

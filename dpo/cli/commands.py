@@ -9,6 +9,7 @@ from typing import Any
 
 from dpo.cli.arguments import run_roots, settings
 from dpo.runs import Run, find_run, find_runs, summarise
+from dpo.runs.files import one_line
 from dpo.training.config import SftConfig, TrainConfig
 from dpo.training.processes import process_index
 
@@ -32,7 +33,10 @@ def sft(arguments: argparse.Namespace) -> int:
 def list_runs(arguments: argparse.Namespace) -> int:
     """`dpo runs list`."""
     runs = find_runs(run_roots(arguments))
-    rows = [summarise(run) | ({"problem": run.problem} if run.problem else {}) for run in runs]
+    rows = []
+    for run in runs:
+        problems = run.problems()
+        rows.append(summarise(run) | ({"problem": "; ".join(problems)} if problems else {}))
     if arguments.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return 0
@@ -46,14 +50,15 @@ def list_runs(arguments: argparse.Namespace) -> int:
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
     for row in rows:
         if "problem" in row:
-            print(f"! {row['problem']}", file=sys.stderr)
+            print(f"! {row['name']}: {row['problem']}", file=sys.stderr)
     return 0
 
 
 def show_run(arguments: argparse.Namespace) -> int:
     """`dpo runs show RUN`."""
     run = find_run(arguments.run, run_roots(arguments))
-    facts = summarise(run) | {
+    problems = run.problems()
+    facts = summarise(run) | ({"problem": "; ".join(problems)} if problems else {}) | {
         "step_zero": run.step_zero,
         "dataset": run.info.get("dataset"),
         "policy": run.info.get("policy"),
@@ -75,6 +80,8 @@ def show_run(arguments: argparse.Namespace) -> int:
     for name in ("model", "beta", "learning_rate", "batch_size", "gradient_accumulation", "seed"):
         if run.config.get(name) is not None:
             print(f"{name.replace('_', ' '):10} {run.config[name]}")
+    for problem in problems:
+        print(f"{'left out':10} {problem}")
     return 0
 
 
@@ -96,4 +103,4 @@ def cell(value: Any) -> str:
     """A value in a table: a dash where there is none, four digits of a fraction."""
     if value is None:
         return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return f"{value:.4f}" if isinstance(value, float) else one_line(str(value))

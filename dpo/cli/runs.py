@@ -14,6 +14,7 @@ from dpo.cli.commands import cell
 from dpo.errors import RunError, StorageError
 from dpo.policies.names import DEFAULT_RUNS
 from dpo.runs import BUNDLED_RUNS, Run, find_run, summarise
+from dpo.runs.files import one_line
 
 _MARKS = {"ok": "ok ", "info": "-  ", "warn": "!  ", "bad": "!! "}
 
@@ -132,14 +133,14 @@ def remove_runs(arguments: argparse.Namespace) -> int:
     runs = [find_run(name, roots) for name in arguments.names]
     sizes = [_may_remove(run, removable) for run in runs]
     for run, size in zip(runs, sizes, strict=True):
-        if not arguments.yes and not _confirmed(f"Delete {run.path} ({size / 1e6:.1f} MB)? [y/N] "):
-            print(f"Kept {run.path}")
+        if not arguments.yes and not _confirmed(f"Delete {one_line(str(run.path))} ({size / 1e6:.1f} MB)? [y/N] "):
+            print(f"Kept {one_line(str(run.path))}")
             continue
         try:
             shutil.rmtree(run.path)
         except OSError as error:
             raise StorageError(f"{run.path} cannot be deleted ({error.strerror}): check its permissions") from error
-        print(f"Deleted {run.path}")
+        print(f"Deleted {one_line(str(run.path))}")
     return 0
 
 

@@ -6,7 +6,6 @@ checkpoint or model directory, the name of a run under `runs/`, or a Hugging Fac
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dpo.errors import ConfigError, PolicyError
+from dpo.runs.files import checkpoint_step, read_object, reason
 
 FamilyKey = Literal["t5", "gpt2"]
 Kind = Literal["bundled", "run", "checkpoint", "directory", "hub"]
 
+_MOST_ADAPTERS = 8  # on top of each other
 # Relative positions have no end.
 T5_LIKE = ("t5", "mt5", "umt5", "longt5")
 BUNDLED_RUNS = Path(__file__).resolve().parent.parent / "demo" / "runs"
@@ -97,7 +98,8 @@ def portable_name(name: str) -> str:
 
 def base_of(adapter_directory: Path) -> str:
     """Name of the policy an adapter was trained on, as its `adapter_config.json` says."""
-    return str(_read_json(adapter_directory / "adapter_config.json").get("base_model_name_or_path") or "")
+    base = _read_json(adapter_directory / "adapter_config.json").get("base_model_name_or_path")
+    return base if isinstance(base, str) else ""
 
 
 def weights_files(source: Source) -> list[Path]:
@@ -132,7 +134,7 @@ def context_of(config: Mapping[str, Any]) -> int | None:
     if config.get("model_type") in T5_LIKE:
         return None
     limit = config.get("max_position_embeddings") or config.get("n_positions")
-    return int(limit) if limit else None
+    return limit if isinstance(limit, int) and limit > 0 else None
 
 
 def context(name: str) -> int | None:
@@ -141,19 +143,24 @@ def context(name: str) -> int | None:
     Raises:
         PolicyError: no such policy, or one that cannot be read.
     """
-    source = resolve(name)
-    if source.kind == "hub":
-        return None
-    directory = Path(source.location)
-    return context(base_of(directory)) if source.adapter else context_of(_read_json(directory / "config.json"))
+    asked = name
+    for _ in range(_MOST_ADAPTERS):
+        source = resolve(name)
+        if source.kind == "hub":
+            return None
+        directory = Path(source.location)
+        if not source.adapter:
+            return context_of(_read_json(directory / "config.json"))
+        name = base_of(directory)
+    raise PolicyError(f"{asked} is an adapter of an adapter of an adapter without end: name its base")
 
 
 def newest_checkpoint(run: Path) -> Path | None:
     """The `checkpoint-N` directory with the largest N that holds a model, or None."""
     numbered = [
-        (int(path.name.rpartition("-")[2]), path)
+        (step, path)
         for path in run.glob("checkpoint-*")
-        if path.name.rpartition("-")[2].isdigit() and _holds_model(path)
+        if (step := checkpoint_step(path)) is not None and _holds_model(path)
     ]
     return max(numbered)[1] if numbered else None
 
@@ -187,7 +194,7 @@ def _directory(name: str, directory: Path, kind: Kind) -> Source:
         base = base_of(directory)
         try:
             family = resolve(base).family if base else None
-        except PolicyError:
+        except (PolicyError, RecursionError):  # the latter: an adapter that names itself
             family = None  # told when the adapter is loaded, where the user can act on it
     else:
         config = _read_json(directory / "config.json")
@@ -197,9 +204,6 @@ def _directory(name: str, directory: Path, kind: Kind) -> Source:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except (OSError, ValueError) as error:
-        raise PolicyError(f"{path} cannot be read ({error}): save the policy again") from error
-    if not isinstance(content, dict):
-        raise PolicyError(f"{path} is not a JSON object: save the policy again")
-    return content
+        raise PolicyError(f"{path} cannot be read ({reason(error)}): save the policy again") from error

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dpo.errors import RunError
+from dpo.runs.files import one_line, whole_characters
 from dpo.runs.foreign import EVENTS, event_files, newest_state
 from dpo.runs.reader import Run, open_run
 from dpo.runs.record import RUN
 
 BUNDLED_RUNS = Path(__file__).resolve().parent.parent / "demo" / "runs"
 _DEPTH = 3  # logs/<project>/<run>/ is as deep as people nest them
+_MOST_FOLDERS = 20_000  # looked into below a root; more is no directory of runs
+_log = logging.getLogger(__name__)
 
 
 def find_runs(roots: Sequence[str | Path]) -> list[Run]:
     """Runs in the roots (a root may itself be a run), newest first.
 
-    A folder that is no run is looked into, down to three levels.  A run whose `run.json` is damaged
-    is listed with its `problem` instead of being hidden.
+    A folder that is no run is looked into, down to three levels.  A run whose record cannot be read
+    is listed as damaged with its `problem`, and hides no other one.
     """
-    found: dict[Path, Run] = {}
+    found: dict[str, Run] = {}
     for root in map(Path, roots):
         if root.is_dir():
             for directory in _directories(root):
-                key = directory.resolve()
+                key = os.path.realpath(directory)
                 if key not in found:
                     found[key] = _open(directory)
     return sorted(found.values(), key=lambda run: str(run.info.get("created") or ""), reverse=True)
@@ -41,8 +46,8 @@ def find_run(name: str, roots: Sequence[str | Path]) -> Run:
     runs = find_runs(roots)
     for run in runs:
         if name in (run.name, run.path.name):
-            if run.problem:
-                raise RunError(run.problem)
+            if run.damaged:
+                raise RunError(run.problem or f"{run.path} cannot be read: restore it or remove it")
             return run
     known = ", ".join(run.name for run in runs[:6]) or "none yet"
     raise RunError(f"No run {name!r} in {', '.join(map(str, roots))}: there are {known}")
@@ -62,31 +67,56 @@ def names(runs: Sequence[Run]) -> list[str]:
 
 def _directories(root: Path) -> Iterator[Path]:
     # A folder named `runs` below a root of runs is not the log folder of a Trainer: only files of its own count.
-    itself = (root / RUN).is_file() or newest_state(root) is not None or any(root.glob(EVENTS))
+    itself = os.path.lexists(root / RUN) or newest_state(root) is not None or any(root.glob(EVENTS))
     if itself:
         yield root
-    pending = [(root, 0)]
-    while pending:
+    pending, seen = [(root, 0)], 0
+    while pending and seen < _MOST_FOLDERS:
         folder, depth = pending.pop()
-        try:
-            children = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        except OSError:
-            continue
-        for child in children:
+        for child in _children(folder):
+            seen += 1
             if child.name.startswith("checkpoint-"):
                 continue
-            if (child / RUN).is_file() or (not itself and _is_run(child)):
+            if os.path.lexists(child / RUN) or (not itself and _is_run(child)):
                 yield child
             elif not itself and depth + 1 < _DEPTH:
                 pending.append((child, depth + 1))
 
 
+def _children(folder: Path) -> list[Path]:
+    """The folders within, without hidden ones and without links that lead back to where they lie."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    except OSError:
+        return []
+    here = os.path.realpath(folder)
+    return [
+        folder / name
+        for name in found
+        if os.path.isdir(folder / name)  # of a link to itself `entry.is_dir()` would raise
+        and (not (folder / name).is_symlink()
+        or os.path.commonpath([here, target := os.path.realpath(folder / name)]) != target)
+    ]
+
+
 def _is_run(directory: Path) -> bool:
-    return newest_state(directory) is not None or bool(event_files(directory))
+    try:
+        return newest_state(directory) is not None or bool(event_files(directory))
+    except OSError:  # it went away, or may not be read
+        return False
 
 
 def _open(directory: Path) -> Run:
+    shown = whole_characters(str(directory))
+    if shown != str(directory):  # no page, no file of JSON and no address can name it
+        problem = f"{one_line(shown)} has a name that is not UTF-8: rename the folder"
+        return Run(Path(shown), {"state": "damaged", "name": one_line(Path(shown).name)}, problem)
     try:
         return open_run(directory)
     except RunError as error:
-        return Run(directory, {"state": "failed"}, str(error))
+        problem = str(error)
+    except Exception as error:  # one bad directory must not hide the others: the last net, whatever the hole is
+        _log.exception("%s cannot be read", directory)
+        problem = f"{one_line(shown)} cannot be read ({type(error).__name__}): the server's log says more"
+    return Run(directory, {"state": "damaged"}, problem)

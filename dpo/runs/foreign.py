@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo.runs.cursor import EventMetrics, LineMetrics, Source, StateMetrics
+from dpo.runs.files import MOST_STATE_BYTES, checkpoint_step, read_object
 from dpo.runs.metrics import Metrics
 from dpo.runs.record import METRICS, RUN
 
@@ -27,8 +27,12 @@ def newest_state(path: Path) -> Path | None:
     direct = path / STATE
     if direct.is_file():
         return direct
-    found = [p for p in path.glob(f"checkpoint-*/{STATE}") if p.parent.name[11:].isdigit()]
-    return max(found, key=lambda p: int(p.parent.name[11:])) if found else None
+    found = [
+        (step, state)
+        for state in path.glob(f"checkpoint-*/{STATE}")
+        if (step := checkpoint_step(state.parent)) is not None and state.is_file()
+    ]
+    return max(found)[1] if found else None
 
 
 def event_files(path: Path) -> list[Path]:
@@ -113,10 +117,9 @@ def _name(path: Path) -> str:
 def _object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where it is missing or damaged."""
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path, MOST_STATE_BYTES)
     except (OSError, ValueError):
         return {}
-    return read if isinstance(read, dict) else {}
 
 
 def family_of(path: Path) -> str | None:

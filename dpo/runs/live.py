@@ -44,7 +44,7 @@ class OpenRuns:
             except RunError:
                 self._runs.pop(path, None)
                 raise
-            run = known[1].with_info(fresh.info) if known is not None else fresh
+            run = known[1].with_record(fresh) if known is not None else fresh
             if len(self._runs) >= _MOST:
                 self._runs.pop(next(iter(self._runs)))
             self._runs[path] = (key, run)

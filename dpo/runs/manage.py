@@ -12,10 +12,8 @@ from dpo.errors import RunError, StorageError
 from dpo.runs.exchange import removable
 from dpo.runs.find import BUNDLED_RUNS, find_runs
 from dpo.runs.reader import Run
-from dpo.runs.record import RUN, RunRecord, read_json
+from dpo.runs.record import NOTE, RUN, RunRecord, read_json
 
-# Not in run.json: a training under way writes that from its own memory.
-NOTE = "note.json"
 _LONGEST_NAME = 80
 _LONGEST_NOTE = 4000
 
@@ -34,11 +32,7 @@ def listed(path: str, roots: Sequence[Path]) -> Run:
 
 def note_of(run: Run) -> str:
     """What someone noted about the run; empty if nobody did."""
-    try:
-        note = read_json(run.path / NOTE).get("note")
-    except RunError:
-        return ""
-    return note if isinstance(note, str) else ""
+    return run.note()[0]
 
 
 def annotate(run: Run, note: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,9 +13,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from dpo.runs.files import one_line, parse
+from dpo.runs.schema import MOST_STEP
+
 Floats: TypeAlias = npt.NDArray[np.float64]
 # From this size on the columns are read by pyarrow (five times quicker, but all lines must be sound).
 _MANY_BYTES = 1 << 18
+_MOST_MEASURES = 2_000
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +39,8 @@ class Metrics:
     @classmethod
     def of_rows(cls, rows: Sequence[Mapping[str, Any]], problems: Sequence[str] = ()) -> Metrics:
         """Columns of numbers; other values are left out, and the last row of a step counts."""
-        return merge([chunk_of_rows(rows)], problems)
+        chunk = chunk_of_rows(rows)
+        return merge([chunk], [*problems, *chunk.left_out.sentences("the rows")])
 
     @cached_property
     def columns(self) -> dict[str, list[float | None]]:
@@ -80,12 +86,44 @@ class Metrics:
         return float(values[-1]) if len(values) else None
 
 
+@dataclass
+class LeftOut:
+    """What could not be taken for rows of measures: counts of lines, rows, values by measure, and measures."""
+
+    lines: int = 0
+    rows: int = 0
+    measures: int = 0
+    values: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: LeftOut) -> None:
+        """Count what `other` counted as well."""
+        self.lines, self.rows = self.lines + other.lines, self.rows + other.rows
+        self.measures = max(self.measures, other.measures)
+        self.values += other.values
+
+    def sentences(self, name: str) -> list[str]:
+        """A line for each kind; `name` is the file's."""
+        said = []
+        if self.lines:
+            said.append(f"{self.lines:,} damaged line{'s' * (self.lines > 1)} of {name} left out")
+        if self.rows:
+            said.append(f"{self.rows:,} row{'s' * (self.rows > 1)} of {name} left out, whose step is no step")
+        for measure, count in self.values.most_common(3):
+            said.append(f"{count:,} value{'s' * (count > 1)} of {measure} in {name} left out, not a number")
+        if len(self.values) > 3:
+            said.append(f"values of {len(self.values) - 3} more measures in {name} left out")
+        if self.measures:
+            said.append(f"{self.measures:,} measures of {name} left out, of so many only {_MOST_MEASURES:,} are read")
+        return said
+
+
 @dataclass(frozen=True, eq=False)
 class Chunk:
     """Columns of some rows in the order they were written; steps may repeat or go back."""
 
     arrays: dict[str, Floats]
     not_finite: dict[str, list[int]]
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def merge(chunks: Sequence[Chunk], problems: Sequence[str] = ()) -> Metrics:
@@ -107,62 +145,94 @@ def merge(chunks: Sequence[Chunk], problems: Sequence[str] = ()) -> Metrics:
 
 
 def chunk_of_rows(rows: Iterable[Mapping[str, Any]]) -> Chunk:
-    """Columns of rows that have a step; values that are no numbers are left out."""
-    kept = [row for row in rows if _is_number(row.get("step")) and math.isfinite(row["step"])]
-    names = dict.fromkeys(name for row in kept for name in row)
+    """Columns of the rows that have a step from 0 to 2^53.
+
+    A measure is what is a number in one row at least; its other values are left out and counted.
+    Text beside the measures is passed over.
+    """
+    left_out, kept = LeftOut(), []
+    for row in rows:
+        step: Any = row.get("step")
+        if _is_number(step) and 0 <= step <= MOST_STEP:
+            kept.append(row)
+        else:
+            left_out.rows += 1
     arrays: dict[str, Floats] = {}
     bad: dict[str, list[int]] = {}
-    for name in names:
-        values = np.full(len(kept), np.nan)
+    for key in dict.fromkeys(["step", *(name for row in kept for name in row)]):
+        name, unfit = one_line(key[:_LONGEST_NAME]), 0
+        values, not_finite = np.full(len(kept), np.nan), []
         for place, row in enumerate(kept):
-            value = row.get(name, "")
+            value = row.get(key, "")
             if value is None or (isinstance(value, float) and not math.isfinite(value)):
-                bad.setdefault(name, []).append(int(row["step"]))
+                not_finite.append(int(row["step"]))
             elif _is_number(value):
-                values[place] = value
-        if name == "step" or name in bad or not np.isnan(values).all():
+                try:
+                    values[place] = value
+                except OverflowError:  # a whole number of hundreds of digits
+                    unfit += 1
+            elif key in row:
+                unfit += 1
+        measured = not_finite or not np.isnan(values).all()
+        if unfit and (measured or not name):
+            left_out.values[name or "a nameless measure"] += unfit
+        if name and measured:
+            if len(arrays) >= _MOST_MEASURES:
+                left_out.measures += 1
+                continue
             arrays[name] = values
-    return Chunk(arrays, bad)
+            if not_finite:
+                bad[name] = not_finite
+    return Chunk(arrays, bad, left_out)
 
 
-def chunk_of_lines(content: bytes) -> tuple[Chunk, int]:
-    """Columns of complete JSON lines, and how many damaged lines were left out."""
+def chunk_of_lines(content: bytes) -> Chunk:
+    """Columns of complete JSON lines; damaged lines are left out and counted."""
     if len(content) >= _MANY_BYTES and (quick := _by_arrow(content)) is not None:
-        return quick, 0
+        return quick
     rows, damaged = [], 0
-    for line in content.splitlines():
+    for line in content.split(b"\n"):
+        if not line.strip():
+            continue
         try:
-            row = json.loads(line)
+            row = parse(line)
         except ValueError:
-            damaged += bool(line.strip())
+            damaged += 1
             continue
         if isinstance(row, dict):
             rows.append(row)
         else:
             damaged += 1
-    return chunk_of_rows(rows), damaged
+    chunk = chunk_of_rows(rows)
+    chunk.left_out.lines += damaged
+    return chunk
 
 
 def _by_arrow(content: bytes) -> Chunk | None:
-    """The same by pyarrow; None where lines are damaged or hold NaN or null, which it cannot tell apart."""
+    """The same by pyarrow; None where a line is damaged, or something has to be looked at by itself."""
     if b"null" in content or b"NaN" in content or b"Infinity" in content:
+        return None
+    if b"[" in content or content.count(b"{") > content.count(b"\n"):  # pyarrow dies of what is nested too deeply
         return None
     import pyarrow as pa
     from pyarrow import json as arrow_json
 
     try:
         table = arrow_json.read_json(BytesIO(content), arrow_json.ReadOptions(block_size=1 << 24))
-    except pa.ArrowInvalid:
+        if "step" not in table.column_names or len(table.column_names) > _MOST_MEASURES:
+            return None
+        arrays = {}
+        for name in table.column_names:
+            column = table.column(name)
+            if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+                arrays[name] = column.cast(pa.float64()).to_numpy()
+    except (pa.ArrowException, UnicodeDecodeError):
         return None
-    if "step" not in table.column_names:
-        return None
-    arrays = {}
-    for name in table.column_names:
-        column = table.column(name)
-        if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
-            arrays[name] = column.cast(pa.float64()).to_numpy()
     steps = arrays.get("step")
-    if steps is None or np.isnan(steps).any():
+    if steps is None or not ((steps >= 0) & (steps <= MOST_STEP)).all():
+        return None
+    # A number too large becomes infinite here, and an odd name is cleaned there.
+    if any(np.isinf(values).any() or name != one_line(name[:_LONGEST_NAME]) for name, values in arrays.items()):
         return None
     return Chunk(arrays, {})
 

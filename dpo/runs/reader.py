@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from dpo.errors import RunError
+from dpo.processes import living, lock_is_held
 from dpo.runs.cursor import LineMetrics, Lines, Source
+from dpo.runs.files import checkpoint_step, one_line, read_object, reason, whole_characters
 from dpo.runs.foreign import describe, measure_files, source
 from dpo.runs.metrics import Metrics
-from dpo.runs.record import HARDWARE, RUN, SAMPLES, read_json
+from dpo.runs.record import AUDIT, HARDWARE, LOCK, NOTE, RUN, SAMPLES, read_json
+from dpo.runs.schema import fit_audit, fit_run, fit_sample, left_out
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,25 @@ class Sample:
 
 @dataclass(frozen=True)
 class Run:
-    """A run on disk.  `problem` says in one line what could not be read, if anything."""
+    """A run on disk.
+
+    `info` is what its record says as far as it fits (see `dpo.runs.schema`); `problem` says in one
+    line what of the record could not be read, if anything.
+    """
 
     path: Path
     info: dict[str, Any]
     problem: str | None = None
 
     @property
+    def damaged(self) -> bool:
+        """Whether nothing at all is known of it: its record cannot be read."""
+        return self.info.get("state") == "damaged"
+
+    @property
     def name(self) -> str:
         """The directory's name, unless the run has one of its own."""
-        return str(self.info.get("name") or self.path.name)
+        return str(self.info.get("name") or one_line(self.path.name) or self.path)
 
     @property
     def kind(self) -> str:
@@ -53,11 +64,21 @@ class Run:
 
     @property
     def state(self) -> str:
-        """`running`, `finished`, `stopped`, `failed`, or `interrupted` (its process is gone)."""
+        """How far it is.
+
+        `running`, `finished`, `stopped`, `failed`, `interrupted` (its process is gone), `unknown`
+        (another tool's, or the record does not say) or `damaged` (the record cannot be read).
+        """
         state = str(self.info.get("state") or "finished")
-        if state == "running" and self.info.get("host") == socket.gethostname() and not _alive(self.info.get("pid")):
-            return "interrupted"
-        return state
+        return "interrupted" if state == "running" and not self._trains() else state
+
+    def _trains(self) -> bool:
+        """A training holds its directory's lock as long as it lives, whatever its number or the clock says."""
+        held = lock_is_held(self.path / LOCK)
+        if held or self.info.get("host") != socket.gethostname():  # elsewhere nobody here can tell that it is gone
+            return True
+        pid, born, boot = (self.info.get(name) for name in ("pid", "born", "boot"))
+        return held is None and pid is not None and living(pid, born, boot) is not None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -91,24 +112,22 @@ class Run:
     @property
     def checkpoints(self) -> list[tuple[int, Path]]:
         """Complete checkpoints, oldest first."""
-        found = [
-            (int(path.name.rpartition("-")[2]), path)
-            for path in self.path.glob("checkpoint-*")
-            if path.name.rpartition("-")[2].isdigit() and (path / "trainer_state.json").is_file()
-        ]
-        return sorted(found)
+        found = ((checkpoint_step(path), path) for path in self.path.glob("checkpoint-*"))
+        return sorted(
+            (step, path) for step, path in found if step is not None and (path / "trainer_state.json").is_file()
+        )
 
     @cached_property
-    def _samples(self) -> Lines:
-        return Lines(self.path / SAMPLES)
+    def _samples(self) -> Lines[Sample]:
+        return Lines(self.path / SAMPLES, _sample)
 
     @cached_property
     def _hardware(self) -> LineMetrics:
         return LineMetrics(self.path / HARDWARE)
 
-    def with_info(self, info: dict[str, Any]) -> Run:
+    def with_record(self, other: Run) -> Run:
         """The same run with another `run.json`; what was read of its measures stays."""
-        run = replace(self, info=info)
+        run = replace(self, info=other.info, problem=other.problem)
         for name in ("_source", "_samples", "_hardware"):
             if name in self.__dict__:
                 run.__dict__[name] = self.__dict__[name]
@@ -124,15 +143,40 @@ class Run:
 
     def samples(self) -> list[Sample]:
         """Probe answers in the order they were written."""
-        return [
-            Sample(int(row["step"]), int(row.get("index", 0)), row["prompt"], row["policy"], row.get("reference"))
-            for row in self._samples.read()
-            if isinstance(row.get("step"), int) and {"prompt", "policy"} <= row.keys()
-        ]
+        return self._samples.read()
 
     def hardware(self) -> Metrics:
         """Utilisation, memory, power and energy by step, if they were logged."""
         return self._hardware.read()
+
+    def note(self) -> tuple[str, str | None]:
+        """What someone noted about the run (empty if nobody did), and what of that could not be read."""
+        read, problem = self._beside(NOTE)
+        note = read.get("note", "")
+        if not isinstance(note, str):
+            return "", f"{NOTE} cannot be read (its note is no text)"
+        return whole_characters(note), problem
+
+    def audit(self) -> tuple[dict[str, Any], str | None]:
+        """The audit of the run's data (empty if there is none), and what of that could not be read."""
+        read, problem = self._beside(AUDIT)
+        fitted, problems = fit_audit(read)
+        return (fitted, left_out(AUDIT, problems) or problem) if read else ({}, problem)
+
+    def _beside(self, name: str) -> tuple[dict[str, Any], str | None]:
+        try:
+            return read_object(self.path / name), None
+        except FileNotFoundError:
+            return {}, None
+        except (OSError, ValueError) as error:
+            return {}, f"{name} cannot be read ({reason(error)})"
+
+    def problems(self) -> list[str]:
+        """In a line each, what could not be read of the record and of the files beside it."""
+        measures, readings = self.metrics().problems, self.hardware().problems
+        self.samples()
+        found = [self.problem, *measures, *self._samples.problems, *readings, self.note()[1], self.audit()[1]]
+        return [problem for problem in found if problem]
 
 
 def open_run(path: str | Path) -> Run:
@@ -147,15 +191,21 @@ def open_run(path: str | Path) -> Run:
         RunError: there is no run.
     """
     path = Path(path)
-    if (path / RUN).is_file():
-        return Run(path, read_json(path / RUN))
-    info = describe(path)
-    if info is None:
+    try:
+        status = (path / RUN).stat()
+    except (OSError, ValueError):
+        status = None
+    if status is not None:
+        # An unchanged record is not read again: a page asks for all of them every second.
+        info, problem = _record(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+        return Run(path, dict(info), problem)
+    known = describe(path)
+    if known is None:
         raise RunError(
             f"{path.absolute()} holds no run (no {RUN}, no trainer_state.json, no TensorBoard event file): "
             "give a run's directory"
         )
-    return Run(path, info)
+    return Run(path, known)
 
 
 def summarise(run: Run) -> dict[str, Any]:
@@ -179,13 +229,15 @@ def summarise(run: Run) -> dict[str, Any]:
     }
 
 
-def _alive(pid: Any) -> bool:
-    if not isinstance(pid, int):
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+@lru_cache(maxsize=4096)
+def _record(path: Path, identity: tuple[int, int, int]) -> tuple[dict[str, Any], str | None]:
+    """What the `run.json` of that inode, size and time says, and what had to be left out of it."""
+    info, problems = fit_run(read_json(path / RUN))
+    return info, left_out(f"{one_line(str(path))}/{RUN}", problems)
+
+
+def _sample(row: dict[str, Any]) -> Sample | None:
+    made = fit_sample(row)
+    return None if made is None else Sample(
+        made["step"], made.get("index", 0), made["prompt"], made["policy"], made.get("reference")
+    )  # fmt: skip

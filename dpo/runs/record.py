@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from dpo.errors import RunError, StorageError
+from dpo.runs.files import MOST_LOG_BYTES, parse, read_file, read_object, reason
 
 FORMAT = 1
 RUN, METRICS, SAMPLES, HARDWARE = "run.json", "metrics.jsonl", "samples.jsonl", "hardware.jsonl"
 AUDIT = "audit.json"
+NOTE = "note.json"  # not in run.json: a training under way writes that from its own memory
+LOCK = ".lock"  # held by the process that trains into the directory
 
 
 class RunRecord:
@@ -145,24 +148,25 @@ def read_json(path: Path) -> dict[str, Any]:
         RunError: missing, unreadable or damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except FileNotFoundError as error:
         raise RunError(f"{path.parent.absolute()} holds no run (no {path.name}): check the directory") from error
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}): restore it or remove the run") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path} is damaged (not a JSON object): restore it or remove the run")
-    return content
+        raise RunError(f"{path} cannot be read ({reason(error)}): restore it or remove the run") from error
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The complete JSON objects of a `.jsonl` file; a torn or damaged line is left out."""
+    """The complete JSON objects of a `.jsonl` file; a torn or damaged line is left out.
+
+    Raises:
+        OSError: missing, unreadable, too large, or no plain file.
+    """
     rows = []
-    for line in path.read_bytes().splitlines(keepends=True):
+    for line in read_file(path, MOST_LOG_BYTES).splitlines(keepends=True):
         if not line.endswith(b"\n"):
             break
         try:
-            row = json.loads(line)
+            row = parse(line)
         except ValueError:
             continue
         if isinstance(row, dict):

@@ -12,10 +12,10 @@ from filelock import FileLock, Timeout
 from dpo.errors import ConfigError, RunError, StorageError
 from dpo.policies.loading import Policy
 from dpo.runs import Run, open_run
+from dpo.runs.record import LOCK
 from dpo.training.config import CommonConfig, TrainConfig, make
 from dpo.training.processes import process_index
 
-LOCK = ".lock"
 Config = TypeVar("Config", bound=CommonConfig)
 
 
@@ -53,7 +53,7 @@ def claim(directory: Path) -> FileLock:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(directory / LOCK)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=0.5)  # whoever looks whether it is held holds it for a moment
     except Timeout:
         raise RunError(
             f"Another process is training into {directory} now: wait for it, or name another --output-dir"
@@ -83,6 +83,8 @@ def with_resume(config: Config) -> tuple[Config, Run | None]:
     run = open_run(directory)
     if not run.info.get("config"):
         raise RunError(f"{directory} was not made by dpo train: only its own runs can be resumed")
+    if run.problem:  # what was left out would be trained on with its default
+        raise RunError(f"{run.problem}. Mend run.json before --resume, or start a new run")
     if run.state == "running" and process_index() == 0:
         raise RunError(f"{directory} is running now (process {run.info.get('pid')}): wait, or stop it first")
     if run.state == "finished":

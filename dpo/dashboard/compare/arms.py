@@ -75,7 +75,7 @@ def policies(roots: Sequence[Path]) -> list[Arm]:
         label = f"{FAMILY_LABEL[family]} {'DPO' if tuned else 'base'}"
         made[name] = Arm(name, label, "DPO" if tuned else "Base", family, tuned, f"demo/{family}" if tuned else None)
     for run in find_runs(roots):
-        if run.problem or _bundled(run):
+        if run.damaged or _bundled(run):
             continue
         tuned = run.kind == "dpo"
         base = str(run.config.get("model") or "") or None

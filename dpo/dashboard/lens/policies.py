@@ -53,4 +53,4 @@ def options(choices: Sequence[Choice]) -> list[dict[str, object]]:
 
 def _others(roots: Sequence[Path]) -> list[Run]:
     bundled = {(BUNDLED_RUNS / name).resolve() for name in BUNDLED.values()}
-    return [run for run in find_runs(roots) if run.path.resolve() not in bundled and not run.problem]
+    return [run for run in find_runs(roots) if run.path.resolve() not in bundled and not run.damaged]

@@ -119,12 +119,14 @@ def spoken(value: Any) -> Any:
 
 
 def _row(run: Run, label: str) -> Row:
-    metrics = Metrics()
-    problem = run.problem
+    metrics, problems = Metrics(), [run.problem] if run.problem else []
+    damaged = run.damaged
     try:
-        run, metrics = read(str(run.path))
+        if not damaged:
+            run, metrics = read(str(run.path))
+            problems = run.problems()
     except RunError as error:
-        problem = problem or str(error)
+        damaged, problems = True, [str(error)]
 
     def newest(name: str) -> float | None:
         held_out = metrics.last(f"eval_{name}")
@@ -138,9 +140,10 @@ def _row(run: Run, label: str) -> Row:
         "name": label,
         "family": run.family,
         "kind": run.kind,
-        "state": "damaged" if problem else _STATES.get(run.state, run.state),
-        "reason": problem or str(run.info.get("reason") or ""),
-        "own": not problem and not run.info.get("foreign"),
+        "state": "damaged" if damaged else _STATES.get(run.state, run.state),
+        "reason": "; ".join([*problems, *filter(None, [run.info.get("reason")])]),
+        "flawed": bool(problems) and not damaged,
+        "own": not damaged and not run.info.get("foreign"),
         "step": metrics.steps[-1] if metrics.rows else 0,
         "loss": newest("loss"),
         "accuracy": newest("rewards/accuracies"),

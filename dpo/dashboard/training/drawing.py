@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,7 +105,7 @@ def chosen(selected: Sequence[str] | None, roots: Sequence[Path]) -> tuple[list[
         except RunError as error:
             problems.append(str(error))
     entries = shown(found)
-    problems += [f"{entry.label}: {problem}" for entry in entries for problem in entry.metrics.problems]
+    problems += [f"{entry.label}: {problem}" for entry in entries for problem in entry.run.problems()]
     return entries, problems
 
 
@@ -136,8 +137,11 @@ def _source(entry: Shown, chart: Chart) -> Metrics:
 
 def inside(path: str, roots: Sequence[Path]) -> bool:
     """A page shows runs of its directories only, whatever its address asks for."""
-    wanted = Path(path).resolve()
-    return any(wanted.is_relative_to(root.resolve()) for root in roots)
+    try:
+        wanted = Path(os.path.realpath(path))
+    except ValueError:  # NUL or half a character
+        return False
+    return any(wanted.is_relative_to(os.path.realpath(root)) for root in roots)
 
 
 def _span(span: Any) -> tuple[float, float] | None:

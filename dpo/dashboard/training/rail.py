@@ -25,7 +25,7 @@ def preselected(runs: Sequence[Run]) -> list[str]:
         return live[:MOST_RUNS]
     chosen: list[str] = []
     for family in ("t5", "gpt2", None):
-        candidates = [run for run in runs if run.kind == "dpo" and run.family == family and run.problem is None]
+        candidates = [run for run in runs if run.kind == "dpo" and run.family == family and not run.damaged]
         candidates.sort(key=lambda run: run.policy_path is None and run.state != "running")
         chosen += [str(run.path) for run in candidates[:1] if family is not None or not chosen]
     return chosen or [str(run.path) for run in runs[:1]]
@@ -84,15 +84,17 @@ def rows(runs: Sequence[Run], selected: Sequence[str], text: str) -> list[Any]:
 
 def _row(run: Run, label: str, on: bool) -> html.Label:
     state = {"running": "live", "failed": "failed", "interrupted": "killed", "stopped": "stopped"}.get(run.state)
-    if run.problem:
+    if run.damaged:
         about = "damaged"
     elif run.info.get("foreign"):
         about = "other tool's logs"
     else:
         about = note(run) if run.kind == "dpo" else "supervised fine-tuning"
+    if run.problem and not run.damaged:
+        about = f"{about} · not all of it read".removeprefix(" · ")
     return html.Label(
         [
-            dmc.Checkbox(value=str(run.path), size="xs", disabled=bool(run.problem), **{"aria-label": f"Show {label}"}),
+            dmc.Checkbox(value=str(run.path), size="xs", disabled=run.damaged, **{"aria-label": f"Show {label}"}),
             glyph(run.family, run.kind == "dpo"),
             html.Div(
                 [html.Div(label, className="run-name", title=label), html.Div(about, className="sub num")],

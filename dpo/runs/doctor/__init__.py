@@ -7,7 +7,6 @@ called healthy.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,7 +28,6 @@ from dpo.runs.doctor.rules import (
 )
 from dpo.runs.doctor.verdict import Change, Evidence, Limits, Severity, Source, Verdict
 from dpo.runs.reader import Run
-from dpo.runs.record import AUDIT
 
 RULES: tuple[Callable[[Case], Verdict | None], ...] = (
     step_zero.check,
@@ -57,7 +55,7 @@ def diagnose(run: Run, limits: Limits | None = None, audit: Mapping[str, Any] | 
     in the run's directory counts.
     """
     metrics = run.metrics()
-    known = audit if audit is not None else _audit_beside(run)
+    known = audit if audit is not None else run.audit()[0]
     case = Case(run, metrics, run.samples(), limits or Limits(), known)
     verdicts = [verdict for rule in RULES if (verdict := rule(case)) is not None]
     if metrics.rows < _FEWEST_ROWS:
@@ -65,14 +63,6 @@ def diagnose(run: Run, limits: Limits | None = None, audit: Mapping[str, Any] | 
     elif not any(verdict.severity in ("bad", "warn") for verdict in verdicts):
         verdicts.append(health.healthy(case))
     return sorted(verdicts, key=lambda verdict: _ORDER.index(verdict.severity))
-
-
-def _audit_beside(run: Run) -> Mapping[str, Any]:
-    try:
-        read = json.loads((run.path / AUDIT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return read if isinstance(read, dict) else {}
 
 
 __all__ = ["RULES", "Case", "Change", "Evidence", "Limits", "Severity", "Source", "Verdict", "diagnose"]

@@ -10,13 +10,14 @@ from dpo.runs.doctor.verdict import Evidence, Verdict
 
 def damage(case: Case) -> Verdict | None:
     """Damaged parts were left out."""
-    if not case.metrics.problems:
+    problems = case.run.problems()
+    if not problems:
         return None
     return Verdict(
         "damaged record",
         "parts could not be read",
         "info",
-        "Read as far as it is good: " + "; ".join(case.metrics.problems) + ".",
+        "Read as far as it is good: " + "; ".join(problems) + ".",
     )
 
 

@@ -1,0 +1,61 @@
+"""Whether a process lives, and whether somebody holds a lock: one answer for runs, the queue and sweeps."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_APART = 1.0  # seconds between two readings of one start
+
+
+def identity(pid: int) -> dict[str, Any]:
+    """What tells a process from a later one of the same number: `pid`, `born` and `boot` (Unix times, seconds).
+
+    Raises:
+        psutil.Error: there is no such process.
+    """
+    return {"pid": pid, "born": psutil.Process(pid).create_time(), "boot": psutil.boot_time()}
+
+
+def living(pid: int, born: float | None = None, boot: float | None = None) -> psutil.Process | None:
+    """The process of that number and start; None if it has ended, waits to be reaped, or another has its number.
+
+    Both times move with the clock, the time between them does not: a clock that was set makes nobody dead.
+    Without `born` the number alone must do; without `boot` the clock is taken to be as it was.
+    """
+    try:
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return None
+        if born is not None:
+            now = psutil.boot_time()
+            after_boot = process.create_time() - now
+            if abs(after_boot - (born - (now if boot is None else boot))) > _APART:
+                return None
+    except (psutil.Error, ValueError, OverflowError):
+        return None
+    return process
+
+
+def lock_is_held(path: Path) -> bool | None:
+    """Whether a process on this machine holds the lock file; None if there is none, or it cannot be asked.
+
+    The lock is shared for a moment and given back at once; `dpo.training.start.claim` waits that long.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError):
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # some network drives have no locks
+        return None
+    finally:
+        os.close(descriptor)
+    return False
