@@ -65,8 +65,9 @@ def add_data(actions: Any) -> None:
 
 def show(arguments: argparse.Namespace) -> int:
     """`dpo data show`."""
-    from dpo.preferences.layouts import Pair, sources_of
+    from dpo.preferences.layouts import sources_of
     from dpo.preferences.normalise import detect
+    from dpo.preferences.preview import pairs_of
 
     recognised, rows = detect(arguments.source, arguments.split, _columns(arguments))
     layout = recognised.layout
@@ -76,25 +77,18 @@ def show(arguments: argparse.Namespace) -> int:
     if arguments.swap:
         takes["chosen"], takes["rejected"] = takes["rejected"], takes["chosen"]
     print("Columns     " + " · ".join(f"{role} from {where}" for role, where in takes.items()))
-    if layout.rated:
-        print("Pairs       the best and the worst answer to a prompt; rows are single answers, shown as they are")
-    given = 0
-    for number, row in enumerate(rows):
-        try:
-            pair = layout.read(row)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            continue
+    if joins := layout.joins():
+        print(f"Pairs       {joins}")
+    pairs, left_out = pairs_of(layout, rows, arguments.swap)
+    for reason, numbers in left_out.items():
+        print(f"Left out    {len(numbers)} {reason}, the first is row {min(numbers)}")
+    if not pairs:
+        print("None of these rows gives a pair.")
+    for number, pair in pairs[:3]:
         print(f"\nRow {number}")
-        if isinstance(pair, Pair):
-            good, bad = (pair.rejected, pair.chosen) if arguments.swap else (pair.chosen, pair.rejected)
-            _fields({"prompt": pair.prompt, "chosen": good, "rejected": bad})
-        else:
-            _fields({"prompt": pair.prompt, "answer": pair.answer, "score": f"{pair.score:g}"})
+        _fields({"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected})
         if pair.messages:
             print(f"  messages  {len(pair.messages)}: {', '.join(turn['role'] for turn in pair.messages)}")
-        given += 1
-        if given == 3:
-            break
     return 0
 
 

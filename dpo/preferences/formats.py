@@ -7,24 +7,27 @@ where they give different pairs the user is asked, because a guess here trains t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dpo.errors import DataError
-from dpo.preferences.comparisons import COMPARISONS, two_answers
+from dpo.preferences import comparisons, ratings, sides, trees
 from dpo.preferences.layouts import (
-    SIDE_LAYOUTS,
     Layout,
+    Message,
     Pair,
     Rated,
     Row,
-    canonical,
+    actual_names,
+    answerable,
     context_of,
     pair_of,
+    plain,
 )
-from dpo.preferences.turns import Unusable
+from dpo.preferences.turns import OtherLayout, UnknownPart, Unusable, is_turns
 
-LAYOUTS: tuple[Layout, ...] = (*SIDE_LAYOUTS, *COMPARISONS)
 SAMPLE_ROWS = 200
+_MODULES = (sides, comparisons, ratings, trees)
+"""Each has `layouts(rows)`: a new layout is a function in one of them."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class AmbiguousError(DataError):
 class _Reading:
     layout: Layout
     share: float
-    results: tuple[Pair | Rated | None, ...]
+    results: tuple[list[Pair | Rated | Message] | None, ...]
 
 
 def recognise(
@@ -69,20 +72,21 @@ def recognise(
     given = {role: name for role, name in (columns or {}).items() if name}
     if given:
         return _by_columns(rows, given)
-    candidates = [*LAYOUTS, *two_answers(rows)]
+    candidates = [layout for module in _MODULES for layout in module.layouts(rows)]
     if layout is not None:
-        named = [candidate for candidate in candidates if candidate.key == layout]
+        named = [each for each in (*candidates, *comparisons.layouts(rows, every=True)) if each.key == layout]
         if not named:
             known = ", ".join(reading.layout.key for reading in _readings(candidates, rows)) or "none"
             raise DataError(f"--layout {layout} does not fit: {known} would")
         return Recognised(named[0], _read(named[0], rows).share)
     readings = [reading for reading in _readings(candidates, rows) if not reading.layout.on_request]
     if not readings:
-        raise DataError(_why_not(rows))
+        raise DataError(_part_of(candidates, rows) or _why_not(rows))
     readings = [reading for reading in readings if any(reading.results)] or readings
     best = max(reading.share for reading in readings)
     # A layout that fits few rows where another fits most is no second reading.
     readings = [reading for reading in readings if reading.share >= 0.5 * best]
+    readings = [reading for reading in readings if not reading.layout.secondary] or readings
     readings.sort(key=lambda reading: -(reading.share * reading.layout.certainty))
     first = readings[0]
     if any(_differ(first, reading) for reading in readings[1:]):
@@ -98,25 +102,43 @@ def _readings(candidates: Sequence[Layout], rows: Sequence[Row]) -> list[_Readin
 
 def _read(layout: Layout, rows: Sequence[Row]) -> _Reading:
     """The layout tried on the sample; a row that fits but has an empty cell or is a tie counts as read."""
-    results: list[Pair | Rated | None] = []
+    results: list[list[Pair | Rated | Message] | None] = []
     read = 0
     for row in rows:
         try:
             results.append(layout.read(row))
             read += 1
-        except Unusable as error:
+        except (OtherLayout, UnknownPart):
             results.append(None)
-            read += str(error) != "of another layout" and layout.fits(row)
-        except (KeyError, IndexError, TypeError, AttributeError):
+        except Unusable:
             results.append(None)
+            read += layout.fits(row)
     return _Reading(layout, read / len(rows), tuple(results))
 
 
 def _differ(one: _Reading, other: _Reading) -> bool:
-    if one.layout.rated != other.layout.rated:
+    if one.layout.gives is not other.layout.gives:
         return True
     both = [(a, b) for a, b in zip(one.results, other.results, strict=True) if a is not None and b is not None]
-    return any(a[:3] != b[:3] for a, b in both) or not both
+    return any([pair[:3] for pair in a] != [pair[:3] for pair in b] for a, b in both) or not both
+
+
+def _part_of(candidates: Sequence[Layout], rows: Sequence[Row]) -> str:
+    """What to say where a layout fits and its messages hold something else than text; "" if none does."""
+    for number, row in enumerate(rows):
+        for layout in candidates:
+            try:
+                if layout.fits(row):
+                    layout.read(row)
+            except UnknownPart as error:
+                return (
+                    f"row {number} holds a message part of type {error.kind!r} (the columns are "
+                    f"{', '.join(map(str, row))}), and only text is read: take such rows out, or write as text what "
+                    "the part says"
+                )
+            except Unusable:
+                continue
+    return ""
 
 
 def _question(first: _Reading, readings: Sequence[_Reading]) -> AmbiguousError:
@@ -145,35 +167,56 @@ def _by_columns(rows: Sequence[Row], given: Mapping[str, str]) -> Recognised:
             raise Unusable("without text")
         if promptless:
             return pair_of(None, row[chosen], row[rejected])
-        extras = {canonical(str(name)): value for name, value in row.items() if canonical(str(name)) == "system"}
-        return pair_of(context_of(extras | {"\0": row[prompt]}, "\0"), row[chosen], row[rejected])
+        system = {name: value for name, value in plain(row).items() if name == "system"}
+        return pair_of(context_of(system | {prompt: row[prompt]}, prompt), row[chosen], row[rejected])
 
     shown = ", ".join([*([] if promptless else [prompt]), chosen, rejected])
     asked = f"{chosen}, before its last answer" if promptless else prompt
     named = Layout("columns", shown, lambda _: True, read, takes=(asked, chosen, rejected))
     reading = _read(named, rows)
-    if all(result is None for result in reading.results) and promptless:
+    if reading.share == 0 and (problem := _part_of([named], rows)):
+        raise DataError(problem)
+    if promptless and not any(reading.results):
         raise DataError("there is no column of prompts: name it with --prompt-column")
-    return Recognised(replace(named), reading.share)
+    return Recognised(named, reading.share)
 
 
 def _why_not(rows: Sequence[Row]) -> str:
-    columns = list(dict.fromkeys(str(name) for row in rows for name in row))
-    found = f"the columns are {', '.join(columns)}"
-    names = {canonical(name) for name in columns}
-    if {"chosen", "rejected"} <= names:
+    """Why rows are no preference data that we read, and the way out."""
+    actual = actual_names(rows)
+    found = f"the columns are {', '.join(dict.fromkeys(str(name) for row in rows for name in row))}"
+    flags = "--prompt-column, --chosen-column and --rejected-column"
+    if {"chosen", "rejected"} <= actual.keys():
         return (
             f"there are two answers but no prompt ({found}): name its column with --prompt-column, or use "
             "--layout common-prefix if both answers begin with it"
         )
-    if "label" in names and names & {"completion", "messages", "response"}:
+    if "label" in actual and actual.keys() & {"completion", "messages", "response"}:
         return f"this is unpaired data with a label ({found}): pair a good and a bad answer for each prompt first"
-    if names & {"output", "messages", "text", "completion", "response", "answer", "conversations"}:
+    several = [actual[name] for name in actual if name.startswith(_ANSWERS) and _answers_in(rows, name)]
+    if len(several) > 1 or any(_answers_in(rows, name) > 1 for name in actual):
+        return (
+            f"there are several answers, but nothing that we know says which one is better ({found}): name them "
+            f"with {flags}, or write the better one to chosen and the worse one to rejected"
+        )
+    if actual.keys() & _SINGLE:
         return (
             f"these are single answers, not preferences ({found}): DPO needs a chosen and a rejected answer. "
             "Write a worse answer for each, or let two policies answer each prompt"
         )
-    return (
-        f"no preference pairs recognised ({found}): name them with "
-        "--prompt-column, --chosen-column and --rejected-column"
-    )
+    return f"no preference pairs recognised ({found}): name them with {flags}"
+
+
+_SINGLE = {"output", "messages", "text", "completion", "response", "answer", "conversations"}
+_ANSWERS = (
+    "answer", "response", "output", "completion", "generation", "candidate", "chosen", "rejected", "preferred",
+    "dispreferred", "nonpreferred", "better", "worse", "orig",
+)  # fmt: skip
+
+
+def _answers_in(rows: Sequence[Row], name: str) -> int:
+    """How many texts a column holds that may be answers, by its first row with a value."""
+    value = next((plain(row)[name] for row in rows if name in plain(row)), None)
+    if isinstance(value, list) and not is_turns(value):
+        return sum(answerable(text) or (isinstance(text, Mapping) and len(text) > 1) for text in value)
+    return int(answerable(value))

@@ -1,8 +1,8 @@
-"""The public layouts of preference data: which rows each fits, and how it turns a row into a pair.
+"""What a layout of preference data is, and what all of them share: columns, prompts, pairs.
 
 Columns are compared without case, blanks, `-` and `_` ("Answer1", "answer_1").  Texts are passed on
-as they are.  `SIDE_LAYOUTS` here and `COMPARISONS` beside it are the registry; `formats`
-chooses from them.
+as they are.  The layouts themselves are in `sides`, `comparisons`, `ratings` and `trees`; `formats`
+chooses among them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 from dpo.preferences.turns import (
     ASSISTANT,
     HUMAN,
+    OtherLayout,
     Turn,
     Unusable,
     as_turns,
+    from_markers,
     from_transcript,
-    is_transcript,
     is_turns,
     prompt_of,
 )
@@ -46,24 +47,56 @@ class Rated(NamedTuple):
     messages: list[Turn] | None = None
 
 
+class Message(NamedTuple):
+    """One message of a tree of conversations: pairs are made of the ranked replies to one message."""
+
+    key: str
+    parent: str | None
+    turn: Turn
+    rank: float | None
+    """0 is the best of the replies to `parent`; None where they were not ranked."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """A known way of writing preference data.
 
-    `read` raises `Unusable` for a row that fits and gives no pair.  `certainty` is how sure the
-    column names alone make us; a layout `on_request` is used only where `--layout` names it.
-    `takes` says for prompt, chosen and rejected where the text is found, with canonical column names
-    in braces; an empty prompt is the first column of `PROMPTS` that there is.
+    `reader` gives the pairs of a row, mostly one, or the `Rated` or `Message` that `gives` names; it raises
+    `Unusable` for a row that fits and gives none.  `certainty` is how sure the column names alone make us.
+    A layout `on_request` is used only where `--layout` names it, and a `secondary` one only where no columns
+    are named after the better and the worse answer.  `takes` says for prompt, chosen and rejected where the
+    text is found, with canonical column names in braces; an empty prompt is the one `prompt_column` finds.
     """
 
     key: str
     name: str
     fits: Callable[[Row], bool]
-    read: Callable[[Row], Pair | Rated]
+    reader: Callable[[Row], Pair | Rated | Message | list[Pair]]
     certainty: float = 1.0
     on_request: bool = False
-    rated: bool = False
+    secondary: bool = False
+    gives: type[Pair] | type[Rated] | type[Message] = Pair
     takes: tuple[str, str, str] = ("", "{chosen}", "{rejected}")
+
+    def read(self, row: Row) -> list[Pair | Rated | Message]:
+        """What the row gives, at least one.
+
+        Raises:
+            OtherLayout: the row does not fit.
+            Unusable: it fits and gives no pair.
+        """
+        try:
+            found = self.reader(row)
+        except (KeyError, IndexError, TypeError, AttributeError):
+            raise OtherLayout from None
+        return [*found] if isinstance(found, list) else [found]
+
+    def joins(self) -> str:
+        """How pairs come of rows that are none themselves; "" where every row is a pair."""
+        return {
+            Rated: "the best and the worst answer to a prompt; rows are single answers",
+            Message: "the best and the worst reply to a message; rows are single messages",
+        }.get(self.gives, "")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -77,39 +110,43 @@ def plain(row: Row) -> dict[str, Any]:
     return {canonical(str(name)): value for name, value in row.items() if value is not None}
 
 
-PROMPTS = ("prompt", "question", "instruction", "query", "history", "post", "context", "messages", "conversation",
-           "conversations", "dialogue", "dialog")  # fmt: skip
-SIDES = (
-    ("chosen", "rejected"),
-    ("responsej", "responsek"),
-    ("preferredoutput", "nonpreferredoutput"),
-    ("preferred", "dispreferred"),
-    ("chosenresponse", "rejectedresponse"),
-    ("accepted", "rejected"),
-    ("better", "worse"),
-    ("winner", "loser"),
-)
-_NAMES = {
-    ("question", "chosen"): "system, question, chosen, rejected (Orca)",
-    ("instruction", "chosen"): "instruction, input, chosen, rejected",
-    ("question", "responsej"): "question, response_j, response_k (stack-exchange)",
-    ("conversations", "chosen"): "ShareGPT conversations",
-}
+def actual_names(rows: Sequence[Row]) -> dict[str, str]:
+    """The columns of `rows` by their canonical names."""
+    return {canonical(str(name)): str(name) for row in rows for name in row}
 
 
-def sources_of(layout: Layout, rows: Sequence[Row]) -> dict[str, str]:
-    """Where prompt, chosen and rejected are found, in the columns' own names ("chosen, the last answer")."""
-    actual = {canonical(str(name)): str(name) for row in rows for name in row}
-    asked = layout.takes[0] or next((f"{{{name}}}" for name in PROMPTS if name in actual), "")
-    if layout.takes[0].endswith(" with {input}") and "input" not in actual:
-        asked = asked.removesuffix(" with {input}")
-    if "system" in actual and asked and "before" not in asked:
-        asked = f"{{system}}, {asked}"
-    said = (asked, *layout.takes[1:])
-    return {
-        role: re.sub(r"{(\w+)}", lambda match: actual.get(match[1], match[1]), text)
-        for role, text in zip(("prompt", "chosen", "rejected"), said, strict=True)
-    }
+def cells(row: Row, *names: str) -> list[Any]:
+    """The values of these columns, by canonical name.
+
+    Raises:
+        Unusable: one is empty or missing.
+    """
+    values = plain(row)
+    if not all(name in values for name in names):
+        raise Unusable("without text")
+    return [values[name] for name in names]
+
+
+PROMPTS = (
+    "prompt", "question", "instruction", "query", "userinput", "history", "post", "context", "promptmessages",
+    "messages", "conversation", "conversations", "dialogue", "dialog",
+)  # fmt: skip
+"""Columns of prompts, the likeliest first.  `input` is one too, where none of these is there."""
+
+
+def prompts_of(row: Mapping[str, Any]) -> list[str]:
+    """The canonical names of the columns of a `plain` row that can be its prompt, the likeliest first."""
+    return [name for name in PROMPTS if is_prompt(row.get(name))] or ["input"] * is_prompt(row.get("input"))
+
+
+def prompt_column(row: Mapping[str, Any], *skip: str) -> str | None:
+    """The likeliest of `prompts_of`, without the columns to `skip`; None where there is none."""
+    return next((name for name in prompts_of(row) if name not in skip), None)
+
+
+def is_prompt(value: Any) -> bool:
+    """Whether a cell can hold a prompt: a text, messages, or WebGPT's object with a `full_text`."""
+    return isinstance(value, str) or is_turns(value) or (isinstance(value, Mapping) and "full_text" in value)
 
 
 def answerable(value: Any) -> bool:
@@ -117,24 +154,67 @@ def answerable(value: Any) -> bool:
     return isinstance(value, str) or is_turns(value) or is_turns([value])
 
 
-def context_of(row: dict[str, Any], column: str) -> list[Turn]:
-    """The turns before the answers, from a text or messages in `column` (with `system` and `input` columns)."""
+def sources_of(layout: Layout, rows: Sequence[Row]) -> dict[str, str]:
+    """Where prompt, chosen and rejected are found, in the columns' own names ("chosen, the last answer")."""
+    actual = actual_names(rows)
+    found = next(filter(None, (prompt_column(plain(row)) for row in rows)), "")
+    asked = layout.takes[0] or (found and f"{{{found}}}")
+    if asked == "{instruction}" and "input" in actual:
+        asked += " with {input}"
+    if "system" in actual and asked and "before" not in asked:
+        asked = f"{{system}}, {asked}"
+    texts = (asked, *layout.takes[1:])
+    return {
+        role: re.sub(r"{(\w+)}", lambda match: actual.get(match[1], match[1]), text)
+        for role, text in zip(("prompt", "chosen", "rejected"), texts, strict=True)
+    }
+
+
+def context_of(row: Mapping[str, Any], column: str) -> list[Turn]:
+    """The turns before the answers, from the text or messages in `column` of a `plain` row.
+
+    An `input` is added to an `instruction`; a `history` of questions and answers (LLaMA-Factory, ms-swift) goes
+    before, a `system` message first.
+
+    Raises:
+        Unusable: no text or messages.
+    """
     value = row[column]
+    if isinstance(value, Mapping) and "full_text" in value:
+        value = value["full_text"]
     if isinstance(value, str):
-        extra = row.get("input")
-        if column == "instruction" and isinstance(extra, str) and extra.strip():
-            value = f"{value}\n\n{extra}"
-        turns = [{"role": "user", "content": value}]
+        addition = row.get("input")
+        if column == "instruction" and isinstance(addition, str) and addition.strip():
+            value = f"{value}\n\n{addition}"
+        turns = [*_history(row.get("history")), *from_markers(value)]
     else:
         turns = as_turns(value)
-    system = row.get("system", row.get("systemprompt"))
+    return with_system(turns, row.get("system", row.get("systemprompt")))
+
+
+def with_system(turns: list[Turn], system: Any) -> list[Turn]:
+    """`turns` with a system message in front, where there is one and they have none."""
     if isinstance(system, str) and system.strip() and turns and turns[0]["role"] != "system":
-        turns = [{"role": "system", "content": system}, *turns]
+        return [{"role": "system", "content": system}, *turns]
     return turns
 
 
+def _history(value: Any) -> list[Turn]:
+    """Earlier turns from `[[question, answer], ...]`."""
+    if not isinstance(value, list) or not all(isinstance(turn, list) and len(turn) == 2 for turn in value):
+        return []
+    texts = [text for turn in value for text in turn]
+    if not all(isinstance(text, str) for text in texts):
+        raise Unusable("without text")
+    return [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)]
+
+
 def pair_of(context: list[Turn] | None, chosen: Any, rejected: Any) -> Pair:
-    """A pair from answers in any form; where they are whole conversations these bring the context."""
+    """A pair from answers in any form; where they are whole conversations these bring the context.
+
+    Raises:
+        Unusable: the answers do not fit to one another, or to the context.
+    """
     if isinstance(chosen, str) and isinstance(rejected, str):
         if context is None:
             return _from_transcripts(chosen, rejected)
@@ -142,7 +222,7 @@ def pair_of(context: list[Turn] | None, chosen: Any, rejected: Any) -> Pair:
         if named is not None:
             prompt, messages, good, bad = named
             return Pair(prompt, good, bad, messages)
-        return Pair(*_texts(context, chosen, rejected))
+        return _pair(context, chosen, rejected)
     sides = [as_turns([{"role": "assistant", "content": s}] if isinstance(s, str) else s) for s in (chosen, rejected)]
     before = [_before(context, side) for side in sides]
     for side in sides:
@@ -150,12 +230,12 @@ def pair_of(context: list[Turn] | None, chosen: Any, rejected: Any) -> Pair:
             raise Unusable("that do not end in an answer")
     if before[0] != before[1]:
         raise Unusable("whose two prompts differ")
-    return Pair(*_texts(before[0], sides[0][-1]["content"], sides[1][-1]["content"]))
+    return _pair(before[0], sides[0][-1]["content"], sides[1][-1]["content"])
 
 
-def _texts(context: list[Turn], good: str, bad: str) -> tuple[str, str, str, list[Turn] | None]:
+def _pair(context: list[Turn], good: str, bad: str) -> Pair:
     prompt, messages = prompt_of(context)
-    return prompt, good, bad, messages
+    return Pair(prompt, good, bad, messages)
 
 
 def _before(context: list[Turn] | None, side: list[Turn]) -> list[Turn]:
@@ -187,132 +267,10 @@ def _without_names(question: str, chosen: str, rejected: str) -> tuple[str, list
 def _from_transcripts(chosen: str, rejected: str) -> Pair:
     (before, mark, good), (before_bad, mark_bad, bad) = chosen.rpartition(ASSISTANT), rejected.rpartition(ASSISTANT)
     if not mark or not mark_bad:
-        raise Unusable("of another layout")
+        raise OtherLayout
     if HUMAN in good or HUMAN in bad:
         raise Unusable("that do not end in an answer")
     if before != before_bad:
         raise Unusable("whose two prompts differ")
     prompt, messages = from_transcript(before)
     return Pair(prompt, good.removeprefix(" "), bad.removeprefix(" "), messages)
-
-
-def _promptless(row: dict[str, Any]) -> bool:
-    return not any(name in row for name in PROMPTS if name not in ("messages",))
-
-
-def _sides_layout(prompt: str | None, good: str, bad: str) -> Layout:
-    """Columns `good` and `bad`, with a prompt column or, where the answers are whole talks, without."""
-
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
-        if good not in row or bad not in row or not (answerable(row[good]) and answerable(row[bad])):
-            return False
-        if prompt is None:
-            whole = is_turns(row[good]) and len(row[good]) > 1
-            return (whole or is_transcript(row[good])) and _promptless(row)
-        if prompt == "messages" and not isinstance(row[good], str) and is_turns(row[good]):
-            return False  # a copy of the better conversation (UltraFeedback binarized)
-        value = row.get(prompt)
-        return isinstance(value, str) or is_turns(value)
-
-    def read(raw: Row) -> Pair:
-        row = plain(raw)
-        if good not in row or bad not in row:
-            raise Unusable("without text")
-        if prompt is not None and prompt not in row:
-            raise Unusable("without text")
-        if prompt is None and isinstance(row[good], str) != isinstance(row[bad], str):
-            raise Unusable("of another layout")
-        return pair_of(None if prompt is None else context_of(row, prompt), row[good], row[bad])
-
-    key = "-".join(filter(None, (prompt, good, bad)))
-    name = _NAMES.get((prompt or "", good), ", ".join(filter(None, (prompt, good, bad))))
-    asked = f"{{{prompt}}}" if prompt else f"{{{good}}}, before its last answer"
-    if prompt == "instruction":
-        asked += " with {input}"
-    takes = (asked, f"{{{good}}}", f"{{{bad}}}")
-    return Layout(key, name, fits, read, 1.0 if (good, bad) in SIDES[:3] else 0.9, takes=takes)
-
-
-_WHOLE = ("{chosen}, before its last answer", "{chosen}, the last answer", "{rejected}, the last answer")
-
-
-def _transcripts() -> Layout:
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
-        return _promptless(row) and is_transcript(row.get("chosen")) and is_transcript(row.get("rejected"))
-
-    return Layout("transcripts", "transcripts (hh-rlhf)", fits, _promptless_pair, takes=_WHOLE)
-
-
-def _messages() -> Layout:
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
-        return _promptless(row) and is_turns(row.get("chosen")) and is_turns(row.get("rejected"))
-
-    return Layout("messages", "messages", fits, _promptless_pair, takes=_WHOLE)
-
-
-def _promptless_pair(raw: Row) -> Pair:
-    return pair_of(None, _cell(raw, "chosen"), _cell(raw, "rejected"))
-
-
-def _cell(raw: Row, name: str) -> Any:
-    value = plain(raw).get(name)
-    if value is None:
-        raise Unusable("without text")
-    return value
-
-
-_OPENAI = ("{input}.messages", "{preferredoutput}", "{nonpreferredoutput}")
-
-
-def _openai() -> Layout:
-    def turns(row: dict[str, Any]) -> Any:
-        return row["input"].get("messages") if isinstance(row.get("input"), Mapping) else None
-
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
-        return is_turns(turns(row)) and "preferredoutput" in row and "nonpreferredoutput" in row
-
-    def read(raw: Row) -> Pair:
-        row = plain(raw)
-        context = turns(row)
-        if context is None or "preferredoutput" not in row or "nonpreferredoutput" not in row:
-            raise Unusable("without text")
-        return pair_of(as_turns(context), row["preferredoutput"], row["nonpreferredoutput"])
-
-    name = "input.messages, preferred_output, non_preferred_output (OpenAI)"
-    return Layout("openai", name, fits, read, takes=_OPENAI)
-
-
-_SHARED = ("what {chosen} and {rejected} both begin with", "the rest of {chosen}", "the rest of {rejected}")
-
-
-def _common_prefix() -> Layout:
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
-        sides = (row.get("chosen"), row.get("rejected"))
-        return all(isinstance(side, str) and not is_transcript(side) for side in sides) and _promptless(row)
-
-    def read(raw: Row) -> Pair:
-        chosen, rejected = _cell(raw, "chosen"), _cell(raw, "rejected")
-        end = next((i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), None)
-        end = min(len(chosen), len(rejected)) if end is None else end
-        end = max(chosen.rfind(" ", 0, end), chosen.rfind("\n", 0, end))
-        if end <= 0:
-            raise Unusable("whose two answers share no beginning")
-        return Pair(chosen[:end], chosen[end + 1 :], rejected[end + 1 :])
-
-    name = "chosen, rejected; what both begin with is the prompt"
-    return Layout("common-prefix", name, fits, read, 0.5, True, takes=_SHARED)
-
-
-SIDE_LAYOUTS: tuple[Layout, ...] = (
-    _openai(),
-    _transcripts(),
-    _messages(),
-    *(_sides_layout(prompt, good, bad) for good, bad in SIDES for prompt in PROMPTS),
-    *(_sides_layout(None, good, bad) for good, bad in SIDES[2:]),
-    _common_prefix(),
-)

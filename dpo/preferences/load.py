@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from dpo.errors import DataError
 from dpo.preferences.formats import Recognised
-from dpo.preferences.normalise import COLUMNS, Columns, Normalised, drawn, normalise, tally
+from dpo.preferences.normalise import Columns, Normalised, drawn, normalise, tally
 from dpo.preferences.spec import DataSpec
 from dpo.preferences.split import SALT, is_held_out
+from dpo.preferences.table import COLUMNS
 
 if TYPE_CHECKING:
     from datasets import Dataset

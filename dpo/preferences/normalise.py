@@ -1,38 +1,32 @@
 """Rows of any layout to a table of pairs, a batch at a time and never all text in memory.
 
 The table has the columns `prompt`, `chosen`, `rejected`, `row` (the row's number in its source,
-from 0) and, where some prompt has several turns, `messages`.  A table of more than `IN_MEMORY`
-bytes lives in a temporary Arrow file that is mapped, and removed when the process ends.
+from 0) and, where some prompt has several turns, `messages`.  A table of more than
+`table.IN_MEMORY` bytes lives in a temporary Arrow file that is mapped, and removed when the process ends.
 """
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import math
-import shutil
-import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo.errors import DataError, StorageError
+from dpo.errors import DataError
+from dpo.preferences.collect import Collector
 from dpo.preferences.formats import SAMPLE_ROWS, AmbiguousError, Recognised, recognise
-from dpo.preferences.layouts import Layout, Pair, Rated, Row
+from dpo.preferences.layouts import Layout, Row
 from dpo.preferences.sources import BATCH, read_rows
-from dpo.preferences.turns import Unusable
+from dpo.preferences.table import write
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
 
-IN_MEMORY = 64 * 2**20
-COLUMNS = ("prompt", "chosen", "rejected")
 Progress = Callable[[int], None]
 
 
@@ -128,7 +122,8 @@ def normalise(
         head: read only so many rows (fewer where they are huge), for a look that must be quick.
 
     Raises:
-        DataError: unreadable, not preference data, ambiguous, or without a single pair.
+        DataError: unreadable, not preference data, ambiguous (from the first rows, or from a later preference code
+            that these do not have), or without a single pair.
         StorageError: no room for the temporary file.
     """
     columns = columns or Columns()
@@ -141,23 +136,28 @@ def normalise(
             break
     first = list(itertools.islice(itertools.chain.from_iterable(sample), SAMPLE_ROWS))
     recognised = _recognised(source, first, columns)
-    dropped: defaultdict[str, list[int]] = defaultdict(list)
     every = _Head(itertools.chain(sample, batches), head)
     counter = _Counter(every, progress)
-    if recognised.layout.rated:
-        records = _of_rated(counter, recognised.layout, dropped, columns)
-    else:
-        records = _of_pairs(counter, recognised.layout, dropped, columns)
-    pairs = _write(records)
+    asked = columns.layout is not None
+    collector = Collector(source, recognised.layout, columns.swap, columns.keep_equal, asked)
+    pairs = write(collector.records(counter))
+    dropped = dict(collector.dropped)
     if pairs is None:
-        reasons = ", ".join(f"{len(rows)} {reason}" for reason, rows in dropped.items())
-        if recognised.layout.key == "labelled":
-            raise DataError(
-                f"{source}: this is unpaired data with a label, and no prompt has both a good and a bad answer: "
-                "pair a good and a bad answer for each prompt first"
-            )
-        raise DataError(f"{source} has no usable pair ({reasons}): every pair needs a prompt and two different answers")
-    return Normalised(source, recognised, pairs, counter.rows, dict(dropped), whole=every.whole)
+        raise _without_pairs(source, recognised.layout, dropped)
+    return Normalised(source, recognised, pairs, counter.rows, dropped, whole=every.whole)
+
+
+def _without_pairs(source: str, layout: Layout, dropped: Mapping[str, Sequence[int]]) -> DataError:
+    if layout.key.startswith("labelled"):
+        return DataError(
+            f"{source}: this is unpaired data with a label, and no prompt has both a good and a bad answer: "
+            "pair a good and a bad answer for each prompt first"
+        )
+    reasons = ", ".join(f"{len(rows)} {reason}" for reason, rows in dropped.items())
+    first = f"; the first is row {min(min(rows) for rows in dropped.values())}" if dropped else ""
+    return DataError(
+        f"{source} has no usable pair ({reasons}{first}): every pair needs a prompt and two different answers"
+    )
 
 
 class _Head:
@@ -191,158 +191,6 @@ class _Counter:
             self.rows += len(batch)
             if self.progress is not None:
                 self.progress(self.rows)
-
-
-Record = tuple[int, Pair]
-
-
-def _of_pairs(
-    counter: _Counter, layout: Layout, dropped: defaultdict[str, list[int]], columns: Columns
-) -> Iterator[list[Record]]:
-    for start, batch in counter:
-        records: list[Record] = []
-        for row, raw in enumerate(batch, start):
-            try:
-                pair = layout.read(raw)
-                assert isinstance(pair, Pair)
-                records.append((row, _checked(pair, columns)))
-            except Unusable as error:
-                dropped[str(error)].append(row)
-            except (KeyError, IndexError, TypeError, AttributeError):
-                dropped["of another layout"].append(row)
-        yield records
-
-
-def _checked(pair: Pair, columns: Columns) -> Pair:
-    if not all(isinstance(text, str) for text in pair[:3]):
-        raise Unusable("without text")
-    for name, text in zip(COLUMNS, pair[:3], strict=True):
-        if not text.strip():
-            raise Unusable(f"with a blank {name}")
-    if not columns.keep_equal and pair.chosen.strip() == pair.rejected.strip():
-        raise Unusable("with equal answers")
-    return pair._replace(chosen=pair.rejected, rejected=pair.chosen) if columns.swap else pair
-
-
-def _of_rated(
-    counter: _Counter, layout: Layout, dropped: defaultdict[str, list[int]], columns: Columns
-) -> Iterator[list[Record]]:
-    """Single answers: all are written to a table first, then the best and the worst of a prompt are paired."""
-    scores: dict[int, list[tuple[float, int, int]]] = defaultdict(list)  # prompt -> (score, place, row)
-    place = 0
-
-    def singles() -> Iterator[list[Record]]:
-        nonlocal place
-        for start, batch in counter:
-            records: list[Record] = []
-            for row, raw in enumerate(batch, start):
-                try:
-                    rated = layout.read(raw)
-                    assert isinstance(rated, Rated)
-                    if not rated.prompt.strip() or not rated.answer.strip():
-                        raise Unusable("with a blank prompt" if not rated.prompt.strip() else "with a blank answer")
-                    scores[hash(rated.prompt)].append((rated.score, place, row))
-                    records.append((row, Pair(rated.prompt, rated.answer, "", rated.messages)))
-                    place += 1
-                except Unusable as error:
-                    dropped[str(error)].append(row)
-                except (KeyError, IndexError, TypeError, AttributeError):
-                    dropped["of another layout"].append(row)
-            yield records
-
-    answers_table = _write(singles())
-    plan: list[tuple[int, int, int, int]] = []
-    for answers in scores.values():
-        ranked = sorted(answers, key=lambda answer: -answer[0])
-        while len(ranked) >= 2 and ranked[0][0] > ranked[-1][0]:
-            best, worst = ranked.pop(0), ranked.pop()
-            plan.append((min(best[2], worst[2]), best[1], worst[1], max(best[2], worst[2])))
-        dropped["without a partner for its prompt"].extend(row for _, _, row in ranked)
-    if not dropped["without a partner for its prompt"]:
-        del dropped["without a partner for its prompt"]
-    if answers_table is None:
-        return
-    for chunk in _chunks(sorted(plan)):
-        good, bad = (answers_table[[step[side] for step in chunk]] for side in (1, 2))
-        turns = good.get("messages", [None] * len(chunk))
-        records = []
-        for place, step in enumerate(chunk):
-            pair = Pair(good["prompt"][place], good["chosen"][place], bad["chosen"][place], turns[place])
-            try:
-                records.append((step[0], _checked(pair, columns)))
-            except Unusable as error:
-                dropped[str(error)].append(step[0])
-        yield records
-
-
-def _chunks(steps: list[Any]) -> Iterator[list[Any]]:
-    return (steps[start : start + 1024] for start in range(0, len(steps), 1024))
-
-
-def _write(batches: Iterable[list[Record]]) -> Dataset | None:
-    """The records as a dataset: in memory while small, else mapped from a temporary file."""
-    import pyarrow as pa
-    from datasets import Dataset
-
-    schema = pa.schema(
-        [
-            *((name, pa.large_string()) for name in COLUMNS),
-            ("row", pa.int64()),
-            ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
-        ]
-    )
-    kept: list[pa.RecordBatch] = []
-    size, turns = 0, False
-    writer, sink, path = None, None, None
-    try:
-        for records in batches:
-            if not records:
-                continue
-            columns: dict[str, list[Any]] = {
-                name: [_clean(getattr(pair, name)) for _, pair in records] for name in COLUMNS
-            }
-            columns["row"] = [row for row, _ in records]
-            columns["messages"] = [pair.messages for _, pair in records]
-            turns = turns or any(messages is not None for messages in columns["messages"])
-            batch = pa.RecordBatch.from_pydict(columns, schema)
-            kept.append(batch)
-            size += batch.nbytes
-            if writer is None and size > IN_MEMORY:
-                path = Path(_directory()) / f"{id(kept)}.arrow"
-                sink = pa.OSFile(str(path), "wb")
-                writer = pa.ipc.new_stream(sink, schema)
-            if writer is not None:
-                for waiting in kept:
-                    writer.write_batch(waiting)
-                kept.clear()
-        if writer is not None and sink is not None:
-            writer.close()
-            sink.close()
-    except OSError as error:
-        raise StorageError(
-            f"The pairs need a temporary file in {tempfile.gettempdir()} ({error.strerror or error}): make room there, "
-            "or set TMPDIR"
-        ) from error
-    if size == 0:
-        return None
-    # A mapped table keeps to its file: anything that hashed or copied its rows would read them all into memory.
-    dataset = Dataset.from_file(str(path)) if path is not None else Dataset(pa.Table.from_batches(kept, schema))
-    return dataset if turns else dataset.remove_columns("messages")
-
-
-def _clean(text: str) -> str:
-    """`text` with lone surrogates ("\\ud83d", half an emoji) replaced: Arrow and every tokenizer want UTF-8."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode("utf-8")
-    return text
-
-
-def _directory() -> str:
-    path = tempfile.mkdtemp(prefix="dpo-pairs-")
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
-    return path
 
 
 def tally(parts: Iterable[Normalised]) -> dict[str, int]:

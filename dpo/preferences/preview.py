@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from dpo.errors import DataError
+from dpo.preferences.collect import ALONE, Collector
 from dpo.preferences.formats import AmbiguousError, recognise
-from dpo.preferences.layouts import Layout, Pair, Rated, Row, sources_of
+from dpo.preferences.layouts import Layout, Message, Pair, Rated, Row, sources_of
 from dpo.preferences.normalise import Columns, head_of
+from dpo.preferences.table import Record
+from dpo.preferences.turns import Unusable
 
 SHOWN = 3
 
@@ -65,37 +68,43 @@ def preview(source: str, split: str = "train", columns: Columns | None = None) -
     return replace(found, readings=[reading], confidence=recognised.confidence)
 
 
+def pairs_of(layout: Layout, rows: Sequence[Row], swap: bool = False) -> tuple[list[Record], dict[str, list[int]]]:
+    """The pairs of `rows` as training would see them, with their rows; and the rows that give none, by reason.
+
+    Single answers whose partner may come after `rows` are not counted among these.
+    """
+    collector = Collector("", layout, swap, asked=True)
+    records = [record for batch in collector.records([(0, rows)]) for record in batch]
+    return records, {reason: left for reason, left in collector.dropped.items() if reason != ALONE}
+
+
 def _reading(layout: Layout, rows: Sequence[Row], columns: Columns, places: Sequence[int]) -> Reading:
     takes = sources_of(layout, rows)
     if columns.swap:
         takes["chosen"], takes["rejected"] = takes["rejected"], takes["chosen"]
-    examples: list[Example] = []
-    for place in places:
-        pair = _read(layout, rows[place])
-        if pair is not None and len(examples) < SHOWN:
-            examples.append(_example(place, pair, columns.swap))
-    return Reading(layout.key, layout.name, takes, examples)
+    records, _ = pairs_of(layout, rows, columns.swap)
+    wanted = set(places)
+    examples = [Example(row, *pair[:3]) for row, pair in records if row in wanted] or _singles(layout, rows, places)
+    return Reading(layout.key, layout.name, takes, examples[:SHOWN])
 
 
-def _example(place: int, pair: Pair | Rated, swap: bool) -> Example:
-    if isinstance(pair, Rated):
-        return Example(place, pair.prompt, pair.answer, None)
-    good, bad = (pair.rejected, pair.chosen) if swap else (pair.chosen, pair.rejected)
-    return Example(place, pair.prompt, good, bad)
+def _singles(layout: Layout, rows: Sequence[Row], places: Sequence[int]) -> list[Example]:
+    """Single answers, where none of these rows has its partner among them."""
+    read = ((place, item) for place in places for item in _read(layout, rows[place]))
+    return [Example(place, item.prompt, item.answer, None) for place, item in read if isinstance(item, Rated)]
 
 
-def _read(layout: Layout, row: Row) -> Pair | Rated | None:
+def _read(layout: Layout, row: Row) -> list[Pair | Rated | Message]:
     try:
         return layout.read(row)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return None
+    except Unusable:
+        return []
 
 
 def _differing(rows: Sequence[Row], layouts: Sequence[Layout]) -> list[int]:
     """Rows that the layouts read differently: those show what the question is about."""
     found = []
     for place, row in enumerate(rows):
-        read = [_read(layout, row) for layout in layouts]
-        if len({str(pair[:3]) if pair is not None else "" for pair in read}) > 1:
+        if len({str([pair[:3] for pair in _read(layout, row)]) for layout in layouts}) > 1:
             found.append(place)
     return found

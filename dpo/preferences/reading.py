@@ -50,7 +50,7 @@ def read_file(path: Path, batch: int) -> Iterator[list[Row]]:
             if len(rows) >= batch or size >= MAX_ROW:
                 yield rows
                 rows, size = [], 0
-    except (DataError, GeneratorExit):
+    except DataError:
         if _identity(path) != before:
             raise _changed(path) from None
         raise

@@ -14,52 +14,108 @@ from typing import Any
 Turn = dict[str, str]
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
+_MARKER = re.compile(r"\n<extra_id_1>(User|Assistant)\n")
 _ROLES = {
     "user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "gpt": "assistant",
     "model": "assistant", "bot": "assistant", "chatgpt": "assistant", "system": "system", "tool": "tool",
     "function": "tool", "observation": "tool", "functioncall": "assistant",
 }  # fmt: skip
+# `input_text` and `output_text` are those of OpenAI's Responses API.
+_TEXT_PARTS = ("text", "input_text", "output_text", None)
 
 
 class Unusable(ValueError):
     """A row that gives no pair; the message completes "dropped: 3 rows ..."."""
 
 
+class OtherLayout(Unusable):
+    """A row that a layout does not fit, while another may."""
+
+    def __init__(self) -> None:
+        super().__init__("of another layout")
+
+
+class Tie(Unusable):
+    """A row that prefers neither answer."""
+
+    def __init__(self) -> None:
+        super().__init__("that are ties")
+
+
+class UnknownPart(Unusable):
+    """A message of which a part is no text: a picture, a call of a tool."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        super().__init__(f"with a message part of type {kind!r}, where only text is read")
+
+
 def as_turn(value: Any) -> Turn | None:
-    """One message as `{role, content}`, whether it says role/content or from/value; None if it is none."""
-    if not isinstance(value, Mapping):
+    """One message as `{role, content}`, whether it says role/content or from/value; None if it is none.
+
+    Content in parts, OpenAI's `{"type": "text", "text": ...}` or LLaMA-Factory's `{"type": "text", "value": ...}`,
+    is joined.
+
+    Raises:
+        UnknownPart: a part, or the message, holds something else than text.
+        Unusable: a message without text.
+    """
+    if not isinstance(value, Mapping) or not _is_message(value):
         return None
-    role, content = value.get("role", value.get("from")), value.get("content", value.get("value"))
-    if not isinstance(role, str) or ("content" not in value and "value" not in value):
+    role = _first(value, "role", "from")
+    if not isinstance(role, str):
         return None
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        # OpenAI's parts: [{"type": "text", "text": ...}]
-        texts = [part.get("text") for part in content if isinstance(part, Mapping)]
-        content = "".join(text for text in texts if isinstance(text, str)) if len(texts) == len(content) else None
+    if call := next((name for name in ("tool_calls", "function_call") if value.get(name)), None):
+        raise UnknownPart(call)
+    content = _first(value, "content", "value")
+    if isinstance(content, Mapping):
+        content = [content]
+    if isinstance(content, list):
+        content = "".join(map(_text_of, content)) if content else None
     if not isinstance(content, str):
         raise Unusable("without text")
     return {"role": _ROLES.get(role.lower(), role.lower()), "content": content}
+
+
+def _text_of(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+    text = _first(part, "text", "value") if isinstance(part, Mapping) else None
+    if kind not in _TEXT_PARTS:
+        raise UnknownPart(str(kind))
+    if not isinstance(text, str):
+        raise Unusable("without text")
+    return text
+
+
+def _first(value: Mapping[str, Any], *names: str) -> Any:
+    """The first of these entries that holds something: Parquet files have all, most of them empty."""
+    return next((value[name] for name in names if value.get(name) is not None), None)
+
+
+def _is_message(value: Mapping[str, Any]) -> bool:
+    return ("role" in value or "from" in value) and ("content" in value or "value" in value)
 
 
 def is_turns(value: Any) -> bool:
     """Whether `value` is a list of messages."""
     if not isinstance(value, list) or not value:
         return False
-    return all(
-        isinstance(turn, Mapping) and ("role" in turn or "from" in turn) and ("content" in turn or "value" in turn)
-        for turn in value
-    )
+    return all(isinstance(turn, Mapping) and _is_message(turn) for turn in value)
 
 
 def as_turns(value: Any) -> list[Turn]:
     """The messages of a list, or of a single message.
 
     Raises:
-        Unusable: something else, or a message without text.
+        OtherLayout: something else.
+        UnknownPart: a message holds something else than text.
+        Unusable: a message without text.
     """
     turns = [as_turn(turn) for turn in (value if isinstance(value, list) else [value])]
     if not turns or any(turn is None for turn in turns):
-        raise Unusable("of another layout")
+        raise OtherLayout
     return [turn for turn in turns if turn is not None]
 
 
@@ -83,6 +139,18 @@ def prompt_of(turns: Sequence[Turn]) -> tuple[str, list[Turn] | None]:
     names = {"user": "Human", "assistant": "Assistant"}
     said = "".join(f"\n\n{names.get(turn['role'], turn['role'].title())}: {turn['content']}" for turn in talk)
     return system + said + ASSISTANT, [dict(turn) for turn in turns]
+
+
+def from_markers(text: str) -> list[Turn]:
+    """The turns of a prompt in which lines `<extra_id_1>Assistant` and `<extra_id_1>User` begin the later turns.
+
+    HelpSteer's prompts are written so (its card: "user turn 1, <extra_id_1>Assistant, assistant turn 1, ...").
+    """
+    pieces = _MARKER.split(text)
+    turns = [{"role": "user", "content": pieces[0]}]
+    for name, said in zip(pieces[1::2], pieces[2::2], strict=True):
+        turns.append({"role": name.lower(), "content": said})
+    return turns
 
 
 def is_transcript(text: Any) -> bool:

@@ -105,24 +105,24 @@ def test_all_pairs_are_listed_sorted_and_filtered(serve: Serve, open_page: Open,
     assert len(chosen) == 200 and min(chosen) > 4000 and chosen == sorted(chosen, reverse=True)
 
 
-def test_two_readings_are_asked_about(serve: Serve, open_page: Open, tmp_path: Path) -> None:
+def test_three_readings_are_asked_about(serve: Serve, open_page: Open, tmp_path: Path) -> None:
     rows = [
-        {"prompt": f"Egg {n}?", "answer_1": f"Boil egg {n}.", "answer_2": f"No egg {n}.", "preference": n % 2}
+        {"prompt": f"Egg {n}?", "answer_1": f"Boil egg {n}.", "answer_2": f"No egg {n}.", "preference": n % 3}
         for n in range(100)
     ]
     page = open_page(serve([tmp_path]) + "/data", scheme="dark")
     upload(page, write(tmp_path / "eggs.jsonl", rows))
-    expect(page.locator("#da-detect h2")).to_have_text("These rows can be read in 2 ways")
+    expect(page.locator("#da-detect h2")).to_have_text("These rows can be read in 3 ways")
     expect(page.get_by_role("button", name="Audit")).to_be_disabled()
-    first = page.locator(".reading").filter(has_text="is 1 (true) where the first answer is better")
+    first = page.locator(".reading").filter(has_text="1 means the first answer is better, 0 the second, 2 a tie")
     expect(first.locator("tbody tr").first).to_contain_text("No egg 0.Boil egg 0.")
     first.get_by_role("button", name="Read them this way").click()
     expect(page.locator("#da-detect")).to_contain_text("Read as you chose")
-    expect(page.locator("#da-command")).to_contain_text("--layout answer1-answer2-preference:first-if-1")
+    expect(page.locator("#da-command")).to_contain_text("--layout answer1-answer2-preference:first-if-1-tie-2")
     page.get_by_role("button", name="Audit").click()
     expect(page.locator("#da-pair .side.c")).to_contain_text("No egg 0.", timeout=AUDIT)
     page.get_by_role("button", name="Ask again").click()
-    expect(page.locator("#da-detect h2")).to_have_text("These rows can be read in 2 ways")
+    expect(page.locator("#da-detect h2")).to_have_text("These rows can be read in 3 ways")
     expect(page.locator("#da-below")).to_be_hidden()  # it showed the reading that is no more chosen
     assert fits(page)
 

@@ -20,7 +20,8 @@ from dpo.preferences.audit.run import contradicted
 from dpo.preferences.audit.shortcuts import FEWEST_PAIRS, bag_of_words
 from dpo.preferences.audit.signals import Progress, Signals, measure
 from dpo.preferences.audit.surface import EMOJI
-from dpo.preferences.normalise import COLUMNS, Columns, Normalised, normalise
+from dpo.preferences.normalise import Columns, Normalised, normalise
+from dpo.preferences.table import COLUMNS
 
 STRIPPED: Mapping[str, Callable[[str], str]] = {
     "emoji": lambda text: _tidy(EMOJI.sub("", text)),
