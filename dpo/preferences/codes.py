@@ -124,7 +124,7 @@ def readings_of(values: Sequence[Any], suffixes: tuple[str, str]) -> list[str]:
     >>> readings_of([0, 1, 2], ("1", "2"))
     ['from-0-tie-2', 'first-if-1-tie-2', 'from-1-tie-0']
     """
-    seen = [value for value in values if not is_tie(value) and str(value).strip()]
+    seen = [value for value in values if not is_tie(value) and not is_empty(value)]
     if not seen:
         return [NAMED] if values else []
     if not all(is_code(value) for value in seen):
@@ -157,6 +157,8 @@ def named(value: Any, suffixes: tuple[str, str], models: tuple[Any, Any] = (None
         OtherLayout: a name of neither.
         Unusable: an empty cell.
     """
+    if is_empty(value):
+        raise Unusable("without a preference")
     if is_tie(value):
         raise Tie
     if models[0] != models[1] and value in models:
@@ -168,8 +170,6 @@ def named(value: Any, suffixes: tuple[str, str], models: tuple[Any, Any] = (None
         name = f"{number(value):g}"
     else:
         name = _letters(str(value))
-        if not name:
-            raise Unusable("without a preference")
         for noun in _NOUNS:
             short = name.removeprefix(noun).removesuffix(noun)
             if short and short != name:
@@ -181,6 +181,11 @@ def named(value: Any, suffixes: tuple[str, str], models: tuple[Any, Any] = (None
     if is_code(value):
         raise UnknownCode(value, known)
     raise OtherLayout
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a cell holds nothing: no text, or the not-a-number that a table has in place of a missing value."""
+    return not str(value).strip() or (isinstance(value, float) and math.isnan(value))
 
 
 def is_tie(value: Any) -> bool:
@@ -206,20 +211,20 @@ def number(value: Any) -> float:
     """A number, or the text of one; true is 1.
 
     Raises:
-        OtherLayout: neither.
-        Unusable: no finite number, or an empty cell.
+        OtherLayout: neither, or no finite number.
+        Unusable: an empty cell.
     """
-    text = str(value).strip().lower() if isinstance(value, str | bool) else value
-    if text == "":
+    if is_empty(value):
         raise Unusable("without a preference")
+    text = str(value).strip().lower() if isinstance(value, str | bool) else value
     if is_flag(text):
         return float(text == "true")
     try:
         found = float(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise OtherLayout from None
     if not math.isfinite(found):
-        raise Unusable("without a preference")
+        raise OtherLayout
     return found
 
 

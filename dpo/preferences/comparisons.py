@@ -61,7 +61,8 @@ def _preferred(stem: str, suffixes: tuple[str, str], rows: Sequence[Row], every:
         values = [row[name] for row in plains if name in row]
         if not values or not all(isinstance(value, str | int | float) for value in values):
             continue
-        documented = _DOCUMENTED.get((columns[0], name))
+        signed = any(is_code(value) and number(value) < 0 for value in values)
+        documented = _DOCUMENTED.get((columns[0], name)) if signed else None
         shown = ", ".join(names[column] for column in (*columns, name))
         keys = [documented] if documented else readings_of(values, suffixes)
         found += [_two(columns, suffixes, name, key, shown) for key in (SAYS if every else keys)]
@@ -189,7 +190,7 @@ def _listed(value: Any) -> list[Any]:
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return []
     return value if isinstance(value, list) else []
 

@@ -19,6 +19,7 @@ from dpo.preferences.layouts import (
     Row,
     actual_names,
     answerable,
+    by_prompt,
     context_of,
     pair_of,
     plain,
@@ -74,11 +75,14 @@ def recognise(
         return _by_columns(rows, given)
     candidates = [layout for module in _MODULES for layout in module.layouts(rows)]
     if layout is not None:
-        named = [each for each in (*candidates, *comparisons.layouts(rows, every=True)) if each.key == layout]
+        every = [*candidates, *comparisons.layouts(rows, every=True)]
+        named = [each for each in (*every, *by_prompt(every, rows)) if each.key == layout]
         if not named:
             known = ", ".join(reading.layout.key for reading in _readings(candidates, rows)) or "none"
             raise DataError(f"--layout {layout} does not fit: {known} would")
         return Recognised(named[0], _read(named[0], rows).share)
+    if apart := by_prompt(candidates, rows):
+        candidates = [*(candidate for candidate in candidates if candidate.takes[0]), *apart]
     readings = [reading for reading in _readings(candidates, rows) if not reading.layout.on_request]
     if not readings:
         raise DataError(_part_of(candidates, rows) or _why_not(rows))
@@ -193,11 +197,12 @@ def _why_not(rows: Sequence[Row]) -> str:
         )
     if "label" in actual and actual.keys() & {"completion", "messages", "response"}:
         return f"this is unpaired data with a label ({found}): pair a good and a bad answer for each prompt first"
-    several = [actual[name] for name in actual if name.startswith(_ANSWERS) and _answers_in(rows, name)]
-    if len(several) > 1 or any(_answers_in(rows, name) > 1 for name in actual):
+    several = {actual[name]: _answers_in(rows, name) for name in actual if name.startswith(_ANSWERS)}
+    if sum(several.values()) > 1:
+        which = " and ".join(name for name, count in several.items() if count)
         return (
-            f"there are several answers, but nothing that we know says which one is better ({found}): name them "
-            f"with {flags}, or write the better one to chosen and the worse one to rejected"
+            f"{which} may hold several answers, but nothing that we know says which one is better ({found}): name "
+            f"them with {flags}, or write the better one to chosen and the worse one to rejected"
         )
     if actual.keys() & _SINGLE:
         return (
@@ -210,7 +215,7 @@ def _why_not(rows: Sequence[Row]) -> str:
 _SINGLE = {"output", "messages", "text", "completion", "response", "answer", "conversations"}
 _ANSWERS = (
     "answer", "response", "output", "completion", "generation", "candidate", "chosen", "rejected", "preferred",
-    "dispreferred", "nonpreferred", "better", "worse", "orig",
+    "dispreferred", "nonpreferred", "better", "worse", "origresponse",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from dpo.preferences.turns import (
@@ -142,6 +142,31 @@ def prompts_of(row: Mapping[str, Any]) -> list[str]:
 def prompt_column(row: Mapping[str, Any], *skip: str) -> str | None:
     """The likeliest of `prompts_of`, without the columns to `skip`; None where there is none."""
     return next((name for name in prompts_of(row) if name not in skip), None)
+
+
+def by_prompt(found: Sequence[Layout], rows: Sequence[Row]) -> list[Layout]:
+    """The layouts that take the likeliest column for the prompt, once for each column of `rows` that can be it."""
+    names = list(dict.fromkeys(name for row in rows for name in prompts_of(plain(row))))
+    if len(names) < 2:
+        return []
+    actual = actual_names(rows)
+    return [
+        _with_prompt(layout, name, names, actual[name]) for layout in found if not layout.takes[0] for name in names
+    ]
+
+
+def _with_prompt(layout: Layout, prompt: str, prompts: Sequence[str], shown: str) -> Layout:
+    def only(row: Row) -> Row:
+        return {name: value for name, value in row.items() if canonical(str(name)) not in prompts or name == shown}
+
+    return replace(
+        layout,
+        key=f"{prompt}-{layout.key}",
+        name=f"{layout.name}; prompt from {shown}",
+        fits=lambda row: layout.fits(only(row)),
+        reader=lambda row: layout.reader(only(row)),
+        takes=(f"{{{prompt}}}", *layout.takes[1:]),
+    )
 
 
 def is_prompt(value: Any) -> bool:

@@ -95,7 +95,7 @@ def _labelled() -> list[Layout]:
 
     def layout(key: str, shown: str, meaning: Mapping[str, float]) -> Layout:
         def score(value: Any) -> float:
-            text = str(value).lower() if isinstance(value, str | bool) else f"{value:g}"
+            text = str(value).lower() if isinstance(value, str | bool) else f"{number(value):g}"
             if text not in meaning:
                 raise OtherLayout
             return meaning[text]

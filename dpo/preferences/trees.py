@@ -72,8 +72,11 @@ def _messages() -> Layout:
             raise OtherLayout
         if row.get("deleted"):
             raise Unusable("that were deleted")
+        parent = row.get("parentid") or None
+        if not isinstance(parent, str | int | None):
+            raise OtherLayout
         rank = number(row["rank"]) if is_code(row.get("rank")) else None
-        return Message(str(row["messageid"]), row.get("parentid") or None, _turn(row), rank)
+        return Message(str(row["messageid"]), None if parent is None else str(parent), _turn(row), rank)
 
     return Layout("oasst-messages", "single messages with parent_id and rank (OpenAssistant)", fits, read,
                   gives=Message, takes=("the {text} of the messages up to a reply", "the reply of the lowest {rank}",

@@ -17,7 +17,8 @@ from dpo.cli.main import main
 from dpo.errors import DataError
 from dpo.preferences.audit import audit
 from dpo.preferences.codes import named, readings_of
-from dpo.preferences.formats import AmbiguousError
+from dpo.preferences.collect import Collector
+from dpo.preferences.formats import AmbiguousError, recognise
 from dpo.preferences.normalise import Columns, normalise
 from dpo.preferences.preview import preview
 from dpo.preferences.turns import Unusable
@@ -302,6 +303,32 @@ def test_a_parser_of_its_own_reads_the_same(case: Case, tmp_path: Path) -> None:
     assert audit(found, []).measures["dropped"] == found.counts()
 
 
+JUNK: tuple[Any, ...] = (
+    None, "", 0, -1.5, float("nan"), float("inf"), 10**400, True, [], {}, [None], ["x"], "[", "\ud83d", {"role": 3},
+    {"role": "user", "content": {"a": 1}}, [{"role": "user", "content": [{"type": "image"}]}], "x\n<extra_id_1>User\n",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.rows.__name__)
+def test_a_damaged_row_costs_its_own_pair_only(case: Case) -> None:
+    for seed, junk in enumerate(JUNK):
+        made = list(case.rows())
+        rows = [json.loads(json.dumps(row)) for row, _ in made]
+        damaged = len(rows) // 2 + seed % 3
+        rows[damaged][random.Random(seed).choice(list(rows[damaged]))] = junk
+        try:
+            recognised = recognise(rows)
+            pairs = [pair for batch in Collector("", recognised.layout).records([(0, rows)]) for pair in batch]
+        except DataError as error:
+            assert "\n" not in str(error) and (isinstance(error, AmbiguousError) or f"row {damaged} " in str(error))
+            continue
+        assert recognised.layout.key == case.key
+        if case.rows in (oasst_messages, prometheus_feedback):
+            continue  # their pairs are made of several rows
+        kept = {(row, *pair[:3]) for row, pair in pairs if row != damaged}
+        assert kept == {pair for _, found in made for pair in found if pair[0] != damaged}
+
+
 def test_arena_as_a_table_of_texts(tmp_path: Path) -> None:
     """Kaggle's train.csv: every cell is a text, and the flags are "0" and "1"."""
     made = list(arena_55k())
@@ -373,6 +400,7 @@ ASKED = [
     ([True, False], ("0", "1"), ["first-if-1", "from-0"]),
     (["True", "False"], ("1", "2"), ["first-if-1", "from-0"]),
     ([0, 0.5, 1], ("a", "b"), ["from-0-tie-half", "first-if-1-tie-half"]),
+    ([0, 1, float("nan")], ("a", "b"), ["from-0", "first-if-1"]),
     ([1, 4, 7], ("a", "b"), []),
 ]
 
@@ -505,9 +533,34 @@ def test_text_in_parts_is_read_and_other_parts_are_refused(write_pairs: Write) -
 )
 def test_rows_with_two_answers_are_not_called_single_answers(row: Row, write_pairs: Write) -> None:
     path = str(write_pairs([row] * 3))
-    with pytest.raises(DataError, match="several answers, but nothing that we know says which one is better") as caught:
+    with pytest.raises(DataError, match="may hold several answers, but nothing that we know says which") as caught:
         normalise(path)
     assert "single" not in str(caught.value) and all(name in str(caught.value) for name in row)
+
+
+def test_single_answers_beside_a_list_are_single_answers(write_pairs: Write) -> None:
+    with pytest.raises(DataError, match="single answers, not preferences"):
+        normalise(str(write_pairs([{"instruction": "q", "output": "a", "tags": ["b", "c"]}])))
+
+
+def test_which_column_is_the_prompt_is_asked_about(write_pairs: Write) -> None:
+    rows = [
+        {
+            "context": f"Passage {n}.",
+            "Question": question,
+            "answer_1": good(n),
+            "answer_2": bad(n),
+            "winner": "answer_1",
+        }
+        for n, question in enumerate(QUESTIONS)
+    ]
+    path = str(write_pairs(rows))
+    with pytest.raises(AmbiguousError, match="--layout question-answer1-.*prompt from Question.*--layout context-ans"):
+        normalise(path)
+    found = normalise(path, columns=Columns(layout="context-answer1-answer2-winner:named"))
+    assert found.pairs[3]["prompt"] == "Passage 3."
+    same = [row | {"context": row["Question"]} for row in rows]
+    assert normalise(str(write_pairs(same))).pairs["prompt"] == list(QUESTIONS)
 
 
 def test_names_that_say_it_come_before_a_list_of_scores(write_pairs: Write) -> None:
