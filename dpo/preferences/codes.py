@@ -7,6 +7,7 @@ For such codes every meaning that occurs in public data is offered, and the user
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -228,5 +229,6 @@ def number(value: Any) -> float:
     return found
 
 
+@functools.lru_cache(maxsize=4096)
 def _letters(text: str) -> str:
     return "".join(character for character in text.lower() if character.isalnum())

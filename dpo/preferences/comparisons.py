@@ -82,7 +82,7 @@ def _two(columns: tuple[str, str], suffixes: tuple[str, str], column: str, readi
 
     def read(raw: Row) -> Pair:
         row = plain(raw)
-        answers = cells(raw, first, second)
+        answers = cells(row, first, second)
         if column not in row:
             raise Unusable("without a preference")
         if reading == NAMED:
@@ -117,7 +117,7 @@ def _by_scores(columns: tuple[str, str], marks: tuple[str, str], names: Mapping[
 
     def read(raw: Row) -> Pair:
         row = plain(raw)
-        answers = cells(raw, *columns)
+        answers = cells(row, *columns)
         asked = prompt_column(row)
         if asked is None:
             raise Unusable("without text")
@@ -143,7 +143,7 @@ def _shp() -> Layout:
 
     def read(raw: Row) -> Pair:
         row = plain(raw)
-        _, *answers, label = cells(raw, *needed)
+        _, *answers, label = cells(row, *needed)
         better = MEANINGS["first-if-1"].better(label)
         return pair_of(context_of(row, "history"), answers[better], answers[1 - better])
 
@@ -166,7 +166,7 @@ def _arena() -> Layout:
 
     def read(raw: Row) -> Pair:
         row = plain(raw)
-        asked, *answers = ([*_listed(text)] for text in cells(raw, *texts))
+        asked, *answers = (_listed(text) for text in cells(row, *texts))
         won = [flag in row and number(row[flag]) == 1 for flag in flags]
         if sum(won) != 1:
             raise Unusable("without a preference")
@@ -217,7 +217,7 @@ def _prometheus() -> Layout:
 
     def read(raw: Row) -> Pair:
         row = plain(raw)
-        texts = cells(raw, *answers)
+        texts = cells(row, *answers)
         context = context_of(row, "originstruction")
         if "origpreference" not in row:
             raise Unusable("without a preference")
@@ -238,9 +238,10 @@ def _summaries() -> Layout:
         return two and isinstance(row.get("info"), Mapping) and row.get("choice") in (0, 1)
 
     def read(raw: Row) -> Pair:
+        row = plain(raw)
         if not fits(raw):
             raise OtherLayout
-        info, summaries, choice = cells(raw, "info", "summaries", "choice")
+        info, summaries, choice = cells(row, "info", "summaries", "choice")
         post = info.get("post") or info.get("article")
         texts = [summary.get("text") for summary in summaries]
         if not isinstance(post, str) or not all(isinstance(text, str) for text in texts):

@@ -115,16 +115,15 @@ def actual_names(rows: Sequence[Row]) -> dict[str, str]:
     return {canonical(str(name)): str(name) for row in rows for name in row}
 
 
-def cells(row: Row, *names: str) -> list[Any]:
-    """The values of these columns, by canonical name.
+def cells(row: Mapping[str, Any], *names: str) -> list[Any]:
+    """The values of these columns of a `plain` row.
 
     Raises:
         Unusable: one is empty or missing.
     """
-    values = plain(row)
-    if not all(name in values for name in names):
+    if not all(name in row for name in names):
         raise Unusable("without text")
-    return [values[name] for name in names]
+    return [row[name] for name in names]
 
 
 PROMPTS = (
@@ -140,8 +139,9 @@ def prompts_of(row: Mapping[str, Any]) -> list[str]:
 
 
 def prompt_column(row: Mapping[str, Any], *skip: str) -> str | None:
-    """The likeliest of `prompts_of`, without the columns to `skip`; None where there is none."""
-    return next((name for name in prompts_of(row) if name not in skip), None)
+    """The first of `prompts_of`, without the columns to `skip`; None where there is none."""
+    found = next((name for name in PROMPTS if name in row and name not in skip and is_prompt(row[name])), None)
+    return found or ("input" if is_prompt(row.get("input")) and "input" not in skip else None)
 
 
 def by_prompt(found: Sequence[Layout], rows: Sequence[Row]) -> list[Layout]:

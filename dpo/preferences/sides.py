@@ -79,9 +79,9 @@ def _two_columns(prompt: str | None, good: str, bad: str, certainty: float, name
 
     def read(raw: Row) -> Pair:
         row = plain(raw)
-        chosen, rejected = cells(raw, good, bad)
+        chosen, rejected = cells(row, good, bad)
         if prompt is not None:
-            cells(raw, prompt)
+            cells(row, prompt)
             return pair_of(context_of(row, prompt), chosen, rejected)
         if isinstance(chosen, str) != isinstance(rejected, str):
             raise OtherLayout
@@ -118,7 +118,7 @@ def _messages() -> Layout:
 
 
 def _whole_pair(raw: Row) -> Pair:
-    return pair_of(None, *cells(raw, "chosen", "rejected"))
+    return pair_of(None, *cells(plain(raw), "chosen", "rejected"))
 
 
 def _openai() -> Layout:
@@ -132,8 +132,9 @@ def _openai() -> Layout:
         return is_turns(turns(row)) and "preferredoutput" in row and "nonpreferredoutput" in row
 
     def read(raw: Row) -> Pair:
-        context = turns(plain(raw))
-        answers = cells(raw, "preferredoutput", "nonpreferredoutput")
+        row = plain(raw)
+        context = turns(row)
+        answers = cells(row, "preferredoutput", "nonpreferredoutput")
         if context is None:
             raise Unusable("without text")
         return pair_of(as_turns(context), *answers)
@@ -156,7 +157,7 @@ def _swift() -> Layout:
     def read(raw: Row) -> Pair:
         row = plain(raw)
         rejected = next((row[name] for name in worse if name in row), None)
-        turns = as_turns(*cells(raw, "messages"))
+        turns = as_turns(*cells(row, "messages"))
         if rejected is None:
             raise Unusable("without text")
         if turns[-1]["role"] != "assistant":
@@ -183,7 +184,7 @@ def _better_first() -> Layout:
 
     def read(raw: Row) -> Pair:
         row = plain(raw)
-        prompt, (output,) = prompt_column(row), cells(raw, "output")
+        prompt, (output,) = prompt_column(row), cells(row, "output")
         if prompt is None:
             raise Unusable("without text")
         if not isinstance(output, list) or len(output) != 2 or not all(isinstance(text, str) for text in output):
@@ -201,7 +202,7 @@ def _common_prefix() -> Layout:
         return all(isinstance(side, str) and not is_transcript(side) for side in sides) and _promptless(row)
 
     def read(raw: Row) -> Pair:
-        chosen, rejected = cells(raw, "chosen", "rejected")
+        chosen, rejected = cells(plain(raw), "chosen", "rejected")
         end = next((i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), None)
         end = min(len(chosen), len(rejected)) if end is None else end
         end = max(chosen.rfind(" ", 0, end), chosen.rfind("\n", 0, end))

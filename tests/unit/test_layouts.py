@@ -300,7 +300,10 @@ def test_a_parser_of_its_own_reads_the_same(case: Case, tmp_path: Path) -> None:
     assert shown.confidence == pytest.approx(case.confidence)
     prompts = {prompt for _, prompt, *_ in expected}
     assert {example.prompt for example in shown.readings[0].examples} <= prompts
-    assert audit(found, []).measures["dropped"] == found.counts()
+    report = audit(found, [])
+    assert report.measures["dropped"] == found.counts()
+    assert not [finding for finding in report.findings if finding.code in ("unreadable", "missing", "blank")]
+    assert all(finding.severity == "note" for finding in report.findings if finding.code == "unpaired")
 
 
 JUNK: tuple[Any, ...] = (

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dpo.preferences.audit.result import Finding, Ranges, Severity, ranges, shown
 from dpo.preferences.audit.shortcuts import Rule
 from dpo.preferences.audit.signals import Signals
+from dpo.preferences.collect import ALONE
 
 _DROPPED: Mapping[str, tuple[str, Severity, str]] = {
     "with equal answers": ("identical-sides", "warning", "have the same text as chosen and rejected answer"),
@@ -20,6 +21,7 @@ _DROPPED: Mapping[str, tuple[str, Severity, str]] = {
     "without text": ("missing", "warning", "lack a text"),
     "whose two prompts differ": ("prompts-differ", "warning", "hold two conversations that differ before the answer"),
     "that do not end in an answer": ("not-an-answer", "warning", "end in something else than an answer"),
+    ALONE: ("unpaired", "note", "are single answers or messages without a partner for their prompt"),
     "that are ties": ("ties", "note", "are ties, neither answer preferred"),
 }
 PRIVATE_FINDINGS = ("personal-data", "secret")
@@ -34,7 +36,7 @@ def dropped(reasons: Mapping[str, list[int]], rows: int) -> list[Finding]:
     found = []
     for reason, numbers in reasons.items():
         code, severity, says = _DROPPED.get(reason, ("unreadable", "warning", f"gave no pair: rows {reason}"))
-        if len(numbers) > rows // 10:
+        if len(numbers) > rows // 10 and reason != ALONE:  # most replies of a tree are neither the best nor the worst
             severity = "high"
         remedy = (
             "--drop-identical" if code == "identical-sides" else "training leaves these rows out; dpo data clean too"
