@@ -6,9 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    DynamicCache,
+    EncoderDecoderCache,
+    GenerationConfig,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from dpo.generation.settings import Sampling
+from dpo.policies.characters import WholeCharacters
 from dpo.policies.families import Ids, Prompt
 from dpo.policies.loading import Policy
 
@@ -20,6 +28,12 @@ class _Cancelled(StoppingCriteria):  # type: ignore[misc]
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         self.met = self.met or self.cancelled()
         return torch.full((input_ids.size(0),), self.met, dtype=torch.bool, device=input_ids.device)
+
+
+def whole_characters(policy: Policy, start: int) -> LogitsProcessorList:
+    """For `generate`: tokens of which no character can come are not drawn; `start` is where answers begin."""
+    characters = policy.characters
+    return LogitsProcessorList([] if characters is None else [WholeCharacters(characters, start)])
 
 
 def search(policy: Policy, prompt: Prompt, sampling: Sampling, cancelled: Callable[[], bool]) -> tuple[Ids, bool]:
@@ -45,6 +59,7 @@ def search(policy: Policy, prompt: Prompt, sampling: Sampling, cancelled: Callab
         found = policy.model.generate(  # type: ignore[operator]
             input_ids=rows, attention_mask=torch.ones_like(rows), generation_config=config,
             past_key_values=cache, stopping_criteria=StoppingCriteriaList([stop]),
+            logits_processor=whole_characters(policy, 1 if seq2seq else len(ids)),
         )[0].tolist()  # fmt: skip
     answer: Ids = found[1:] if seq2seq else found[len(ids) :]
     if policy.eos_token_id in answer:

@@ -289,7 +289,7 @@ class _Group:
             self._step()
             assert self.decoding is not None
             seen = [[None if row is None else self.decoding.logits[row] for row in t.rows] for t in self.tracks]
-            logits = self._stacked(seen)
+            logits = self._possible(self._stacked(seen))
             tokens = self.chooser.choose(logits, self._luck(logits), self._history()).tolist()
             ratios = self._ratios(tokens)
         going, self.drawn = [], []
@@ -342,6 +342,16 @@ class _Group:
     def _stacked(self, seen: Sequence[Sequence[Tensor | None]]) -> Tensor:
         rows = [track.logits(x) for track, x in zip(self.tracks, seen, strict=True)]
         return torch.stack(rows)
+
+    def _possible(self, logits: Tensor) -> Tensor:
+        """-inf for tokens of which, after what each answer has, no character can come."""
+        tables = [track.arm.policy.characters for track in self.tracks]
+        states = [track.writer.state for track in self.tracks]
+        first = tables[0]
+        if all(table is first for table in tables):
+            return logits if first is None else first.mask(logits, states)
+        parts = zip(tables, states, logits.split(1), strict=True)
+        return torch.cat([row if table is None else table.mask(row, [state]) for table, state, row in parts])
 
     def _luck(self, logits: Tensor) -> Tensor | None:
         if self.chooser.greedy:

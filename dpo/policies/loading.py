@@ -8,7 +8,7 @@ import importlib.util
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -28,6 +28,7 @@ from transformers import (
 
 from dpo.errors import ConfigError, PolicyError, PromptError
 from dpo.hub import offline
+from dpo.policies.characters import Characters
 from dpo.policies.families import Family, Ids, Prompt, disable_dropout, family_of
 from dpo.policies.names import Source, base_of, check_weights, resolve
 from dpo.policies.text import decode_ids, lossless
@@ -57,6 +58,7 @@ class Policy:
     family: Family
     # Tokens that the published vocabulary lacks: their embeddings know nothing until trained.
     added_token_ids: tuple[int, ...] = ()
+    _characters: tuple[int, Characters | None] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def device(self) -> torch.device:
@@ -111,6 +113,13 @@ class Policy:
         if limit is None:
             return _UNBOUNDED_PROMPT
         return limit if self.family.key == "t5" else limit - len(prompt_ids)
+
+    @property
+    def characters(self) -> Characters | None:
+        """Which tokens may follow so that an answer is text; None where every token is whole characters."""
+        if self._characters is None or self._characters[0] != len(self.tokenizer):
+            self._characters = (len(self.tokenizer), Characters.of(self.tokenizer))
+        return self._characters[1]
 
     def decode(self, ids: Ids) -> str:
         """The text of token ids, special tokens left out."""
