@@ -16,6 +16,7 @@ from dpo.evaluation.lens import Lens
 from dpo.evaluation.tuning import data_of
 from dpo.policies.families import Batch, Ids, prompt_of
 from dpo.policies.loading import Policy
+from dpo.policies.ranking import ranked_right
 from dpo.policies.scoring import score_batch
 
 
@@ -41,6 +42,7 @@ class PairScore:
     chosen_tokens: int
     rejected_tokens: int
     cut: bool
+    beta: float
     messages: list[dict[str, str]] | None = None
 
     @property
@@ -49,9 +51,14 @@ class PairScore:
         return self.chosen_reward - self.rejected_reward
 
     @property
+    def right(self) -> float:
+        """1 where the pair is ranked as people did, 0 where the other way round, 0.5 for a tie."""
+        return ranked_right(self.margin, self.beta)
+
+    @property
     def wrong(self) -> bool:
         """Whether the pair is ranked the wrong way round."""
-        return self.margin < 0
+        return self.right == 0
 
     @property
     def displaced(self) -> bool:
@@ -134,6 +141,7 @@ def score_pairs(
                     chosen_tokens=len(chosen),
                     rejected_tokens=len(rejected),
                     cut=cut,
+                    beta=beta,
                     messages=pair.get("messages"),
                 )
             )
@@ -184,7 +192,7 @@ def summary(scores: Sequence[PairScore]) -> dict[str, Any]:
         "rewards/chosen": mean([s.chosen_reward for s in scores]),
         "rewards/rejected": mean([s.rejected_reward for s in scores]),
         "rewards/margins": mean([s.margin for s in scores]),
-        "rewards/accuracies": mean([0.5 if s.margin == 0 else float(s.margin > 0) for s in scores]),
+        "rewards/accuracies": mean([s.right for s in scores]),
         "displaced": mean([float(s.displaced) for s in scores]),
         "reward_per_token/chosen": mean([s.chosen_reward / s.chosen_tokens for s in scores]),
         "reward_per_token/rejected": mean([s.rejected_reward / s.rejected_tokens for s in scores]),

@@ -7,12 +7,9 @@ those fp32 weights, so whatever asks a policy for text during training asks with
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator
-from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 from transformers.utils import is_torch_bf16_gpu_available
 
@@ -67,21 +64,6 @@ def resolved_precision(config: CommonConfig, family: str) -> str:
     if config.precision == "fp16" and device != "cuda":
         raise ConfigError("--precision fp16 needs a CUDA device; use bf16 or fp32")
     return config.precision
-
-
-def with_autocast(model: nn.Module, accelerator: Accelerator) -> None:
-    """Let `model` compute in the training's precision, as accelerate does for the model that it trains."""
-    if not accelerator.native_amp:
-        return
-    forward = model.forward
-
-    @functools.wraps(forward)
-    def cast(*args: Any, **kwargs: Any) -> Any:
-        with accelerator.autocast():
-            return forward(*args, **kwargs)
-
-    model.__dict__["_original_forward"] = forward  # where accelerate notes it too
-    model.forward = cast
 
 
 @contextlib.contextmanager

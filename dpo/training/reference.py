@@ -23,7 +23,7 @@ import xxhash
 from torch import Tensor, nn
 
 # Part of every file name: raise it when the scoring changes.
-_VERSION = "1"
+_VERSION = "2"
 _ADAPTER = ("lora_", "trainable_tokens_delta")
 
 
@@ -59,20 +59,20 @@ def pair_key(prompt: Sequence[int], chosen: Sequence[int], rejected: Sequence[in
 
 
 class ReferenceCache:
-    """Log-probabilities `(chosen, rejected)` in nats by pair, in memory and in one file per process.
+    """A few numbers (log-probabilities in nats) by pair, in memory and in one file per process.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     cache = ReferenceCache(Path(directory), "some-reference")
-    ...     cache.put([7], torch.tensor([-12.5]), torch.tensor([-30.0]))
+    ...     cache.put([7], torch.tensor([[-12.5, -30.0]]))
     ...     cache.save()
     ...     ReferenceCache(Path(directory), "some-reference").get([7])
-    (tensor([-12.5000]), tensor([-30.]))
+    tensor([[-12.5000, -30.0000]], dtype=torch.float64)
     """
 
     def __init__(self, directory: Path, name: str, process: int = 0) -> None:
         self.path = directory / f"{name}-{process}.npz"
-        self._known: dict[int, tuple[float, float]] = {}
+        self._known: dict[int, tuple[float, ...]] = {}
         self._saved = 0
         for path in sorted(directory.glob(f"{name}-*.npz")):
             self._read(path)
@@ -81,18 +81,17 @@ class ReferenceCache:
     def __len__(self) -> int:
         return len(self._known)
 
-    def get(self, keys: Sequence[int]) -> tuple[Tensor, Tensor] | None:
-        """Float32 tensors `(pairs,)` of the chosen and of the rejected answers, or None if a pair is new."""
+    def get(self, keys: Sequence[int]) -> Tensor | None:
+        """`(pairs, numbers)` in double precision, or None if a pair is new."""
         found = [self._known.get(key) for key in keys]
         if any(values is None for values in found):
             return None
-        chosen, rejected = zip(*(values for values in found if values is not None), strict=True)
-        return torch.tensor(chosen), torch.tensor(rejected)
+        return torch.tensor(found, dtype=torch.float64)
 
-    def put(self, keys: Sequence[int], chosen: Tensor, rejected: Tensor) -> None:
-        """Note the pairs that are new; what is known stays as it was first computed."""
-        for key, good, bad in zip(keys, chosen.tolist(), rejected.tolist(), strict=True):
-            self._known.setdefault(key, (good, bad))
+    def put(self, keys: Sequence[int], values: Tensor) -> None:
+        """Note `(pairs, numbers)` of the pairs that are new; what is known stays as it was first computed."""
+        for key, row in zip(keys, values.tolist(), strict=True):
+            self._known.setdefault(key, tuple(row))
 
     def save(self) -> None:
         """Write the file anew if there is something new; a disk that refuses only costs time later."""
@@ -117,7 +116,7 @@ class ReferenceCache:
         try:
             with np.load(path, allow_pickle=False) as content:
                 keys, logps = content["keys"], content["logps"]
-                pairs = [(float(good), float(bad)) for good, bad in logps]
+                pairs = [tuple(map(float, row)) for row in logps]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return  # damaged: its pairs are computed again
         self._known |= dict(zip(keys.tolist(), pairs, strict=True))

@@ -20,6 +20,7 @@ from dpo.training.checkpoints import StagedCheckpoints
 from dpo.training.config import SftConfig
 from dpo.training.data import AnswerCollator, LengthGroupedSampler
 from dpo.training.guard import FiniteSteps
+from dpo.training.measures import AnswerLoss
 from dpo.training.optimizers import MuonWithAdamW
 from dpo.training.trainer import trainer_arguments
 
@@ -38,6 +39,7 @@ class SftTrainer(FiniteSteps, StagedCheckpoints, Trainer):
     ) -> None:
         self.keep_checkpoints = keep_checkpoints
         self.optimizer_name = optimizer
+        self._held_out = AnswerLoss()
         super().__init__(
             model=policy.network,
             args=args,
@@ -69,12 +71,7 @@ class SftTrainer(FiniteSteps, StagedCheckpoints, Trainer):
         self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Tensor | None = None
     ) -> Any:
         """Mean negative log-probability over the tokens of the update (or of the batch, in evaluation)."""
-        labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
-        output = model(
-            **{name: value for name, value in inputs.items() if name not in ("completion_mask", "rows")},
-            labels=labels,
-            fused_lm_head=True,
-        )
+        output = self._scored(model, inputs)
         tokens = num_items_in_batch if num_items_in_batch is not None else output.label_mask.sum()
         loss = -output.log_probs.sum() / tokens
         return (loss, output) if return_outputs else loss
@@ -82,10 +79,29 @@ class SftTrainer(FiniteSteps, StagedCheckpoints, Trainer):
     def prediction_step(
         self, model: Any, inputs: Batch, prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> tuple[Tensor, None, None]:
-        """Held-out loss of one batch."""
+        """Held-out loss of one batch; its answers are noted for the loss over all of them."""
         with torch.no_grad(), self.compute_loss_context_manager():
-            loss = self.compute_loss(model, self._prepare_inputs(inputs))
-        return loss.detach(), None, None
+            inputs = self._prepare_inputs(inputs)
+            output = self._scored(model, inputs)
+            sums, tokens = output.log_probs.sum(1), output.label_mask.sum(1)
+            table = torch.stack([sums.float(), tokens.float()], 1)
+        self._held_out.add(self.accelerator.gather(inputs["rows"]), self.accelerator.gather(table))
+        return (-sums.sum() / tokens.sum()).detach(), None, None
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """A held-out pass; its loss is over tokens, as that of the updates, not over batches."""
+        self._held_out.clear()
+        output = super().evaluation_loop(*args, **kwargs)
+        for name in output.metrics or ():
+            if name.endswith("_loss"):
+                output.metrics[name] = self._held_out.mean()
+        return output
+
+    def _scored(self, model: Any, inputs: Batch) -> Any:
+        """The policy's scores of a batch."""
+        labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
+        given = {name: value for name, value in inputs.items() if name not in ("completion_mask", "rows")}
+        return model(**given, labels=labels, fused_lm_head=True)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthGroupedSampler:
         dataset = train_dataset if train_dataset is not None else self.train_dataset

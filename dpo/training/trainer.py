@@ -24,13 +24,14 @@ from trl.trainer.utils import use_adapter
 
 from dpo.policies.families import CAUSAL, Batch, disable_dropout
 from dpo.policies.loading import Policy
-from dpo.policies.scoring import check_scoring, install_scoring_head
+from dpo.policies.scoring import ScoredOutput, check_scoring, install_scoring_head
 from dpo.policies.sharing import shares_exactly
 from dpo.training.checkpoints import StagedCheckpoints
 from dpo.training.config import TrainConfig
 from dpo.training.data import LengthGroupedSampler, PairCollator
 from dpo.training.guard import FiniteSteps
-from dpo.training.precision import training_device, with_autocast
+from dpo.training.measures import PairMeasures, Remembered, pair_table
+from dpo.training.precision import training_device
 from dpo.training.reference import ReferenceCache, cache_directory, identity
 
 # Keys of a batch that are not the model's.
@@ -88,14 +89,15 @@ class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ig
             frozen = self.accelerator.unwrap_model(self.ref_model)
             frozen.requires_grad_(False)
             install_scoring_head(frozen, self.family, details=False)
-            with_autocast(frozen, self.accelerator)  # TRL's cast went with the head that ours replaced
-        # Through this flag TRL reads the reference's log-probabilities from the batch.
-        self.precompute_ref_logps = cache_reference and not args.sync_ref_model
+        # Through this flag TRL reads the reference's log-probabilities from the batch, where we put them.
+        self.precompute_ref_logps = True
+        self._cached = cache_reference and not args.sync_ref_model
         self.reference_cache: ReferenceCache | None = None
+        self._seen = {"train": PairMeasures(args.beta, once=False), "eval": PairMeasures(args.beta, once=True)}
 
     def open_reference_cache(self) -> None:
         """Read what earlier runs know of this reference; called once everything is in place."""
-        if not self.precompute_ref_logps:
+        if not self._cached:
             return
         network = self.accelerator.unwrap_model(self.model)
         attention = getattr(network.config, "_attn_implementation", None)
@@ -115,20 +117,34 @@ class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ig
         inputs: Batch = self._prepare_inputs(self.data_collator(examples))
         self.model.train()
         self._metrics["train"].clear()
+        self._seen["train"].clear()
         # As the updates and TRL's reference pass compute: the model itself is only cast from `train` on.
         with torch.no_grad(), self.accelerator.autocast():
-            reference = torch.cat(self._reference_logps(inputs))
+            reference = self._reference_logps(inputs)
             loss = self._loss_against(reference, inputs)
-            measured = {name: sum(values) / len(values) for name, values in self._metrics["train"].items()}
-            own = self._own_logps(inputs)
+            measured = self._measures("train")
+            own = self._summed(self._scored(inputs), inputs)
             expected = self._loss_against(own, inputs)
         self._metrics["train"].clear()
+        self._seen["train"].clear()
         self._total_train_tokens = 0
         measured.pop("num_tokens", None)
         # Every process looked at pairs of its own.
         losses = self.accelerator.gather(torch.stack([loss, expected])[None]).mean(0)
         gap = self.accelerator.gather((own - reference).abs().max()[None]).max()
         return {"loss": float(losses[0]), "expected": float(losses[1]), "max_logp_gap": float(gap), **measured}
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log measures over the pairs since the last row, in place of the means of batch means."""
+        mode = "train" if self.model.training else "eval"
+        self._metrics[mode] |= {name: [value] for name, value in self._measures(mode).items()}
+        super().log(logs, start_time)
+        self._seen[mode].clear()
+
+    def _measures(self, mode: str) -> dict[str, float]:
+        """TRL's measures, those of pairs and tokens as `PairMeasures` has them."""
+        means = {name: sum(values) / len(values) for name, values in self._metrics[mode].items()}
+        return means | self._seen[mode].means()
 
     def continue_from(self, tokens: float | None) -> None:
         """Go on counting training tokens after a resume: TRL's count is not in its checkpoints."""
@@ -146,49 +162,65 @@ class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ig
             yield policy
 
     def _compute_loss(self, model: Any, inputs: Batch, return_outputs: bool = False) -> Any:
-        if self.precompute_ref_logps and "ref_chosen_logps" not in inputs:
-            chosen, rejected = self._reference_logps(inputs)
-            inputs = inputs | {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
-        return super()._compute_loss(model, _without(inputs, _ABOUT), return_outputs)
+        reference = self._reference_logps(inputs)
+        return self._compute_against(reference, model, inputs, return_outputs)
 
-    def _reference_logps(self, inputs: Batch) -> tuple[Tensor, Tensor]:
-        """The reference's summed log-probabilities `(pairs,)` of both sides, known or computed now."""
+    def _compute_against(self, reference: Tensor, model: Any, inputs: Batch, return_outputs: bool = False) -> Any:
+        """TRL's loss with these reference log-probabilities `(pairs, 4)`; the pairs are counted."""
+        chosen, rejected = reference[:, :2].float().unbind(1)
+        given = _without(inputs, _ABOUT) | {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
+        remembered = Remembered(model)
+        loss = super()._compute_loss(remembered, given, return_outputs)
+        with torch.no_grad():
+            own = self._summed(remembered.output, inputs)
+            table = pair_table(remembered.output, own[:, 2:], reference[:, 2:], self.beta)
+            mode = "train" if self.model.training else "eval"
+            self._seen[mode].add(self.accelerator.gather(inputs["rows"]), self.accelerator.gather(table))
+        return loss
+
+    def _reference_logps(self, inputs: Batch) -> Tensor:
+        """The reference's log-probabilities as `_summed` has them, known or computed now."""
         keys = inputs["pair_keys"].tolist()
         known = self.reference_cache.get(keys) if self.reference_cache is not None else None
         if known is None:
-            chosen, rejected = self.compute_ref_log_probs(self.ref_model or self.model, _without(inputs, _ABOUT))
-            if self.reference_cache is not None:
-                self.reference_cache.put(keys, chosen, rejected)
-                known = self.reference_cache.get(keys)
-            if known is None:
-                return chosen, rejected
+            asked = Remembered(self.ref_model or self.model)
+            self.compute_ref_log_probs(asked, _without(inputs, _ABOUT))
+            made = self._summed(asked.output, inputs)
+            if self.reference_cache is None:
+                return made
+            self.reference_cache.put(keys, made)
+            known = self.reference_cache.get(keys)
+            assert known is not None
         device = inputs["input_ids"].device
-        return known[0].to(device), known[1].to(device)
+        return known.to(device, _exact(device))
 
-    def _own_logps(self, inputs: Batch) -> Tensor:
-        """The policy's summed log-probabilities `(2 * pairs,)`, as TRL sums them."""
-        mask = inputs["completion_mask"]
-        labels = inputs["input_ids"].masked_fill(mask == 0, -100)
+    def _scored(self, inputs: Batch) -> ScoredOutput:
+        """The policy's scores of a batch."""
+        labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
         given = _without(inputs, (*_ABOUT, "completion_mask"))
-        logps: Tensor = self.model(**given, labels=labels, fused_lm_head=True).log_probs
-        if self.ld_alpha is None:
-            return logps.sum(1)
-        # LD-DPO: what one answer says beyond the length of the other counts less.
-        chosen, rejected = mask.sum(1).chunk(2)
-        shared = torch.minimum(chosen, rejected).repeat(2)[:, None]
-        weights = torch.where(mask[:, 1:].cumsum(1) > shared, self.ld_alpha, 1.0)
-        return (logps * weights).sum(1)
+        scored: ScoredOutput = self.model(**given, labels=labels, fused_lm_head=True)
+        return scored
+
+    def _summed(self, output: ScoredOutput | None, inputs: Batch) -> Tensor:
+        """`(pairs, 4)`: log-probabilities of the chosen and the rejected answers as TRL sums them in single
+        precision, which the loss needs for both models alike, and in double precision for the measures.
+        """
+        assert output is not None and output.log_probs is not None
+        logps = output.log_probs
+        weights: Tensor | float = 1.0
+        if self.ld_alpha is not None:
+            # LD-DPO: what one answer says beyond the length of the other counts less.
+            mask = inputs["completion_mask"]
+            chosen, rejected = mask.sum(1).chunk(2)
+            shared = torch.minimum(chosen, rejected).repeat(2)[:, None]
+            weights = torch.where(mask[:, 1:].cumsum(1) > shared, self.ld_alpha, 1.0)
+        exact = _exact(logps.device)
+        sums = (logps * weights).sum(1), (logps.to(exact) * weights).sum(1)
+        return torch.stack([half.to(exact) for values in sums for half in values.chunk(2)], 1)
 
     def _loss_against(self, reference: Tensor, inputs: Batch) -> Tensor:
-        """The loss with these reference log-probabilities `(2 * pairs,)`, through TRL's own formula."""
-        chosen, rejected = reference.chunk(2)
-        before: bool = self.precompute_ref_logps
-        self.precompute_ref_logps = True
-        try:
-            given = inputs | {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
-            loss = self._compute_loss(self.model, given)
-        finally:
-            self.precompute_ref_logps = before
+        """The loss with these reference log-probabilities `(pairs, 4)`, through TRL's own formula."""
+        loss = self._compute_against(reference, self.model, inputs)
         assert isinstance(loss, Tensor)
         return loss
 
@@ -302,6 +334,11 @@ def _restore_adapter_dropout(model: torch.nn.Module, lora: LoraConfig | None) ->
     for name, module in model.named_modules():
         if "lora_dropout" in name and isinstance(module, torch.nn.Dropout):
             module.p = lora.lora_dropout
+
+
+def _exact(device: torch.device) -> torch.dtype:
+    """Double precision where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _without(inputs: Batch, names: tuple[str, ...]) -> Batch:

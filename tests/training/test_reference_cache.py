@@ -96,17 +96,17 @@ def test_pairs_are_told_apart() -> None:
 
 def test_damaged_files_and_full_disks_cost_only_time(tmp_path: Path) -> None:
     cache = ReferenceCache(tmp_path, "r")
-    cache.put([5], torch.tensor([-1.5]), torch.tensor([-2.5]))
+    cache.put([5], torch.tensor([[-1.5, -2.5]]))
     cache.save()
     (tmp_path / "r-7.npz").write_bytes(b"PK\x03\x04 torn")
     read = ReferenceCache(tmp_path, "r", process=1)
     known = read.get([5])
-    assert known is not None and known[0].tolist() == [-1.5] and known[1].tolist() == [-2.5]
+    assert known is not None and known.tolist() == [[-1.5, -2.5]]
     assert read.get([5, 6]) is None
     blocked = tmp_path / "file"
     blocked.write_text("a file where the directory should be")
     nowhere = ReferenceCache(blocked, "r")
-    nowhere.put([1], torch.tensor([0.0]), torch.tensor([0.0]))
+    nowhere.put([1], torch.tensor([[0.0, 0.0]]))
     nowhere.save()  # no error
     assert nowhere.get([1]) is not None
 
@@ -120,7 +120,8 @@ def test_the_cache_holds_what_a_plain_score_gives(own_cache: Path, tmp_path: Pat
         key = pair_key(row["prompt_ids"], row["chosen_ids"], row["rejected_ids"])
         known = cache.get([key])
         assert known is not None
-        for side, value in zip(("chosen_ids", "rejected_ids"), known, strict=True):
+        assert known[0, 2:].tolist() == pytest.approx(known[0, :2].tolist(), abs=1e-4)  # exact, and in fp32
+        for side, value in zip(("chosen_ids", "rejected_ids"), known[0, 2:], strict=True):
             target = torch.tensor(row[side])
             logits = (
                 type(frozen).forward(frozen, input_ids=torch.tensor([row["prompt_ids"]]), labels=target[None]).logits[0]
