@@ -53,11 +53,7 @@ def test_five_places_show_the_same_held_out_measures(
     capsys.readouterr()
     assert main(["score", f"--policy={run.path}", f"--dataset={pairs_file}", "--held-out", "--json=-"]) == 0
     scored = json.loads(capsys.readouterr().out)
-    # What training left out as too long is scored too: the comparison is over the pairs that were measured.
-    pairs = scored["pairs"]
-    if overlong == "drop":
-        pairs = [pair for pair in pairs if max(pair["chosen_tokens"], pair["rejected_tokens"]) <= 80]
-        assert len(pairs) < len(scored["pairs"])
+    pairs = scored["pairs"]  # without what training left out as too long
     assert len(pairs) == n
     for name, own in (("margins", "margin"), ("chosen", "chosen_reward"), ("rejected", "rejected_reward")):
         expected = sum(pair[own] for pair in pairs) / n
@@ -66,9 +62,8 @@ def test_five_places_show_the_same_held_out_measures(
     accuracy, margin = last["eval_rewards/accuracies"], last["eval_rewards/margins"]
     assert accuracy * n == pytest.approx(round(2 * accuracy * n) / 2, abs=1e-9)  # so many of n pairs
     assert accuracy == pytest.approx(sum(ranked_right(pair["margin"], 0.1) for pair in pairs) / n, abs=1e-9)
-    if overlong == "truncate":
-        assert scored["summary"]["rewards/accuracies"] == pytest.approx(accuracy, abs=1e-9)
-        assert scored["summary"]["rewards/margins"] == pytest.approx(margin, abs=1e-6)
+    assert scored["summary"]["rewards/accuracies"] == pytest.approx(accuracy, abs=1e-9)
+    assert scored["summary"]["rewards/margins"] == pytest.approx(margin, abs=1e-6)
     # The Runs table and the end of the command read the summary; the card and the doctor the record.
     assert (summarise(run)["accuracy"], summarise(run)["margin"]) == (accuracy, margin)
     card = (run.path / "policy" / "README.md").read_text(encoding="utf-8")
