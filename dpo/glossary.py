@@ -40,8 +40,8 @@ TERMS: dict[str, Term] = {
         "margin": ("Margin", "Chosen reward - rejected reward. Above 0, the pair is ranked as people ranked it.", _DPO),
         "loss": ("Loss", "What training lowers. With the sigmoid loss it is -log sigmoid(margin): ln 2 = 0.6931 where "
                  "policy and reference agree, 0 where every pair is ranked with a wide margin.", _DPO + ", equation 7"),
-        "accuracy": ("Accuracy", "Share of the pairs whose margin is above 0, a tie counting half. A coin has 50%; compare "
-                     "it with what a rule as simple as answer length reaches on the same data."),
+        "accuracy": ("Accuracy", "Share of the pairs whose margin is above 0, a tie counting half. A coin has 50%; "
+                     "compare it with what a rule as simple as answer length reaches on the same data."),
         "step-0 check": ("Step-0 check", "Before the first update policy and reference are the same, so the sigmoid "
                          "loss must be ln 2 = 0.6931. Else dropout, a wrong reference or rounding is at fault."),
         "kl": ("KL to the reference", "How far the policy's own answers have moved from the reference, in nats per "
