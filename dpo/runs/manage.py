@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from dpo.errors import RunError, StorageError
 from dpo.runs.exchange import removable
+from dpo.runs.files import write_atomically
 from dpo.runs.find import BUNDLED_RUNS, find_runs
 from dpo.runs.reader import Run
 from dpo.runs.record import NOTE, RUN, RunRecord, read_json
@@ -50,9 +49,7 @@ def annotate(run: Run, note: str) -> None:
         if not note.strip():
             path.unlink(missing_ok=True)
             return
-        temporary = path.with_name(f".{NOTE}.{os.getpid()}")
-        temporary.write_text(json.dumps({"note": note.strip()}, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_atomically(path, {"note": note.strip()})
     except OSError as error:
         raise StorageError(f"{path} cannot be written ({error.strerror}): check its permissions") from error
 

@@ -102,10 +102,10 @@ def maybe(rule: Rule) -> Rule:
     return lambda value: None if value is None else rule(value)
 
 
-def texts(value: Any) -> list[str]:
-    """One text or a list of some texts, as a list."""
+def texts(value: Any, most: int = 64) -> list[str]:
+    """One text or a list of at most `most` texts, as a list."""
     items = [value] if isinstance(value, str) else value
-    if not isinstance(items, list) or not 0 < len(items) <= 64:
+    if not isinstance(items, list) or not 0 < len(items) <= most:
         raise Misfit("a text or a list of texts")
     return [text()(item) for item in items]
 

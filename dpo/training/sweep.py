@@ -30,6 +30,7 @@ from filelock import FileLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dpo.errors import ConfigError, DpoError, RunError, StorageError
+from dpo.processes import identity, living
 from dpo.runs import Run, open_run
 from dpo.training.config import BEST_BY
 from dpo.training.plan import Choices, Plan
@@ -345,22 +346,18 @@ class Sweep:
 
 
 def _process(pid: int) -> dict[str, Any]:
-    """A process by number and start, since numbers come again."""
+    """A process of this machine by number and start, since numbers come again."""
     try:
-        started: float | None = psutil.Process(pid).create_time()
-    except psutil.Error:
-        started = None
-    return {"host": socket.gethostname(), "pid": pid, "started": started}
+        known = identity(pid)
+    except psutil.Error:  # it has ended already
+        known = {"pid": pid, "born": 0.0, "boot": 0.0}
+    return {"host": socket.gethostname()} | known
 
 
 def _lives(known: dict[str, Any] | None) -> bool:
     if not known:
         return False
-    try:
-        process = psutil.Process(known["pid"])
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() == known["started"]
-    except psutil.Error:
-        return False
+    return living(known["pid"], known.get("born", known.get("started")), known.get("boot")) is not None
 
 
 @contextlib.contextmanager

@@ -197,7 +197,8 @@ def test_a_killed_training_is_named_and_what_is_no_job_is_left_out(tmp_path: Pat
     (queue.directory / "half-written").mkdir()
     (queue.directory / "torn-job").mkdir()
     (queue.directory / "torn-job" / "job.json").write_text('{"argu')
-    [job] = queue.all()
+    torn, job = queue.all()[::-1]
+    assert torn.state == "damaged" and torn.over and "job.json cannot be read" in (torn.message or "")
     assert (job.state, job.message) == ("interrupted", "its process was killed: resume it")
 
 

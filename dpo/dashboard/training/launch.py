@@ -8,6 +8,7 @@ names never get here (`dpo.dashboard.api`).
 from __future__ import annotations
 
 import dataclasses
+import os
 import types
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -22,7 +23,8 @@ from dpo.preferences.sources import NAMED
 from dpo.runs import BUNDLED_RUNS, find_runs, open_run
 from dpo.training.config import CommonConfig, SftConfig, TrainConfig, make, read_yaml
 from dpo.training.flags import command_line
-from dpo.training.jobs import Jobs, resumable, run_directory
+from dpo.training.job import resumable
+from dpo.training.jobs import Jobs, run_directory
 from dpo.training.preflight import preflight
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -74,11 +76,12 @@ def register(server: Flask, roots: Sequence[Path], host: str, allow: bool = Fals
         """The jobs, newest first, and the runs that could go on."""
         if not allowed:
             return jsonify({"allowed": False, "message": REFUSED, "jobs": [], "resumable": []})
+        jobs.wake()  # a worker that was killed leaves jobs waiting
         known = jobs.all()
-        newest = {job.run.resolve(): job.ident for job in known}
+        newest = {Path(os.path.realpath(job.run)): job.ident for job in known}
         rows = [job.record() for job in reversed(known)]
         for row in rows:  # of several jobs on one run the last one can go on
-            row["resumable"] &= newest[Path(row["run"]).resolve()] == row["job"]
+            row["resumable"] &= newest[Path(os.path.realpath(row["run"]))] == row["job"]
         others = [run for run in find_runs(roots) if run.path.resolve() not in newest and resumable(run.path)]
         return jsonify({
             "allowed": True,
