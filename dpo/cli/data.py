@@ -22,8 +22,8 @@ _STRIPPED = ("emoji", "exclamation", "lines", "markdown")
 _REMEDIES = {
     "drop_identical": "rows whose two answers are equal",
     "drop_duplicates": "exact and near repetitions of an earlier pair",
-    "drop_mispaired": "blocks of rows whose answers belong to other prompts",
-    "repair_mispaired": "re-pair such blocks where the fit is clear, drop the rest",
+    "drop_mispaired": "rows whose texts belong to other rows: blocks, and single rows that can be named",
+    "repair_mispaired": "re-pair such blocks where the fit is clear (about 85 %% right), drop the rest",
     "drop_leaking": "held-out pairs that nearly repeat a training pair",
     "drop_swapped": "rows whose labels look swapped",
     "drop_private": "rows that hold what looks like personal data or a secret",
@@ -147,7 +147,9 @@ def clean(arguments: argparse.Namespace) -> int:
     for what, counts in (("dropped", done.dropped), ("changed", done.changed)):
         for why, count in sorted(counts.items(), key=lambda item: -item[1]):
             print(f"  {count:>8,} {what}: {why}")
-    print(f"Every one of these rows is in {done.log}")
+    for note in done.notes:
+        print(note)
+    print(f"Every row that was dropped or changed is in {done.log}")
     return 0
 
 
@@ -215,7 +217,7 @@ def _report(result: Audit) -> None:
         print(f"\n{_MARKS[finding.severity]} {finding.code}: {line(finding)}")
         if finding.remedy:
             print(f"     -> {finding.remedy}")
-    print("\nHeld-out accuracy of rules that read no meaning:")
+    print("\nAccuracy of rules that read no meaning, on pairs that they were not made from:")
     for rule in sorted(measures["shortcuts"].values(), key=lambda rule: -rule["accuracy"]):
         print(f"  {rule['accuracy']:.3f}  {rule['says']}")
     if not measures["shortcuts"]:

@@ -15,11 +15,13 @@ import numpy as np
 
 from dpo.errors import ConfigError, StorageError
 from dpo.preferences.audit.findings import leaking_pairs
-from dpo.preferences.audit.pairing import repair
+from dpo.preferences.audit.pairing import NAMES, SIDES
+from dpo.preferences.audit.repairing import repair
 from dpo.preferences.audit.run import contradicted
 from dpo.preferences.audit.shortcuts import FEWEST_PAIRS, bag_of_words
 from dpo.preferences.audit.signals import Progress, Signals, measure
 from dpo.preferences.audit.surface import EMOJI
+from dpo.preferences.audit.words import tf_idf
 from dpo.preferences.normalise import Columns, Normalised, normalise
 from dpo.preferences.table import COLUMNS
 
@@ -68,6 +70,8 @@ class Cleaned:
     written: int
     dropped: Mapping[str, int]
     changed: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+    """What was done about mispaired rows, and how sure that is: a sentence for each side."""
 
 
 def clean(
@@ -86,7 +90,7 @@ def clean(
     give no pair are left out and logged.  Both files appear when they are complete, or not at all.
 
     Raises:
-        ConfigError: contradicting remedies; the output is no .jsonl file or exists already.
+        ConfigError: contradicting remedies; the output is no .jsonl file or exists already; all rows would be dropped.
         DataError: see `normalise`.
         StorageError: it cannot be written.
     """
@@ -130,7 +134,7 @@ def clean(
     finally:
         for path in waiting:
             path.unlink(missing_ok=True)
-    return Cleaned(output, log, data.rows, written, dict(dropped), dict(changed))
+    return Cleaned(output, log, data.rows, written, dict(dropped), dict(changed), plan.notes)
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ class _Plan:
 
     drop: Mapping[int, str]
     take: Mapping[int, tuple[str, int]]
+    notes: tuple[str, ...] = ()
 
 
 def _plan(data: Normalised, remedies: Remedies, eval_fraction: float, progress: Progress | None) -> _Plan:
@@ -153,18 +158,9 @@ def _plan(data: Normalised, remedies: Remedies, eval_fraction: float, progress: 
     if not measured:
         return _Plan(drop, take)
     signals = measure(data.pairs, eval_fraction, progress)
-    blocks = signals.pairing.blocks
-    if remedies.drop_mispaired:
-        drop |= {place: "mispaired" for block in blocks for place in range(block.first, block.last + 1)}
-    if remedies.repair_mispaired:
-        for side in dict.fromkeys(block.side for block in blocks):
-            inside = np.concatenate([np.arange(b.first, b.last + 1) for b in blocks if b.side == side])
-            found = repair(inside, side, [signals.columns[name] for name in COLUMNS], len(signals.words))
-            for place, origin in found.sources.items():
-                if origin is None:
-                    drop[place] = f"mispaired, and no {side} text of the block fits clearly"
-                else:
-                    take[place] = (side, origin)
+    notes: list[str] = []
+    if remedies.drop_mispaired or remedies.repair_mispaired:
+        drop, take, notes = _mispaired(data.source, signals, remedies.repair_mispaired)
     for places, why, wanted in (
         (_repeats(signals), "duplicate of an earlier pair", remedies.drop_duplicates),
         (leaking_pairs(signals).tolist(), "held out, and nearly repeats a training pair", remedies.drop_leaking),
@@ -174,7 +170,53 @@ def _plan(data: Normalised, remedies: Remedies, eval_fraction: float, progress: 
         if wanted:
             for place in places:
                 drop.setdefault(int(place), why)
-    return _Plan(drop, {place: found for place, found in take.items() if place not in drop})
+    return _Plan(drop, {place: found for place, found in take.items() if place not in drop}, tuple(notes))
+
+
+def _mispaired(
+    source: str, signals: Signals, repairing: bool
+) -> tuple[dict[int, str], dict[int, tuple[str, int]], list[str]]:
+    """Which rows go, where texts come from, and what is told of it."""
+    pairing, rows = signals.pairing, len(signals.row)
+    drop: dict[int, str] = {}
+    take: dict[int, tuple[str, int]] = {}
+    notes: list[str] = []
+    displaced = {} if pairing.column is None else {pairing.column: np.arange(rows)}
+    for side in dict.fromkeys(block.side for block in pairing.blocks):
+        inside = [np.arange(b.first, b.last + 1) for b in pairing.blocks if b.side == side]
+        displaced[side] = np.unique(np.concatenate(inside))
+    if pairing.column is not None and not repairing:
+        raise ConfigError(
+            f"--drop-mispaired would leave nothing: all {NAMES[pairing.column]} of {source} belong to other rows; "
+            "give --repair-mispaired, or mend what wrote the data"
+        )
+    scattered = [found for found in pairing.scattered if found.clear]
+    suspected = [*displaced.values(), *(found.places for found in pairing.scattered)]
+    paired = np.setdiff1d(np.arange(rows), np.concatenate([np.zeros(0, np.int64), *suspected]))
+    sides = None
+    if repairing and displaced:
+        sides = dict(zip(SIDES, tf_idf([signals.columns[name] for name in SIDES], len(signals.words)), strict=True))
+    for side, places in displaced.items():
+        if sides is None:
+            drop |= dict.fromkeys(places.tolist(), "mispaired")
+            notes.append(f"Left out {len(places):,} rows whose {NAMES[side]} belong to other rows")
+            continue
+        found = repair(places, paired, side, sides)
+        notes.append(found.sentence())
+        for place, origin in found.sources.items():
+            if origin is None:
+                drop[place] = f"mispaired, and no {side} text of the block fits clearly"
+            else:
+                take[place] = (side, origin)
+    for single in scattered:
+        drop |= dict.fromkeys(single.places.tolist(), f"its {single.side} text fits another row, not this one")
+        notes.append(
+            f"Left out {len(single.places):,} single rows whose {NAMES[single.side]} fit other rows; "
+            f"{single.precision:.0%} of them are mispaired by estimate{single.rest()}"
+        )
+    if not notes:
+        notes.append("No row could be told to be mispaired")
+    return drop, take, notes
 
 
 def _repeats(signals: Signals) -> list[int]:

@@ -21,27 +21,25 @@ _DROPPED: Mapping[str, tuple[str, Severity, str]] = {
     "without text": ("missing", "warning", "lack a text"),
     "whose two prompts differ": ("prompts-differ", "warning", "hold two conversations that differ before the answer"),
     "that do not end in an answer": ("not-an-answer", "warning", "end in something else than an answer"),
-    ALONE: ("unpaired", "note", "are single answers or messages without a partner for their prompt"),
-    "that are ties": ("ties", "note", "are ties, neither answer preferred"),
+    ALONE: ("unpaired", "note", "have no partner for their prompt (single answers or messages)"),
+    "that are ties": ("ties", "note", "have no better answer (a tie)"),
 }
 PRIVATE_FINDINGS = ("personal-data", "secret")
 _SHORTCUT_HIGH, _SHORTCUT_WARNING = 0.9, 0.75
 _UNK_GAP = 0.05
-# Under this no side can be told to be another prompt's: 0.5 is chance.
-_POWERLESS = 0.6
 
 
 def dropped(reasons: Mapping[str, list[int]], rows: int) -> list[Finding]:
     """Rows that gave no pair, by reason."""
     found = []
     for reason, numbers in reasons.items():
-        code, severity, says = _DROPPED.get(reason, ("unreadable", "warning", f"gave no pair: rows {reason}"))
+        code, severity, says = _DROPPED.get(reason, ("unreadable", "warning", f"gave no pair ({reason})"))
         if len(numbers) > rows // 10 and reason != ALONE:  # most replies of a tree are neither the best nor the worst
             severity = "high"
         remedy = (
             "--drop-identical" if code == "identical-sides" else "training leaves these rows out; dpo data clean too"
         )
-        sentence = f"{_rows(len(numbers))} {says}"
+        sentence = _rows(len(numbers), says)
         found.append(Finding(code, severity, sentence, ranges(numbers), len(numbers), {"of": rows}, remedy))
     return found
 
@@ -65,7 +63,7 @@ def duplicates(signals: Signals) -> tuple[list[Finding], dict[str, Any]]:
         found.append(
             _finding(
                 "duplicate-pairs", _share(exact, count, 0.02),
-                f"{_rows(len(exact))} repeat an earlier pair word for word",
+                _rows(len(exact), "repeat an earlier pair word for word"),
                 signals.row[exact], {"of": count}, "--drop-duplicates",
             )
         )  # fmt: skip
@@ -73,7 +71,7 @@ def duplicates(signals: Signals) -> tuple[list[Finding], dict[str, Any]]:
         found.append(
             _finding(
                 "near-duplicate-pairs", _share(near_only, count, 0.05),
-                f"{_rows(len(near_only))} nearly repeat an earlier pair (four of five three-word runs are the same)",
+                _rows(len(near_only), "repeat an earlier pair nearly (four of five three-word runs are the same)"),
                 signals.row[near_only], {"of": count}, "--drop-duplicates",
             )
         )  # fmt: skip
@@ -81,7 +79,7 @@ def duplicates(signals: Signals) -> tuple[list[Finding], dict[str, Any]]:
         unique = measures["unique_prompts"]
         found.append(
             _finding(
-                "repeated-prompts", "note", f"{_rows(len(prompts))} repeat a prompt: {unique} prompts are different",
+                "repeated-prompts", "note", _rows(len(prompts), f"repeat a prompt: {unique:,} prompts are different"),
                 signals.row[prompts], {"of": count, "unique": unique},
                 "none needed: pairs are split by prompt, so none is on both sides",
             )
@@ -94,8 +92,9 @@ def duplicates(signals: Signals) -> tuple[list[Finding], dict[str, Any]]:
         found.append(
             _finding(
                 "leakage", "warning" if share > 0.02 else "note",
-                f"{len(leaking)} of {int(signals.held_out.sum())} held-out pairs have a prompt or a chosen answer that "
-                "nearly repeats a training pair's",
+                f"Of {int(signals.held_out.sum()):,} held-out pairs {len(leaking):,} "
+                f"{'has' if len(leaking) == 1 else 'have'} a prompt or a chosen answer that nearly repeats a training "
+                "pair's",
                 signals.row[leaking], {"share": round(share, 4)}, "--drop-leaking",
             )
         )  # fmt: skip
@@ -103,7 +102,7 @@ def duplicates(signals: Signals) -> tuple[list[Finding], dict[str, Any]]:
         found.append(
             _finding(
                 "prompt-in-answer", _share(signals.repeats_prompt, count, 0.1),
-                f"{_rows(len(signals.repeats_prompt))} repeat the whole prompt inside an answer",
+                _rows(len(signals.repeats_prompt), "repeat the whole prompt inside an answer"),
                 signals.row[signals.repeats_prompt], {"of": count},
                 "look at them: a layout read wrongly shows like this",
             )
@@ -120,42 +119,8 @@ def leaking_pairs(signals: Signals) -> NDArray[np.int64]:
     return np.flatnonzero(leaking)
 
 
-def mispaired(signals: Signals) -> tuple[list[Finding], dict[str, Any]]:
-    """Blocks whose answers belong to other prompts."""
-    pairing = signals.pairing
-    found = []
-    for block in pairing.blocks:
-        rows = signals.row[block.first : block.last + 1]
-        what = {
-            "prompt": "have prompts that fit neither of their answers",
-            "chosen": "have chosen answers that belong to other prompts",
-            "rejected": "have rejected answers that belong to other prompts",
-        }[block.side]
-        evidence = dict(block.evidence) | {"side": block.side}
-        sentence = (
-            f"Rows {int(rows[0])} to {int(rows[-1])} {what}: their fit is {block.evidence['fit_inside']:.3f}, "
-            f"{block.evidence['fit_elsewhere']:.3f} elsewhere, {block.evidence['fit_of_random_pairs']:.3f} for pairs "
-            "made at random"
-        )
-        remedy = "--repair-mispaired or --drop-mispaired"
-        found.append(Finding("mispaired", "high", sentence, _span(rows), len(rows), evidence, remedy))
-    powerless = pairing.power < _POWERLESS and len(signals.row) >= 100
-    if powerless:
-        found.append(
-            Finding(
-                "pairing-unknown", "note",
-                "Answers share too few words with their prompts to tell whether they belong together",
-                evidence={"power": round(pairing.power, 3)}, remedy="read some rows: dpo data show SOURCE",
-            )
-        )  # fmt: skip
-    blocks = [
-        {"first": int(signals.row[b.first]), "last": int(signals.row[b.last]), "side": b.side} for b in pairing.blocks
-    ]
-    return found, {"power": round(pairing.power, 4), "blocks": blocks}
-
-
 def shortcuts(rules: Sequence[Rule], words: Sequence[str], reached: float | None) -> list[Finding]:
-    """Rules that decide most held-out pairs without reading them; `reached` is a run's reward accuracy."""
+    """Rules that decide most pairs without reading them; `reached` is a run's reward accuracy."""
     found = []
     for rule in rules:
         if rule.accuracy < _SHORTCUT_WARNING:
@@ -163,7 +128,8 @@ def shortcuts(rules: Sequence[Rule], words: Sequence[str], reached: float | None
         severity: Severity = "high" if rule.accuracy >= _SHORTCUT_HIGH else "warning"
         beside = f"; the run's reward accuracy is {reached:.3f}" if reached is not None else ""
         sentence = (
-            f"“{rule.says}” alone tells chosen from rejected in {rule.accuracy:.1%} of {rule.pairs} held-out pairs"
+            f"“{rule.says}” alone tells chosen from rejected in {rule.accuracy:.1%} of {rule.pairs:,} pairs that the "
+            "rule was not made from"
         )
         evidence: dict[str, Any] = {"rule": rule.name, "accuracy": round(rule.accuracy, 4), "pairs": rule.pairs}
         if rule.name == "bag of words":
@@ -200,7 +166,7 @@ def swapped(rows: NDArray[np.int64], blocks: Sequence[tuple[int, int]], signals:
         found.append(
             _finding(
                 "swapped-labels", "warning" if len(rows) > len(signals.row) // 100 else "note",
-                f"{_rows(len(rows))} look swapped: the words of the two answers speak clearly against the label",
+                _rows(len(rows), "look swapped: the words of the two answers speak clearly against the label"),
                 signals.row[rows], {"of": len(signals.row)}, "look at them; --drop-swapped leaves them out",
             )
         )  # fmt: skip
@@ -259,12 +225,29 @@ def private(signals: Signals, secrets: Iterable[str]) -> list[Finding]:
         found.append(
             _finding(
                 "secret" if secret else "personal-data", "high" if secret else "warning",
-                f"{_rows(len(places))} hold what looks like {'an' if kind[0] in 'aeIU' else 'a'} {kind}",
+                _rows(len(places), f"hold what looks like {'an' if kind[0] in 'aeI' else 'a'} {kind}"),
                 signals.row[np.array(places)], {"kind": kind},
                 "--drop-private" + ("; and make the secret invalid" if secret else ""),
             )
         )  # fmt: skip
     return found
+
+
+def markup(signals: Signals) -> list[Finding]:
+    """Tokens of a chat template inside texts: a policy would learn to write them, a template would add them twice."""
+    if not signals.markup:
+        return []
+    places = sorted({place for each in signals.markup.values() for place in each})
+    most = sorted(signals.markup, key=lambda sign: -len(signals.markup[sign]))
+    signs = ", ".join(most[:3]) + (" and others" if len(most) > 3 else "")
+    return [
+        _finding(
+            "chat-markup", _share(np.array(places), len(signals.row), 0.01),
+            _rows(len(places), f"have markup of a chat template inside a text ({signs})"),
+            signals.row[np.array(places)], {"signs": {sign: len(signals.markup[sign]) for sign in most[:20]}},
+            "take it out of the source: it would be learned as text; give conversations as lists of messages",
+        )
+    ]  # fmt: skip
 
 
 def languages(mix: Mapping[str, float], differing: Sequence[int], sampled: int) -> list[Finding]:
@@ -318,11 +301,20 @@ def _repeated(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.setdiff1d(np.arange(len(numbers)), first)
 
 
-def _rows(count: int) -> str:
-    return f"{count:,} row{'' if count == 1 else 's'}"
+def _rows(count: int, says: str) -> str:
+    """A sentence on so many rows; `says` begins with its verb in the plural: "have a blank prompt"."""
+    verb, _, rest = says.partition(" ")
+    if count == 1:
+        verb = _SINGULAR.get(verb, verb + "s")
+    return f"{count:,} row{'' if count == 1 else 's'} {verb} {rest}"
+
+
+_SINGULAR = {"have": "has", "gave": "gave"}
 
 
 def line(finding: Finding) -> str:
     """The finding on one line, with the rows."""
-    where = f" (rows {shown(finding.rows)})" if finding.rows and finding.code not in ("mispaired",) else ""
-    return finding.sentence + where
+    if not finding.rows or finding.code == "mispaired":  # named in the sentence
+        return finding.sentence
+    alone = len(finding.rows) == 1 and finding.rows[0][0] == finding.rows[0][1]
+    return f"{finding.sentence} ({'row' if alone else 'rows'} {shown(finding.rows)})"

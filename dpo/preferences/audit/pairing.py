@@ -1,37 +1,47 @@
-"""Blocks of rows whose answers belong to other prompts, and putting them right.
+"""Answers that belong to other prompts: blocks of rows, a whole column, scattered rows.
 
 An answer shares rare words with its own prompt and with the other answer to it, more than with
-those of another row.  For each row that fit (a cosine of TF-IDF vectors) is compared with the fit
-to rows elsewhere: the log-likelihood ratio of "some other row's answer" against "this row's" is
-summed over stretches of rows, and the stretch with the largest sum is a block where the sum is more
-than chance could give (the same ratios in random orders) and where fits are as low as a
-random re-pairing of the same rows would make them.
+those of another row: each row has three links (prompt-chosen, prompt-rejected, chosen-rejected), each
+a cosine of TF-IDF vectors.  A side that is displaced breaks the two links it has and leaves the third.
+
+Blocks: the log-likelihood ratio of "some other row's answer" against "this row's" is summed over
+stretches of rows, and the stretch with the largest sum is a block where the sum is more than chance
+could give (the same ratios in random orders) and where fits are as low as a random re-pairing of the
+same rows would make them.  A whole column (`whole_column`): two links at chance beside a third that is
+not.  Scattered rows are looked for in `scattered`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo.preferences.audit.words import Column, tf_idf
+from dpo.preferences.audit.scattered import Scattered, find_scattered, share_at_home_elsewhere
+from dpo.preferences.audit.words import Column, dots, tf_idf
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 Side = Literal["prompt", "chosen", "rejected"]
+Link = Literal["prompt-chosen", "prompt-rejected", "chosen-rejected"]
 Floats = NDArray[np.float64]
 SHORTEST = 20
-_SHIFTS = (-173, -61, 61, 173)
+SIDES: tuple[Side, ...] = ("prompt", "chosen", "rejected")
+_ORDER: tuple[Side, ...] = ("rejected", "chosen", "prompt")
+NAMES: Mapping[Side, str] = {"prompt": "prompts", "chosen": "chosen answers", "rejected": "rejected answers"}
+LINKS: Mapping[Link, tuple[Side, Side]] = {
+    "prompt-chosen": ("prompt", "chosen"),
+    "prompt-rejected": ("prompt", "rejected"),
+    "chosen-rejected": ("chosen", "rejected"),
+}
+_SHIFTS = (61, 173)
 _BINS = 24
-# A re-pairing is clear when prompt and answer are each other's best match, this much ahead of the
-# runner-up on both sides, and the answer fits the prompt and the other answer by these cosines at least.
-# Found on clean Human-Like rows of which 1,380 were shuffled: both margins name more own answers than
-# a larger one on the prompt's side alone (docs/data.md).
-_CLEAR, _CLEAR_BESIDE, _AHEAD = 0.12, 0.03, 0.03
+# A link is at chance with less than a tenth of the third link's power above it; the third must be plain.
+_AT_CHANCE, _PLAIN = 0.1, 0.1
 
 
 @dataclass(frozen=True)
@@ -46,95 +56,108 @@ class Block:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Blocks found, and how well fit tells pairs apart in this data (0.5: not at all)."""
+    """What was found, and how well fit tells pairs apart in this data.
+
+    `links`: for each link the probability that a pair fits better than one made at random (0.5: chance);
+    `power` is that of the best side.  `column` is a side whose links are at chance over the whole table, and
+    `column_homes` the share of its texts that fit another row clearly.
+    """
 
     blocks: tuple[Block, ...]
     power: float
+    links: Mapping[Link, float]
+    column: Side | None = None
+    column_homes: float = 0.0
+    scattered: tuple[Scattered, ...] = ()
 
 
 @dataclass(frozen=True)
-class Repair:
-    """For a row of a block, the row whose answer fits its prompt (None: no clear fit)."""
+class Links:
+    """The three sides as unit vectors `(rows, words)`, and the fit of each link `(rows,)`.
 
-    side: Side
-    sources: dict[int, int | None]
+    `nulls` are fits of pairs made with a row elsewhere: by the rows that the link's second side is moved by.
+    """
+
+    sides: Mapping[Side, csr_matrix]
+    fits: Mapping[Link, Floats]
+    nulls: Mapping[Link, Mapping[int, Floats]]
+
+    @classmethod
+    def of(cls, sides: Mapping[Side, csr_matrix]) -> Links:
+        """The links between the sides of a table."""
+        rows = sides["prompt"].shape[0]
+        steps = [step for shift in _SHIFTS if shift % rows for step in (shift, -shift)]
+        fits, nulls = {}, {}
+        for link, (one, other) in LINKS.items():
+            fits[link] = dots(sides[one], sides[other])
+            nulls[link] = {
+                step: dots(sides[one], sides[other][np.roll(np.arange(rows), step)]) for step in steps
+            }  # fmt: skip
+        return cls(sides, fits, nulls)
+
+    def power(self, link: Link) -> float:
+        """The probability that a pair fits better than one made at random; a tie counts a half."""
+        return _above(self.fits[link], np.stack(list(self.nulls[link].values())))
+
+    def of_side(self, side: Side) -> tuple[Floats, Floats]:
+        """The fit of a side to the two others `(rows,)`, and that of this side of a row elsewhere `(shifts, rows)`."""
+        mine = [link for link, ends in LINKS.items() if side in ends]
+        fit = np.sum([self.fits[link] for link in mine], 0)
+        null = [np.sum([self._moved(link, side, step) for link in mine], 0) for step in self.nulls[mine[0]]]
+        return fit, np.stack(null)
+
+    def _moved(self, link: Link, side: Side, step: int) -> Floats:
+        """A link's fits with `side` moved by `step`: the first side's is the second's moved back, seen from its end."""
+        nulls = self.nulls[link]
+        return nulls[step] if LINKS[link][1] == side else np.roll(nulls[-step], step)
+
+    def others(self, side: Side) -> tuple[csr_matrix, csr_matrix]:
+        """The vectors of the two other sides."""
+        one, other = (self.sides[name] for name in SIDES if name != side)
+        return one, other
+
+    def untouched(self, side: Side) -> Link:
+        """The link between the two other sides."""
+        return next(link for link, ends in LINKS.items() if side not in ends)
 
 
-def find_blocks(prompt: Column, chosen: Column, rejected: Column, words: int) -> Pairing:
-    """Mispaired blocks of at least `SHORTEST` rows.
+def find_mispaired(prompt: Column, chosen: Column, rejected: Column, words: int) -> Pairing:
+    """Blocks of at least `SHORTEST` rows, a whole column, and scattered rows whose texts belong to other prompts.
 
     Args:
         words: how many different words the columns hold.
     """
     if len(prompt) < 4 * SHORTEST:
-        return Pairing((), 0.5)
-    p, c, r = tf_idf([prompt, chosen, rejected], words)
-    fits = {"pc": _dots(p, c), "pr": _dots(p, r), "cr": _dots(c, r)}
+        return Pairing((), 0.5, dict.fromkeys(LINKS, 0.5))
+    links = Links.of(dict(zip(SIDES, tf_idf([prompt, chosen, rejected], words), strict=True)))
+    powers = {link: links.power(link) for link in LINKS}
+    best = max(_above(*links.of_side(side)) for side in SIDES)
+    if (column := whole_column(powers, len(prompt))) is not None:
+        return Pairing((), best, powers, column, share_at_home_elsewhere(links, column))
     blocks: list[Block] = []
-    power = 0.5
-    for link in (
-        _Link("rejected", "pr", "cr", "pc"),
-        _Link("chosen", "pc", "cr", "pr"),
-        _Link("prompt", "pc", "pr", "cr"),
-    ):
-        moved, others = {"prompt": (p, (c, r)), "chosen": (c, (p, r)), "rejected": (r, (p, c))}[link.side]
-        null = _shifted(moved, others)
-        fit = fits[link.first] + fits[link.second]
-        power = max(power, float(np.mean(fit[None] > null) + 0.5 * np.mean(fit[None] == null)))
+    for side in _ORDER:
+        fit, null = links.of_side(side)
         for first, last, score in _low_stretches(fit, null):
-            block = _judged(link, slice(first, last + 1), score, fits, fit, null, moved, others)
+            block = _judged(links, side, slice(first, last + 1), score)
             if block is not None:
                 blocks.append(block)
-    return Pairing(_merged(blocks), power)
+    merged = _merged(blocks)
+    return Pairing(merged, best, powers, scattered=find_scattered(links, merged))
 
 
-@dataclass(frozen=True)
-class _Link:
-    """A side, the two fits that suffer when it is displaced, and the one that does not."""
+def whole_column(powers: Mapping[Link, float], rows: int) -> Side | None:
+    """The side whose two links are at chance while the third is not; None where the links give no reason for one.
 
-    side: Side
-    first: str
-    second: str
-    untouched: str
-
-
-def repair(block_rows: NDArray[np.int64], side: Side, columns: Sequence[Column], words: int) -> Repair:
-    """Re-pair the `side` of some rows with the prompts they fit, one to one, where the fit is clear.
-
-    The two sides that belong together are matched against the displaced texts of all `block_rows`;
-    `columns` are prompt, chosen, rejected of the whole table.
+    `powers` are those of `Links.power`.  Chance is within two and a half standard errors of 0.5 (of a
+    rank statistic over `rows` pairs), or within a tenth of the third link's distance from it.
     """
-    p, c, r = (matrix[block_rows] for matrix in tf_idf(columns, words))
-    moved = {"prompt": p, "chosen": c, "rejected": r}[side]
-    main, beside = {"prompt": (c, r), "chosen": (p, r), "rejected": (p, c)}[side]
-    query = main + beside
-    norms = np.maximum(np.sqrt(np.asarray(query.multiply(query).sum(1)).ravel()), 1e-9)
-    count = len(block_rows)
-    texts = _labels(columns[("prompt", "chosen", "rejected").index(side)], block_rows)
-    best, owner = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    score, lead = np.zeros(count), np.zeros(count)
-    highest, second = np.full(count, -1.0), np.full(count, -1.0)  # of each text: its best and its next best query
-    step = max(1, min(512, 20_000_000 // count))
-    for start in range(0, count, step):
-        part = (query[start : start + step] @ moved.T).toarray() / norms[start : start + step, None]
-        for place, fits in enumerate(part, start):
-            best[place] = fits.argmax()
-            score[place] = fits[best[place]]
-            # An answer with the same words is no rival.
-            lead[place] = score[place] - np.where(texts == texts[best[place]], 0.0, fits).max()
-        order = part.argmax(0)
-        here = part[order, np.arange(count)]
-        part[order, np.arange(count)] = -1.0
-        second = np.maximum(np.minimum(here, highest), np.maximum(second, part.max(0)))
-        owner = np.where(here > highest, order + start, owner)
-        highest = np.maximum(here, highest)
-    both = np.minimum(_dots(main, moved[best]) / _CLEAR, _dots(beside, moved[best]) / _CLEAR_BESIDE)
-    lead = np.minimum(lead, (highest - second)[best])
-    clear = (lead >= _AHEAD) & (both >= 1) & (owner[best] == np.arange(count))
-    return Repair(
-        side,
-        {int(block_rows[at]): int(block_rows[best[at]]) if clear[at] else None for at in range(count)},
-    )
+    error = float(np.sqrt(1 / (12 * rows)) * np.sqrt(1 + 1 / (2 * len(_SHIFTS))))
+    for side in SIDES:
+        mine = [powers[link] - 0.5 for link, ends in LINKS.items() if side in ends]
+        [third] = [powers[link] - 0.5 for link, ends in LINKS.items() if side not in ends]
+        if third > max(_PLAIN, 6 * error) and max(mine) < max(2.5 * error, _AT_CHANCE * third):
+            return side
+    return None
 
 
 def stretches(ratios: Floats, chance: float) -> list[tuple[int, int, float]]:
@@ -196,30 +219,22 @@ def _low_stretches(fit: Floats, null: Floats) -> list[tuple[int, int, float]]:
     return found
 
 
-def _judged(
-    link: _Link,
-    inside: slice,
-    score: float,
-    fits: dict[str, Floats],
-    fit: Floats,
-    null: Floats,
-    moved: csr_matrix,
-    others: tuple[csr_matrix, csr_matrix],
-) -> Block | None:
+def _judged(links: Links, side: Side, inside: slice, score: float) -> Block | None:
     """A stretch as a block, if its fits are as low as a re-pairing of the same rows would make them."""
+    fit, null = links.of_side(side)
     outside = np.ones(len(fit), bool)
     outside[inside] = False
     if outside.sum() < SHORTEST:
-        return None  # nothing left to compare with; `Pairing.power` tells
-    here, (one, other) = moved[inside], (matrix[inside] for matrix in others)
+        return None  # nothing left to compare with; `Pairing.column` and `Pairing.power` tell
+    here, (one, other) = links.sides[side][inside], (matrix[inside] for matrix in links.others(side))
     generator = np.random.default_rng(0)
     orders = [generator.permutation(here.shape[0]) for _ in range(4)]
-    local = np.mean([_dots(one, here[order]) + _dots(other, here[order]) for order in orders])
+    local = np.mean([dots(one, here[order]) + dots(other, here[order]) for order in orders])
     usual_gain = fit[outside].mean() - null[:, outside].mean()
     if usual_gain <= 0 or fit[inside].mean() - local > 0.3 * usual_gain:
         return None
-    untouched = fits[link.untouched]
-    if link.side != "rejected" and untouched[inside].mean() < 0.5 * untouched[outside].mean():
+    untouched = links.fits[links.untouched(side)]
+    if side != "rejected" and untouched[inside].mean() < 0.5 * untouched[outside].mean():
         return None  # all three sides disagree: told once, as rejected answers of other prompts
     evidence = {
         "fit_inside": round(float(fit[inside].mean()), 4),
@@ -229,7 +244,7 @@ def _judged(
         "other_two_sides_elsewhere": round(float(untouched[outside].mean()), 4),
         "log_likelihood_ratio": round(score, 1),
     }
-    return Block(inside.start, inside.stop - 1, link.side, evidence)
+    return Block(inside.start, inside.stop - 1, side, evidence)
 
 
 def _merged(blocks: Sequence[Block]) -> tuple[Block, ...]:
@@ -243,22 +258,5 @@ def _merged(blocks: Sequence[Block]) -> tuple[Block, ...]:
     return tuple(sorted(found, key=lambda b: b.first))
 
 
-def _dots(one: csr_matrix, other: csr_matrix) -> Floats:
-    return np.asarray(one.multiply(other).sum(1), dtype=np.float64).ravel()
-
-
-def _shifted(moved: csr_matrix, others: tuple[csr_matrix, csr_matrix]) -> Floats:
-    """`(shifts, rows)`: the fit of each row's other two sides to this side of a row elsewhere."""
-    rows = moved.shape[0]
-    steps = sorted({step if abs(step) < rows // 2 else (step % rows) for step in _SHIFTS if step % rows})
-    found = []
-    for step in steps:
-        elsewhere = moved[np.roll(np.arange(rows), step)]
-        found.append(_dots(others[0], elsewhere) + _dots(others[1], elsewhere))
-    return np.stack(found)
-
-
-def _labels(column: Column, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Equal numbers for rows with the same words."""
-    known: dict[bytes, int] = {}
-    return np.array([known.setdefault(column.row(int(row)).tobytes(), len(known)) for row in rows], np.int64)
+def _above(fit: Floats, null: Floats) -> float:
+    return float(np.mean(fit[None] > null) + 0.5 * np.mean(fit[None] == null))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dpo.preferences.audit import findings as say
 from dpo.preferences.audit import tokens
+from dpo.preferences.audit.language import languages
+from dpo.preferences.audit.mispaired import mispaired
 from dpo.preferences.audit.pairing import by_chance, ratios_of, stretches
 from dpo.preferences.audit.result import SEVERITIES, Audit
 from dpo.preferences.audit.shortcuts import FEWEST_PAIRS, Rule, bag_of_words, first_words, simple_rule, surface_rules
@@ -22,13 +23,8 @@ from dpo.preferences.audit.tokens import measure as measure_tokens
 from dpo.preferences.normalise import Normalised, drawn
 from dpo.preferences.sources import licence_of
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
 MOST_PAIRS = 200_000
 """Pairs that are compared with each other: about a minute and 1.5 GB on a CPU core, however large the file is."""
-_LANGUAGE_ROWS = 400
-_LANGUAGE_FEWEST = 40  # characters under which a guess says little
 _SURE_OF_LABELS = 0.8
 
 
@@ -60,7 +56,7 @@ def audit(
     signals = signals or measure(data.pairs, eval_fraction, progress)
     found = say.dropped(data.dropped, data.rows)
     measures: dict[str, Any] = {"sampled_of": data.total, "whole": data.whole}
-    for part in (say.duplicates(signals), say.mispaired(signals)):
+    for part in (say.duplicates(signals), mispaired(signals)):
         found += part[0]
         measures |= part[1]
     measures["characters"] = _lengths(signals)
@@ -90,6 +86,7 @@ def audit(
     mix, differing, looked_at = languages(data.pairs, signals)
     found += say.shortcuts(rules, words, reward_accuracy)
     found += say.languages(mix, differing, looked_at)
+    found += say.markup(signals)
     found += say.private(signals, SECRET)
     found.append(say.licence(licence_of(data.source)))
     measures |= {
@@ -130,29 +127,6 @@ def contradicted(accuracy: float, margins: NDArray[np.float64]) -> tuple[NDArray
     for first, last in blocks:
         inside[first : last + 1] = True
     return np.flatnonzero((margins < -clear) & ~inside), blocks
-
-
-def languages(pairs: Dataset, signals: Signals) -> tuple[dict[str, float], list[int], int]:
-    """Shares of the languages of sampled prompts, rows whose chosen answer is in another one, rows sampled.
-
-    Only texts long enough to tell are counted; the classifier is langid's (Lui and Baldwin 2012).
-    """
-    count = min(_LANGUAGE_ROWS, len(pairs))
-    places = np.sort(np.random.default_rng(0).choice(len(pairs), count, replace=False))
-    batch = pairs[places.tolist()]
-    from py3langid import classify
-
-    counts: Counter[str] = Counter()
-    differing = []
-    for place, prompt, chosen in zip(places, batch["prompt"], batch["chosen"], strict=True):
-        said = classify(prompt[-1000:])[0] if len(prompt) >= _LANGUAGE_FEWEST else None
-        answer = classify(chosen[:1000])[0] if len(chosen) >= _LANGUAGE_FEWEST else None
-        if (language := said or answer) is not None:
-            counts[language] += 1
-        if said is not None and answer is not None and said != answer:
-            differing.append(int(signals.row[place]))
-    total = sum(counts.values())
-    return {code: round(number / total, 4) for code, number in counts.most_common(8)}, differing, count
 
 
 def _lengths(signals: Signals) -> Mapping[str, Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dpo.preferences.audit.duplicates import near_duplicates
-from dpo.preferences.audit.pairing import Pairing, find_blocks
-from dpo.preferences.audit.surface import features, private_in, suspects
+from dpo.preferences.audit.pairing import Pairing, find_mispaired
+from dpo.preferences.audit.surface import MARKUP, features, marked, private_in, suspects
 from dpo.preferences.audit.tokens import Counted
 from dpo.preferences.audit.words import Column, Words
 from dpo.preferences.split import is_held_out
@@ -50,6 +50,8 @@ class Signals:
     pairing: Pairing
     private: dict[str, list[int]] = field(default_factory=dict)
     """Places of the pairs by what they hold ("e-mail address")."""
+    markup: dict[str, list[int]] = field(default_factory=dict)
+    """Places of the pairs by the chat template's token that a text of theirs holds ("<|im_end|>")."""
     tokens: dict[str, Counted] = field(default_factory=dict)
     """By vocabulary, once an audit counted them."""
 
@@ -67,6 +69,7 @@ def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = No
     held_out: list[bool] = []
     repeats: list[int] = []
     private: dict[str, list[int]] = {}
+    markup: dict[str, list[int]] = {}
     arrow = pairs.with_format("arrow")
     for start in range(0, len(pairs), _BATCH):
         batch = arrow[start : start + _BATCH]
@@ -88,6 +91,8 @@ def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = No
                     found.setdefault(kind, set()).add(start + int(place))
         for kind, places in found.items():
             private.setdefault(kind, []).extend(sorted(places))
+        for sign, places in _markup(batch, texts, start).items():
+            markup.setdefault(sign, []).extend(sorted(places))
         tell("reading", min(1.0, (start + _BATCH) / len(pairs)))
     columns = {side: words.column(side) for side in SIDES}
     prompt_number, pair_number, chosen_number = (
@@ -98,7 +103,7 @@ def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = No
     tell("comparing pairs", 0.3)
     near_pair = _same(near_prompt, _near_answers(columns, pair_number))
     tell("fitting answers to prompts", 0.6)
-    pairing = find_blocks(columns["prompt"], columns["chosen"], columns["rejected"], len(words))
+    pairing = find_mispaired(columns["prompt"], columns["chosen"], columns["rejected"], len(words))
     row = np.arange(len(pairs))
     if "row" in pairs.column_names:  # this column alone: all texts at once would fill the memory
         row = np.asarray(pairs.select_columns("row").with_format("numpy")[:]["row"], np.int64)
@@ -117,7 +122,17 @@ def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = No
         repeats_prompt=np.array(repeats, np.int64),
         pairing=pairing,
         private=private,
+        markup=markup,
     )
+
+
+def _markup(batch: Any, texts: dict[str, list[str]], start: int) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    for side in SIDES:
+        for place in marked(batch[side].combine_chunks()):
+            for sign in MARKUP.findall(texts[side][int(place)][:_MOST_CHARACTERS]):
+                found.setdefault(sign, set()).add(start + int(place))
+    return found
 
 
 def _near_answers(columns: dict[str, Column], pair_number: Rows) -> Rows:

@@ -47,6 +47,20 @@ _SUSPECT = (
 )
 
 
+MARKUP = re.compile(
+    r"<\|[a-zA-Z][\w -]{0,40}\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<\|?/?(?:endoftext|eot_id|bos|eos)\|?>"
+    r"|</s>|(?m:^### (?:Instruction|Response|Human|Assistant|User|System):)"
+)
+"""Tokens by which chat templates mark turns: ChatML, Llama 2 and 3, Gemma, Phi, Zephyr, Alpaca."""
+
+
+def marked(texts: Any) -> NDArray[np.int64]:
+    """Places of the texts of an Arrow column that hold markup of a chat template."""
+    import pyarrow.compute as pc
+
+    return np.flatnonzero(pc.match_substring_regex(texts, MARKUP.pattern).to_numpy(zero_copy_only=False))
+
+
 def features(texts: Any) -> NDArray[np.float32]:
     """`(rows, len(NAMES))`: the counts of an Arrow string column."""
     import pyarrow.compute as pc

@@ -128,3 +128,16 @@ def tf_idf(columns: Sequence[Column], words: int) -> list[csr_matrix]:
         matrix.data /= np.repeat(np.maximum(norms, 1e-9), np.diff(matrix.indptr)).astype(np.float32)
         found.append(matrix)
     return found
+
+
+def unit(matrix: csr_matrix) -> csr_matrix:
+    """The rows with length 1 (a row of zeros stays one)."""
+    from sklearn.preprocessing import normalize
+
+    scaled: csr_matrix = normalize(matrix)
+    return scaled
+
+
+def dots(one: csr_matrix, other: csr_matrix) -> NDArray[np.float64]:
+    """`(rows,)`: the product of each row of one with the same row of the other."""
+    return np.asarray(one.multiply(other).sum(1), dtype=np.float64).ravel()

@@ -1,0 +1,147 @@
+"""Texts that belong to other rows: a whole side, single rows; and re-pairing them with a precision that is so."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from talks import Rows, Write, audited, found, shuffled, talk
+
+from dpo.cli import main
+from dpo.preferences.audit import repairing
+from dpo.preferences.audit.clean import Remedies, clean
+from dpo.preferences.audit.mispaired import CODES
+from dpo.preferences.audit.pairing import Pairing, find_mispaired
+from dpo.preferences.audit.words import Words
+
+
+def scattered(rows: Rows, share: float, side: str, seed: int = 0) -> tuple[Rows, set[int]]:
+    """`rows` with one side of a share of them, drawn anywhere, in another order; the rows that differ."""
+    rng = random.Random(seed)
+    places = rng.sample(range(len(rows)), round(share * len(rows)))
+    changed = [dict(row) for row in rows]
+    for place, origin in zip(places, [*places[1:], places[0]], strict=True):
+        changed[place][side] = rows[origin][side]
+    return changed, {place for place in places if changed[place] != rows[place]}
+
+
+def pairing_of(rows: Rows) -> Pairing:
+    words = Words(("prompt", "chosen", "rejected"))
+    columns = []
+    for side in ("prompt", "chosen", "rejected"):
+        words.add(side, [row[side] for row in rows])
+        columns.append(words.column(side))
+    return find_mispaired(*columns, len(words))
+
+
+@pytest.mark.parametrize("side", ["rejected", "chosen", "prompt"])
+def test_a_side_in_another_order_is_found_by_its_links(side: str, write_pairs: Write) -> None:
+    rows = shuffled(talk(400), 0, 399, side)
+    result = audited(write_pairs(rows))
+    [finding] = found(result, "mispaired")
+    assert (finding.severity, finding.evidence["side"], finding.rows) == ("high", side, ((0, 399),))
+    links = result.measures["links"]
+    broken = [power for link, power in links.items() if side in link.split("-")]
+    assert max(broken) < 0.6 < max(links.values())
+    assert finding.remedy.startswith("--repair-mispaired")
+
+
+def test_a_side_that_says_nothing_of_its_rows_is_not_called_mispaired(write_pairs: Write) -> None:
+    rng = random.Random(0)
+    excuses = [f"excuse{n}" for n in range(300)]
+    rows = [row | {"rejected": " ".join(rng.choices(excuses, k=20))} for row in talk(400)]
+    result = audited(write_pairs(rows))
+    assert not any(found(result, code) for code in CODES)
+    [finding] = found(result, "unrelated-side")
+    assert finding.severity == "warning" and "rejected answers fit their own rows no better" in finding.sentence
+
+
+@pytest.mark.parametrize("side", ["rejected", "chosen", "prompt"])
+def test_single_rows_are_named_and_the_others_counted(side: str, write_pairs: Write) -> None:
+    rows, wrong = scattered(talk(1500), 0.05, side)
+    result = audited(write_pairs(rows))
+    [finding] = [finding for finding in found(result, "mispaired-rows") if finding.evidence["side"] == side]
+    named = {row for first, last in finding.rows for row in range(first, last + 1)}
+    assert finding.severity in ("high", "warning")
+    assert len(named & wrong) > 0.5 * len(wrong)
+    assert len(named & wrong) > 0.85 * len(named)
+    assert finding.evidence["precision"] == pytest.approx(len(named & wrong) / len(named), abs=0.12)
+    assert finding.evidence["estimated"] == pytest.approx(len(wrong), rel=0.4)
+    # Nothing of it in the same rows as they were.
+    clean_one = audited(write_pairs(talk(1500)))
+    assert not [f for code in CODES for f in found(clean_one, code) if f.severity != "note"]
+
+
+def test_what_is_done_about_them(write_pairs: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = talk(500)
+    whole = str(write_pairs(shuffled(rows, 0, 499, "rejected"), "whole.jsonl"))
+    assert main(["data", "clean", whole, "--output", str(tmp_path / "none.jsonl"), "--drop-mispaired"]) == 2
+    assert "would leave nothing: all rejected answers" in capsys.readouterr().err
+    assert not (tmp_path / "none.jsonl").exists()
+    assert main(["data", "clean", whole, "--output", str(tmp_path / "mended.jsonl"), "--repair-mispaired"]) == 0
+    told = capsys.readouterr().out
+    assert "too few other rows to measure" in told
+    mended = [json.loads(line) for line in (tmp_path / "mended.jsonl").read_text(encoding="utf-8").splitlines()]
+    own = {row["prompt"]: row["rejected"] for row in rows}
+    assert np.mean([own[row["prompt"]] == row["rejected"] for row in mended]) > 0.85 and len(mended) > 200
+
+    mixed, wrong = scattered(talk(1000), 0.06, "chosen")
+    source = str(write_pairs(mixed, "mixed.jsonl"))
+    done = clean(source, tmp_path / "dropped.jsonl", Remedies(drop_mispaired=True))
+    left_out = {json.loads(line)["row"] for line in done.log.read_text(encoding="utf-8").splitlines()}
+    assert len(left_out & wrong) > 0.85 * len(left_out) and len(left_out) > 0.5 * len(wrong)
+    [note] = done.notes
+    assert re.match(r"Left out \d+ single rows whose chosen answers fit other rows; \d+% of them", note)
+
+
+def test_the_precision_of_a_repair_is_what_it_says(write_pairs: Write, tmp_path: Path) -> None:
+    rows = talk(900)
+    mixed = shuffled(rows, 300, 549, "rejected")
+    done = clean(str(write_pairs(mixed)), tmp_path / "a.jsonl", Remedies(repair_mispaired=True))
+    [note] = done.notes
+    said = re.search(r"about (\d+)% are right \(the own text (\d+)%", note)
+    assert said is not None and int(said[1]) >= 85
+    own = {row["prompt"]: row["rejected"] for row in rows}
+    log = [json.loads(line) for line in done.log.read_text(encoding="utf-8").splitlines()]
+    given = [entry for entry in log if entry["action"] == "changed"]
+    right = [entry for entry in given if own[rows[entry["row"]]["prompt"]] == mixed[entry["from_row"]]["rejected"]]
+    assert len(given) > 150
+    assert 100 * len(right) / len(given) == pytest.approx(int(said[2]), abs=8)
+
+
+def test_assignment_in_bounded_memory_finds_the_same_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    from scipy.sparse import csr_matrix
+
+    from dpo.preferences.audit.words import unit
+
+    topics = rng.normal(size=(300, 20)).astype(np.float32)
+    signs = unit(csr_matrix(rng.random((300, 400)) * (rng.random((300, 400)) < 0.05)))
+    order = rng.permutation(300)
+    rows, texts = repairing.Vectors(signs, topics * 0.1), repairing.Vectors(signs[order], topics[order] * 0.1)
+    best, margin = repairing.assign(rows, texts)
+    assert (order[best] == np.arange(300)).all() and (margin > 0).all()
+    monkeypatch.setattr(repairing, "MOST_ASSIGNED", 100)
+    monkeypatch.setattr(repairing, "_CELLS", 300 * 7)
+    greedy, lead = repairing.assign(rows, texts)
+    assert (greedy == best).all() and np.allclose(lead, margin, atol=1e-5)
+
+
+def test_shuffled_rows_of_a_public_data_set(shared: Path) -> None:
+    source = shared / "data" / "human-like" / "human_like_dpo.jsonl"
+    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    rows = [{side: row[side] for side in ("prompt", "chosen", "rejected")} for row in rows[1400:]]
+    untouched = pairing_of(rows)
+    assert not untouched.blocks and untouched.column is None and not untouched.scattered
+    for side in ("rejected", "chosen", "prompt"):
+        whole, _ = scattered(rows, 1.0, side)
+        assert pairing_of(whole).column == side
+    changed, wrong = scattered(rows, 0.1, "prompt")
+    [single] = pairing_of(changed).scattered
+    named = set(single.places.tolist())
+    assert single.clear and single.side == "prompt"
+    assert len(named & wrong) > 0.85 * len(named) and len(named) > 0.05 * len(wrong)
