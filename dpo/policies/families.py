@@ -39,6 +39,8 @@ class Family(ABC):
 
     key: Literal["t5", "gpt2"]
     label: str
+    has_encoder: bool
+    """Whether prompts go into an encoder of their own."""
 
     def encode_prompts(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> list[Ids]:
         """Token ids of each prompt exactly as the model sees it.
@@ -96,6 +98,7 @@ class Causal(Family):
 
     key: Literal["t5", "gpt2"] = "gpt2"
     label = "GPT-2"
+    has_encoder = False
 
     def __init__(self, width: int = 0) -> None:
         self.width = width
@@ -137,6 +140,7 @@ class Seq2Seq(Family):
 
     key: Literal["t5", "gpt2"] = "t5"
     label = "T5"
+    has_encoder = True
 
     def _encode_plain(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[Ids]:
         end = _eos(tokenizer)

@@ -55,7 +55,9 @@ class SftTrainer(FiniteSteps, StagedCheckpoints, Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW as the Trainer makes it, or Muon with AdamW."""
         if self.optimizer_name == "muon":
-            self.optimizer: Any = MuonWithAdamW(self.model, self.args.learning_rate, self.args.weight_decay)
+            self.optimizer: Any = MuonWithAdamW(
+                self.model, self.args.learning_rate, self.args.weight_decay, low_precision=bool(self.args.bf16)
+            )
             return self.optimizer
         return super().create_optimizer(model)
 

@@ -1,4 +1,4 @@
-"""The two small lossless tokenizers of the bundled policies."""
+"""Small lossless tokenizers of both kinds, trained on any text."""
 
 from __future__ import annotations
 
