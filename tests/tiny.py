@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
-from dpo.pretraining.tokenizers import train_bpe, train_unigram
 from dpo.policies.families import SEQ2SEQ, family_of
 from dpo.policies.loading import Policy, save_policy
+from dpo.pretraining.tokenizers import train_bpe, train_unigram
 
 TEXTS = [
     "Do you have a go-to karaoke jam?",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,8 +67,8 @@ def read_documents(path: Path) -> Iterator[Document]:
     try:
         with _opened(path) as file:
             yield from _json_documents(file, path) if lines_of_json else _plain_documents(file)
-    except (OSError, EOFError) as error:
-        raise DataError(f"--text {path} cannot be read ({error.strerror or error}): check the path") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"--text {path} cannot be read ({getattr(error, 'strerror', None) or error}): check the path") from error
     except UnicodeDecodeError as error:
         raise DataError(f"--text {path} is not UTF-8 text: convert it first") from error
 

@@ -13,9 +13,9 @@ from tiny import TEXTS, tiny_gpt2, tiny_t5
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from dpo.cli.main import main
-from dpo.pretraining.tokenizers import train_bpe
 from dpo.policies.families import CAUSAL
 from dpo.policies.loading import Policy, save_policy
+from dpo.pretraining.tokenizers import train_bpe
 from dpo.runs import open_run
 
 ROOT = Path(__file__).parents[2]
