@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from dpo.demo.tokenizers import train_bpe
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, T5Config, T5ForConditionalGeneration
 
-from dpo.demo.tokenizers import train_bpe
 from dpo.policies.families import disable_dropout, family_of
 from dpo.policies.loading import Policy
 

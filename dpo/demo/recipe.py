@@ -25,11 +25,11 @@ from typing import Any, Literal
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
-from dpo.pretraining.tokenizers import train_bpe, train_unigram
 from dpo.policies.families import CAUSAL, SEQ2SEQ
 from dpo.policies.loading import Policy, save_policy
 from dpo.preferences import load_preferences
 from dpo.preferences.audit.clean import Remedies, clean
+from dpo.pretraining.tokenizers import train_bpe, train_unigram
 from dpo.training.config import SftConfig, TrainConfig
 from dpo.training.run import sft, train
 

@@ -67,9 +67,14 @@ class PretrainingBatches(Dataset[dict[str, Tensor]]):
         return self._pool[1][place] | {"rows": torch.tensor([index])}
 
     @property
+    def documents_per_step(self) -> float:
+        """Documents of one update, in the mean."""
+        return self.per_pool / POOL
+
+    @property
     def passes(self) -> float:
         """How often each document is seen over all steps."""
-        return self.steps / POOL * self.per_pool / len(self.documents)
+        return self.steps * self.documents_per_step / len(self.documents)
 
     def _make_pool(self, number: int) -> list[dict[str, Tensor]]:
         generator = random.Random(f"{self.seed}-{number}")

@@ -68,7 +68,8 @@ def read_documents(path: Path) -> Iterator[Document]:
         with _opened(path) as file:
             yield from _json_documents(file, path) if lines_of_json else _plain_documents(file)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"--text {path} cannot be read ({getattr(error, 'strerror', None) or error}): check the path") from error
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"--text {path} cannot be read ({why}): check the path") from error
     except UnicodeDecodeError as error:
         raise DataError(f"--text {path} is not UTF-8 text: convert it first") from error
 

@@ -9,8 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase, T
 
 from dpo.policies.families import CAUSAL, SEQ2SEQ, Family
 from dpo.policies.loading import Policy
-
-HEAD = 64  # width of an attention head
+from dpo.pretraining.config import HEAD
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ from transformers import TrainingArguments
 from dpo.policies.families import Batch
 from dpo.policies.loading import Policy
 from dpo.pretraining.batches import PretrainingBatches, Row
+from dpo.pretraining.config import PretrainConfig
 from dpo.pretraining.measure import bits_per_byte
 from dpo.training.sft import SftTrainer
+from dpo.training.trainer import run_arguments
 
 
 class PretrainTrainer(SftTrainer):
@@ -56,6 +58,29 @@ class PretrainTrainer(SftTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:  # type: ignore[override]
         return SequentialSampler(self.train_dataset)
+
+
+def pretrain_arguments(
+    config: PretrainConfig, directory: str, precision: str, with_eval: bool, resuming: bool
+) -> TrainingArguments:
+    """The Trainer's arguments for our settings: one ready batch an update, a rate that rises, stays and falls.
+
+    A rate that falls to zero at the end does what averaging the last weights does (Hägele et al. 2024,
+    arXiv 2405.18392), and a run may go on from any checkpoint before the fall.
+    """
+    shared = run_arguments(config, directory, precision, with_eval, resuming)
+    return TrainingArguments(
+        **shared,
+        per_device_train_batch_size=1,
+        per_device_eval_batch_size=1,
+        max_steps=config.steps,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": int(config.decay * config.steps), "decay_type": "linear"},
+        warmup_steps=int(config.warmup * config.steps),
+    )
 
 
 def _only(examples: list[Batch]) -> Batch:

@@ -58,7 +58,48 @@ def setting(
 
 
 @dataclass(kw_only=True)
-class CommonConfig:
+class RunConfig:
+    """Settings of everything that trains and leaves a run: the machine, and the record."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
+        "machine",
+        "auto: bf16 on a GPU that has it, else fp32 (T5 never fp16)",
+        "auto",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting(
+        "machine", "where to train", "auto", choices=("auto", "cpu", "cuda", "mps")
+    )
+    seed: int = setting("machine", "of everything random", 0, low=0, high=2**32 - 1)
+
+    output_dir: str | None = setting("record", "the run's directory (default: runs/NAME)", None)
+    resume: str | None = setting("record", "go on with the run in this directory", None)
+    logging_steps: int = setting("record", "updates between two logged points", 5, low=1)
+    eval_steps: int = setting("record", "updates between two held-out evaluations", 50, low=1)
+    save_steps: int = setting("record", "updates between two checkpoints", 100, low=1)
+    keep_checkpoints: int = setting("record", "how many checkpoints to keep", 2, low=1)
+    report_to: list[str] = setting(
+        "record", "trackers beside TensorBoard and the run's own record", [], choices=TRACKERS
+    )
+    probes: int = setting("record", "held-out prompts answered at step 0 and at each save", 4, low=0, high=32)
+
+    @property
+    def started_from(self) -> str:
+        """What is trained, in a word: a policy's name."""
+        raise NotImplementedError
+
+    def validate(self) -> None:
+        """Refuse values that are out of range or contradict each other.
+
+        Raises:
+            ConfigError: one line that names the setting, its value and what is allowed.
+        """
+        for spec in dataclasses.fields(self):
+            _check_range(spec.name, getattr(self, spec.name), spec.metadata)
+
+
+@dataclass(kw_only=True)
+class CommonConfig(RunConfig):
     """Settings that supervised fine-tuning and preference training share."""
 
     model: str = setting("model and data", "t5, gpt2, demo/t5, demo/gpt2, a directory, a run, or a hub id", "demo/gpt2")
@@ -96,37 +137,12 @@ class CommonConfig:
         "optimisation", "how the rate falls after the warm-up", "linear", choices=("linear", "cosine", "constant")
     )
     max_grad_norm: float = setting("optimisation", "clip the gradient's norm here", 1.0, above=0.0)
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
-        "optimisation",
-        "auto: bf16 on a GPU that has it, else fp32 (T5 never fp16)",
-        "auto",
-        choices=("auto", "fp32", "bf16", "fp16"),
-    )
-    device: Literal["auto", "cpu", "cuda", "mps"] = setting(
-        "optimisation", "where to train", "auto", choices=("auto", "cpu", "cuda", "mps")
-    )
     gradient_checkpointing: bool = setting("optimisation", "less memory for about a third more time", False)
-    seed: int = setting("optimisation", "of everything random", 0, low=0, high=2**32 - 1)
 
-    output_dir: str | None = setting("record", "the run's directory (default: runs/NAME)", None)
-    resume: str | None = setting("record", "go on with the run in this directory", None)
-    logging_steps: int = setting("record", "updates between two logged points", 5, low=1)
-    eval_steps: int = setting("record", "updates between two held-out evaluations", 50, low=1)
-    save_steps: int = setting("record", "updates between two checkpoints", 100, low=1)
-    keep_checkpoints: int = setting("record", "how many checkpoints to keep", 2, low=1)
-    report_to: list[str] = setting(
-        "record", "trackers beside TensorBoard and the run's own record", [], choices=TRACKERS
-    )
-    probes: int = setting("record", "held-out prompts answered at step 0 and at each save", 4, low=0, high=32)
-
-    def validate(self) -> None:
-        """Refuse values that are out of range or contradict each other.
-
-        Raises:
-            ConfigError: one line that names the setting, its value and what is allowed.
-        """
-        for spec in dataclasses.fields(self):
-            _check_range(spec.name, getattr(self, spec.name), spec.metadata)
+    @property
+    def started_from(self) -> str:
+        """The policy that is trained further."""
+        return self.model
 
     def check_context(self, name: str, family: str | None, context: int | None) -> None:
         """Refuse lengths for which the policy `name` has too few positions; `context` None is no limit.

@@ -125,7 +125,7 @@ def test_a_talk_is_learned_whole_or_turn_by_turn(policy: Policy) -> None:
 
 
 def test_a_text_of_one_turn_is_cut_between_words() -> None:
-    assert split_text("one two three", 0.3) == ("one two", "three")
+    assert split_text("one two three", 0.4) == ("one two", "three")
     assert split_text("word", 0.5) == ("", "word")
 
 
