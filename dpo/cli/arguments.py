@@ -13,9 +13,9 @@ from dpo.errors import ConfigError, DpoError, RunError
 from dpo.policies.names import DEFAULT_RUNS
 from dpo.runs import BUNDLED_RUNS
 from dpo.runs.files import one_line
-from dpo.training.config import CommonConfig, make, read_yaml
+from dpo.training.config import COMMANDS, RunConfig, make, read_yaml
 
-Config = TypeVar("Config", bound=CommonConfig)
+Config = TypeVar("Config", bound=RunConfig)
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,7 +51,7 @@ class _Help(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=34, width=100)
 
 
-def add_settings(parser: argparse.ArgumentParser, config: type[CommonConfig]) -> None:
+def add_settings(parser: argparse.ArgumentParser, config: type[RunConfig]) -> None:
     """One flag for each field of `config`, in the field's group."""
     hints = get_type_hints(config)
     defaults = dataclasses.asdict(config())
@@ -117,11 +117,12 @@ def _stored(directory: str, values: dict[str, Any], config: type[Config]) -> dic
     stored = {name: value for name, value in run.config.items() if name != "resume"}
     if not stored:
         raise ConfigError(f"{directory} was not made by dpo: only its own runs can be resumed")
-    kind = "sft" if config.__name__ == "SftConfig" else "dpo"
-    if run.kind != kind:
-        command = "sft" if run.kind == "sft" else "train"
+    if run.kind != config.kind:
+        command = COMMANDS.get(run.kind, "train")
         raise ConfigError(f"{directory} was made by dpo {command}: use dpo {command} --resume {directory}")
-    asked = dataclasses.asdict(make(config, values))
+    known = {spec.name for spec in dataclasses.fields(config)}
+    stored = {name: value for name, value in stored.items() if name in known}
+    asked = dataclasses.asdict(make(config, stored | values))
     changed = [name for name in values if name != "output_dir" and asked[name] != stored.get(name)]
     if changed:
         name = changed[0]
@@ -129,8 +130,7 @@ def _stored(directory: str, values: dict[str, Any], config: type[Config]) -> dic
             f"--resume goes on with the run's own settings, and --{name.replace('_', '-')} was {stored.get(name)}, "
             f"not {asked[name]}: leave it out, or start a new run"
         )
-    known = {spec.name for spec in dataclasses.fields(config)}
-    return {name: value for name, value in stored.items() if name in known} | {"resume": str(directory)}
+    return stored | {"resume": str(directory)}
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
@@ -170,4 +170,4 @@ def _inner(hint: Any) -> Any:
 
 
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
-_GROUPS = ("model and data", "preference loss", "adapters", "optimisation", "record")
+_GROUPS = ("model and data", "preference loss", "adapters", "optimisation", "machine", "record")

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from dpo.cli.arguments import run_roots, settings
+from dpo.pretraining.config import PretrainConfig
 from dpo.runs import Run, find_run, find_runs, summarise
 from dpo.runs.files import one_line
 from dpo.training.config import SftConfig, TrainConfig
@@ -28,6 +29,14 @@ def sft(arguments: argparse.Namespace) -> int:
     from dpo.training.run import sft as run_sft
 
     return _report(run_sft(config), "sft")
+
+
+def pretrain(arguments: argparse.Namespace) -> int:
+    """`dpo pretrain`."""
+    config = settings(arguments, PretrainConfig)
+    from dpo.pretraining.recipe import pretrain as run_pretraining
+
+    return _report(run_pretraining(config), "pretrain")
 
 
 def list_runs(arguments: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from dpo.cli.evaluation import add_score
 from dpo.cli.sweep import add_sweep
 from dpo.cli.votes import add_votes
 from dpo.errors import DpoError
+from dpo.pretraining.config import PretrainConfig
 from dpo.training.config import SftConfig, TrainConfig
 
 
@@ -29,6 +30,12 @@ def parser() -> Parser:
     sft = actions.add_parser("sft", help="fine-tune on the answers of preference pairs", description=SftConfig.__doc__)
     add_settings(sft, SftConfig)
     sft.set_defaults(call=commands.sft)
+
+    pretraining = actions.add_parser(
+        "pretrain", help="train a small language model from random weights", description=PretrainConfig.__doc__
+    )
+    add_settings(pretraining, PretrainConfig)
+    pretraining.set_defaults(call=commands.pretrain)
 
     add_sweep(actions)
 

@@ -15,6 +15,8 @@ HEAD = 64  # width of an attention head
 class PretrainConfig(RunConfig):
     """Settings of `dpo pretrain`: a small language model from random weights and any text."""
 
+    kind = "pretrain"
+
     text: list[str] = setting(
         "model and data", "files of text: .jsonl with turns, messages or text, or plain, all of them also .gz", []
     )
@@ -36,13 +38,10 @@ class PretrainConfig(RunConfig):
     learning_rate: float | None = setting("optimisation", "peak rate of the matrices (Muon)", 3e-3, above=0.0)
     weight_decay: float = setting("optimisation", "decoupled weight decay", 0.1, low=0.0)
     warmup: float = setting("optimisation", "share of the updates with a rising rate", 0.03, low=0.0, high=1.0)
-    decay: float = setting("optimisation", "share of the updates, the last ones, with a falling rate", 0.35, low=0.0, high=1.0)
+    decay: float = setting(
+        "optimisation", "share of the updates, the last, with a falling rate", 0.35, low=0.0, high=1.0
+    )
     max_grad_norm: float = setting("optimisation", "clip the gradient's norm here", 1.0, above=0.0)
-
-    @property
-    def started_from(self) -> str:
-        """Random weights of the family."""
-        return f"{self.family}-random"
 
     @property
     def steps(self) -> int:
@@ -65,4 +64,4 @@ class PretrainConfig(RunConfig):
         if self.family == "gpt2" and self.row_length > self.positions:
             raise ConfigError(f"--row-length {self.row_length} is over --positions {self.positions}: lower it")
         if self.warmup + self.decay > 1:
-            raise ConfigError(f"--warmup {self.warmup:g} and --decay {self.decay:g} are more than all updates: lower one")
+            raise ConfigError(f"--warmup {self.warmup:g} and --decay {self.decay:g} are over 1 together: lower one")

@@ -9,6 +9,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
 from dpo.errors import ConfigError
 from dpo.policies.families import CAUSAL, SEQ2SEQ
+from dpo.policies.loading import save_tokenizer
 from dpo.policies.text import is_lossless
 from dpo.pretraining.batches import Lengths, PretrainingBatches
 from dpo.pretraining.config import PretrainConfig
@@ -18,6 +19,7 @@ from dpo.pretraining.shapes import Shape, random_policy
 from dpo.pretraining.tokenizers import train_bpe, train_unigram
 from dpo.pretraining.trainer import PretrainTrainer, pretrain_arguments
 from dpo.runs import Run, open_run
+from dpo.training.checkpoints import staged
 from dpo.training.context import Context, opened
 from dpo.training.precision import resolved_precision
 from dpo.training.probes import Probes
@@ -37,6 +39,7 @@ def pretrain(config: PretrainConfig) -> Run:
     with opened(config, "pretrain") as context:
         config = context.config
         set_seed(config.seed)
+        precision = resolved_precision(config, config.family)
 
         # Read the text, make the tokenizer and the policy.
         corpus = read_corpus(config.text, config.held_out)
@@ -44,7 +47,6 @@ def pretrain(config: PretrainConfig) -> Run:
         family = SEQ2SEQ if config.family == SEQ2SEQ.key else CAUSAL
         tokenizer = _tokenizer(context, corpus)
         policy = random_policy(family, tokenizer, Shape(config.width, config.layers, config.positions), config.seed)
-        precision = resolved_precision(config, family.key)
 
         # Cut it into batches.
         lengths = Lengths(config.batch_tokens, config.row_length, config.prompt_length)
@@ -73,22 +75,35 @@ def pretrain(config: PretrainConfig) -> Run:
 
 
 def _tokenizer(context: Context[PretrainConfig], corpus: Corpus) -> PreTrainedTokenizerBase:
-    """The tokenizer of the checkpoint, the one that was named, or one trained on the text.
+    """The tokenizer of the run that is resumed, the one that was named, or one trained on the text.
+
+    It is kept in the run's directory from the start: training a Unigram vocabulary again may order equal
+    pieces in another way.
 
     Raises:
         ConfigError: the named one cannot be read, or loses text.
     """
-    config = context.config
-    given = context.checkpoint or (Path(config.tokenizer) if config.tokenizer else None)
-    if given is not None:
-        try:
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(given), local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"--tokenizer {given} holds no tokenizer that can be read: check the path") from error
-        if not is_lossless(tokenizer):
-            raise ConfigError(f"--tokenizer {given} loses text (emoji, newlines, blanks): use another, or leave it out")
-        return tokenizer
-    texts = ["\n".join(document) for document in corpus.train]
-    every = max(1, sum(map(len, texts)) // _FOR_TOKENIZER)
-    make = train_unigram if config.family == SEQ2SEQ.key else train_bpe
-    return make(texts[::every], config.vocabulary)
+    config, own = context.config, context.directory / "tokenizer"
+    if context.resumed is not None and own.is_dir():
+        return _read(own)
+    if config.tokenizer:
+        tokenizer = _read(Path(config.tokenizer))
+    else:
+        texts = ["\n".join(document) for document in corpus.train]
+        every = max(1, sum(map(len, texts)) // _FOR_TOKENIZER)
+        make = train_unigram if config.family == SEQ2SEQ.key else train_bpe
+        tokenizer = make(texts[::every], config.vocabulary)
+    if context.main:
+        with staged(own) as directory:
+            save_tokenizer(tokenizer, directory)
+    return tokenizer
+
+
+def _read(directory: Path) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--tokenizer {directory} holds no tokenizer that can be read: check the path") from error
+    if not is_lossless(tokenizer):
+        raise ConfigError(f"--tokenizer {directory} loses text (emoji, newlines, blanks): use another, or leave it out")
+    return tokenizer

@@ -53,7 +53,7 @@ class PretrainTrainer(SftTrainer):
         bits, nats = bits_per_byte(self.policy, self.held_out)
         measured = {"eval_bits_per_byte": bits, "eval_loss": nats}
         self.log(measured)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, measured)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, measured)
         return measured
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:  # type: ignore[override]

@@ -38,6 +38,13 @@ _SAMPLES = 3
 _FINDINGS = 12
 
 
+_METHODS = {
+    "dpo": "Direct Preference Optimization",
+    "sft": "supervised fine-tuning on answers",
+    "pretrain": "language modelling from random weights",
+}
+
+
 @dataclass(frozen=True)
 class Publication:
     """How a policy is published: under which name, as what, with which licence and picture.
@@ -96,7 +103,7 @@ def _head(run: Run, publication: Publication, licence: str | None) -> str:
     facts |= {"license": licence} if licence else {}
     facts |= {"base_model": publication.base} if publication.base else {}
     facts |= {"datasets": data} if data else {}
-    method = "Direct Preference Optimization" if run.kind == "dpo" else "supervised fine-tuning on answers"
+    method = _METHODS.get(run.kind, _METHODS["dpo"])
     built = "Built with Meta Llama 3.\n\n" if any(part == LLAMA3 for _, part in sources(info)) else ""
     size = policy.get("parameters")
     what = f"{policy.get('architecture', 'A policy')}" + (f", {size / 1e6:.1f} million parameters" if size else "")
@@ -107,7 +114,7 @@ def _head(run: Run, publication: Publication, licence: str | None) -> str:
     }
     return (
         f"---\n{yaml.safe_dump(facts, sort_keys=False)}---\n# {publication.title}\n\n{built}"
-        f"{what}, tuned by {method} with the DPO workbench.{kinds[publication.kind]}"
+        f"{what}, trained by {method} with the DPO workbench.{kinds[publication.kind]}"
     )
 
 
@@ -133,7 +140,7 @@ def _data(run: Run) -> str:
     lines = [
         "## Data", "",
         f"* `{Path(source).name if is_file(source) else source}`, fingerprint {dataset.get('fingerprint')}: "
-        f"{dataset.get('train')} training and {dataset.get('held_out')} held-out {_unit(run)}, split by prompt.",
+        f"{dataset.get('train')} training and {dataset.get('held_out')} held-out {_unit(run)}, split by {'document' if run.kind == 'pretrain' else 'prompt'}.",
     ]  # fmt: skip
     left_out = (dataset.get("dropped") or {}) | (dataset.get("cut") or {})
     if left_out:
@@ -157,7 +164,7 @@ def _audited(run: Run) -> str:
 
 def _unit(run: Run) -> str:
     """What a row of training is."""
-    return "pairs" if run.kind == "dpo" else "answers"
+    return {"sft": "answers", "pretrain": "documents"}.get(run.kind, "pairs")
 
 
 def _licence(parts: list[tuple[str, str | None]], given: str | None, licence: str | None) -> str:

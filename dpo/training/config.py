@@ -1,7 +1,7 @@
 """The one definition of every training setting.
 
-The command line, YAML files, the documentation and (later) the dashboard's form are all made from
-these two dataclasses; nothing else names a setting.  This module imports no torch.
+The command line, YAML files, the documentation and the dashboard's form are all made from these
+dataclasses (and `dpo.pretraining.config`'s); nothing else names a setting.  This module imports no torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -28,13 +28,15 @@ SMOOTHED = {"exo_pair", "robust", "aot", "aot_unpaired"}
 DIVERGENT = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop"}
 DIVERGENCES = ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence")
 TRACKERS = ("wandb", "trackio", "mlflow")
+# The command that makes each kind of run.
+COMMANDS = {"dpo": "train", "sft": "sft", "pretrain": "pretrain"}
 # What `--keep-best` and `--early-stopping` judge by: the measure's name and whether more is better.
 BEST_BY = {
     "margin": ("eval_rewards/margins", True),
     "accuracy": ("eval_rewards/accuracies", True),
     "loss": ("eval_loss", False),
 }
-Config = TypeVar("Config", bound="CommonConfig")
+Config = TypeVar("Config", bound="RunConfig")
 
 
 def setting(
@@ -61,6 +63,9 @@ def setting(
 class RunConfig:
     """Settings of everything that trains and leaves a run: the machine, and the record."""
 
+    kind: ClassVar[str]
+    """Of the run: `dpo`, `sft` or `pretrain`."""
+
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
         "machine",
         "auto: bf16 on a GPU that has it, else fp32 (T5 never fp16)",
@@ -84,9 +89,9 @@ class RunConfig:
     probes: int = setting("record", "held-out prompts answered at step 0 and at each save", 4, low=0, high=32)
 
     @property
-    def started_from(self) -> str:
-        """What is trained, in a word: a policy's name."""
-        raise NotImplementedError
+    def start(self) -> str | None:
+        """The name of the policy that is trained further; None where the weights are random."""
+        return None
 
     def validate(self) -> None:
         """Refuse values that are out of range or contradict each other.
@@ -140,7 +145,7 @@ class CommonConfig(RunConfig):
     gradient_checkpointing: bool = setting("optimisation", "less memory for about a third more time", False)
 
     @property
-    def started_from(self) -> str:
+    def start(self) -> str | None:
         """The policy that is trained further."""
         return self.model
 
@@ -163,6 +168,8 @@ class CommonConfig(RunConfig):
 @dataclass(kw_only=True)
 class TrainConfig(CommonConfig):
     """Settings of `dpo train`: Direct Preference Optimization (Rafailov et al. 2023)."""
+
+    kind = "dpo"
 
     beta: float = setting("preference loss", "strength of the pull towards the reference", 0.1, above=0.0)
     loss_type: list[str] = setting("preference loss", "one or more of TRL's losses", ["sigmoid"], choices=LOSS_TYPES)
@@ -293,6 +300,8 @@ class TrainConfig(CommonConfig):
 class SftConfig(CommonConfig):
     """Settings of `dpo sft`: supervised fine-tuning on the answers of preference pairs."""
 
+    kind = "sft"
+
     learn: Literal["chosen", "both"] = setting(
         "model and data", "train on the preferred answers, or on both alike", "chosen", choices=("chosen", "both")
     )
@@ -329,13 +338,13 @@ def make(config: type[Config], values: dict[str, Any]) -> Config:
     return made
 
 
-def _coerce(name: str, value: Any, config: type[CommonConfig], where: str) -> Any:
+def _coerce(name: str, value: Any, config: type[RunConfig], where: str) -> Any:
     """`value` in the type of the field `name`; YAML reads 1e-5 as text and 1 for 1.0."""
     hints = get_type_hints(config)
     if name not in hints:
         near = difflib.get_close_matches(name, hints, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ConfigError(f"{where}: no setting is called {name!r}{hint}; see dpo train --help")
+        raise ConfigError(f"{where}: no setting is called {name!r}{hint}; see dpo {COMMANDS[config.kind]} --help")
     wanted = hints[name]
     options = get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else (wanted,)
     if value is None and type(None) in options:

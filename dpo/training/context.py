@@ -23,14 +23,14 @@ from dpo.preferences import Preferences
 from dpo.runs import Run, RunRecord, SilentRecord
 from dpo.training.callbacks import StopOnSignal
 from dpo.training.checkpoints import checkpoints
-from dpo.training.config import CommonConfig
+from dpo.training.config import COMMANDS, CommonConfig, RunConfig
 from dpo.training.guard import memory_explained
 from dpo.training.pairs import load_pairs
 from dpo.training.precision import check_device
 from dpo.training.processes import process_count, process_index
 from dpo.training.start import check_trackers, claim, reference_kind, refuse_existing, release, with_resume
 
-Config = TypeVar("Config", bound=CommonConfig)
+Config = TypeVar("Config", bound=RunConfig)
 _VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 
 
@@ -40,7 +40,7 @@ class Context(Generic[Config]):
 
     Attributes:
         config: the settings, those of the run that is resumed if there is one.
-        kind: `dpo` or `sft`.
+        kind: `dpo`, `sft` or `pretrain`.
         main: whether this process writes the record; of several that train together one does.
         scratch: a directory for tokenised data, removed at the end.
         resumed: the run to go on with, as it was found.
@@ -62,7 +62,7 @@ class Context(Generic[Config]):
     @property
     def again(self) -> str:
         """The command that goes on with this run."""
-        return f"dpo {'train' if self.kind == 'dpo' else 'sft'} --resume {self.directory}"
+        return f"dpo {COMMANDS[self.kind]} --resume {self.directory}"
 
     def load_pairs(self) -> Preferences:
         """The pairs that the settings name.
@@ -71,16 +71,25 @@ class Context(Generic[Config]):
             DataError: see `load_preferences`.
             RunError: they are not those with which the run began.
         """
+        assert isinstance(self.config, CommonConfig)
         pairs = load_pairs(self.config)
-        before = self.resumed.info.get("dataset", {}).get("fingerprint") if self.resumed is not None else None
-        if self.resumed is not None and before != pairs.info["fingerprint"]:
-            raise RunError(
-                f"{self.config.dataset} has changed since {self.directory} began (fingerprint {before}, now "
-                f"{pairs.info['fingerprint']}): restore it, or start a new run"
-            )
+        self.check_fingerprint(self.config.dataset, pairs.info["fingerprint"])
         return pairs
 
-    def open_record(self, config: CommonConfig, policy: Policy, dataset: dict[str, Any], precision: str) -> RunRecord:
+    def check_fingerprint(self, data: str, fingerprint: str) -> None:
+        """Make sure that a run goes on with the data with which it began.
+
+        Raises:
+            RunError: `data` has another fingerprint now.
+        """
+        before = self.resumed.info.get("dataset", {}).get("fingerprint") if self.resumed is not None else None
+        if self.resumed is not None and before != fingerprint:
+            raise RunError(
+                f"{data} has changed since {self.directory} began (fingerprint {before}, now {fingerprint}): "
+                "restore it, or start a new run"
+            )
+
+    def open_record(self, config: RunConfig, policy: Policy, dataset: dict[str, Any], precision: str) -> RunRecord:
         """Begin the record, or go on with it from the checkpoint; `config` has every default filled in."""
         if not self.main:
             self.record = SilentRecord(self.directory, self.resumed.info if self.resumed is not None else {})
@@ -93,7 +102,7 @@ class Context(Generic[Config]):
         return self.record
 
     def _described(
-        self, config: CommonConfig, policy: Policy, dataset: dict[str, Any], precision: str
+        self, config: RunConfig, policy: Policy, dataset: dict[str, Any], precision: str
     ) -> dict[str, Any]:
         network = policy.network
         return {
@@ -108,8 +117,8 @@ class Context(Generic[Config]):
             "versions": {"python": platform.python_version()}
             | {name: importlib.metadata.version(name) for name in _VERSIONED},
             "dataset": dataset,
-            "policy": {
-                "model": config.model,
+            "policy": ({"model": config.start} if config.start else {})
+            | {
                 "architecture": type(network).__name__,
                 "parameters": network.num_parameters(),
                 "trainable": sum(p.numel() for p in policy.model.parameters() if p.requires_grad),
@@ -145,7 +154,7 @@ def opened(config: Config, kind: str) -> Iterator[Context[Config]]:
     config, resumed = with_resume(config)
     if process_count() > 1 and not config.output_dir:
         raise ConfigError("Several processes need one directory by name: add --output-dir DIR")
-    name = f"{Path(config.model).name}-{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+    name = f"{Path(config.start or config.kind).name}-{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     directory = Path(config.output_dir or Path("runs") / name)
     config = dataclasses.replace(config, output_dir=str(directory))
     main = process_index() == 0

@@ -15,16 +15,16 @@ from transformers.utils import is_torch_bf16_gpu_available
 
 from dpo.errors import ConfigError
 from dpo.policies.loading import pick_device
-from dpo.training.config import CommonConfig
+from dpo.training.config import RunConfig
 from dpo.training.processes import process_count
 
 
-def training_device(config: CommonConfig) -> str:
+def training_device(config: RunConfig) -> str:
     """`cpu`, `cuda` or `mps`: where this config trains on this machine."""
     return pick_device(config.device).type
 
 
-def check_device(config: CommonConfig) -> None:
+def check_device(config: RunConfig) -> None:
     """Refuse a device that is not there, and several GPUs without a process for each.
 
     Raises:
@@ -42,7 +42,7 @@ def check_device(config: CommonConfig) -> None:
         )
 
 
-def resolved_precision(config: CommonConfig, family: str) -> str:
+def resolved_precision(config: RunConfig, family: str) -> str:
     """fp32, bf16 or fp16 for this device and family.
 
     Raises:

@@ -13,13 +13,13 @@ from dpo.errors import ConfigError, RunError, StorageError
 from dpo.policies.loading import Policy
 from dpo.runs import Run, open_run
 from dpo.runs.record import LOCK
-from dpo.training.config import CommonConfig, TrainConfig, make
+from dpo.training.config import RunConfig, TrainConfig, make
 from dpo.training.processes import process_index
 
-Config = TypeVar("Config", bound=CommonConfig)
+Config = TypeVar("Config", bound=RunConfig)
 
 
-def reference_kind(policy: Policy, config: CommonConfig) -> dict[str, str] | None:
+def reference_kind(policy: Policy, config: RunConfig) -> dict[str, str] | None:
     """What a run's record says of its reference; None for supervised fine-tuning, which has none."""
     if not isinstance(config, TrainConfig):
         return None
@@ -93,7 +93,7 @@ def with_resume(config: Config) -> tuple[Config, Run | None]:
     return make(type(config), stored), run
 
 
-def refuse_existing(directory: Path, config: CommonConfig) -> None:
+def refuse_existing(directory: Path, config: RunConfig) -> None:
     """Never write over what is there.
 
     Raises:
@@ -107,7 +107,7 @@ def refuse_existing(directory: Path, config: CommonConfig) -> None:
     stored: dict[str, Any] = run.info.get("config") or {}
     current = dataclasses.asdict(config)
     # A rate that was not given is filled in by family later on.
-    same = {"learning_rate"} if config.learning_rate is None else set()
+    same = {"learning_rate"} if getattr(config, "learning_rate", None) is None else set()
     differing = [name for name in current if name in stored and stored[name] != current[name] and name not in same]
     if differing:
         raise RunError(

@@ -27,7 +27,7 @@ from dpo.policies.loading import Policy
 from dpo.policies.scoring import ScoredOutput, check_scoring, install_scoring_head
 from dpo.policies.sharing import shares_exactly
 from dpo.training.checkpoints import StagedCheckpoints
-from dpo.training.config import TrainConfig
+from dpo.training.config import CommonConfig, RunConfig, TrainConfig
 from dpo.training.data import LengthGroupedSampler, PairCollator
 from dpo.training.guard import FiniteSteps
 from dpo.training.measures import PairMeasures, Remembered, pair_table
@@ -266,11 +266,11 @@ def trl_arguments(config: TrainConfig, directory: str, precision: str, with_eval
     )
 
 
-def trainer_arguments(config: Any, directory: str, precision: str, with_eval: bool, resuming: bool) -> dict[str, Any]:
-    """`TrainingArguments` that both trainers share."""
-    device = training_device(config)
-    return {
-        "output_dir": directory,
+def trainer_arguments(
+    config: CommonConfig, directory: str, precision: str, with_eval: bool, resuming: bool
+) -> dict[str, Any]:
+    """`TrainingArguments` that preference training and supervised fine-tuning share."""
+    return run_arguments(config, directory, precision, with_eval, resuming) | {
         "per_device_train_batch_size": config.batch_size,
         "per_device_eval_batch_size": config.batch_size * 2,
         "gradient_accumulation_steps": config.gradient_accumulation,
@@ -282,6 +282,17 @@ def trainer_arguments(config: Any, directory: str, precision: str, with_eval: bo
         # A float below 1 is a share of all updates.
         "warmup_steps": config.warmup if config.warmup < 1 else 0.999,
         "max_grad_norm": config.max_grad_norm,
+        "activation_checkpointing": config.gradient_checkpointing,
+    }
+
+
+def run_arguments(
+    config: RunConfig, directory: str, precision: str, with_eval: bool, resuming: bool
+) -> dict[str, Any]:
+    """`TrainingArguments` of everything that trains: the machine and the record."""
+    device = training_device(config)
+    return {
+        "output_dir": directory,
         "logging_steps": config.logging_steps,
         "eval_strategy": "steps" if with_eval else "no",
         "eval_steps": config.eval_steps,
@@ -291,7 +302,6 @@ def trainer_arguments(config: Any, directory: str, precision: str, with_eval: bo
         "seed": config.seed,
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",
-        "activation_checkpointing": config.gradient_checkpointing,
         "use_cpu": device == "cpu",
         # Found by name alone: a run's directory is the name that people know.
         "run_name": Path(directory).name,

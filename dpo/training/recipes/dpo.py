@@ -25,7 +25,7 @@ from dpo.training.pairs import record_audit
 from dpo.training.precision import resolved_precision
 from dpo.training.probes import Probes, fitting
 from dpo.training.processes import process_index
-from dpo.training.recipes.steps import check_batch, load_trainable, recorder, save, update, with_rate
+from dpo.training.recipes.steps import check_batch, load_trainable, recorder, rows_of_update, save, update, with_rate
 from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
 from dpo.training.watch import Watch, drift_monitor, save_weights
 
@@ -78,7 +78,7 @@ def train(config: TrainConfig) -> Run:
             with trainer.as_reference(policy) as frozen:
                 probes.answer_reference(frozen)
             trainer.open_reference_cache()
-            logged = recorder(context, trainer)
+            logged = recorder(context, rows_of_update(config, trainer))
             if context.step == 0:
                 logged.begin(check_step_zero(trainer, record, config))
             else:

@@ -11,7 +11,7 @@ from dpo.training.context import opened
 from dpo.training.data import Limits, count_rows, tokenize_answers
 from dpo.training.precision import resolved_precision
 from dpo.training.probes import Probes, fitting
-from dpo.training.recipes.steps import check_batch, load_trainable, recorder, save, update, with_rate
+from dpo.training.recipes.steps import check_batch, load_trainable, recorder, rows_of_update, save, update, with_rate
 from dpo.training.sft import SftTrainer, sft_arguments
 
 
@@ -50,6 +50,6 @@ def sft(config: SftConfig) -> Run:
         with torch.random.fork_rng(devices=[]):
             prompts = fitting(policy, pairs.evaluated, config.probes, limits.prompt)
             probes = Probes(policy, prompts if context.main else [], record, config.seed)
-        update(context, trainer, recorder(context, trainer), probes, {"loss": "loss"})
+        update(context, trainer, recorder(context, rows_of_update(config, trainer)), probes, {"loss": "loss"})
         save(context, trainer, policy)
     return open_run(context.directory)

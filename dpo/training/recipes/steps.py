@@ -23,7 +23,7 @@ from dpo.preferences import Preferences
 from dpo.publishing.card import Publication, base_on_the_hub, model_card
 from dpo.runs import open_run
 from dpo.training.callbacks import ProgressBar, RecordCallback, SaveHook
-from dpo.training.config import CommonConfig
+from dpo.training.config import CommonConfig, RunConfig
 from dpo.training.context import Context
 from dpo.training.hardware import HardwareLog
 from dpo.training.probes import Probes
@@ -40,7 +40,8 @@ DEFAULT_RATES = {
     ("sft", "t5", False): 3e-4,
     ("sft", "gpt2", False): 3e-4,
 }
-Config = TypeVar("Config", bound=CommonConfig)
+Config = TypeVar("Config", bound=RunConfig)
+Tuned = TypeVar("Tuned", bound=CommonConfig)
 
 
 def load_trainable(config: CommonConfig, pairs: Preferences, *, stacking: str | None, quantization: str) -> Policy:
@@ -69,7 +70,7 @@ def load_trainable(config: CommonConfig, pairs: Preferences, *, stacking: str | 
     return policy
 
 
-def with_rate(config: Config, kind: str, policy: Policy, adapter: bool) -> Config:
+def with_rate(config: Tuned, kind: str, policy: Policy, adapter: bool) -> Tuned:
     """The settings with the learning rate that suits kind, family and method, if none was given."""
     if config.learning_rate is not None:
         return config
@@ -86,12 +87,19 @@ def check_batch(config: CommonConfig, rows: int) -> None:
         raise ConfigError(f"--batch-size {config.batch_size} is more than the {rows} training rows: lower it")
 
 
-def recorder(context: Context[Config], trainer: Trainer) -> RecordCallback:
-    """The callback that writes `metrics.jsonl`; it counts the seconds on from those before a resume."""
+def rows_of_update(config: CommonConfig, trainer: Trainer) -> int:
+    """Pairs or answers of one update, over all processes."""
+    return config.batch_size * config.gradient_accumulation * int(trainer.args.world_size)
+
+
+def recorder(context: Context[Config], rows: int) -> RecordCallback:
+    """The callback that writes `metrics.jsonl`; it counts the seconds on from those before a resume.
+
+    `rows` are the examples of one update.
+    """
     assert context.record is not None
     progress = context.record.info.get("progress") or {}
     seconds = float(progress.get("seconds") or 0.0) if context.step else 0.0
-    rows = context.config.batch_size * context.config.gradient_accumulation * trainer.args.world_size
     return RecordCallback(context.record, rows, seconds)
 
 
@@ -154,6 +162,6 @@ def save(context: Context[Config], trainer: Trainer, policy: Policy, watch: Watc
 
 def _write_card(context: Context[Config], policy: Policy, directory: Path) -> None:
     kind = "adapter" if policy.model is not policy.network else "full"
-    publication = Publication(context.directory.name, kind, base_on_the_hub(context.config.model))
+    publication = Publication(context.directory.name, kind, base_on_the_hub(context.config.start or ""))
     card = model_card(open_run(context.directory), publication)
     (directory / "README.md").write_text(card, encoding="utf-8")
