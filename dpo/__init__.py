@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from dpo.policies.loading import Policy, load_policy
     from dpo.policies.scoring import score
     from dpo.preferences import Preferences, load_preferences
+    from dpo.pretraining.config import PretrainConfig
+    from dpo.pretraining.recipe import pretrain
     from dpo.runs import Metrics, Run, find_runs, open_run
     from dpo.training.config import SftConfig, TrainConfig
     from dpo.training.run import sft, train

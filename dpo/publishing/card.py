@@ -137,10 +137,11 @@ def _data(run: Run) -> str:
     if not dataset:
         return ""
     source = str(dataset.get("source"))
+    split = "document" if run.kind == "pretrain" else "prompt"
     lines = [
         "## Data", "",
         f"* `{Path(source).name if is_file(source) else source}`, fingerprint {dataset.get('fingerprint')}: "
-        f"{dataset.get('train')} training and {dataset.get('held_out')} held-out {_unit(run)}, split by {'document' if run.kind == 'pretrain' else 'prompt'}.",
+        f"{dataset.get('train')} training and {dataset.get('held_out')} held-out {_unit(run)}, split by {split}.",
     ]  # fmt: skip
     left_out = (dataset.get("dropped") or {}) | (dataset.get("cut") or {})
     if left_out:
