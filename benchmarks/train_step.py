@@ -35,7 +35,8 @@ from torch.nn import functional as F
 from trl import DPOConfig, DPOTrainer
 
 from dpo.policies.families import disable_dropout
-from dpo.training.config import TrainConfig, make
+from dpo.training.config import TrainConfig
+from dpo.training.settings import make
 from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
 
 BETA = 0.1

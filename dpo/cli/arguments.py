@@ -13,7 +13,8 @@ from dpo.errors import ConfigError, DpoError, RunError
 from dpo.policies.names import DEFAULT_RUNS
 from dpo.runs import BUNDLED_RUNS
 from dpo.runs.files import one_line
-from dpo.training.config import COMMANDS, RunConfig, make, read_yaml
+from dpo.training.config import RunConfig
+from dpo.training.settings import COMMANDS, make, read_yaml
 
 Config = TypeVar("Config", bound=RunConfig)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dpo.errors import ConfigError
-from dpo.training.config import RunConfig, setting
+from dpo.training.config import RunConfig
+from dpo.training.settings import setting
 
 HEAD = 64  # width of an attention head
 

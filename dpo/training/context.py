@@ -23,11 +23,12 @@ from dpo.preferences import Preferences
 from dpo.runs import Run, RunRecord, SilentRecord
 from dpo.training.callbacks import StopOnSignal
 from dpo.training.checkpoints import checkpoints
-from dpo.training.config import COMMANDS, CommonConfig, RunConfig
+from dpo.training.config import CommonConfig, RunConfig
 from dpo.training.guard import memory_explained
 from dpo.training.pairs import load_pairs
 from dpo.training.precision import check_device
 from dpo.training.processes import process_count, process_index
+from dpo.training.settings import COMMANDS
 from dpo.training.start import check_trackers, claim, reference_kind, refuse_existing, release, with_resume
 
 Config = TypeVar("Config", bound=RunConfig)

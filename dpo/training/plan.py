@@ -18,7 +18,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 
 from dpo.errors import ConfigError
-from dpo.training.config import BEST_BY, CommonConfig, TrainConfig, _coerce, make
+from dpo.training.config import BEST_BY, CommonConfig, TrainConfig
+from dpo.training.settings import coerce, make
 
 METHODS = ("grid", "random", "tpe")
 PRUNINGS = ("median", "halving", "none")
@@ -233,7 +234,7 @@ def _coerced(name: str, value: Any, where: str) -> Value:
 
 
 def _alone(name: str, value: Any, where: str) -> Any:
-    made = _coerce(name, value, TrainConfig, where)
+    made = coerce(name, value, TrainConfig, where)
     try:
         CommonConfig.validate(TrainConfig(**{name: made}))  # the ranges only
     except ConfigError as error:

@@ -13,8 +13,9 @@ from dpo.errors import ConfigError, RunError, StorageError
 from dpo.policies.loading import Policy
 from dpo.runs import Run, open_run
 from dpo.runs.record import LOCK
-from dpo.training.config import RunConfig, TrainConfig, make
+from dpo.training.config import RunConfig, TrainConfig
 from dpo.training.processes import process_index
+from dpo.training.settings import make
 
 Config = TypeVar("Config", bound=RunConfig)
 

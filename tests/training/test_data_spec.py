@@ -24,9 +24,10 @@ from dpo.preferences.load import load, load_preferences
 from dpo.preferences.normalise import Columns
 from dpo.preferences.spec import DataSpec
 from dpo.runs import Run
-from dpo.training.config import TrainConfig, make
+from dpo.training.config import TrainConfig
 from dpo.training.pairs import load_pairs
 from dpo.training.run import train
+from dpo.training.settings import make
 
 FAMILIES = ["t5", "gpt2"]
 TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }};{% endfor %}a:"

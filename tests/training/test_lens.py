@@ -20,9 +20,10 @@ from dpo.evaluation.pairs import score_pairs, summary
 from dpo.evaluation.tuning import Tuning, tuning_of
 from dpo.policies.families import disable_dropout
 from dpo.policies.loading import Policy
-from dpo.training.config import TrainConfig, make
+from dpo.training.config import TrainConfig
 from dpo.training.data import Limits, tokenize_pairs
 from dpo.training.run import train
+from dpo.training.settings import make
 from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
 
 FAMILIES = ["t5", "gpt2"]

@@ -18,7 +18,8 @@ from ids import id_rows
 from test_trl_contract import FAMILIES, tiny
 from torch.nn import functional as F
 
-from dpo.training.config import TrainConfig, make
+from dpo.training.config import TrainConfig
+from dpo.training.settings import make
 from dpo.training.trainer import PreferenceTrainer, trl_arguments
 
 BETA = 0.5

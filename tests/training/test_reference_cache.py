@@ -12,8 +12,9 @@ import torch
 from ids import id_rows
 from tiny import tiny_weights
 
-from dpo.training.config import TrainConfig, make
+from dpo.training.config import TrainConfig
 from dpo.training.reference import ReferenceCache, identity, pair_key
+from dpo.training.settings import make
 from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
 
 FAMILIES = ["t5", "gpt2"]

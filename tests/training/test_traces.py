@@ -15,7 +15,8 @@ import torch
 from ids import id_rows
 from tiny import tiny_weights
 
-from dpo.training.config import LOSS_TYPES, TrainConfig, make
+from dpo.training.config import LOSS_TYPES, TrainConfig
+from dpo.training.settings import make
 from dpo.training.trainer import PreferenceTrainer, trl_arguments
 
 STORED = Path(__file__).with_name("traces.json")

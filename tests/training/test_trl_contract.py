@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from dpo.policies.families import disable_dropout
 from dpo.policies.loading import Policy
-from dpo.training.config import TrainConfig, make
+from dpo.training.config import TrainConfig
 from dpo.training.data import Limits, tokenize_pairs
+from dpo.training.settings import make
 from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
 
 PAIRS = Dataset.from_dict(

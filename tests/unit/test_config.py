@@ -12,7 +12,8 @@ import pytest
 from dpo.cli.arguments import settings
 from dpo.cli.main import main, parser
 from dpo.errors import ConfigError
-from dpo.training.config import SftConfig, TrainConfig, make, read_yaml
+from dpo.training.config import SftConfig, TrainConfig
+from dpo.training.settings import make, read_yaml
 
 
 @pytest.mark.parametrize(

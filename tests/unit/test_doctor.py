@@ -14,7 +14,8 @@ from dpo.cli import main
 from dpo.preferences.audit import Audit, Finding
 from dpo.runs import BUNDLED_RUNS, RunRecord, open_run
 from dpo.runs.doctor import Limits, Verdict, diagnose
-from dpo.training.config import TrainConfig, make
+from dpo.training.config import TrainConfig
+from dpo.training.settings import make
 
 LN2 = 0.693147
 ANSWER = "I like a good walk in the park on a sunny day with my friends and a dog that never stops running"

@@ -21,11 +21,12 @@ from dpo.errors import BusyError, ConfigError, DpoError, RunError
 from dpo.policies.names import BUNDLED, DEFAULT_RUNS, SHORT_NAMES
 from dpo.preferences.sources import NAMED
 from dpo.runs import BUNDLED_RUNS, find_runs, open_run
-from dpo.training.config import CommonConfig, SftConfig, TrainConfig, make, read_yaml
+from dpo.training.config import CommonConfig, SftConfig, TrainConfig
 from dpo.training.flags import command_line
 from dpo.training.job import resumable
 from dpo.training.jobs import Jobs, run_directory
 from dpo.training.preflight import preflight
+from dpo.training.settings import make, read_yaml
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 PRESETS = Path(__file__).resolve().parents[3] / "configs"

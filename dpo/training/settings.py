@@ -1,0 +1,142 @@
+"""How settings are declared, read and checked: one dataclass field each, in `config.py` and its like.
+
+This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+from dataclasses import field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from dpo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dpo.training.config import RunConfig
+
+Config = TypeVar("Config", bound="RunConfig")
+# The command that makes each kind of run.
+COMMANDS = {"dpo": "train", "sft": "sft", "pretrain": "pretrain"}
+
+
+def setting(
+    group: str,
+    help: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A dataclass field with what the command line and the form need to know about it.
+
+    `low` and `high` are inclusive bounds, `above` an exclusive one.
+    """
+    metadata = {"group": group, "help": help, "low": low, "high": high, "above": above, "choices": choices}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def read_yaml(path: str | Path, config: type[Config]) -> dict[str, Any]:
+    """The settings of a YAML file, names checked against `config`.
+
+    Raises:
+        ConfigError: no such file, not a mapping, or an unknown name.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where else ""
+        raise ConfigError(f"--config {path} is not valid YAML{line}: mend it there") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"--config {path} must be 'name: value' lines, it is {type(content).__name__}")
+    settings = {str(name).replace("-", "_"): value for name, value in content.items()}
+    return {name: coerce(name, value, config, f"--config {path}") for name, value in settings.items()}
+
+
+def make(config: type[Config], values: dict[str, Any]) -> Config:
+    """A validated config from `values` (names as in the dataclass)."""
+    made = config(**{name: coerce(name, value, config, "the settings") for name, value in values.items()})
+    made.validate()
+    return made
+
+
+def coerce(name: str, value: Any, config: type[RunConfig], where: str) -> Any:
+    """`value` in the type of the field `name`; YAML reads 1e-5 as text and 1 for 1.0.
+
+    Raises:
+        ConfigError: no such setting, or not of its type.
+    """
+    hints = get_type_hints(config)
+    if name not in hints:
+        near = difflib.get_close_matches(name, hints, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigError(f"{where}: no setting is called {name!r}{hint}; see dpo {COMMANDS[config.kind]} --help")
+    wanted = hints[name]
+    options = get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else (wanted,)
+    if value is None and type(None) in options:
+        return None
+    kind = next(option for option in options if option is not type(None))
+    try:
+        return _as(kind, value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {name} is {value!r}, it must be {_kind_name(kind)}") from error
+
+
+def _as(kind: Any, value: Any) -> Any:
+    if get_origin(kind) is list:
+        (item,) = get_args(kind)
+        items = value if isinstance(value, list | tuple) else [value]
+        return [_as(item, entry) for entry in items]
+    if get_origin(kind) is Literal:
+        return value  # the range check lists the choices
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        raise ValueError(value)
+    if kind is int:
+        if isinstance(value, bool) or float(value) != int(float(value)):
+            raise ValueError(value)
+        return int(float(value))
+    if kind is float:
+        if isinstance(value, bool) or not math.isfinite(float(value)):
+            raise ValueError(value)
+        return float(value)
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _kind_name(kind: Any) -> str:
+    if get_origin(kind) is list:
+        return "a list of " + _kind_name(get_args(kind)[0])
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(kind, str(kind))
+
+
+def check_range(name: str, value: Any, limits: Any) -> None:
+    flag = "--" + name.replace("_", "-")
+    for item in value if isinstance(value, list) else [value]:
+        if item is None:
+            continue
+        if limits["choices"] and item not in limits["choices"]:
+            near = difflib.get_close_matches(str(item), limits["choices"], n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ConfigError(f"{flag} {item}: {hint}choose from {', '.join(limits['choices'])}")
+        if limits["above"] is not None and not item > limits["above"]:
+            raise ConfigError(f"{flag} is {item}: it must be above {limits['above']:g}")
+        if limits["low"] is not None and item < limits["low"]:
+            raise ConfigError(f"{flag} is {item}: it must be at least {limits['low']:g}")
+        if limits["high"] is not None and item > limits["high"]:
+            raise ConfigError(f"{flag} is {item}: it must be at most {limits['high']:g}")
