@@ -11,6 +11,7 @@ from dpo.cli.arguments import run_roots, settings
 from dpo.pretraining.config import PretrainConfig
 from dpo.runs import Run, find_run, find_runs, summarise
 from dpo.runs.files import one_line
+from dpo.runs.newest import HELD_OUT
 from dpo.training.config import SftConfig, TrainConfig
 from dpo.training.processes import process_index
 
@@ -52,7 +53,7 @@ def list_runs(arguments: argparse.Namespace) -> int:
     if not rows:
         print("No runs yet. Start one with: dpo train --model demo/gpt2 --dataset sample")
         return 0
-    columns = ("name", "kind", "family", "state", "step", "loss", "margin", "accuracy")
+    columns = ("name", "kind", "family", "state", "step", "loss", "margin", "accuracy", "over")
     table = [columns, *(tuple(cell(row[column]) for column in columns) for row in rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
     for line in table:
@@ -77,7 +78,7 @@ def show_run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(facts | {"metrics": run.metrics().columns}, indent=1, ensure_ascii=False))
         return 0
-    for name in ("name", "kind", "family", "state", "step", "loss", "margin", "accuracy", "path"):
+    for name in ("name", "kind", "family", "state", "step", "loss", "margin", "accuracy", "over", "path"):
         print(f"{name:10} {cell(facts[name])}")
     if run.step_zero:
         check = run.step_zero
@@ -101,15 +102,33 @@ def _report(run: Run, command: str) -> int:
     if run.state == "stopped":
         print(f"Stopped at step {facts['step']}, saved. Go on with: dpo {command} --resume {run.path}")
         return 0
-    parts = [f"{name} {facts[name]:.4g}" for name in ("loss", "margin", "accuracy") if facts[name] is not None]
-    print(f"Finished {run.name} at step {facts['step']}" + (": held out " + ", ".join(parts) if parts else ""))
+    print(f"Finished {run.name} at step {facts['step']}" + reached_line(facts, run.info.get("dataset") or {}))
     print(f"Policy: {run.path / 'policy'}")
     print(f'Try it: dpo generate --policy {run.path} --prompt "Do you have a favorite food?"')
     return 0
 
 
+def reached_line(facts: dict[str, Any], dataset: dict[str, Any]) -> str:
+    """How far a run came and on which pairs, or nothing; `facts` are those of `summarise`."""
+    parts = [f"{name} {facts[name]:.4g}" for name in ("loss", "margin", "accuracy") if facts[name] is not None]
+    if not parts:
+        return ""
+    if facts["over"] == HELD_OUT:
+        count = dataset.get("held_out")
+        of = "chosen answers" if facts["kind"] == "sft" else f"{count} pairs" if isinstance(count, int) else ""
+    else:
+        of = "nothing was held out" if dataset.get("held_out") == 0 else ""
+    return f": {facts['over']} {', '.join(parts)}" + (f" ({of})" if of else "")
+
+
 def cell(value: Any) -> str:
-    """A value in a table: a dash where there is none, four digits of a fraction."""
+    """A value in a table: a dash where there is none, four digits of a fraction.
+
+    >>> cell(None), cell(0.69314), cell(2e-5), cell(64)
+    ('-', '0.6931', '2e-5', '64')
+    """
     if value is None:
         return "-"
-    return f"{value:.4f}" if isinstance(value, float) else one_line(str(value))
+    if not isinstance(value, float):
+        return one_line(str(value))
+    return f"{value:.4g}".replace("e-0", "e-") if 0 < abs(value) < 1e-3 else f"{value:.4f}"

@@ -193,9 +193,11 @@ def _some(data: Normalised, side: str) -> Iterator[str]:
 def _reward_accuracy(name: str) -> float:
     from dpo.cli.arguments import run_roots
     from dpo.runs import find_run, summarise
+    from dpo.runs.newest import HELD_OUT
 
-    accuracy = summarise(find_run(name, run_roots(argparse.Namespace(runs=None))))["accuracy"]
-    if accuracy is None:
+    facts = summarise(find_run(name, run_roots(argparse.Namespace(runs=None))))
+    accuracy = facts["accuracy"]
+    if accuracy is None or facts["over"] != HELD_OUT:
         raise DataError(f"--run {name} has no held-out reward accuracy: name a run of dpo train that was evaluated")
     return float(accuracy)
 

@@ -112,7 +112,8 @@ def compare_runs(arguments: argparse.Namespace) -> int:
         if len({json.dumps(run.config.get(name), sort_keys=True) for run in runs}) > 1
     }
     facts = [summarise(run) for run in runs]
-    measures = {name: [fact[name] for fact in facts] for name in ("state", "step", "loss", "margin", "accuracy")}
+    shown = ("state", "step", "loss", "margin", "accuracy", "over")
+    measures = {name: [fact[name] for fact in facts] for name in shown}
     if arguments.json:
         print(json.dumps({"runs": names(runs), "settings": settings, "measures": measures}, indent=1))
         return 0

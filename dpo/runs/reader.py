@@ -14,6 +14,7 @@ from dpo.runs.cursor import LineMetrics, Lines, Source
 from dpo.runs.files import checkpoint_step, one_line, read_object, reason, whole_characters
 from dpo.runs.foreign import describe, measure_files, source
 from dpo.runs.metrics import Metrics
+from dpo.runs.newest import newest
 from dpo.runs.record import AUDIT, HARDWARE, LOCK, NOTE, RUN, SAMPLES, read_json
 from dpo.runs.schema import fit_audit, fit_run, fit_sample, left_out
 
@@ -209,22 +210,19 @@ def open_run(path: str | Path) -> Run:
 
 
 def summarise(run: Run) -> dict[str, Any]:
-    """What a list of runs shows of one."""
+    """What a list of runs shows of one; `over` says whether its measures are of held-out or of training pairs."""
     metrics = run.metrics()
-
-    def newest(name: str) -> float | None:
-        held_out = metrics.last(f"eval_{name}")
-        return held_out if held_out is not None else metrics.last(name)
-
+    reached = newest(metrics)
     return {
         "name": run.name,
         "kind": run.kind,
         "family": run.family,
         "state": run.state,
         "step": metrics.steps[-1] if metrics.steps else 0,
-        "loss": newest("loss"),
-        "margin": newest("rewards/margins"),
-        "accuracy": newest("rewards/accuracies"),
+        "loss": reached.loss,
+        "margin": reached.margin,
+        "accuracy": reached.accuracy,
+        "over": reached.over,
         "path": str(run.path),
     }
 

@@ -16,7 +16,8 @@ from events import scalar
 from pyarrow import parquet
 
 from dpo.cli import main
-from dpo.runs import BUNDLED_RUNS, RunRecord, open_run
+from dpo.cli.commands import cell, reached_line
+from dpo.runs import BUNDLED_RUNS, RunRecord, open_run, summarise
 
 T5 = "Llama-3-t5-dpo"
 
@@ -50,6 +51,37 @@ def test_compare_shows_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
     assert read["runs"] == [T5, f"{T5}-high-rate"] and read["settings"]["learning_rate"] == [0.0007, 0.005]
     assert "beta" not in read["settings"] and read["measures"]["accuracy"][1] == 1.0
     assert main(["runs", "compare", T5]) == 2
+    # The one setting that matters must not be rounded away.
+    assert (cell(2e-5), cell(5e-5), cell(0.0007), cell(0.6931472), cell(-3e-7)) == (
+        "2e-5", "5e-5", "0.0007", "0.6931", "-3e-7"
+    )  # fmt: skip
+
+
+def test_held_out_is_said_of_held_out_values_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    training = {"step": 4, "loss": 0.6, "rewards/margins": 0.2, "rewards/accuracies": 0.75}
+    records: dict[str, tuple[str, int, dict[str, float], str]] = {
+        "some": ("dpo", 25, training | {"eval_loss": 0.5, "eval_rewards/margins": 0.4, "eval_rewards/accuracies": 0.8},
+                ": held out loss 0.5, margin 0.4, accuracy 0.8 (25 pairs)"),
+        "none": ("dpo", 0, training, ": training loss 0.6, margin 0.2, accuracy 0.75 (nothing was held out)"),
+        "tuned": ("sft", 50, {"step": 4, "loss": 3.325, "eval_chosen_loss": 2.968, "eval_rejected_loss": 3.1},
+                ": held out loss 2.968 (chosen answers)"),
+    }  # fmt: skip
+    for name, (kind, held_out, row, line) in records.items():
+        record = RunRecord.create(tmp_path / name, {"name": name, "kind": kind, "state": "finished"})
+        record.update(dataset={"held_out": held_out})
+        record.log(row)
+        run = open_run(tmp_path / name)
+        assert reached_line(summarise(run), run.info["dataset"]) == line
+        assert main(["runs", "show", name, "--runs", str(tmp_path)]) == 0
+        shown = capsys.readouterr().out
+        assert f"over       {'training' if name == 'none' else 'held out'}" in shown
+    assert main(["runs", "list", "--json", "--runs", str(tmp_path)]) == 0
+    listed = {row["name"]: (row["over"], row["loss"]) for row in json.loads(capsys.readouterr().out)}
+    assert {name: listed[name] for name in records} == {
+        "some": ("held out", 0.5), "none": ("training", 0.6), "tuned": ("held out", 2.968)
+    }  # fmt: skip
+    assert main(["data", "audit", "sample", "--run", str(tmp_path / "none")]) == 2
+    assert "has no held-out reward accuracy" in capsys.readouterr().err
 
 
 def test_remove_asks_and_refuses(

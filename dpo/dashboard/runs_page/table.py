@@ -16,6 +16,7 @@ from dpo.evaluation.votes import Vote
 from dpo.runs import Metrics, Run, find_runs
 from dpo.runs.find import names
 from dpo.runs.manage import note_of
+from dpo.runs.newest import TRAINING, newest
 
 Row = dict[str, Any]
 # Always distinct, or of no interest when runs are compared.
@@ -25,6 +26,7 @@ MEASURES = (
     ("loss", "Loss", ".3f"), ("accuracy", "Accuracy", ".1%"), ("margin", "Margin", ".3f"), ("kl", "KL", ".2f"),
     ("energy", "Wh per nat", ".3f"),
 )  # fmt: skip
+_OF_PAIRS = ("loss", "accuracy", "margin")
 _SHORT = {"beta": "β", "learning_rate": "lr", "loss_type": "Objective", "batch_size": "Batch", "lora_rank": "Rank"}
 _FIRST_SETTINGS = 5
 _STATES = {"finished": "done", "interrupted": "killed"}
@@ -75,7 +77,11 @@ def columns_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
     for field, title, digits in MEASURES:
         if any(row.get(field) is not None for row in rows):
             shown = {"function": f"params.value == null ? '' : d3.format('{digits}')(params.value)"}
-            made.append({"field": field, "headerName": title, "width": 100, "valueFormatter": shown, **right})
+            made.append({"field": field, "headerName": title, "width": 100, "valueFormatter": shown, **right,
+                         **({"tooltipField": "over"} if field in _OF_PAIRS else {})})  # fmt: skip
+    if any(row.get("over") == TRAINING for row in rows):
+        made.append({"field": "over", "headerName": "Over", "width": 92,
+                     "headerTooltip": "Which pairs loss, accuracy and margin are of"})  # fmt: skip
     if any(row.get("won") is not None for row in rows):
         shown = {"function": "params.value == null ? '' : d3.format('.0%')(params.value) + ' of ' + params.data.votes"}
         made.append({"field": "won", "headerName": "Votes won", "width": 110, "valueFormatter": shown, **right,
@@ -128,11 +134,8 @@ def _row(run: Run, label: str) -> Row:
     except RunError as error:
         damaged, problems = True, [str(error)]
 
-    def newest(name: str) -> float | None:
-        held_out = metrics.last(f"eval_{name}")
-        return held_out if held_out is not None else metrics.last(name)
-
-    margin, energy = newest("rewards/margins"), run.info.get("energy_wh")
+    reached, energy = newest(metrics), run.info.get("energy_wh")
+    margin = reached.margin
     settings = {f"set/{name}": spoken(value) for name, value in run.config.items()
                 if name not in _NOT_COMPARED and isinstance(value, bool | int | float | str | list | None)}  # fmt: skip
     return settings | {
@@ -145,9 +148,10 @@ def _row(run: Run, label: str) -> Row:
         "flawed": bool(problems) and not damaged,
         "own": not damaged and not run.info.get("foreign"),
         "step": metrics.steps[-1] if metrics.rows else 0,
-        "loss": newest("loss"),
-        "accuracy": newest("rewards/accuracies"),
+        "loss": reached.loss,
+        "accuracy": reached.accuracy,
         "margin": margin,
+        "over": reached.over,
         "kl": metrics.last("eval_kl"),
         "energy": energy / margin if isinstance(energy, int | float) and margin is not None and margin > 0 else None,
         "note": note_of(run),
