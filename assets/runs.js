@@ -20,7 +20,7 @@
   functions.dpoNumber = (value) => {
     if (typeof value !== "number") return value ?? "";
     const small = value !== 0 && Math.abs(value) < 1e-3;
-    return small ? value.toExponential().replace(/e-0?/, "e-") : String(+value.toPrecision(4));
+    return small ? (+value.toPrecision(3)).toExponential() : String(+value.toPrecision(4));
   };
 
   /* ---- a sweep from the page: the queue of trainings takes it, as it takes single runs ---- */

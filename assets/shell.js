@@ -22,8 +22,9 @@
   }).observe(root, { attributes: true, attributeFilter: ["data-mantine-color-scheme"] });
   let current = preferred();
 
+  /* Whoever has just ticked a box or chosen one of a few writes nothing: single keys still act. */
   function typing(target) {
-    return target instanceof Element && target.closest("input, textarea, select, [contenteditable='true']");
+    return target instanceof Element && target.closest("input:not([type='checkbox'], [type='radio']), textarea, select, [contenteditable='true']");
   }
   function go(path) {
     const link = document.querySelector(`.rail a[href="${path}"]`);

@@ -1,69 +1,7 @@
-/* Training: the charts' menus (full screen, table, PNG, SVG, CSV) and the view in the address. */
+/* Training: one view over all charts (drawing, zoom, hover, the chosen step), and the view in the address. */
 (() => {
   "use strict";
   const none = () => window.dash_clientside.no_update;
-
-  function traces(card) {
-    const plot = card.querySelector(".js-plotly-plot");
-    return (plot?.data || []).filter((trace) => !trace.name?.endsWith(" raw") && trace.x?.length);
-  }
-  /* One row for each x, one column for each line. */
-  function rows(card) {
-    const lines = traces(card);
-    const values = new Map();
-    lines.forEach((line, column) => Array.from(line.x).forEach((x, i) => {
-      if (!values.has(x)) values.set(x, Array(lines.length).fill(""));
-      values.get(x)[column] = line.y[i];
-    }));
-    const head = [document.querySelector("#tr-axis input:checked")?.value || "Step", ...lines.map((line) => line.name)];
-    return [head, ...[...values].sort((a, b) => a[0] - b[0]).map(([x, list]) => [x, ...list])];
-  }
-  function save(name, text, type) {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type }));
-    link.download = name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  }
-  const cell = (value) => (typeof value === "number" ? +value.toPrecision(6) : value);
-  function table(card) {
-    const box = card.querySelector(".table-box");
-    box.hidden = !box.hidden;
-    if (box.hidden) return;
-    const [head, ...body] = rows(card);
-    const made = document.createElement("table");
-    const line = (values, tag) => {
-      const row = document.createElement("tr");
-      values.forEach((value) => { const node = document.createElement(tag); node.textContent = cell(value); row.append(node); });
-      return row;
-    };
-    const top = document.createElement("thead"), rest = document.createElement("tbody");
-    top.append(line(head, "th"));
-    rest.append(...body.map((values) => line(values, "td")));
-    made.append(top, rest);
-    box.replaceChildren(made);
-  }
-  const acts = {
-    full: (card) => (document.fullscreenElement ? document.exitFullscreen() : card.requestFullscreen()),
-    table,
-    csv: (card) => save(`${card.dataset.chart}.csv`, rows(card).map((row) => row.map((v) => (/[",\n]/.test(v) ? `"${String(v).replaceAll('"', '""')}"` : v)).join(",")).join("\n") + "\n", "text/csv"),
-    png: (card) => picture(card, "png"),
-    svg: (card) => picture(card, "svg"),
-  };
-  function picture(card, format) {
-    const plot = card.querySelector(".js-plotly-plot");
-    return window.Plotly.downloadImage(plot, { format, filename: card.dataset.chart, width: 900, height: 420, scale: format === "png" ? 2 : 1 });
-  }
-  document.addEventListener("click", (event) => {
-    if (!(event.target instanceof Element)) return;
-    const button = event.target.closest(".js-chart");
-    document.querySelectorAll("details.menu-box[open]").forEach((menu) => { if (button || !menu.contains(event.target)) menu.open = false; });
-    if (button) acts[button.dataset.do](button.closest(".card"));
-  });
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") document.querySelectorAll("details.menu-box[open]").forEach((menu) => { menu.open = false; });
-  });
-  document.addEventListener("fullscreenchange", () => requestAnimationFrame(() => dispatchEvent(new Event("resize"))));
 
   /* ---- one view over all charts: zoom, hover and the chosen step ---- */
   const plots = () => [...document.querySelectorAll("#page-training .plot.js-plotly-plot")].filter((plot) => plot._fullLayout);
@@ -71,6 +9,8 @@
   const set = (id, data) => window.dash_clientside.set_props(id, data);
   const MAIN = ["loss", "chosen", "rejected"];
   let following = false, probes = [], cursor = null;
+  /* The line at the chosen step, the first shape of every figure; none at the newest step, which needs no line. */
+  const chosenStep = () => ({ x0: cursor ?? 0, x1: cursor ?? 0, visible: cursor !== null });
 
   /* ---- drawing: what changed is fetched, and drawn chart by chart so that no task is long ---- */
   let view = null, version = 0, span = null, busy = false, summary = false;
@@ -101,7 +41,7 @@
         const asked = version;
         const summed = summary;
         summary = false;
-        const body = { ...view, span, cursor, summary: summed, charts: Object.fromEntries(batch.map((key) => [key, revisions[key] ?? null])) };
+        const body = { ...view, span, summary: summed, charts: Object.fromEntries(batch.map((key) => [key, revisions[key] ?? null])) };
         const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
         const answer = await fetch("/api/curves", request).catch(() => null);
         const found = answer?.ok ? await answer.json() : null;
@@ -112,6 +52,7 @@
           summary = summary || (summed && !found);
           break;
         }
+        if (!found.span && body.span === span) span = null; // no run on screen has a point in it
         for (const chart of found.charts) {
           if (asked !== version) break; // another view is wanted by now: all are due again
           await put(chart);
@@ -128,10 +69,13 @@
     box.hidden = chart.hidden;
     if (!chart.hidden) {
       const { data, layout } = chart.figure;
-      await window.Plotly.react(plot, data, layout, { displayModeBar: false, responsive: true });
+      Object.assign(layout.shapes[0], chosenStep());
+      // A second click fits the data, also where the first look at it was a zoom.
+      await window.Plotly.react(plot, data, layout, { displayModeBar: false, responsive: true, doubleClick: "autosize" });
       attach(plot);
       if (appears) window.Plotly.Plots.resize(plot);
-      document.getElementById("tr-note-" + chart.key).textContent = chart.note;
+      window.dpo.readout.note(plot, chart.note);
+      window.dpo.training.drawn(box);
     }
     revisions[chart.key] = chart.revision;
   }
@@ -208,13 +152,16 @@
     if (plots().some((plot) => plot.layout.meta?.reduced)) drawAll();
   }
   let frame = 0, leaving = false;
+  /* A look at one chart is a look at all: each tells in its subtitle what its lines have there. */
   function hovered(source, event) {
     if (following || !event.xvals?.length) return;
     cancelAnimationFrame(frame);
     frame = requestAnimationFrame(() => {
+      const place = window.dpo.readout.snap(source, event.xvals[0]);
       for (const plot of plots()) {
-        if (plot === source || !onScreen(plot) || !plot.data.some((trace) => trace.x?.length)) continue;
-        window.Plotly.Fx.hover(plot, { xval: event.xvals[0], yval: 0 }, "xy", true); // true: tell nobody
+        if (!onScreen(plot) || !plot.data.some((trace) => trace.x?.length)) continue;
+        window.dpo.readout.show(plot, place);
+        if (plot !== source) window.Plotly.Fx.hover(plot, { xval: place.at, yval: 0 }, "xy", true); // true: tell nobody
       }
     });
   }
@@ -222,17 +169,20 @@
     cancelAnimationFrame(frame);
     if (leaving) return;
     leaving = true;
+    plots().forEach(window.dpo.readout.hide);
     try {
       for (const plot of plots()) if (plot !== source && onScreen(plot)) window.Plotly.Fx.unhover(plot);
     } finally { leaving = false; }
   }
-  /* The newest probe at or before the point; the first one for points before it. */
+  /* The newest probe at or before the point; the first one for points before it. A second click means the zoom. */
+  let click = 0;
   function clicked(event) {
     const x = event.points?.[0]?.x;
-    if (x === undefined || !probes.length) return;
+    clearTimeout(click);
+    if (event.event?.detail > 1 || x === undefined || !probes.length) return;
     let place = 0;
     probes.forEach((at, i) => { if (at !== null && at <= x + 1e-9) place = i; });
-    set("tr-step", { value: place });
+    click = setTimeout(() => set("tr-step", { value: place }), 300); // Plotly's own time for a second one
   }
   function attach(plot) {
     if (plot.dataset.follows || !plot.on) return;
@@ -241,6 +191,7 @@
     plot.on("plotly_hover", (event) => hovered(plot, event));
     plot.on("plotly_unhover", () => left(plot));
     plot.on("plotly_click", clicked);
+    plot.on("plotly_doubleclick", () => clearTimeout(click));
   }
   document.addEventListener("keydown", (event) => {
     if (location.pathname !== "/training" || window.dpo?.typing?.(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -257,7 +208,7 @@
   const inSaid = () => { const box = document.querySelector(".said-card")?.getBoundingClientRect(); return box && box.top < innerHeight / 2 && box.bottom > 0; };
   const state = { place: null, prompt: null, prompts: [] };
 
-  window.dpo = Object.assign(window.dpo || {}, { plotly, training: { runs: () => view?.runs || [] } });
+  window.dpo = Object.assign(window.dpo || {}, { plotly, training: { ...window.dpo.training, runs: () => view?.runs || [], asked: () => ({ ...view, span }), settled: () => !busy && !due.size && !summary } });
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     training: {
       restore(search, pathname) {
@@ -290,17 +241,17 @@
       point(place, at) {
         probes = at || [];
         state.place = place;
-        // Nobody has to be told where the newest step is.
         cursor = place < probes.length - 1 ? probes[place] ?? null : null;
-        follow((plot) => plot.layout.shapes?.[0]?.name === "cursor" ? window.Plotly.relayout(plot, { "shapes[0].x0": cursor ?? 0, "shapes[0].x1": cursor ?? 0, "shapes[0].visible": cursor !== null }) : null);
+        const line = Object.fromEntries(Object.entries(chosenStep()).map(([name, value]) => [`shapes[0].${name}`, value]));
+        follow((plot) => plot.layout.shapes?.[0]?.name === "cursor" ? window.Plotly.relayout(plot, line) : null);
         return none();
       },
       prompts(prompts, prompt) { state.prompts = prompts || []; state.prompt = prompt; return none(); },
       draw(runs, axis, smoothing, log, unit) {
         const wanted = { runs: runs || [], axis, smoothing, log, unit };
         const same = JSON.stringify(wanted) === JSON.stringify(view);
-        // Another axis has other places: a zoom into the old one means nothing there.
-        if (view && (view.axis !== axis || view.log !== log)) span = null;
+        // Another axis has other places: those on the old one mean nothing there, until `point` is told the new ones.
+        if (view && view.axis !== axis) span = cursor = null;
         view = wanted;
         if (same) drawSeen(); else drawAll();
         return none();

@@ -15,6 +15,8 @@ OTHER = "#8a8e97"
 FAMILY_COLOR = {"t5": T5, "gpt2": GPT2, None: OTHER}
 FAMILY_LABEL = {"t5": "T5", "gpt2": "GPT-2", None: "Other"}
 SYMBOL = {"t5": "circle", "gpt2": "diamond", None: "square"}
+# One for each run of a family that can be on screen at once (`rail.MOST_RUNS`): none looks like another.
+DASHES = ("solid", "8px,3px", "3px,3px", "8px,3px,2px,3px", "16px,4px", "8px,3px,2px,3px,2px,3px")
 SANS = '"Emoji only", Inter, ui-sans-serif, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
 
 _INK = ["#f7f7f5", "#ececea", "#d9dade", "#b9bcc4", "#8f949f", "#6b717c", "#4d535e", "#30343c", "#1c1f25", "#15171c"]
@@ -42,7 +44,11 @@ def rgba(color: str, alpha: float) -> str:
 
 
 def layout() -> dict[str, Any]:
-    """Layout shared by every figure; text is neutral and recoloured by CSS."""
+    """Layout shared by every figure; text is neutral and recoloured by CSS.
+
+    Without `transition`, even one of 0 ms: with it Plotly moves axes instead of fitting them, and the
+    ranges and clip paths of the picture before stay.
+    """
     axis = {
         "showline": False, "ticks": "", "gridwidth": 1, "gridcolor": "#e6e6e1", "zeroline": False,
         "automargin": False, "tickfont": {"size": 12, "color": NEUTRAL}, "nticks": 5,
@@ -59,11 +65,10 @@ def layout() -> dict[str, Any]:
         },
         "xaxis": axis | {
             "showgrid": False, "showline": True, "linecolor": "#c9cac4", "showspikes": True, "spikethickness": 1,
-            "spikedash": "solid", "spikemode": "across", "spikesnap": "cursor",
+            "spikedash": "solid", "spikemode": "across", "spikesnap": "data",
         },
         "yaxis": axis | {"tickformat": "~g"},
         "dragmode": "zoom",
         "uirevision": "keep",
-        "transition": {"duration": 0},
         "template": None,
     }  # fmt: skip

@@ -58,6 +58,8 @@ def sweep(tmp_path: Path, write_run: Write) -> Path:
 
 def test_the_table_shows_what_differs_and_the_charts_follow_its_filter(serve: Any, open_page: Any, sweep: Path) -> None:
     page = opened(open_page(serve([sweep]) + "/runs"), 6)
+    rates = "[4.0240612e-5, 1.2296e-4, 5e-6, 0.0015].map(dashAgGridFunctions.dpoNumber)"
+    assert page.evaluate(rates) == ["4.02e-5", "1.23e-4", "5e-6", "0.0015"]  # an exponent is never cut off
     heads = page.locator("#rn-grid .ag-header-cell-text").all_inner_texts()
     assert {"Run", "Status", "β", "lr", "Margin", "KL", "Note"} <= set(heads)
     expect(page.locator("#rn-frontier-said")).to_contain_text("6 runs, 12 checkpoints")

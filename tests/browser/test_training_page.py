@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def test_table_and_csv_of_a_chart(serve: Any, open_page: Any, roots: list[Path])
         assert content and download.value.suggested_filename == f"loss.{name.lower()}"
         if name == "CSV":
             head, *rows = content.decode().splitlines()
-            assert head.startswith("Step,") and "T5" in head and len(rows) == 20
+            assert head.startswith("Step,T5 (raw),T5 (smoothed 0.60),T5 (held out),GPT-2 (raw),") and len(rows) == 20
         else:
             assert content.startswith(b"\x89PNG") if name == "PNG" else b"<svg" in content[:200]
     page.get_by_label("More for Loss").click()
@@ -248,7 +249,7 @@ def test_a_point_shows_what_was_said_there(serve: Any, open_page: Any, roots: li
     page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2)
     page.mouse.move(box["x"] + box["width"] * 0.31, box["y"] + box["height"] / 2)
     for chart in ("loss", "chosen"):  # a look at one chart is a look at all
-        page.wait_for_function(f"document.querySelector('#tr-fig-{chart} .hoverlayer').childElementCount > 0")
+        expect(page.locator(f"#tr-note-{chart}")).to_contain_text(re.compile(r"^Step \d+ · T5 "))
     page.mouse.click(box["x"] + box["width"] * 0.31, box["y"] + box["height"] / 2)
     expect(page.get_by_text("t5 at 0 🍵")).to_be_visible()
     page.wait_for_function(
@@ -270,7 +271,7 @@ def test_smoothing_axes_and_units(serve: Any, open_page: Any, roots: list[Path])
     expect(page.locator("#tr-smoothing-value")).to_have_text("0.00")
     page.locator("#tr-norm").get_by_text("÷ β").click()
     expect(page.locator("#tr-note-chosen")).to_contain_text("T5 5, GPT-2 2 held out · nats (÷ β)")
-    page.get_by_role("switch", name="Log y").check(force=True)
+    page.get_by_role("switch", name="Log loss, rate, gradient").check(force=True)
     page.wait_for_function(
         "document.querySelector('#tr-fig-loss .js-plotly-plot')._fullLayout.yaxis.type === 'log' &&"
         " location.search.includes('log=1')"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from dpo.dashboard.runs_page.figures import frontier, importance, parallel
+from dpo.dashboard.runs_page.report import report
 from dpo.dashboard.runs_page.table import columns_of, differing, filtered, rows_of
 from dpo.errors import ConfigError, RunError
 from dpo.evaluation.votes import Vote
@@ -130,7 +133,22 @@ def test_the_frontier_joins_what_nothing_beats_and_names_what_is_off() -> None:
     assert said.endswith("Without KL: bare.")
     figure, said = frontier([row | {"points": []} for row in given])
     assert figure["data"] == [] and "--kl-prompts" in said
-    assert figure["layout"]["annotations"][0]["text"] == "No run here has logged its KL"
+    assert figure["layout"]["annotations"][0]["text"] == "No run here has measured the KL of its own answers"
+    assert "estimate on the chosen answers" in said
+    assert "1 run, 2 checkpoints" in frontier(given[:1])[1]
+
+
+def test_a_report_shows_held_out_measures_as_they_were_measured(tmp_path: Path) -> None:
+    record = RunRecord.create(tmp_path / "run", {"kind": "dpo", "family": "t5", "state": "finished"})
+    for step in range(21):
+        record.log({"step": step, "loss": 1 / (1 + step)} | ({"eval_kl": step**1.5} if step % 10 == 0 else {}))
+    document = report(rows_of([tmp_path]))
+    figures = json.loads(re.findall(r'<script type="application/json" id="figures">(.*?)</script>', document)[0])
+    [distance] = figures["eval_kl"]["data"]
+    assert distance["x"] == [0, 10, 20] and distance["y"] == pytest.approx([step**1.5 for step in (0, 10, 20)])
+    assert "Held out, as it was measured." in document
+    faint, bold = figures["loss"]["data"]
+    assert faint["y"][-1] == pytest.approx(1 / 21) and bold["y"][-1] > 1 / 21
 
 
 def test_votes_stand_beside_the_run_that_they_were_cast_on(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from dpo.dashboard.markup import to_html
 from dpo.dashboard.training import series
 from dpo.dashboard.training.charts import CHARTS, LARGE, View, figure
 from dpo.dashboard.training.drawing import curves_of, draw
+from dpo.dashboard.training.rail import MOST_RUNS
 from dpo.dashboard.training.said import said
 from dpo.runs import BUNDLED_RUNS, Metrics, RunRecord, open_run
 from dpo.runs.live import OpenRuns
@@ -38,15 +39,15 @@ def entry(metrics: Metrics) -> series.Shown:
 
 
 def test_a_long_curve_is_reduced_and_keeps_its_spike() -> None:
-    made = series.curve(entry(long_run()), "loss", "Examples", 0.6)
+    made = series.reduced(series.curve(entry(long_run()), "loss", "Examples", 0.6))
     assert made.reduced and len(made.x) == len(made.y) == len(made.smooth) <= series.MOST_POINTS
     assert made.y.max() == 9.0 and made.x[0] == 0 and made.x[-1] == 8 * 49_999
     assert (np.diff(made.x) > 0).all()
 
 
 def test_a_zoom_brings_the_points_in_between() -> None:
-    whole = series.curve(entry(long_run()), "loss", "Step", 0.6)
-    near = series.curve(entry(long_run()), "loss", "Step", 0.6, span=(10_000, 10_100))
+    every = series.curve(entry(long_run()), "loss", "Step", 0.6)
+    whole, near = series.reduced(every), series.reduced(every, (10_000, 10_100))
     assert ((near.x >= 10_000) & (near.x <= 10_100)).sum() == 101
     assert ((whole.x >= 10_000) & (whole.x <= 10_100)).sum() < 10
 
@@ -88,7 +89,7 @@ def test_every_chart_of_a_bundled_run_is_drawn() -> None:
     run = open_run(T5)
     one = series.Shown(run, "t5", "t5", 0, run.metrics())
     for chart in CHARTS:
-        first, second = curves_of([one], chart, "Step", 0.6, "Reward", None)
+        first, second = curves_of([one], chart, "Step", 0.6, "Reward")
         made = figure(chart, first, second, View())
         assert all(len(trace["x"]) == len(trace["y"]) for trace in made["data"])
         assert made["layout"]["shapes"][0]["name"] == "cursor"
@@ -150,6 +151,35 @@ def test_components_as_text_are_escaped() -> None:
     )
     assert to_html(html.Details(open=True)) == "<details open></details>"
     assert to_html(html.Details(open=False)) == "<details></details>"
+
+
+def test_what_is_measured_now_and_then_is_never_smoothed() -> None:
+    rows = [{"step": s, "loss": 1.0 / (s + 1), "probe/kl": float(s), "eval_kl": float(s * s)} for s in (0, 10, 20)]
+    one = entry(Metrics.of_rows(rows))
+    loss, probes = (series.curve(one, key, "Step", 0.6) for key in ("loss", "probe/kl"))
+    assert loss.has_smoothed and not probes.has_smoothed and probes.smooth.tolist() == [0, 10, 20]
+    assert series.curve(one, "kl", "Step", 0.6).eval_y.tolist() == [0, 100, 400]
+
+
+def test_no_two_runs_on_screen_look_the_same(tmp_path: Path) -> None:
+    """Six of a family, whatever was looked at before; the first of those on screen is always drawn solid."""
+    made = [RunRecord.create(tmp_path / f"run{i}", {"kind": "dpo", "family": "t5"}) for i in range(MOST_RUNS + 2)]
+    for record in made:
+        record.log_all([{"step": step, "loss": 1 / (1 + step)} for step in range(4)])
+    paths = [str(record.path) for record in made]
+    for chosen in (paths[:MOST_RUNS], paths[2:], paths[-1:]):
+        asked = {"runs": chosen, "charts": {"loss": None}}
+        [chart] = draw(asked, [tmp_path])["charts"]
+        dashes = [trace["line"]["dash"] for trace in chart["figure"]["data"]]
+        assert dashes[0] == "solid" and len(set(dashes)) == len(dashes) == len(chosen)
+
+
+def test_log_y_is_for_measures_that_are_never_negative() -> None:
+    asked = {"runs": [T5], "log": True, "charts": {"loss": None, "chosen": None, "kl": None, "lr": None}}
+    charts = {chart["key"]: chart for chart in draw(asked, [BUNDLED_RUNS])["charts"] if not chart["hidden"]}
+    kinds = {key: chart["figure"]["layout"]["yaxis"]["type"] for key, chart in charts.items()}
+    assert kinds == {"loss": "log", "chosen": "linear", "lr": "log"}
+    assert "zeros have no place on a logarithmic axis" in charts["lr"]["note"]  # the warm-up begins at 0
 
 
 def test_the_large_charts_come_first() -> None:

@@ -32,12 +32,13 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
         for axis in ("xaxis", "yaxis"):
             figure["layout"][axis] |= {"showticklabels": False}  # Plotly's usual numbers would mean nothing
         figure["layout"]["annotations"] = [{
-            "text": "No run here has logged its KL", "x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper",
-            "showarrow": False, "font": {"size": 13, "color": NEUTRAL},
+            "text": "No run here has measured the KL of its own answers", "x": 0.5, "y": 0.5, "xref": "paper",
+            "yref": "paper", "showarrow": False, "font": {"size": 13, "color": NEUTRAL},
         }]  # fmt: skip
         return figure, (
-            "The KL of a run's answers is measured at every evaluation by dpo train with --kl-prompts above 0 (its "
-            "default); the runs that come with dpo were trained before that."
+            "The KL of a run's own answers is measured at every evaluation by dpo train with --kl-prompts above 0 "
+            "(its default); the runs that come with dpo were trained before that. The ≈ of the Training page is "
+            "another thing: an estimate on the chosen answers."
         )
     limit = _limit([points[-1][0] for _, points in drawn])
     off = [f"{row['name']}, KL {points[-1][0]:.3g}" for row, points in drawn if points[-1][0] > limit]
@@ -63,10 +64,12 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
             "hovertemplate": f"{row['name']}, step {step:g}<br>KL %{{x:.3g}}, %{{y:.3g}}<extra></extra>",
         })  # fmt: skip
     figure["data"] = data
+    figure["layout"]["uirevision"] = over  # a zoom into one measure means nothing on another's axis
     figure["layout"]["xaxis"]["range"] = [0, 1.35 * max(point[0] for _, points in inside for point in points) or 1]
     figure["layout"]["yaxis"] |= {"tickformat": ".0%" if over == "Accuracy" else "~g"}
     count = sum(len(points) for _, points in inside)
-    said = f"Up and left is better. {len(inside)} runs, {count} checkpoints" + (" (÷ β)" if "β" in over else "") + "."
+    drawn_are = f"{_count(len(inside), 'run')}, {_count(count, 'checkpoint')}"
+    said = f"Up and left is better. {drawn_are}" + (" (÷ β)" if "β" in over else "") + "."
     without = [row["name"] for row in rows if row["kind"] == "dpo" and not row["points"]]
     said += f" Not drawn: {'; '.join(off)}." if off else ""
     return figure, said + (f" Without KL: {_few(without)}." if without else "")
@@ -159,6 +162,10 @@ def _path(row: Row, over: str) -> list[tuple[float, float, float]]:
     return made
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
@@ -218,7 +225,6 @@ def _line(x: Sequence[float], y: Sequence[float | None], color: str, width: floa
 def _empty(x_title: str | None) -> Figure:
     made = layout() | {"margin": {"l": 48, "r": 16, "t": 8, "b": 42}, "hovermode": "closest"}
     made["xaxis"] = made["xaxis"] | {"showspikes": False}
-    del made["transition"]  # Plotly would move the axes from a picture without points: by NaN
     if x_title:
         made["xaxis"] |= {"title": {"text": x_title, "font": {"size": 12, "color": NEUTRAL}}}
     return {"data": [], "layout": made}

@@ -14,8 +14,8 @@ from dash import html
 from dpo.dashboard.markup import to_html
 from dpo.dashboard.runs_page.figures import OVER, Figure, frontier, importance, number, parallel
 from dpo.dashboard.runs_page.table import MEASURES, Row, differing, heading
-from dpo.dashboard.theme import FAMILY_COLOR, layout, rgba
-from dpo.dashboard.training.series import read, smoothed
+from dpo.dashboard.theme import DASHES, FAMILY_COLOR, SYMBOL, layout, rgba
+from dpo.dashboard.training.series import is_smoothed, read, smoothed
 from dpo.errors import RunError
 from dpo.runs.doctor import diagnose
 
@@ -24,7 +24,6 @@ _CURVES = (
     ("rewards/margins", "Margin"), ("rewards/accuracies", "Accuracy"), ("eval_kl", "KL to reference, nats per answer"),
 )  # fmt: skip
 _MOST_POINTS = 800
-_DASHES = ("solid", "8px,3px", "3px,3px", "8px,3px,2px,3px")
 _CSS = """
 :root{color-scheme:light dark;--page:#f5f5f2;--card:#fff;--ink:#15171c;--ink3:#636973;--line:#e3e3dd}
 @media(prefers-color-scheme:dark){:root{--page:#0e1013;--card:#16181c;--ink:#eceef2;--ink3:#8f96a3;--line:#2a2e35}
@@ -81,7 +80,8 @@ def report(rows: Sequence[Row]) -> str:
         figure = _curves(rows, key)
         if figure["data"]:
             figures[key] = figure
-            curves.append(_picture(key, title, "Faint: every logged step. Bold: smoothed. Dashed runs share a family."))
+            how = "Faint: every logged step. Bold: smoothed." if is_smoothed(key) else "Held out, as it was measured."
+            curves.append(_picture(key, title, f"{how} Dashed runs share a family."))
     sections += [html.Div(curves, className="two"), *[_of_run(row) for row in rows]]
     body = "".join(to_html(section) for section in sections)
     content = json.dumps(figures).replace("</", "<\\/")
@@ -143,12 +143,17 @@ def _curves(rows: Sequence[Row], key: str) -> Figure:
         places = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _MOST_POINTS)).astype(int))
         color, x = FAMILY_COLOR[row["family"]], steps[places].tolist()
         line = {"type": "scatter", "mode": "lines", "x": x, "name": row["name"]}
-        bold = {"color": color, "width": 2.25, "dash": _DASHES[rank % len(_DASHES)]}
-        figure["data"] += [
-            line | {"y": values[places].tolist(), "line": {"color": rgba(color, 0.26), "width": 1},
-                    "hoverinfo": "skip", "showlegend": False},
-            line | {"y": smoothed(values, 0.6)[places].tolist(), "line": bold},
-        ]  # fmt: skip
+        bold = {"color": color, "width": 2.25, "dash": DASHES[rank % len(DASHES)]}
+        y = values[places].tolist()
+        if is_smoothed(key):
+            faint = {"line": {"color": rgba(color, 0.26), "width": 1}, "hoverinfo": "skip", "showlegend": False}
+            figure["data"] += [
+                line | {"y": y} | faint,
+                line | {"y": smoothed(values, 0.6)[places].tolist(), "line": bold},
+            ]
+        else:
+            marks = {"mode": "lines+markers", "marker": {"symbol": SYMBOL[row["family"]], "size": 6, "color": color}}
+            figure["data"].append(line | {"y": y, "line": bold} | marks)
     return figure
 
 

@@ -11,12 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dpo.dashboard.theme import FAMILY_COLOR, FAMILY_LABEL, NEUTRAL, SYMBOL, layout, rgba
+from dpo.dashboard.theme import DASHES, FAMILY_COLOR, FAMILY_LABEL, NEUTRAL, SYMBOL, layout, rgba
 from dpo.dashboard.training.series import Curve
 from dpo.runs.metrics import Floats
 
 Figure = dict[str, Any]
-_DASHES = ("solid", "8px,3px", "3px,3px", "8px,3px,2px,3px")
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,8 @@ class Chart:
     """A card of the page: which measure it draws and how.
 
     `first` names the measures of which the first logged one is drawn; `second` is drawn dotted
-    beside it.  `reward` says that the values are rewards, which can be normalised.
+    beside it.  `reward` says that the values are rewards, which can be normalised; `positive` that
+    they are never below zero, so that they can stand on a logarithmic axis.
     """
 
     key: str
@@ -38,12 +38,13 @@ class Chart:
     about: str = ""
     source: Literal["measures", "answers", "hardware"] = "measures"
     reward: bool = False
+    positive: bool = False
     band: bool = False  # the space between first and second is filled
     wide: bool = False
 
 
 LARGE = (
-    Chart("loss", "Loss", ("loss",), 256, 0.693147, "ln 2"),
+    Chart("loss", "Loss", ("loss",), 256, 0.693147, "ln 2", positive=True),
     Chart("chosen", "Chosen reward", ("rewards/chosen",), 256, 0.0, reward=True),
     Chart("rejected", "Rejected reward", ("rewards/rejected",), 256, 0.0, reward=True),
 )
@@ -60,8 +61,8 @@ SMALL = (
         about="solid words over the reference's, dotted repeated triples",
     ),
     Chart("entropy", "Entropy", ("entropy",), about="nats per token of the answers"),
-    Chart("lr", "Learning rate", ("learning_rate",)),
-    Chart("grad", "Gradient norm", ("grad_norm",)),
+    Chart("lr", "Learning rate", ("learning_rate",), positive=True),
+    Chart("grad", "Gradient norm", ("grad_norm",), positive=True),
     Chart("power", "Power, W", ("gpu_watts",), source="hardware"),
     Chart("use", "Utilisation, %", ("gpu_util", "cpu_percent"), source="hardware", about="of the GPU, else of the CPU"),
     Chart("memory", "Memory, MB", ("gpu_mem_mb", "rss_mb"), source="hardware", about="of the GPU, else of the process"),
@@ -71,13 +72,17 @@ CHARTS = LARGE + SMALL
 
 @dataclass(frozen=True)
 class View:
-    """How curves are shown: the axis, its part that is zoomed to, and what marks the chosen step."""
+    """How curves are shown: the axis, its part that is zoomed to, and whether names are those of runs.
+
+    `key` stands for all that gives the axes their meaning (runs, unit, axis, scale): a zoom of the
+    user's holds as long as it is the same.
+    """
 
     axis: str = "Step"
     log_y: bool = False
     several: bool = False
     span: tuple[float, float] | None = None
-    cursor: float | None = None
+    key: str = ""
 
 
 def figure(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view: View) -> Figure:
@@ -85,14 +90,15 @@ def figure(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view:
     traces: list[dict[str, Any]] = []
     ends: list[tuple[str, float, str]] = []
     below = {item.run: item for item in second}
+    log_y = view.log_y and chart.positive
     for item in curves:
         color = FAMILY_COLOR[item.family]
-        label = _label(item, view)
+        label = call(item, view)
         other = below.get(item.run)
         if other is not None:
-            traces += _second(other, color, f"{label} {_last_word(chart.second)}")
+            traces += _second(other, color, f"{label} {word(chart.second)}")
         band = chart.band and other is not None and len(other.x) > 0
-        traces += _lines(item, color, label, band)
+        traces += _lines(item, color, label, band, word(chart.first[0]) if chart.second else "")
         if item.newest is not None:
             if chart.band and other is not None and other.newest is not None:
                 middle = (item.newest + other.newest) / 2
@@ -101,8 +107,8 @@ def figure(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view:
                 ends.append((label, item.newest, color))
     made = layout()
     notes = []
-    shapes = [_cursor(view)]
-    if chart.reference is not None and not (view.log_y and chart.reference <= 0):
+    shapes = [_cursor()]
+    if chart.reference is not None and not (log_y and chart.reference <= 0):
         shapes.append(
             {
                 "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chart.reference, "y1": chart.reference,
@@ -110,25 +116,29 @@ def figure(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view:
             }
         )  # fmt: skip
         if chart.reference_text:
-            notes.append(_note(chart.reference_text, chart.reference, view.log_y, xanchor="right", yshift=9))
+            notes.append(_note(chart.reference_text, chart.reference, log_y, xanchor="right", yshift=9))
     labelled = chart in LARGE or chart.wide
     if labelled:
-        notes += _end_labels(ends, [*curves, *second], view.log_y, 22 / chart.height)
+        notes += _end_labels(ends, [*curves, *second], log_y, 22 / chart.height)
     longest = max((len(text) for text, _, _ in ends), default=0)
     made["margin"] = {"l": 46, "r": min(18 + 6.6 * longest, 140) if labelled else 14, "t": 8, "b": 28}
     made["shapes"], made["annotations"] = shapes, notes
-    made["xaxis"] |= {"hoverformat": ".3~g", "rangemode": "tozero", "ticksuffix": " s" if view.axis == "Time" else ""}
+    # Said, not left to Plotly, which would take the range it found itself for one that a user chose.
+    made["xaxis"] |= {"autorange": True, "rangemode": "tozero", "ticksuffix": " s" if view.axis == "Time" else ""}
     if view.span is not None:
         made["xaxis"] |= {"range": list(view.span), "autorange": False}
-    made["yaxis"] |= {"type": "log" if view.log_y else "linear"}
+    made["yaxis"] |= {"autorange": True, "type": "log" if log_y else "linear"}
     if chart.percent:
         made["yaxis"] |= {"tickformat": ".0%"}
-    if chart.key == "lr":
-        made["yaxis"] |= {"tickformat": ".1e"}
+    if chart.key == "lr" or (log_y and _least(curves) < 1e-3):
+        made["yaxis"] |= {"tickformat": ".1e" if chart.key == "lr" else ".0e"}  # .000001 has no room
     if not labelled:
         made["xaxis"] |= {"nticks": 4}
-    made["uirevision"] = f"{view.axis}-{view.log_y}"
-    made["meta"] = {"reduced": any(item.reduced for item in (*curves, *second))}
+    made["hovermode"] = "x"  # what it finds is told in the subtitle (assets/training.js)
+    made["uirevision"] = view.key or f"{view.axis}-{log_y}"
+    made["meta"] = {
+        "reduced": any(item.reduced for item in (*curves, *second)), "percent": chart.percent, "axis": view.axis,
+    }  # fmt: skip
     # Plotly compares arrays by identity and, without a revision, misses an update that changes no layout.
     made["datarevision"] = zlib.crc32(
         repr([(t["name"], len(t["x"]), t["x"][-1:], t["y"][-3:]) for t in traces]).encode()
@@ -152,13 +162,15 @@ def sentence(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], vie
         if chart.band and other is not None:
             value -= other
         shown = f"{value:.0%}" if chart.percent else _short(value)
-        parts.append(f"{_label(item, view)} {shown}")
+        parts.append(f"{call(item, view)} {shown}")
     where = " held out" if any(len(item.eval_y) for item in known) else ""
     about = f" · {chart.about}" if chart.about else ""
+    if view.log_y and chart.positive and _least(known, nothing_too=True) <= 0:
+        about += " · zeros have no place on a logarithmic axis"
     return ", ".join(parts) + where + about
 
 
-def _label(item: Curve, view: View) -> str:
+def call(item: Curve, view: View) -> str:
     return item.run if view.several or item.family is None else FAMILY_LABEL[item.family]
 
 
@@ -166,57 +178,75 @@ def _short(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def _last_word(measure: str | None) -> str:
-    return (measure or "").rpartition("/")[2]
+def word(measure: str | None) -> str:
+    """What tells a measure from its neighbour in a chart of two: `chosen`, `length ratio`."""
+    return (measure or "").rpartition("/")[2].replace("_", " ")
 
 
-def _cursor(view: View) -> dict[str, Any]:
-    """The chosen step as a vertical line; always the first shape, so that the page can move it."""
-    at = view.cursor
+def _least(curves: Sequence[Curve], nothing_too: bool = False) -> float:
+    """The least value above zero of some curves, or with `nothing_too` of all their values."""
+    values = np.concatenate([part for item in curves for part in (item.y, item.eval_y)] or [np.empty(0)])
+    kept = values if nothing_too else values[values > 0]
+    return float(kept.min()) if len(kept) else math.inf
+
+
+def _cursor() -> dict[str, Any]:
+    """The chosen step as a vertical line: the first shape, which the page puts where it belongs."""
     return {
-        "type": "line", "yref": "paper", "x0": at or 0, "x1": at or 0, "y0": 0, "y1": 1, "visible": at is not None,
+        "type": "line", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "visible": False,
         "line": {"color": NEUTRAL, "width": 1.5}, "name": "cursor",
     }  # fmt: skip
 
 
 def _second(item: Curve, color: str, name: str) -> list[dict[str, Any]]:
     line = {"color": color, "width": 1.75, "dash": "2px,3px"}
-    x, y = (item.eval_x, item.eval_y) if not len(item.x) else (item.x, item.smooth)
-    return [{
+    held = not len(item.x)
+    x, y = (item.eval_x, item.eval_y) if held else (item.x, item.smooth)
+    kind = "held out" if held else "smoothed" if item.has_smoothed else "raw"
+    made = {
         "type": "scatter", "x": _list(x), "y": _list(y), "mode": "lines", "name": name, "line": line,
-        "hovertemplate": "%{y:.4~g}",
-    }]  # fmt: skip
+        "hoverinfo": "none", "meta": {"label": name, "kind": kind, "second": True},
+    }  # fmt: skip
+    return [made | _logged(item) if kind == "smoothed" else made]
 
 
-def _lines(item: Curve, color: str, label: str, band: bool) -> list[dict[str, Any]]:
-    dash = _DASHES[item.rank % len(_DASHES)]
-    base = {"type": "scatter", "mode": "lines"}
+def _logged(item: Curve) -> dict[str, Any]:
+    """What was logged, for a line that is drawn smoothed without the faint one behind it: the readout tells it."""
+    return {"customdata": _list(item.y)}
+
+
+def _lines(item: Curve, color: str, name: str, band: bool, word: str = "") -> list[dict[str, Any]]:
+    label = f"{name} {word}".strip()
+    base = {"type": "scatter", "mode": "lines", "hoverinfo": "none"}
     x, smooth = _list(item.x), _list(item.smooth)
+    smoothed = item.has_smoothed
     bold = base | {
-        "x": x, "y": smooth, "name": label, "line": {"color": color, "width": 2.25, "dash": dash},
-        "hovertemplate": "%{y:.4~g}",
+        "x": x, "y": smooth, "name": name,
+        "line": {"color": color, "width": 2.25, "dash": DASHES[item.rank % len(DASHES)]},
+        "meta": {"label": label, "kind": "smoothed" if smoothed else "raw"},
     }  # fmt: skip
     if band:
-        return [bold | {"fill": "tonexty", "fillcolor": rgba(color, 0.13)}]
+        return [bold | {"fill": "tonexty", "fillcolor": rgba(color, 0.13)} | (_logged(item) if smoothed else {})]
     if len(x) < 3:
         bold["mode"] = "lines+markers"  # a single point is no line
         bold["marker"] = {"size": 5, "color": color, "symbol": SYMBOL[item.family]}
     traces = [bold]
-    if item.smooth is not item.y and not np.array_equal(item.smooth, item.y):
+    if smoothed:
         raw = base | {
-            "x": x, "y": _list(item.y), "line": {"color": rgba(color, 0.26), "width": 1}, "hoverinfo": "skip",
-            "name": f"{label} raw",
+            "x": x, "y": _list(item.y), "line": {"color": rgba(color, 0.26), "width": 1}, "name": f"{name} raw",
+            "meta": {"label": label, "kind": "raw"},
         }  # fmt: skip
         traces = [raw, bold]
     if len(item.eval_x):
         traces.append(
             base | {
                 "mode": "lines+markers" if len(item.eval_x) <= 200 else "lines",
-                "x": _list(item.eval_x), "y": _list(item.eval_y), "name": f"{label} held out",
-                "line": {"color": color, "width": 1.25, "dash": "5px,4px"}, "hovertemplate": "%{y:.4~g}",
+                "x": _list(item.eval_x), "y": _list(item.eval_y), "name": f"{name} held out",
+                "line": {"color": color, "width": 1.25, "dash": "5px,4px"},
                 "marker": {
                     "symbol": f"{SYMBOL[item.family]}-open", "size": 6, "color": color, "line": {"width": 1.5},
                 },
+                "meta": {"label": label, "kind": "held out"},
             }
         )  # fmt: skip
     return traces
@@ -240,15 +270,18 @@ def _end_labels(
         bound
         for item in curves
         for values in (item.y, item.smooth, item.eval_y)
-        if len(values)
-        for bound in (float(values.min()), float(values.max()))
+        for seen in [values[values > 0] if log_y else values]
+        if len(seen)
+        for bound in (float(seen.min()), float(seen.max()))
     ]
-    span = max(extremes) - min(extremes) if extremes else 0.0
+    height = math.log10 if log_y else float
+    span = height(max(extremes)) - height(min(extremes)) if extremes else 0.0
     gap, notes, lowest = span * apart, [], float("-inf")
     for text, y, color in sorted(ends, key=lambda end: end[1]):
-        place = y if log_y else max(y, lowest + gap)
-        lowest = place
-        note = _note(text, place, log_y, xanchor="left", xshift=8)
+        if log_y and y <= 0:
+            continue
+        lowest = max(height(y), lowest + gap)
+        note = _note(text, 10**lowest if log_y else lowest, log_y, xanchor="left", xshift=8)
         notes.append(note | {"font": {"size": 12, "color": color, "weight": 600}})
     return notes
 

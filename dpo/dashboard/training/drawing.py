@@ -21,13 +21,16 @@ from dpo.dashboard.training.series import (
     NORMALISED,
     Curve,
     Shown,
+    across,
     axis_missing,
     curve,
     read,
+    reduced,
     scale_of,
     several,
     shown,
 )
+from dpo.dashboard.training.table import table
 from dpo.errors import RunError
 from dpo.runs import Metrics
 from dpo.runs.answers import answer_measures
@@ -47,28 +50,31 @@ def register(server: Flask, roots: Sequence[Path]) -> None:
 
 
 def draw(asked: Mapping[str, Any], roots: Sequence[Path]) -> dict[str, Any]:
-    """`charts` as `{key, figure, note, hidden, revision}`, and the `summary` if `asked` wants one.
+    """`charts` as `{key, figure, note, hidden, revision}`; `summary` and `table` if `asked` wants them.
 
     `asked` has `runs` (paths), `axis`, `smoothing` (0 to 99), `log`, `unit`, `span` (part of the
-    axis or null), `cursor` and `charts` (revision known to the page, or null, by chart).  What is
-    missing or of another kind counts as not said.
+    axis or null), `charts` (revision known to the page, or null, by chart), `summary` (whether tiles
+    and findings are wanted) and `table` (the chart whose points are wanted as `head` and `rows`).
+    What is missing or of another kind counts as not said.
     """
     runs, known = asked.get("runs"), asked.get("charts")
     entries, problems = chosen([str(path) for path in runs] if isinstance(runs, list) else [], roots)
     known = known if isinstance(known, dict) else {}
     axis = asked["axis"] if asked.get("axis") in AXES else "Step"
     unit = asked["unit"] if asked.get("unit") in NORMALISED else "Reward"
-    smoothing, cursor, span = asked.get("smoothing"), asked.get("cursor"), asked.get("span")
+    smoothing = asked.get("smoothing")
     weight = min(max(float(smoothing), 0.0), 99.0) / 100 if isinstance(smoothing, int | float) else 0.0
-    seen = _span(span)
-    at = float(cursor) if isinstance(cursor, int | float) else None
-    view = View(axis, bool(asked.get("log")), several(entries), seen, at)
+    seen = _span(asked.get("span"), entries, axis)
+    log_y = bool(asked.get("log"))
+    key = zlib.crc32(repr((sorted(str(entry.run.path) for entry in entries), unit, axis, log_y)).encode())
+    view = View(axis, log_y, several(entries), seen, f"{key:x}")
     missing = axis_missing(entries, axis)
     drawn = []
     for chart in CHARTS:
         if chart.key not in known:
             continue
-        first, second = curves_of(entries, chart, axis, weight, unit, seen)
+        first, second = curves_of(entries, chart, axis, weight, unit)
+        first, second = ([reduced(item, seen) for item in items] for items in (first, second))
         # The three main charts always stand; a small one appears when its measure was logged.
         if chart not in LARGE and not any(len(item.x) or len(item.eval_x) for item in first):
             made: dict[str, Any] = {"key": chart.key, "hidden": True, "revision": 0}
@@ -80,7 +86,13 @@ def draw(asked: Mapping[str, Any], roots: Sequence[Path]) -> dict[str, Any]:
             made["revision"] = zlib.crc32(repr((made["figure"]["layout"], note)).encode())
         if made["revision"] != known[chart.key]:
             drawn.append(made)
-    return {"charts": drawn, "summary": _summary(entries, problems) if asked.get("summary") else None}
+    wanted = next((chart for chart in CHARTS if chart.key == asked.get("table")), None)
+    return {
+        "charts": drawn,
+        "span": seen,
+        "summary": _summary(entries, problems) if asked.get("summary") else None,
+        "table": None if wanted is None else table(wanted, curves_of(entries, wanted, axis, weight, unit), view, unit),
+    }
 
 
 def _summary(entries: Sequence[Shown], problems: Sequence[str]) -> dict[str, str]:
@@ -110,9 +122,8 @@ def chosen(selected: Sequence[str] | None, roots: Sequence[Path]) -> tuple[list[
 
 
 def curves_of(
-    entries: Sequence[Shown], chart: Chart, axis: str, weight: float, normalised: str,
-    span: tuple[float, float] | None,
-) -> tuple[list[Curve], list[Curve]]:  # fmt: skip
+    entries: Sequence[Shown], chart: Chart, axis: str, weight: float, normalised: str
+) -> tuple[list[Curve], list[Curve]]:
     """The curves of a chart's first and second measure; a run that cannot be normalised is left out."""
     first, second = [], []
     for entry in entries:
@@ -123,9 +134,9 @@ def curves_of(
         logged = [key for key in chart.first if source.last(key) is not None or source.last(f"eval_{key}") is not None]
         # Probe answers and sensors are few or slow: they are shown as they are.
         smooth = weight if chart.source == "measures" else 0.0
-        first.append(curve(entry, (logged or chart.first)[0], axis, smooth, scale, span, source))
+        first.append(curve(entry, (logged or chart.first)[0], axis, smooth, scale, source))
         if chart.second is not None:
-            second.append(curve(entry, chart.second, axis, smooth, scale, span, source))
+            second.append(curve(entry, chart.second, axis, smooth, scale, source))
     return first, second
 
 
@@ -144,7 +155,11 @@ def inside(path: str, roots: Sequence[Path]) -> bool:
     return any(wanted.is_relative_to(os.path.realpath(root)) for root in roots)
 
 
-def _span(span: Any) -> tuple[float, float] | None:
-    if isinstance(span, list) and len(span) == 2 and all(isinstance(end, int | float) for end in span):
-        return float(span[0]), float(span[1])
-    return None
+def _span(span: Any, entries: Sequence[Shown], axis: str) -> tuple[float, float] | None:
+    """The part of the axis that was zoomed to; None where no run of those on screen has a point in it."""
+    if not (isinstance(span, list) and len(span) == 2 and all(isinstance(end, int | float) for end in span)):
+        return None
+    ends = [across(entry.metrics, axis, entry.metrics.arrays["step"]) for entry in entries if entry.metrics.rows]
+    if not any(len(places) and places[0] <= span[1] and places[-1] >= span[0] for places in ends):
+        return None
+    return float(span[0]), float(span[1])

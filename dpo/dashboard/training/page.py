@@ -95,7 +95,8 @@ def _controls() -> html.Div:
                 className="row tight nowrap",
                 style={"gap": 10},
             ),
-            dmc.Switch(id="tr-log", label="Log y", size="xs", checked=False),
+            # Rewards, KL and shares have zeros and negative values, which a logarithmic axis leaves out.
+            dmc.Switch(id="tr-log", label="Log loss, rate, gradient", size="xs", checked=False),
             html.Div(
                 [
                     html.Span([html.I(className=f"k {kind}"), text], className="key")

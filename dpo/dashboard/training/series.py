@@ -28,12 +28,15 @@ _MOST_DIGITS = 200  # of the 308 that a float has before it overflows
 _DOCTOR_SECONDS = 3.0  # a running run is not asked more often
 _OPEN = OpenRuns()
 _VERDICTS: dict[str, tuple[float, tuple[Metrics, int, str], list[Verdict]]] = {}
-_RANKS: dict[str | None, dict[str, int]] = {}
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One measure of one run: what was logged in training, smoothed, and held out."""
+    """One measure of one run: what was logged in training, smoothed, and held out.
+
+    `rank` is the run's place among those of its family on screen; it decides the dash.  `weight`
+    is that of the smoothing, 0 for none.
+    """
 
     run: str
     family: str | None
@@ -43,7 +46,13 @@ class Curve:
     smooth: Floats
     eval_x: Floats
     eval_y: Floats
+    weight: float = 0.0
     reduced: bool = False
+
+    @property
+    def has_smoothed(self) -> bool:
+        """Whether smoothing has changed anything, so that there are two lines to show."""
+        return self.smooth is not self.y and not np.array_equal(self.smooth, self.y)
 
     @property
     def newest(self) -> float | None:
@@ -87,12 +96,12 @@ def forget() -> None:
 
 
 def shown(runs: Sequence[tuple[Run, Metrics]]) -> list[Shown]:
-    """Runs with names that differ and dashes that stay, whatever else is chosen later."""
+    """Runs with names that differ, and a rank within their family by the order in which they were chosen."""
     labels = names([run for run, _ in runs])
-    made = []
+    made: list[Shown] = []
     for (run, metrics), label, short in zip(runs, labels, _shortened(labels), strict=True):
-        of_family = _RANKS.setdefault(run.family, {})
-        made.append(Shown(run, label, short, of_family.setdefault(str(run.path), len(of_family)), metrics))
+        rank = sum(other.run.family == run.family for other in made)
+        made.append(Shown(run, label, short, rank, metrics))
     return made
 
 
@@ -147,17 +156,20 @@ def across(metrics: Metrics, axis: str, steps: Floats) -> Floats:
     return np.interp(steps, known_steps, np.maximum.accumulate(known))
 
 
-def curve(
-    entry: Shown, key: str, axis: str, weight: float, scale: float = 1.0, span: tuple[float, float] | None = None,
-    source: Metrics | None = None,
-) -> Curve:  # fmt: skip
-    """The curve of `key` over `axis`, values times `scale`, at most `MOST_POINTS` points within `span` of the axis."""
+def curve(entry: Shown, key: str, axis: str, weight: float, scale: float = 1.0, source: Metrics | None = None) -> Curve:
+    """All points of `key` over `axis`, values times `scale`; `weight` smooths where that `is_smoothed`."""
     metrics = entry.metrics if source is None else source
     # A zoom into a long run asks for all of its points again; a short one is made anew more quickly than found.
     whole = _remembered if metrics.rows > _LONG else _whole
-    x, y, smooth = whole(entry.metrics, metrics, key, axis, weight, scale)
+    used = weight if is_smoothed(key) else 0.0
+    x, y, smooth = whole(entry.metrics, metrics, key, axis, used, scale)
     held_x, held, _ = whole(entry.metrics, metrics, f"eval_{key}", axis, 0.0, scale)
-    return _reduced(Curve(entry.short, entry.run.family, entry.rank, x, y, smooth, held_x, held), span)
+    return Curve(entry.short, entry.run.family, entry.rank, x, y, smooth, held_x, held, used)
+
+
+def is_smoothed(key: str) -> bool:
+    """Whether a measure is smoothed: what is measured now and then (held out, on probes) is shown as it is."""
+    return not key.startswith(("eval_", "probe/"))
 
 
 def _whole(
@@ -202,8 +214,8 @@ def verdicts(entry: Shown) -> list[Verdict]:
     return found
 
 
-def _reduced(made: Curve, span: tuple[float, float] | None) -> Curve:
-    """Only the points that are seen: within the span (and one screen beside it), and no more than a screen shows."""
+def reduced(made: Curve, span: tuple[float, float] | None = None) -> Curve:
+    """Only the points that are seen: within the span (and one screen beside it), at most `MOST_POINTS`."""
     if len(made.x) <= MOST_POINTS and len(made.eval_x) <= MOST_POINTS:
         return made
     seen, held_seen = slice(None), slice(None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dash import ClientsideFunction, Dash, Input, Output, State
+from dash import ClientsideFunction, Dash, Input, Output, State, no_update
 from flask import Response, jsonify, request
 
 from dpo.dashboard.training import drawing, kept
@@ -77,11 +77,11 @@ def _answers(app: Dash, roots: Sequence[Path]) -> None:
         Output("tr-step", "max"), Output("tr-step", "marks"), Output("tr-step", "value"), Output("tr-step", "disabled"),
         Output("tr-prompt", "data"), Output("tr-prompt", "value"), Output("tr-probes", "data"),
         Input("tr-answers", "data"), Input("tr-selected", "value"), Input("tr-axis", "value"), Input("tr-own", "data"),
-        State("tr-step", "value"), State("tr-step", "max"), State("tr-prompt", "value"), State("tr-prompt", "data"),
+        State("tr-step", "value"), State("tr-step", "marks"), State("tr-prompt", "value"), State("tr-prompt", "data"),
     )  # fmt: skip
     def choose(
-        _: str, selected: list[str], axis: str, own: dict[str, Any], place: int, most: int, prompt: str | None,
-        listed: list[str] | None,
+        _: str, selected: list[str], axis: str, own: dict[str, Any], place: int | None,
+        marked: list[dict[str, Any]] | None, prompt: str | None, listed: list[str] | None,
     ) -> tuple[Any, ...]:  # fmt: skip
         entries, _problems = chosen(selected, roots)
         samples = [sample for entry in entries for sample in entry.run.samples()]
@@ -96,9 +96,11 @@ def _answers(app: Dash, roots: Sequence[Path]) -> None:
         marks = [{"value": index, "label": str(step)} for index, step in enumerate(steps)]
         last = max(len(steps) - 1, 0)
         # Someone at the newest step stays at the newest as steps are added.
-        value = last if place is None or place >= (most or 0) else min(place, last)
+        value = last if place is None or place >= len(marked or []) - 1 else min(place, last)
         asked = prompt if prompt in prompts else (prompts[0] if prompts else None)
-        return max(last, 1), marks, value, len(steps) < 2, prompts, asked, _places(entries, axis, steps)
+        # Told only where it changes: who moves the step meanwhile is not put back.
+        now = value if value != place else no_update
+        return max(last, 1), marks, now, len(steps) < 2, prompts, asked, _places(entries, axis, steps)
 
     @app.callback(
         Output("tr-said", "children"),
