@@ -30,7 +30,7 @@ from plotly.io.json import to_json_plotly
 
 from dpo.dashboard.training.charts import LARGE, View, figure
 from dpo.dashboard.training.drawing import curves_of
-from dpo.dashboard.training.series import shown
+from dpo.dashboard.training.series import reduced, shown
 from dpo.runs import open_run
 from dpo.runs.tfevents import masked_crc
 
@@ -70,8 +70,9 @@ def first_chart(directory: Path, span: tuple[float, float] | None = None) -> str
 def draw(run: Any, span: tuple[float, float] | None) -> str:
     """The loss chart's figure as it is sent."""
     entries = shown([(run, run.metrics())])
-    first, second = curves_of(entries, LARGE[0], "Step", 0.6, "Reward", span)
-    return to_json_plotly(figure(LARGE[0], first, second, View(span=span)))
+    first, second = curves_of(entries, LARGE[0], "Step", 0.6, "Reward")
+    seen, below = ([reduced(item, span) for item in items] for items in (first, second))
+    return to_json_plotly(figure(LARGE[0], seen, below, View(span=span)))
 
 
 def theirs(path: Path) -> None:
