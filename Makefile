@@ -3,6 +3,8 @@
 #   make test   set everything up, then run all tests (browser tests included)
 PYTHON ?= python3.11
 PORT   ?= 8050
+# Test processes side by side; one of them has all the browser tests.
+WORKERS ?= 2
 STAMP  := .venv/.installed
 
 .DEFAULT_GOAL := help
@@ -25,7 +27,8 @@ browser: setup   ## make sure that there is a Chromium for the browser tests
 
 test: browser    ## lint, then unit, training and browser tests
 	.venv/bin/ruff check .
-	.venv/bin/python -m pytest
+	.venv/bin/mypy
+	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup
 
 lint: setup      ## ruff and mypy
 	.venv/bin/ruff check . && .venv/bin/mypy

@@ -29,6 +29,13 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("DPO_SHARED", ROOT.parent / "shared"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests share one Chromium: where tests run in several processes they stay in one."""
+    for item in items:
+        if "browser" in item.path.parent.name:
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real rows and vocabularies, for tests that want them beside their own data."""
