@@ -95,7 +95,8 @@ def _two(columns: tuple[str, str], suffixes: tuple[str, str], column: str, readi
         return pair_of(context, answers[better], answers[1 - better])
 
     key = f"{first}-{second}-{column}:{reading}"
-    return Layout(key, f"{shown}: {SAYS[reading]}", fits, read, 0.9, takes=_of(first, second, f"{{{column}}}"))
+    takes = _of(first, second, f"{{{column}}}")
+    return Layout(key, f"{shown}: {SAYS[reading]}", fits, read, 0.9, takes=takes, decides=column)
 
 
 def _scored(stem: str, suffixes: tuple[str, str], names: Mapping[str, str]) -> list[Layout]:

@@ -66,6 +66,7 @@ class Layout:
     A layout `on_request` is used only where `--layout` names it, and a `secondary` one only where no columns
     are named after the better and the worse answer.  `takes` says for prompt, chosen and rejected where the
     text is found, with canonical column names in braces; an empty prompt is the one `prompt_column` finds.
+    `decides` is the column that says which answer is better, where its values are worth a look.
     """
 
     key: str
@@ -77,6 +78,7 @@ class Layout:
     secondary: bool = False
     gives: type[Pair] | type[Rated] | type[Message] = Pair
     takes: tuple[str, str, str] = ("", "{chosen}", "{rejected}")
+    decides: str = ""
 
     def read(self, row: Row) -> list[Pair | Rated | Message]:
         """What the row gives, at least one.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from dpo.errors import DataError
 from dpo.preferences.collect import ALONE, Collector
 from dpo.preferences.formats import AmbiguousError, recognise
-from dpo.preferences.layouts import Layout, Message, Pair, Rated, Row, sources_of
+from dpo.preferences.layouts import Layout, Message, Pair, Rated, Row, actual_names, sources_of
 from dpo.preferences.normalise import Columns, head_of
 from dpo.preferences.table import Record
 from dpo.preferences.turns import Unusable
@@ -24,6 +24,8 @@ class Example:
     prompt: str
     chosen: str
     rejected: str | None
+    decided: str = ""
+    """What the column says that decides which answer is better."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Reading:
     name: str
     takes: dict[str, str]
     examples: list[Example]
+    decides: str = ""
+    """The column that says which answer is better, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,11 @@ def _reading(layout: Layout, rows: Sequence[Row], columns: Columns, places: Sequ
         takes["chosen"], takes["rejected"] = takes["rejected"], takes["chosen"]
     records, _ = pairs_of(layout, rows, columns.swap)
     wanted = set(places)
-    examples = [Example(row, *pair[:3]) for row, pair in records if row in wanted] or _singles(layout, rows, places)
-    return Reading(layout.key, layout.name, takes, examples[:SHOWN])
+    column = actual_names(rows).get(layout.decides, "")
+    examples = [
+        Example(row, *pair[:3], decided=str(rows[row].get(column, ""))) for row, pair in records if row in wanted
+    ] or _singles(layout, rows, places)
+    return Reading(layout.key, layout.name, takes, examples[:SHOWN], column)
 
 
 def _singles(layout: Layout, rows: Sequence[Row], places: Sequence[int]) -> list[Example]:

@@ -458,7 +458,10 @@ def test_0_1_2_is_asked_about_and_every_answer_is_taken(write_pairs: Write) -> N
     page = preview(path)
     assert [reading.key.partition(":")[2] for reading in page.readings] == list(meanings)
     first = [reading.examples[0] for reading in page.readings]
-    assert [(example.row, example.chosen) for example in first] == [(0, "one 0"), (0, "two 0"), (1, "one 1")]
+    assert [(example.row, example.chosen, example.decided) for example in first] == [
+        (0, "one 0", "0"), (0, "two 0", "0"), (1, "one 1", "1"),
+    ]  # fmt: skip
+    assert {reading.decides for reading in page.readings} == {"label"}
 
 
 def test_a_code_that_comes_later_is_asked_about_too(write_pairs: Write) -> None:

@@ -33,7 +33,7 @@ def recognised(preview: Preview, asked: bool, result: Audit | None = None) -> ht
         ],
         className="row",
     )  # fmt: skip
-    return card(head, _table(reading.examples), cls="pad detect")
+    return card(head, _table(reading.examples, reading.decides), cls="pad detect")
 
 
 def question(preview: Preview) -> html.Section:
@@ -62,7 +62,7 @@ def question(preview: Preview) -> html.Section:
                     className="row",
                 ),
                 _columns(reading),
-                _table(reading.examples[:2]),
+                _table(reading.examples[:2], reading.decides),
             ],
             className="reading",
         )
@@ -87,15 +87,22 @@ def _columns(reading: Reading) -> html.Div:
     return html.Div(pairs, className="takes")
 
 
-def _table(examples: Sequence[Example]) -> Any:
+def _table(examples: Sequence[Example], decides: str) -> Any:
     if not examples:
         return html.P("None of these rows gives a pair.", className="sub")
     single = examples[0].rejected is None
-    heads = ("Row", "Prompt", "Answer" if single else "Chosen", *(() if single else ("Rejected",)))
+    heads = (
+        "Row",
+        *((decides,) if decides else ()),
+        "Prompt",
+        "Answer" if single else "Chosen",
+        *(() if single else ("Rejected",)),
+    )
     rows = [
         html.Tr(
             [
                 html.Td(f"{example.row:,}", className="num"),
+                *((html.Td(html.Code(_cut(example.decided))),) if decides else ()),
                 *(
                     html.Td(_cut(text), dir="auto")
                     for text in (example.prompt, example.chosen, example.rejected)
