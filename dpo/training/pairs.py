@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from dpo.training.config import CommonConfig
 if TYPE_CHECKING:
     from dpo.preferences.audit import Audit, Vocabulary
 
+MEND = "mend"
+"""Under this name a run's audit holds the command that mends mispaired rows, for the doctor."""
 MOST_AUDITED = 3_000
 """Pairs of a training that are audited: one to two seconds, whatever the size of the data."""
 
@@ -45,15 +48,37 @@ def record_audit(
     The card and the curve doctor read it.  One that is there already (a resumed run's) is kept.  A
     training is not lost because its audit fails: that is told, and the run goes on without.
     """
+    from dpo.preferences.audit.remedies import mend_mispaired
+
     path = directory / AUDIT
     if path.exists():
         return
     try:
         found = audit_pairs(pairs, config, vocabularies)
+        if remedy := mend_mispaired(found, DataSpec.of(vars(config))):
+            found = replace(found, measures={**found.measures, MEND: remedy})
         found.save(path)
     except Exception as error:  # whatever it is, the training can go on
         print(f"dpo: the pairs could not be audited ({type(error).__name__}: {error})", file=sys.stderr)
         return
-    grave = [finding.code for finding in found.findings if finding.severity == "high"]
-    if grave:
-        print(f"dpo: the audit of {found.scope()} found {', '.join(grave)}: see {path}", file=sys.stderr)
+    for line in told_of(found, path):
+        print(f"dpo: {line}", file=sys.stderr)
+
+
+def told_of(found: Audit, path: Path) -> list[str]:
+    """What is said at the start of a training: mispaired rows with the command that mends them, then what is grave.
+
+    `path` is where all of the audit is.
+    """
+    from dpo.preferences.audit.findings import line
+    from dpo.preferences.audit.mispaired import CODES
+
+    mispaired = [finding for finding in found.grave() if finding.code in CODES]
+    others = [finding for finding in found.findings if finding.severity == "high" and finding not in mispaired]
+    lines = [f"in the audit of {found.scope()}: {line(finding)}" for finding in mispaired]
+    if remedy := found.measures.get(MEND):
+        lines.append(f"mispaired rows teach nothing of the preference; mend them: {remedy}")
+    if others:
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+        lines.append(f"the audit of {found.scope()} found: {line(others[0])}{more}; all of it is in {path}")
+    return lines

@@ -148,7 +148,7 @@ def _read(config: CommonConfig) -> tuple[list[Line], int | None]:
     short = train < config.batch_size
     text = f"{train:,} training and {held_out:,} held-out pairs"
     line = Line("Data", "bad" if short else "ok", text + (f": fewer than --batch-size {config.batch_size}" * short))
-    return [line, _summary(audit_pairs(loaded, config))], train
+    return [line, *_summary(audit_pairs(loaded, config), config)], train
 
 
 def _glimpsed(config: CommonConfig) -> list[Line]:
@@ -162,20 +162,25 @@ def _glimpsed(config: CommonConfig) -> list[Line]:
         result = audit(head, eval_fraction=spec.eval_fraction)
         more = "more follow, which the Data page audits" if not result.measures["whole"] else "the file has no more"
         lines.append(Line("Data", "ok", f"{Path(source).name}: {result.scope()} were read, {more}"))
-        lines.append(_summary(result))
+        lines += _summary(result, config)
     return lines
 
 
-def _summary(result: Audit) -> Line:
+def _summary(result: Audit, config: CommonConfig) -> list[Line]:
+    from dpo.preferences.audit.remedies import mend_mispaired
     from dpo.preferences.audit.result import SEVERITIES
 
     counts = Counter(finding.severity for finding in result.findings)
     said = ", ".join(f"{counts[severity]} {_SEVERITY[severity]}" for severity in SEVERITIES if counts[severity])
     grave = result.grave()
     if not grave:
-        return Line("Audit", "ok", f"nothing grave was found in {result.scope()}" + (f" ({said})" if said else ""))
+        nothing = f"nothing grave was found in {result.scope()}" + (f" ({said})" if said else "")
+        return [Line("Audit", "ok", nothing)]
     more = " · see the Data page for the rest" if len(result.findings) > 2 else ""
-    return Line("Audit", "warn", f"{said}: " + "; ".join(finding.sentence for finding in grave[:2]) + more)
+    lines = [Line("Audit", "warn", f"{said}: " + "; ".join(finding.sentence for finding in grave[:2]) + more)]
+    if remedy := mend_mispaired(result, DataSpec.of(vars(config))):
+        lines.append(Line("Mispaired", "warn", f"mend them before you train: {remedy}"))
+    return lines
 
 
 def _updates(config: CommonConfig, pairs: int | None) -> int | None:

@@ -230,6 +230,30 @@ def test_shortcut_known_from_the_audit(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["doctor", str(path), "--audit", str(tmp_path / "none.json")]) == 2
 
 
+def test_less_than_a_trivial_rule_and_pairs_that_do_not_belong_together(tmp_path: Path) -> None:
+    rule = Finding("shortcut-emoji", "high", "x", (), 0, {"rule": "emoji", "accuracy": 0.97, "pairs": 150}, "")
+    block = Finding("mispaired", "high", "x", ((0, 106),), 107, {"side": "rejected"}, "--repair-mispaired")
+    rows = changed(healthy_rows(), 60, **{"eval_rewards/accuracies": 0.77, "rewards/accuracies": 0.77})
+    path = record(tmp_path / "run", rows)
+
+    def audited(*findings: Finding, **measures: object) -> dict[str, Verdict]:
+        audit = Audit("pairs.jsonl", "prompt, chosen, rejected", 1.0, 512, 512, findings, measures)
+        (path / "audit.json").write_text(audit.to_json())
+        return verdicts(path)
+
+    found = audited(rule)
+    assert list(found) == ["below a trivial rule"]
+    assert "counts emoji ranks 0.97 of such pairs rightly, the policy only 0.77" in found[
+        "below a trivial rule"
+    ].sentence
+    found = audited(block, mend="dpo data clean pairs.jsonl --output pairs-cleaned.jsonl --repair-mispaired")
+    assert list(found) == ["mispaired"]
+    assert "at least 107 of 512 audited pairs (21%) the rejected text" in found["mispaired"].sentence
+    assert "mended by dpo data clean pairs.jsonl --output pairs-cleaned.jsonl" in str(found["mispaired"].change)
+    note = Finding("mispaired-rows", "note", "x", ((0, 6),), 7, {"side": "rejected"}, "")
+    assert list(audited(note)) == ["healthy"]
+
+
 def test_a_rule_that_counts_goes_before_one_of_many_words(tmp_path: Path) -> None:
     def rule(name: str, accuracy: float, remedy: str = "") -> Finding:
         code, evidence = f"shortcut-{name.split()[0]}", {"rule": name, "accuracy": accuracy, "pairs": 300}

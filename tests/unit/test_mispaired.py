@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import re
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +15,20 @@ import pytest
 from talks import Rows, Write, audited, found, shuffled, talk
 
 from dpo.cli import main
+from dpo.dashboard.data.cards import finding_cards, remedies
+from dpo.dashboard.data.desk import Desk
 from dpo.preferences.audit import repairing
 from dpo.preferences.audit.clean import Remedies, clean
+from dpo.preferences.audit.findings import line
+from dpo.preferences.audit.language import language_of
 from dpo.preferences.audit.mispaired import CODES
 from dpo.preferences.audit.pairing import Pairing, find_mispaired
+from dpo.preferences.audit.remedies import mend_mispaired
 from dpo.preferences.audit.words import Words
+from dpo.preferences.spec import DataSpec
+from dpo.training.config import TrainConfig
+from dpo.training.pairs import audit_pairs, load_pairs, record_audit
+from dpo.training.preflight import preflight
 
 
 def scattered(rows: Rows, share: float, side: str, seed: int = 0) -> tuple[Rows, set[int]]:
@@ -145,3 +157,77 @@ def test_shuffled_rows_of_a_public_data_set(shared: Path) -> None:
     named = set(single.places.tolist())
     assert single.clear and single.side == "prompt"
     assert len(named & wrong) > 0.85 * len(named) and len(named) > 0.05 * len(wrong)
+
+
+def test_a_training_says_how_to_mend_its_pairs_and_the_line_works_as_printed(
+    write_pairs: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pairs(shuffled(talk(600), 100, 300, "rejected"), "my pairs.jsonl")
+    (tmp_path / "my pairs-cleaned.jsonl").touch()  # of another day: it is not written over
+    config = TrainConfig(model="demo/gpt2", dataset="my pairs.jsonl", eval_fraction=0.1)
+    record_audit(tmp_path, load_pairs(config), config)
+    told = capsys.readouterr().err
+    assert re.search(r"^dpo: in the audit of 600 pairs: Rows \d+ to \d+ have rejected answers that belong", told, re.M)
+    [(command, cleaned)] = re.findall(r"mend them: (dpo .*), then train with --dataset (.*)$", told, re.M)
+    assert "shortcut-" not in told and command.endswith("--repair-mispaired")
+    assert main(shlex.split(command)[1:]) == 0
+    mended = load_pairs(replace(config, dataset=shlex.split(cleaned)[0]))
+    assert not any(finding.code in CODES for finding in audit_pairs(mended, config).grave())
+    looked = {line["topic"]: line["text"] for line in preflight(config, tmp_path, [])}
+    assert "mend them before you train: dpo data clean 'my pairs.jsonl' --eval-fraction 0.1" in looked["Mispaired"]
+    mixed = replace(config, dataset="my pairs.jsonl=2,sample=1")
+    assert "dpo data audit 'my pairs.jsonl' --eval-fraction 0.1; dpo data audit sample" in str(
+        mend_mispaired(audit_pairs(load_pairs(config), config), DataSpec.of(vars(mixed)))
+    )
+
+
+def test_the_command_of_the_data_page_works_for_an_upload(write_pairs: Write, tmp_path: Path) -> None:
+    content = write_pairs(shuffled(talk(300), 50, 150, "chosen")).read_bytes()
+    desk = Desk(tmp_path / "none")
+    try:
+        value = desk.receive("of a friend's.jsonl", "data:;base64," + base64.b64encode(content).decode())
+        result = audited(Path(desk.named(value)))
+        command = remedies(result, desk.named(value))
+        assert desk.label(value) == "of a friend's.jsonl" and "--repair-mispaired" in command
+        output = str(tmp_path / "out.jsonl")
+        words = shlex.split(command)[1:]
+        assert main([output if word.endswith("-cleaned.jsonl") else word for word in words]) == 0
+        cards = finding_cards(result)
+        states = {card.to_plotly_json()["props"]["data-code"]: card.className for card in cards}
+        assert states["licence"] == "audit card note" and states["mispaired"] == "audit card bad"
+    finally:
+        desk.close()
+
+
+def test_sentences_on_one_row_and_on_two(write_pairs: Write) -> None:
+    rows = talk(60)
+    rows[3]["chosen"] = " "
+    rows[5]["rejected"] = rows[5]["chosen"]
+    rows[8] = dict(rows[7])
+    rows[9]["prompt"] += " <|im_end|>"
+    rows[11]["rejected"] = "[INST] " + rows[11]["rejected"]
+    result = audited(write_pairs(rows))
+    said = {finding.code: line(finding) for finding in result.findings}
+    assert said["blank"] == "1 row has a blank chosen answer (row 3)"
+    assert said["identical-sides"] == "1 row has the same text as chosen and rejected answer (row 5)"
+    assert said["duplicate-pairs"] == "1 row repeats an earlier pair word for word (row 8)"
+    assert said["chat-markup"].startswith("2 rows have markup of a chat template inside a text (<|im_end|>, [INST])")
+    assert "held-out" not in " ".join(text for code, text in said.items() if code != "leakage")
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("result = [x for x in items if x > 3]\nfor r in result:\n    print(r)\n", None),
+        ('int main(void) {\n  int a = 3;\n  printf("%d", a);\n  return 0;\n}\nreturn values[index];', None),
+        ("```sql\nSELECT name FROM users WHERE age > 30 ORDER BY name, city, street, number\n```", None),
+        (
+            "<p>Try it:</p><pre><code>SELECT a FROM b</code></pre><p>It selects only one row of that large table.</p>",
+            "en",
+        ),
+        ("Das ist eine Antwort auf Deutsch, die lang genug ist, um erkannt zu werden.", "de"),
+    ],
+)
+def test_code_is_no_language(text: str, language: str | None) -> None:
+    assert language_of(text) == language

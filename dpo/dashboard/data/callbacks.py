@@ -16,6 +16,7 @@ from dpo.dashboard.data.export import EXPORT
 from dpo.dashboard.data.page import MODELS
 from dpo.dashboard.data.table import Asked, codes_of, listed, select
 from dpo.errors import DpoError
+from dpo.preferences.audit.remedies import column_flags
 from dpo.preferences.normalise import Columns
 
 _ROLES = ("prompt", "chosen", "rejected")
@@ -75,7 +76,7 @@ def _choosing(app: Dash, desk: Desk) -> None:
     def look(value: str | None, layout: str | None, swap: bool, *named: str | None) -> tuple[Any, ...]:
         other = ctx.triggered_id in (None, "da-source")  # another source: what was said of the last one is no more true
         columns = Columns(swap=bool(swap)) if other else _columns(named, layout, swap)
-        line = f"dpo data audit {shlex.quote(desk.named(value or ''))}{mapping.flags(columns)}"
+        line = f"dpo data audit {shlex.quote(desk.named(value or ''))}{column_flags(columns)}"
         # What was audited before was something else.
         gone: tuple[Any, ...] = (columns.layout, None, None, [], True)
         try:
@@ -141,11 +142,10 @@ def _auditing(app: Dash, desk: Desk) -> None:
             {"value": code, "label": code} for code in {finding.code: 1 for finding in result.findings if finding.rows}
         ]
         shown = [mapping.recognised(job.preview, job.columns.layout is not None, result)] if job.preview else []
-        source = job.label if job.uploaded else job.source
         return (
             html.P(job.note, className="sub") if job.note else None, shown, finding_cards(result), False,
             lengths(result), length_line(result), f"{job.label} · {result.scope()} · audited in {result.seconds:.1f} s",
-            None, True, with_rows, "", "", remedies(result, source, mapping.flags(job.columns)), job.ident,
+            None, True, with_rows, "", "", remedies(result, job.source, column_flags(job.columns)), job.ident,
         )  # fmt: skip
 
 

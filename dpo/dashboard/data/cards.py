@@ -13,6 +13,8 @@ from dpo.dashboard.components import light
 from dpo.dashboard.theme import layout, rgba
 from dpo.preferences.audit import Audit, Finding
 from dpo.preferences.audit.findings import line
+from dpo.preferences.audit.mispaired import CODES
+from dpo.preferences.audit.remedies import clean_command
 
 CHOSEN, REJECTED = "#2f9a4a", "#9a66d0"
 TITLES = {
@@ -40,9 +42,13 @@ TITLES = {
     "licence": "Licence",
     "unreadable": "Rows of another kind",
     "pairing-unknown": "Pairing cannot be told",
+    "mispaired-rows": "Single rows fit other prompts",
+    "unrelated-side": "One side fits none of its rows",
+    "chat-markup": "Chat template tokens in texts",
+    "unpaired": "Answers without a partner",
 }
 SHORTCUT = "shortcut-"
-_STATES = {"high": "bad", "warning": "warn", "note": "ok"}
+_STATES = {"high": "bad", "warning": "warn", "note": "note"}
 
 
 def finding_cards(result: Audit) -> list[html.Article]:
@@ -59,18 +65,8 @@ def finding_cards(result: Audit) -> list[html.Article]:
 
 def remedies(result: Audit, source: str, flags: str = "") -> str:
     """The command that applies what the findings advise; `flags` say how the source is read."""
-    advised: list[str] = []
-    for finding in result.findings:
-        if finding.remedy.startswith("--"):
-            advised.append(finding.remedy.partition(" or ")[0].partition(",")[0].partition(";")[0])
-    strips = [flag.removeprefix("--strip-shortcut ") for flag in advised if flag.startswith("--strip-shortcut ")]
-    others = [flag for flag in dict.fromkeys(advised) if not flag.startswith("--strip-shortcut ")]
-    if strips:
-        others.append("--strip-shortcut " + " ".join(dict.fromkeys(strips)))
-    source = shlex.quote(source) + flags
-    if not others:
-        return f"dpo data audit {source} --json audit.json"
-    return f"dpo data clean {source} --output cleaned.jsonl {' '.join(others)}"
+    cleaning = clean_command(source, result.findings, flags)
+    return cleaning or f"dpo data audit {shlex.quote(source)}{flags} --json audit.json"
 
 
 def _shortcut_card(rules: Sequence[Finding]) -> html.Article:
@@ -99,7 +95,7 @@ def finding_card(finding: Finding, pairs: int) -> html.Article:
     state = _STATES[finding.severity]
     head = [light(state), html.H3(TITLES.get(finding.code, finding.code))]
     if finding.count:
-        head.append(html.B(f"{finding.count:,} rows", className="num push"))
+        head.append(html.B(f"{finding.count:,} row{'' if finding.count == 1 else 's'}", className="num push"))
     return html.Article(
         [
             html.Div(head, className="row tight nowrap"),
@@ -119,7 +115,7 @@ def _proof(finding: Finding, pairs: int) -> Any:
             minibar("chosen", evidence["chosen"], "var(--chosen)"),
             minibar("rejected", evidence["rejected"], "var(--rejected)"),
         ])  # fmt: skip
-    if finding.code == "mispaired" and pairs:
+    if finding.code in CODES and finding.rows and pairs:
         cells, last = 47, max(pairs, finding.rows[-1][1] + 1)
         hit = [any(a * cells // last <= cell <= b * cells // last for a, b in finding.rows) for cell in range(cells)]
         return html.Div([html.I(className="x" if x else "") for x in hit], className="mini", title="File order")

@@ -52,7 +52,6 @@ class Job:
     signals: Signals | None = None
     vocabulary: Vocabulary | None = None
     preview: Preview | None = None
-    uploaded: bool = False
     found: dict[str, Any] = field(default_factory=dict)
     """What the table was asked for before, and its columns (`table`)."""
 
@@ -112,7 +111,9 @@ class Desk:
             if self._place is None:
                 self._place = Path(tempfile.mkdtemp(prefix="dpo-uploads-"))
             key = uuid.uuid4().hex[:12]
-            path = self._place / (key + "".join(Path(name).suffixes[-2:]).lower())
+            # Under its own name in a directory of its own: a command that the page shows works as it stands there.
+            path = self._place / key / Path(name).name[-200:]
+            path.parent.mkdir()
             path.write_bytes(data)
             self._uploads[key] = (path, Path(name).name)
         return f"upload:{key}"
@@ -141,12 +142,11 @@ class Desk:
             return value
 
     def named(self, value: str) -> str:
-        """What a command on this machine calls an offered source (an upload by the name that it came with)."""
+        """What a command on this machine calls an offered source: its name or the path of its file."""
         try:
-            source, label = self._resolve(value)
+            return self._resolve(value)[0]
         except DataError:
             return value
-        return label if value.startswith("upload:") else source
 
     def start(self, value: str, model: str, columns: Columns) -> Job:
         """Begin an audit of an offered source.
@@ -155,7 +155,7 @@ class Desk:
             DataError: it is not offered (any more).
         """
         source, label = self._resolve(value)
-        job = Job(uuid.uuid4().hex[:12], source, label, model, columns, uploaded=value.startswith("upload:"))
+        job = Job(uuid.uuid4().hex[:12], source, label, model, columns)
         with self._lock:
             self._jobs[job.ident] = job
             for old in [key for key, known in self._jobs.items() if known.over][: -_KEPT or None]:

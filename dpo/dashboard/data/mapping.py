@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ from dash import html
 
 from dpo.dashboard.components import button, card, icon
 from dpo.preferences.audit import Audit
-from dpo.preferences.normalise import Columns
 from dpo.preferences.preview import Example, Preview, Reading
 
 _ROLES = ("prompt", "chosen", "rejected")
@@ -69,14 +67,6 @@ def question(preview: Preview) -> html.Section:
         for reading in preview.readings
     ]  # fmt: skip
     return card(head, *parts, cls="pad detect asked")
-
-
-def flags(columns: Columns) -> str:
-    """The flags of `dpo data` that say what the page was told about the columns."""
-    given = [(f"--{role}-column", name) for role, name in columns.roles().items() if name]
-    given += [("--layout", columns.layout)] if columns.layout else []
-    said = [f"{flag} {shlex.quote(str(value))}" for flag, value in given]
-    return "".join(f" {flag}" for flag in [*said, *(["--swap"] if columns.swap else [])])
 
 
 def _columns(reading: Reading) -> html.Div:

@@ -130,7 +130,7 @@ def _accuracy(entry: Shown) -> Value:
         return "–", "", None
     count = (entry.run.info.get("dataset") or {}).get("held_out")
     small = (f"n {count:,}" if isinstance(count, int) else "held out") if held is not None else "training"
-    return f"{value:.1%}", small, _judged(entry, "saturation", "shortcut")
+    return f"{value:.1%}", small, _judged(entry, "saturation", "shortcut", "below a trivial rule")
 
 
 def _kl(entry: Shown) -> Value:

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 _ROWS = 400
 _FEWEST = 40  # characters of prose under which a guess says little
 _SURE = 0.95
-_NO_PROSE = re.compile(
-    r"```[\s\S]*?(?:```|\Z)|<(pre|code)\b[\s\S]*?</\1>|`[^`\n]*`|<[^<>\n]{1,200}>|https?://\S+"
-)
+_NO_PROSE = re.compile(r"```[\s\S]*?(?:```|\Z)|<(pre|code)\b[\s\S]*?</\1>|`[^`\n]*`|<[^<>\n]{1,200}>|https?://\S+")
 _CODE_LINE = re.compile(r"^(?: {4}|\t)|[;{}\\]\s*$|\)\s*:\s*$|^\s*(?:#include|//|\$ |>>> )")
 _CODE_SIGNS = re.compile(r"[{}()\[\];=<>_$#/\\|&*+@%\"]")
 _CODE_SHARE = 0.1  # of these signs among a line's characters

@@ -12,6 +12,7 @@ from typing import Any
 
 from dpo.runs.doctor.case import Case
 from dpo.runs.doctor.rules import (
+    data,
     displacement,
     divergence,
     gradients,
@@ -41,6 +42,7 @@ RULES: tuple[Callable[[Case], Verdict | None], ...] = (
     kl.check,
     gradients.check,
     shortcut.check,
+    data.mispaired,
     reading.damage,
     reading.clock,
 )

@@ -2,56 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dpo.runs.doctor.case import Case
+from dpo.runs.doctor.case import Case, Curve
+from dpo.runs.doctor.rules.data import evidence_of, findings_of
 from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
 
 SOURCE = Source("Geirhos et al. 2020, Shortcut Learning in Deep Neural Networks", "https://arxiv.org/abs/2004.07780")
 
-
 _REACHES = 0.03
 """A rule is said to reach an accuracy that it misses by less."""
+_BELOW = 0.08
+"""An accuracy is said to be below a rule's by more than this."""
+_TELLING, _CLEAR = 0.75, 0.9  # accuracies from which a rule says something, and from which any policy should learn it
+_FASTER = 3
 
 
 def check(case: Case) -> Verdict | None:
-    """A trivial rule comes near the policy's accuracy, so the accuracy does not show that it learned more."""
+    """A trivial rule comes near the policy's accuracy, or the policy has not even learned what that rule sees."""
     accuracy = case.judged("rewards/accuracies")
     rules = _rules(case.audit)
     if case.run.kind != "dpo" or not rules or len(accuracy) < 2:
         return None
     rule = rules[0]
-    if rule.accuracy < 0.75 or accuracy.last < 0.75 or accuracy.last < rule.accuracy - 0.08:
+    if accuracy.last < rule.accuracy - _BELOW:
+        return _below(case, accuracy, rules) if rule.accuracy >= _CLEAR and case.run.state != "running" else None
+    if rule.accuracy < _TELLING or accuracy.last < _TELLING:
         return None
     if accuracy.last <= rule.accuracy + _REACHES:
         said = f"Accuracy {accuracy.last:.2f} is what a rule that {rule.does} reaches too ({rule.accuracy:.2f})"
     else:
         said = f"Of the accuracy of {accuracy.last:.2f}, a rule that {rule.does} reaches {rule.accuracy:.2f} alone"
-    measured = tuple(
-        Evidence(f"accuracy of a rule that {other.does}" + (f" (n = {other.pairs:,})" if other.pairs else ""),
-                 other.accuracy)
-        for other in rules[:3]
-    )  # fmt: skip
     remedy = f"cleaned by dpo data clean {rule.remedy}" if rule.remedy else "without that rule"
     return Verdict(
         "shortcut",
         "accuracy no longer informs",
         "warn",
         f"{said}: judge by the answers and by votes.",
-        (Evidence("accuracy", accuracy.last, accuracy.last_step), *measured),
+        _evidence(accuracy, rules),
         Change("--dataset", "FILE", remedy),
         SOURCE,
     )
 
 
+def _below(case: Case, accuracy: Curve, rules: Sequence[_Rule]) -> Verdict:
+    """The policy ranks fewer pairs rightly than a rule that reads no meaning."""
+    best = rules[0]
+    return Verdict(
+        "below a trivial rule",
+        "less learned than a trivial rule knows",
+        "warn",
+        f"A rule that {best.does} ranks {best.accuracy:.2f} of such pairs rightly, the policy only "
+        f"{accuracy.last:.2f}: it was trained too little, or the pairs do not belong together.",
+        _evidence(accuracy, rules),
+        Change("--learning-rate", f"{(case.rate or 1e-5) * _FASTER:.1g}", "or more --epochs"),
+        SOURCE,
+    )
+
+
+def _evidence(accuracy: Curve, rules: Sequence[_Rule]) -> tuple[Evidence, ...]:
+    measured = (
+        Evidence(f"accuracy of a rule that {rule.does}" + (f" (n = {rule.pairs:,})" if rule.pairs else ""),
+                 rule.accuracy)
+        for rule in rules[:3]
+    )  # fmt: skip
+    return (Evidence("accuracy", accuracy.last, accuracy.last_step), *measured)
+
+
 @dataclass(frozen=True)
 class _Rule:
+    """A rule of the audit: what it does, how often it is right on how many pairs, and the flag that strips it.
+
+    `many` is of one that sums over many signs, words for instance: it names no cause.
+    """
+
     does: str
     accuracy: float
     pairs: int
     remedy: str
+    many: bool
 
 
 _DOES = {
@@ -60,20 +91,21 @@ _DOES = {
     "first words": "only looks at the first two words",
     "punctuation per character": "counts punctuation",
 }
+_MANY = ("bag of words", "first words")
 
 
 def _rules(audit: Mapping[str, Any]) -> list[_Rule]:
     """The audit's rules, the best first; one that counts a sign goes before one of many words that is hardly better."""
     rules = []
-    for finding in audit.get("findings") or []:
-        if not isinstance(finding, dict) or not str(finding.get("code", "")).startswith("shortcut"):
-            continue
-        evidence, remedy = finding.get("evidence") or {}, str(finding.get("remedy") or "")
-        if isinstance(evidence.get("accuracy"), int | float):
+    for finding in findings_of(audit):
+        evidence, remedy = evidence_of(finding), str(finding.get("remedy") or "")
+        accuracy, pairs = evidence.get("accuracy"), evidence.get("pairs")
+        if str(finding.get("code", "")).startswith("shortcut") and isinstance(accuracy, int | float):
             name = str(evidence.get("rule") or finding["code"])
-            does, pairs = _DOES.get(name, f"counts {name}"), evidence.get("pairs")
             rules.append(
-                _Rule(does, float(evidence["accuracy"]), pairs if isinstance(pairs, int) else 0,
-                      remedy if remedy.startswith("--") else "")
+                _Rule(
+                    _DOES.get(name, f"counts {name}"), float(accuracy), pairs if isinstance(pairs, int) else 0,
+                    remedy if remedy.startswith("--") else "", name in _MANY,
+                )
             )  # fmt: skip
-    return sorted(rules, key=lambda rule: -rule.accuracy + _REACHES * ("looks" in rule.does))
+    return sorted(rules, key=lambda rule: -rule.accuracy + _REACHES * rule.many)
