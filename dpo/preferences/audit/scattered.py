@@ -35,7 +35,7 @@ _LEAD, _BOTH, _ALIKE = 0.01, 0.02, 0.06  # cosines: ahead of the next best, to b
 _PLANTED, _FEWEST_PLANTED = 0.05, 50
 _CELLS = 4_000_000
 # Found against decoys: clearly more (a warning), or more than one would expect (a note).
-_WARNING, _NOTE = (3.0, 8.0), (2.0, 3.0)
+_WARNING, _NOTE = (2.5, 7.0), (2.0, 3.0)
 
 
 @dataclass(frozen=True)
