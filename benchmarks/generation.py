@@ -107,7 +107,7 @@ def converted(policies: list[Policy], sampling: Sampling, compute: Any) -> tuple
     engines = [convert(policy, compute) for policy in policies]
     began, tokens, firsts = time.perf_counter(), 0, []
     for policy, engine in zip(policies, engines, strict=True):
-        for piece in engine.stream(policy, PROMPT, sampling):
+        for piece in engine.stream(policy, policy.encode_prompt(PROMPT), sampling):
             if piece.tokens == 1 and piece.end is None:
                 firsts.append(time.perf_counter() - began)
             if piece.end is not None:

@@ -17,7 +17,7 @@ from transformers import (
 
 from dpo.generation.settings import Sampling
 from dpo.policies.characters import WholeCharacters
-from dpo.policies.families import Ids, Prompt
+from dpo.policies.families import Ids
 from dpo.policies.loading import Policy
 
 
@@ -36,13 +36,8 @@ def whole_characters(policy: Policy, start: int) -> LogitsProcessorList:
     return LogitsProcessorList([] if characters is None else [WholeCharacters(characters, start)])
 
 
-def search(policy: Policy, prompt: Prompt, sampling: Sampling, cancelled: Callable[[], bool]) -> tuple[Ids, bool]:
-    """The best answer of `sampling.beams` beams with its EOS if it has one, and whether it was cancelled.
-
-    Raises:
-        PromptError: blank, or too long for the policy's context.
-    """
-    ids = policy.encode_prompt(prompt, reserve=1)
+def search(policy: Policy, ids: Ids, sampling: Sampling, cancelled: Callable[[], bool]) -> tuple[Ids, bool]:
+    """The best answer of `sampling.beams` beams to a prompt's tokens, EOS included if it has one; was it cancelled?"""
     config = GenerationConfig(
         num_beams=sampling.beams, do_sample=False, early_stopping=True,
         max_new_tokens=min(sampling.max_new_tokens, policy.max_new_tokens(ids)),

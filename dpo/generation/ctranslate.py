@@ -51,20 +51,18 @@ class Converted:
     def stream(
         self,
         policy: Policy,
-        prompt: Prompt,
+        prompt_ids: Ids,
         sampling: Sampling,
         cancelled: Callable[[], bool] = lambda: False,
         arm: int = 0,
         sample: int = 0,
     ) -> Iterator[Piece]:
-        """Answer one prompt token by token, as `dpo.generation.sampler.stream` does.
+        """Answer a prompt's tokens token by token, as `dpo.generation.sampler.stream` does.
 
         Raises:
-            PromptError: blank, or too long for the policy's context.
             ConfigError: a setting that this engine doesn't have.
         """
         _plain(sampling)
-        prompt_ids = policy.encode_prompt(prompt, reserve=1)
         room = min(sampling.max_new_tokens, policy.max_new_tokens(prompt_ids))
         writer, end = Writer(policy, sampling.stop), "eos"
         steps = self.tokens(prompt_ids, room, sampling, sampling.seed + sample)
@@ -103,18 +101,18 @@ class Converted:
             results = self.model.generate_tokens(words, max_length=room, **options)
         return (step.token_id for step in itertools.islice(results, room))
 
-    def difference(self, policy: Policy, prompt: Prompt) -> str | None:
+    def difference(self, policy: Policy, prompt: Prompt, prompt_ids: Ids) -> str | None:
         """How far this engine's log-probabilities are from the policy's own, in words; measured with the first prompt.
 
         Over the tokens of a greedy answer of this engine, in nats; None where it is empty.
         """
         if self._difference is None:
             greedy = Sampling(temperature=0, max_new_tokens=_MEASURED)
-            text = "".join(piece.text for piece in self.stream(policy, prompt, greedy))
+            text = "".join(piece.text for piece in self.stream(policy, prompt_ids, greedy))
             if not text.strip():
                 return None
             ids = self.family.encode_completions(self.tokenizer, [text])[0]
-            ours = self.log_probs(policy.encode_prompt(prompt), ids)
+            ours = self.log_probs(prompt_ids, ids)
             moved = [abs(a - b) for a, b in zip(ours, score(policy, [prompt], [text])[0], strict=True)]
             self._difference = (
                 f"Measured here: {self.compute} moves a token's log-probability by {sum(moved) / len(moved):.2f} nat "

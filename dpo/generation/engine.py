@@ -13,7 +13,7 @@ same_tokens).  `waiting` is a sign of life.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -97,13 +97,13 @@ class Engine(Service[Job]):
         """Names of the policies in memory."""
         return [] if self._worker is None else self._worker.store.names()
 
-    def _serve(self, job: Job) -> None:
+    def _serve(self, job: Job) -> Callable[[], None] | None:
         if self._worker is None:
             job.emit("loading", arm=0, message="Starting PyTorch", policy="", share=None, bytes=None)
             from dpo.generation.work import Worker
 
             self._worker = Worker(self.device, self.memory, self.dtype)
-        self._worker.run(job)
+        return self._worker.run(job)
 
     def _failed(self, job: Job, error: Exception) -> None:
         logger.error("job %s failed", job.number, exc_info=error)

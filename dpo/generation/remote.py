@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from dpo.errors import ConfigError, PolicyError
 from dpo.generation.settings import Sampling
 
 API_KEY = "DPO_REMOTE_API_KEY"
-_SECONDS = 60.0
+_SECONDS = 60.0  # without a byte
+_CONNECT_SECONDS = 10.0
+_LOOK_SECONDS = 0.1  # between two looks whether the answer is still wanted
+_OVER: Final[dict[str, Any]] = {}
 _ENDS = {"stop": "eos", "length": "length", None: "length"}
 
 
@@ -67,43 +69,61 @@ class RemotePiece:
 def complete(
     name: str, prompt: str, sampling: Sampling, cancelled: Callable[[], bool], sample: int = 0
 ) -> Iterator[RemotePiece]:
-    """Stream a completion from `http://host:port/v1#model`.
+    """Stream a completion from `http://host:port/v1#model`; `cancelled` is asked while the server is silent too.
 
     Raises:
         PolicyError: the server can't be reached, refuses, or answers something else.
         ConfigError: settings that this protocol has no word for.
     """
+    import httpx2 as httpx
+
     base, _, model = name.partition("#")
     if sampling.no_repeat_ngram or sampling.beams > 1:
         raise ConfigError(f"{base} knows no beams and no no_repeat_ngram: switch them off for a remote policy")
-    request = urllib.request.Request(
-        base.rstrip("/") + "/completions",
-        data=json.dumps(_body(model, prompt, sampling, sample)).encode(),
-        headers={"Content-Type": "application/json", "Accept": "text/event-stream", **_authorization()},
-    )
     tokens, end, counted = 0, "length", None
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as response:
-            for chunk in _chunks(response, base):
-                if cancelled():
-                    end = "stopped"
-                    break
-                counted = (chunk.get("usage") or {}).get("completion_tokens", counted)
-                for choice in chunk.get("choices") or []:
-                    text = choice.get("text") or ""
-                    if choice.get("finish_reason"):
-                        end = _ENDS.get(choice["finish_reason"], "length")
-                    if text:
-                        tokens += 1
-                        yield RemotePiece(text, tokens)
-    except urllib.error.HTTPError as error:
-        raise PolicyError(f"{base} refused ({error.code}): {_reason(error)}") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
+        for chunk in _until(cancelled, _chunks(base, _body(model, prompt, sampling, sample))):
+            if chunk is None:
+                end = "stopped"
+                break
+            counted = (chunk.get("usage") or {}).get("completion_tokens", counted)
+            for choice in chunk.get("choices") or []:
+                text = choice.get("text") or ""
+                if choice.get("finish_reason"):
+                    end = _ENDS.get(choice["finish_reason"], "length")
+                if text:
+                    tokens += 1
+                    yield RemotePiece(text, tokens)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        reason = str(error) or type(error).__name__
         raise PolicyError(
             f"{base} can't be asked ({reason}): is the server running, and is this its address?"
         ) from error
     yield RemotePiece("", counted if isinstance(counted, int) and end != "stopped" else tokens, end)
+
+
+def _until(
+    cancelled: Callable[[], bool], source: AsyncGenerator[dict[str, Any], None]
+) -> Iterator[dict[str, Any] | None]:
+    """What `source` gives, and None as the last once `cancelled()` holds; the connection is closed then."""
+    loop = asyncio.new_event_loop()
+    try:
+        while True:
+            coming = loop.create_task(anext(source, _OVER))
+            while not coming.done():
+                loop.run_until_complete(asyncio.wait({coming}, timeout=_LOOK_SECONDS))
+                if cancelled():
+                    coming.cancel()
+                    loop.run_until_complete(asyncio.wait({coming}))
+                    yield None
+                    return
+            chunk = coming.result()
+            if chunk is _OVER:
+                return
+            yield chunk
+    finally:
+        loop.run_until_complete(source.aclose())
+        loop.close()
 
 
 def _body(model: str, prompt: str, sampling: Sampling, sample: int) -> dict[str, Any]:
@@ -126,21 +146,31 @@ def _body(model: str, prompt: str, sampling: Sampling, sample: int) -> dict[str,
     return body | {key: value for key, (value, off) in extras.items() if value != off}
 
 
-def _chunks(response: Any, base: str) -> Iterator[dict[str, Any]]:
-    if "event-stream" not in response.headers.get("Content-Type", ""):
-        raise PolicyError(f"{base} doesn't stream completions: is it the /v1 address of an OpenAI-compatible server?")
-    for raw in response:
-        line = raw.decode("utf-8", "replace").strip()
-        if not line.startswith("data:"):
-            continue
-        content = line.removeprefix("data:").strip()
-        if content == "[DONE]":
-            return
-        chunk = json.loads(content)
-        if not isinstance(chunk, dict) or "error" in chunk:
-            about = chunk.get("error") if isinstance(chunk, dict) else chunk
-            raise PolicyError(f"{base} failed: {about.get('message', about) if isinstance(about, dict) else about}")
-        yield chunk
+async def _chunks(base: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    import httpx2 as httpx  # here: the dashboard names remote servers long before it asks one
+
+    headers = {"Accept": "text/event-stream", **_authorization()}
+    async with (
+        httpx.AsyncClient(timeout=httpx.Timeout(_SECONDS, connect=_CONNECT_SECONDS)) as client,
+        client.stream("POST", base.rstrip("/") + "/completions", json=body, headers=headers) as response,
+    ):
+        if response.status_code >= 300:
+            raise PolicyError(f"{base} refused ({response.status_code}): {_reason(await response.aread())}")
+        if "event-stream" not in response.headers.get("Content-Type", ""):
+            raise PolicyError(
+                f"{base} doesn't stream completions: is it the /v1 address of an OpenAI-compatible server?"
+            )
+        async for line in response.aiter_lines():
+            if not line.startswith("data:"):
+                continue
+            content = line.removeprefix("data:").strip()
+            if content == "[DONE]":
+                return
+            chunk = json.loads(content)
+            if not isinstance(chunk, dict) or "error" in chunk:
+                about = chunk.get("error") if isinstance(chunk, dict) else chunk
+                raise PolicyError(f"{base} failed: {about.get('message', about) if isinstance(about, dict) else about}")
+            yield chunk
 
 
 def _authorization() -> dict[str, str]:
@@ -148,10 +178,12 @@ def _authorization() -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def _reason(error: urllib.error.HTTPError) -> str:
+def _reason(body: bytes) -> str:
+    """What the server says of a refusal: the message of its JSON, else its words."""
+    text = body.decode("utf-8", "replace")
     try:
-        body = json.loads(error.read(4096))
-        about = body.get("error", body) if isinstance(body, dict) else body
-        return str(about.get("message", about) if isinstance(about, dict) else about)[:200]
-    except (OSError, ValueError):
-        return str(error.reason)
+        content = json.loads(text)
+    except ValueError:
+        return text[:200]
+    about = content.get("error", content) if isinstance(content, dict) else content
+    return str(about.get("message", about) if isinstance(about, dict) else about)[:200]

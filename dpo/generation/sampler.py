@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -67,13 +67,26 @@ class Arm:
     """A policy that answers, how strongly it is aligned, and what its alignment is measured from.
 
     Without a `reference` an adapter policy is measured from its own base; a base is measured from
-    itself.  `prompt` is what this arm answers, where arms have conversations of their own.
+    itself.  `prompt` is what this arm answers, where arms have conversations of their own, and `encoded`
+    its tokens, where they are known.
     """
 
     policy: Policy
     strength: float = 1.0
     reference: Policy | None = None
     prompt: Prompt | None = None
+    encoded: Ids | None = None
+
+    def asked(self, prompt: Prompt) -> Arm:
+        """The arm with the tokens of its own prompt, or of this one, read once for all its answers.
+
+        Raises:
+            PromptError: blank, or too long for the policy.
+        """
+        if self.encoded is not None:
+            return self
+        asked = self.prompt or prompt
+        return replace(self, prompt=asked, encoded=self.policy.encode_prompt(asked, reserve=1))
 
     def members(self, log_ratios: bool) -> tuple[Member | None, Member | None]:
         """(policy, reference): what has to be computed.
@@ -141,8 +154,9 @@ def answer(
         ConfigError: settings out of range, or a reference is missing.
     """
     sampling.validate()
+    arms = [arm.asked(prompt) for arm in arms]
     if sampling.beams > 1:
-        yield from _search(arms, prompt, sampling, samples, log_ratios, cancelled)
+        yield from _search(arms, sampling, samples, log_ratios, cancelled)
         return
     tracks = [
         _Track(arm, index, sample, arm.prompt or prompt, sampling, log_ratios)
@@ -225,7 +239,8 @@ class _Track:
 
     def __post_init__(self) -> None:
         policy = self.arm.policy
-        self.encoded = policy.encode_prompt(self.prompt, reserve=1)
+        encoded = self.arm.encoded
+        self.encoded = policy.encode_prompt(self.prompt, reserve=1) if encoded is None else encoded
         self.room = min(self.sampling.max_new_tokens, policy.max_new_tokens(self.encoded))
         self.writer = Writer(policy, self.sampling.stop)
         self.tuned, self.base = self.arm.members(self.log_ratios)
@@ -384,12 +399,7 @@ def _widened(logits: Tensor, count: int) -> Tensor:
 
 
 def _search(
-    arms: Sequence[Arm],
-    prompt: Prompt,
-    sampling: Sampling,
-    samples: int,
-    log_ratios: bool,
-    cancelled: Callable[[], bool],
+    arms: Sequence[Arm], sampling: Sampling, samples: int, log_ratios: bool, cancelled: Callable[[], bool]
 ) -> Iterator[Piece]:
     if samples > 1 or log_ratios or any(arm.strength != 1.0 for arm in arms):
         raise ConfigError(
@@ -397,7 +407,8 @@ def _search(
         )
     for index, arm in enumerate(arms):
         writer = Writer(arm.policy, sampling.stop)
-        ids, stopped = search(arm.policy, arm.prompt or prompt, sampling, cancelled)
+        assert arm.encoded is not None
+        ids, stopped = search(arm.policy, arm.encoded, sampling, cancelled)
         text = "".join(writer.push(token) for token in ids if not writer.stopped)
         end: End = "eos" if ids[-1:] == [arm.policy.eos_token_id] else "length"
         text += writer.finish()

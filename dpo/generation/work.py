@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,13 @@ class Worker:
     def __init__(self, device: str, memory: int, dtype: str = "fp32") -> None:
         self.store = PolicyStore(device, memory, dtype)
 
-    def run(self, job: Job) -> None:
-        """Answer a job; every arm ends with `done`, `failed` or `skipped`."""
+    def run(self, job: Job) -> Callable[[], None] | None:
+        """Answer a job; every arm ends with `done`, `failed` or `skipped`.
+
+        Returns what waits for answers that other servers still write: nobody else has to.
+        """
         arms: dict[int, Arm] = {}
-        sources: list[Iterator[Piece]] = []
+        sources: list[_Source] = []
         teller = _Teller(job)
         others: list[threading.Thread] = []
         used: set[str] = set()
@@ -52,21 +55,29 @@ class Worker:
                 teller.fail(index, error)
         for index, arm in arms.items():
             teller.reads(index, arm.policy)
-            prompt_ids = arm.policy.encode_prompt(arm.prompt or job.prompt, reserve=1)
-            seen = arm.policy.family.shown_prompt(arm.policy.tokenizer, prompt_ids)
+            assert arm.encoded is not None
+            seen = arm.policy.family.shown_prompt(arm.policy.tokenizer, arm.encoded)
             note = "Beam search shows its answer when it is complete" if job.sampling.beams > 1 else None
-            teller.start(index, seen, len(prompt_ids), note)
+            teller.start(index, seen, len(arm.encoded), note)
         if arms:
             suit_threads(max((arm.policy for arm in arms.values()), key=lambda p: p.network.num_parameters()))
-            sources.insert(0, _local(job, arms))
+            sources.insert(0, (_local(job, arms), tuple(arms)))
         _by_turns(sources, teller)
-        for thread in others:
-            thread.join()
-        teller.finish()
+        if not others:
+            teller.finish()
+            return None
+
+        def rest() -> None:
+            for thread in others:
+                thread.join()
+            teller.finish()
+
+        return rest
 
     def _arm(self, job: Job, index: int, spec: ArmSpec, used: set[str]) -> Arm:
         policy = self._policy(job, index, spec.policy, used)
-        policy.encode_prompt(job.prompt, reserve=1)  # told before anything is written
+        prompt = _prompt(job, spec, policy)
+        encoded = policy.encode_prompt(prompt, reserve=1)  # too long a prompt is told before anything is written
         reference = None
         wants = job.log_ratios or spec.strength != 1.0
         name = spec.reference or (reference_of(spec.policy) if wants else None)
@@ -75,13 +86,13 @@ class Worker:
         if job.log_ratios and spec.strength == 1.0 and reference is None:
             # A base has nothing to be measured from but itself.
             reference = None if hasattr(policy.model, "disable_adapter") else policy
-        arm = Arm(policy, spec.strength, reference, _prompt(job, spec, policy))
+        arm = Arm(policy, spec.strength, reference, prompt, encoded)
         arm.members(job.log_ratios)
         return arm
 
     def _converted(
         self, job: Job, index: int, spec: ArmSpec, teller: _Teller, used: set[str]
-    ) -> list[Iterator[Piece]]:
+    ) -> list[_Source]:
         from dpo.generation.ctranslate import converted
 
         policy = self._policy(job, index, spec.policy, used)
@@ -89,14 +100,15 @@ class Worker:
         prompt_ids = policy.encode_prompt(prompt, reserve=1)
         job.emit("loading", arm=index, policy=spec.policy, message=f"Converting {spec.policy}", share=None, bytes=None)
         engine = converted(policy, "int8" if spec.engine.endswith("int8") else "float32")
-        difference = engine.difference(policy, prompt) if engine.compute == "int8" else None
+        difference = engine.difference(policy, prompt, prompt_ids) if engine.compute == "int8" else None
         seen = policy.family.shown_prompt(policy.tokenizer, prompt_ids)
         teller.reads(index, policy)
         teller.start(index, seen, len(prompt_ids), ". ".join(filter(None, (spec.note, difference))))
-        return [
-            engine.stream(policy, prompt, job.sampling, job.cancelled.is_set, arm=index, sample=sample)
+        pieces = [
+            engine.stream(policy, prompt_ids, job.sampling, job.cancelled.is_set, arm=index, sample=sample)
             for sample in range(job.samples)
         ]
+        return [(stream, (index,)) for stream in pieces]
 
     def _policy(self, job: Job, index: int, name: str, used: set[str]) -> Policy:
         def progress(policy: str, share: float, size: int) -> None:
@@ -165,6 +177,10 @@ class _Teller:
             message = f"{name} failed ({type(error).__name__}): the server's log says more"
         self.job.emit("failed", arm=arm, message=message)
 
+    def complete(self, arm: int) -> bool:
+        """Whether all of an arm's answers have ended."""
+        return all((arm, sample) in self.ended for sample in range(self.job.samples))
+
     def finish(self) -> None:
         for arm in range(len(self.job.arms)):
             if arm not in self.failed and not any((arm, k) in self.ended for k in range(self.job.samples)):
@@ -202,15 +218,24 @@ def _local(job: Job, arms: dict[int, Arm]) -> Iterator[Piece]:
         yield Piece(piece.text, piece.tokens, piece.end, order[piece.arm], piece.sample, piece.log_ratio, piece.token)
 
 
-def _by_turns(sources: list[Iterator[Piece]], teller: _Teller) -> None:
+_Source = tuple[Iterator[Piece], tuple[int, ...]]
+"""Pieces, and the arms that write them."""
+
+
+def _by_turns(sources: list[_Source], teller: _Teller) -> None:
+    """A piece of each source in turn; an error fails the arms of its source, and the others go on."""
     while sources:
         for source in list(sources):
+            pieces, arms = source
+            if teller.failed.issuperset(arms):
+                sources.remove(source)  # another sample of the same arm
+                continue
             try:
-                piece = next(source, None)
+                piece = next(pieces, None)
             except Exception as error:
                 sources.remove(source)
-                for arm in {arm for arm, spec in enumerate(teller.job.arms) if not spec.remote} - teller.failed:
-                    if not any((arm, k) in teller.ended for k in range(teller.job.samples)):
+                for arm in arms:
+                    if arm not in teller.failed and not teller.complete(arm):
                         teller.fail(arm, error)
                 continue
             if piece is None:

@@ -64,11 +64,16 @@ class Service(ABC, Generic[Kind]):
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._elsewhere = 0  # jobs that go on outside of the thread
         self._pace: float | None = None  # seconds that a job takes, from the last ones
 
     @abstractmethod
-    def _serve(self, job: Kind) -> None:
-        """Do the job, in the service's thread."""
+    def _serve(self, job: Kind) -> Callable[[], None] | None:
+        """Do the job, in the service's thread.
+
+        What goes on elsewhere is returned as something to wait for: the job is finished when that returns,
+        and the next one begins meanwhile.
+        """
 
     @abstractmethod
     def _failed(self, job: Kind, error: Exception) -> None:
@@ -85,7 +90,7 @@ class Service(ABC, Generic[Kind]):
             BusyError: the queue is full.
         """
         with self._changed:
-            if len(self._waiting) >= self.capacity:
+            if len(self._waiting) + self._elsewhere >= self.capacity:
                 raise BusyError(f"{self.capacity} {self._full} already: try again in a moment")
             job = make(next(self._numbers))
             self._waiting.add(job)
@@ -145,16 +150,33 @@ class Service(ABC, Generic[Kind]):
                 began = time.perf_counter()
                 self._running = job, began
                 self._tell_positions()
+            rest: Callable[[], None] | None = None
             try:
-                self._serve(job)
+                rest = self._serve(job)
             except Exception as error:
                 self._failed(job, error)
-            finally:
-                with self._changed:
-                    self._running = None
-                    self._jobs.pop(job.number, None)
-                    self._learn(time.perf_counter() - began)
-                job.emit("finished", stopped=job.cancelled.is_set(), **self._parting(job))
+            with self._changed:
+                self._running = None
+                self._learn(time.perf_counter() - began)
+                self._elsewhere += rest is not None
+            if rest is None:
+                self._finish(job)
+            else:
+                threading.Thread(target=self._wait, args=(job, rest), name=f"{self._name}-rest", daemon=True).start()
+
+    def _wait(self, job: Kind, rest: Callable[[], None]) -> None:
+        try:
+            rest()
+        except Exception as error:
+            self._failed(job, error)
+        with self._changed:
+            self._elsewhere -= 1
+        self._finish(job)
+
+    def _finish(self, job: Kind) -> None:
+        with self._changed:
+            self._jobs.pop(job.number, None)
+        job.emit("finished", stopped=job.cancelled.is_set(), **self._parting(job))
 
     def _learn(self, seconds: float) -> None:
         self._pace = seconds if self._pace is None else 0.7 * self._pace + 0.3 * seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from dpo.generation.engine import Engine
 from dpo.generation.remote import Remote, complete
 from dpo.generation.settings import Sampling
 from dpo.generation.spec import ArmSpec
-from dpo.policies.loading import load_policy
+from dpo.policies.loading import Policy, load_policy
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +187,58 @@ def test_cancelling_a_remote_arm_keeps_its_text(address: str, policy_dirs: dict[
         seen.append(piece.text)
         last = piece
     assert last is not None and last.end in ("stopped", "eos")
+
+
+@pytest.mark.parametrize("begins", [b"", b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"])
+def test_a_silent_server_holds_nobody_and_can_be_left(begins: bytes, policy_dirs: dict[str, Path]) -> None:
+    """It takes the request and says nothing: other viewers are served meanwhile, and cancelling ends it at once."""
+    closed = threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        connection.sendall(begins)
+        while connection.recv(4096):
+            pass
+        closed.set()
+
+    name = str(policy_dirs["gpt2"])
+    ours = Engine(device="cpu")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        remote = f"http://127.0.0.1:{listening.getsockname()[1]}/v1#m"
+        try:
+            settings = Sampling(max_new_tokens=3)
+            waiting = ours.submit("hello", [remote, name], settings, viewer="a")
+            events = ours.follow(waiting)
+            mine = next(event for event in events if event["event"] == "done")
+            assert mine["arm"] == 1
+            job = ours.submit("hello", [name], settings, viewer="b")
+            assert [event["event"] for event in ours.follow(job)][-2:] == ["done", "finished"]
+            assert ours.cancel(waiting.number)
+            rest = list(events)
+        finally:
+            ours.close()
+        assert closed.wait(30)
+    assert [(event["event"], event.get("arm"), event.get("end")) for event in rest] == [
+        ("done", 0, "stopped"),
+        ("finished", None, None),
+    ]
+
+
+def test_a_prompt_is_read_once(engine: Engine, policy_dirs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many answers there are; counted around the real reading."""
+    read: list[str] = []
+    real = Policy.encode_prompt
+
+    def counted(policy: Policy, prompt: Any, reserve: int = 0) -> list[int]:
+        read.append(policy.name)
+        return real(policy, prompt, reserve)
+
+    monkeypatch.setattr(Policy, "encode_prompt", counted)
+    names = [str(policy_dirs["t5"]), str(policy_dirs["gpt2"])]
+    for settings in (Sampling(max_new_tokens=3), Sampling(temperature=0, beams=2, max_new_tokens=3)):
+        job = engine.submit("hello", names, settings, samples=1 if settings.beams > 1 else 3)
+        events = [event["event"] for event in engine.follow(job)]
+        assert "failed" not in events and "done" in events
+        assert sorted(read) == sorted(names)
+        read.clear()

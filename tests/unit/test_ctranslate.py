@@ -39,7 +39,7 @@ def test_distributions_are_those_of_torch_and_int8_is_near(policy: Policy) -> No
 
 def test_greedy_text_is_that_of_torch(policy: Policy) -> None:
     settings = Sampling(temperature=0, max_new_tokens=30, stop=("never said",))
-    pieces = list(converted(policy, "float32").stream(policy, PROMPT, settings))
+    pieces = list(converted(policy, "float32").stream(policy, policy.encode_prompt(PROMPT), settings))
     theirs = list(stream(policy, PROMPT, settings))
     assert "".join(p.text for p in pieces) == "".join(p.text for p in theirs)
     assert (pieces[-1].tokens, pieces[-1].end) == (theirs[-1].tokens, theirs[-1].end)
@@ -50,23 +50,24 @@ def test_it_stops_and_refuses(policy: Policy) -> None:
     assert engine is converted(policy, "float32")
     seen: list[str] = []
     pieces = []
-    for piece in engine.stream(policy, PROMPT, Sampling(max_new_tokens=50), lambda: len(seen) >= 3):
+    asked = policy.encode_prompt(PROMPT)
+    for piece in engine.stream(policy, asked, Sampling(max_new_tokens=50), lambda: len(seen) >= 3):
         seen.append(piece.text)
         pieces.append(piece)
     assert pieces[-1].end == "stopped" and pieces[-1].tokens <= 4
     with pytest.raises(ConfigError, match="min_p is not for CTranslate2"):
-        list(engine.stream(policy, PROMPT, Sampling(min_p=0.1)))
+        list(engine.stream(policy, asked, Sampling(min_p=0.1)))
     with pytest.raises(ConfigError, match="only answers as the policy is"):
         ArmSpec("demo/t5", 0.5, None, "ctranslate2").validate()
 
 
 def test_int8_says_how_far_it_is(policy: Policy) -> None:
-    told = converted(policy, "int8").difference(policy, PROMPT)
+    told = converted(policy, "int8").difference(policy, PROMPT, policy.encode_prompt(PROMPT))
     found = re.search(r"by (\d\.\d\d) nat on average, (\d\.\d\d) at most \(n = (\d+)\)", told or "")
     assert found is not None
     mean, worst, count = map(float, found.groups())
     assert mean <= worst < 0.5 and count > 5
-    assert converted(policy, "int8").difference(policy, "another prompt") == told  # measured once
+    assert converted(policy, "int8").difference(policy, "another prompt", []) == told  # measured once
 
 
 def test_it_is_an_arm_beside_others() -> None:
@@ -85,3 +86,17 @@ def test_it_is_an_arm_beside_others() -> None:
     assert start["note"] == "CTranslate2 float32, plain sampling: same noise, λ and tint do not act here"
     [end] = [event for event in found if event["event"] == "finished"]
     assert end["same_tokens"] == [{"arms": [0, 1], "share": 1.0}]
+
+
+def test_an_arm_that_fails_leaves_the_others_alone() -> None:
+    """CTranslate2 refuses min-p with its first token: that is no fault of the policy beside it."""
+    engine = Engine(device="cpu")
+    try:
+        settings = Sampling(min_p=0.1, max_new_tokens=6)
+        job = engine.submit("hello", ["demo/gpt2#ctranslate2", "demo/gpt2"], settings, samples=2)
+        found = list(engine.follow(job))
+    finally:
+        engine.close()
+    [failed] = [event for event in found if event["event"] == "failed"]
+    assert failed["arm"] == 0 and "min_p is not for CTranslate2" in failed["message"]
+    assert [(event["arm"], event["sample"]) for event in found if event["event"] == "done"] == [(1, 0), (1, 1)]
