@@ -18,6 +18,7 @@ from dpo.preferences.turns import (
     HUMAN,
     OtherLayout,
     Turn,
+    UnknownPart,
     Unusable,
     as_turns,
     from_markers,
@@ -57,6 +58,10 @@ class Message(NamedTuple):
     """0 is the best of the replies to `parent`; None where they were not ranked."""
 
 
+# ms-swift and LLaMA-Factory write "<image>" in the text where a picture of the column `images` belongs.
+_MEDIA = {"images": "<image>", "videos": "<video>", "audios": "<audio>"}
+
+
 @dataclass(frozen=True)
 class Layout:
     """A known way of writing preference data.
@@ -85,13 +90,18 @@ class Layout:
 
         Raises:
             OtherLayout: the row does not fit.
+            UnknownPart: it fits, and its prompt shows a picture, film or sound of another column.
             Unusable: it fits and gives no pair.
         """
         try:
             found = self.reader(row)
         except (KeyError, IndexError, TypeError, AttributeError):
             raise OtherLayout from None
-        return [*found] if isinstance(found, list) else [found]
+        items: list[Pair | Rated | Message] = [*found] if isinstance(found, list) else [found]
+        for column, tag in _MEDIA.items():
+            if row.get(column) and any(tag in item.prompt for item in items if not isinstance(item, Message)):
+                raise UnknownPart(column)
+        return items
 
     def joins(self) -> str:
         """How pairs come of rows that are none themselves; "" where every row is a pair."""

@@ -516,6 +516,12 @@ def test_text_in_parts_is_read_and_other_parts_are_refused(write_pairs: Write) -
         "with a message part of type 'image_url', where only text is read": [3],
         "with a message part of type 'tool_calls', where only text is read": [4],
     }
+    pictures = [
+        {"prompt": f"{tag}Is it?", "chosen": "Yes.", "rejected": "No.", "images": images}
+        for tag, images in (("<image>", ["x.png"]), ("<image>", []), ("", ["x.png"]))
+    ]
+    found = normalise(str(write_pairs(pictures)))
+    assert found.dropped == {"with a message part of type 'images', where only text is read": [0]}
     path = str(write_pairs([parts(text, {"type": "audio"}), parts(image)]))
     with pytest.raises(DataError, match="row 0 holds a message part of type 'audio' .*only text is read"):
         normalise(path)
