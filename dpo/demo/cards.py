@@ -53,7 +53,7 @@ It is bundled with the DPO workbench to show what DPO changes, not to be useful 
 {measured["n"]} prompts that were never trained on, temperature 0.7, top-p 0.9, seed 0 (`dpo/demo/evaluate.py`):
 
 {table}
-{_missed(measured, base) if tuned else ""}
+{_missed(measured, base) if tuned else ""}{_ranking(measured)}
 ## Limits
 
 The first sentence or two read well; longer answers drift, repeat stock phrases ("a good ol' fashioned ...") and invent
@@ -63,6 +63,19 @@ words and facts. It knows casual chat only, in English, and nothing it says is t
 
 def _row(label: str, name: str, measured: dict[str, Any], base: dict[str, Any] | None) -> str:
     return f"| {label} | {measured[name]:.1%} |" + (f" {base[name]:.1%} |" if base else "")
+
+
+def _ranking(measured: dict[str, Any]) -> str:
+    """How the reward ranks the held-out pairs, and what a rule without a model reaches; empty for a base."""
+    made = measured.get("held_out")
+    if not made:
+        return ""
+    left_out = f" ({made['left_out']} more do not fit into its context)" if made["left_out"] else ""
+    return f"""
+On {made["pairs"]} held-out pairs, no length left out{left_out}, the reward ranks {made["accuracy"]:.1%} right
+(95 % interval {made["low"]:.1%} to {made["high"]:.1%}); mean margin {made["margin"]:.2f}, chosen {made["chosen"]:+.2f}, rejected
+{made["rejected"]:+.2f}. The rule "the answer with more emoji" alone ranks {made["more_emoji"]:.1%} right.
+"""
 
 
 def _missed(measured: dict[str, Any], base: dict[str, Any] | None) -> str:

@@ -1,8 +1,9 @@
-"""How the bundled policies answer held-out prompts: the table of the model cards.
+"""How the bundled policies answer held-out prompts and rank held-out pairs: the tables of the model cards.
 
     python -m dpo.demo.evaluate --dataset build/pairs.jsonl --also human_like_dpo.jsonl --policies demo/t5 demo/t5-dpo
 
-An answer counts as casual when it holds an emoji or does not speak of being an AI.
+An answer counts as casual when it holds an emoji or does not speak of being an AI.  Tuned policies also rank
+every held-out pair that fits into their context, long ones too, beside the rule "the answer with more emoji".
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import argparse
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from dpo.demo.cards import card
+from dpo.evaluation.lens import open_lens
+from dpo.evaluation.pairs import PairScore, score_pairs, summary
+from dpo.evaluation.statistics.intervals import wilson
 from dpo.generation.sampler import Generation, generate
 from dpo.generation.settings import Sampling
 from dpo.policies.loading import load_policy
@@ -69,6 +73,48 @@ def repetition(text: str) -> float:
     return sum(count - 1 for count in Counter(grams).values()) / len(grams) if grams else 0.0
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """How the reward ranks held-out pairs: accuracy with Wilson's 95 % interval, means over pairs, pairs left out.
+
+    `more_emoji` is the accuracy of the rule that takes the answer with more emoji; ties are half right.
+    """
+
+    pairs: int
+    left_out: int
+    accuracy: float
+    low: float
+    high: float
+    margin: float
+    chosen: float
+    rejected: float
+    more_emoji: float
+
+
+def ranking(name: str, pairs: Sequence[Mapping[str, Any]]) -> Ranking:
+    """Measure a tuned policy on pairs with `prompt`, `chosen`, `rejected`."""
+    scores, left_out = score_pairs(open_lens(name), pairs)
+    means = summary(scores)
+    accuracy = float(means["rewards/accuracies"])
+    low, high = wilson(accuracy, len(scores))
+    return Ranking(
+        pairs=len(scores),
+        left_out=left_out,
+        accuracy=accuracy,
+        low=low,
+        high=high,
+        margin=float(means["rewards/margins"]),
+        chosen=float(means["rewards/chosen"]),
+        rejected=float(means["rewards/rejected"]),
+        more_emoji=sum(map(_by_emoji, scores)) / len(scores),
+    )
+
+
+def _by_emoji(score: PairScore) -> float:
+    gap = len(_EMOJI.findall(score.chosen)) - len(_EMOJI.findall(score.rejected))
+    return 0.5 if gap == 0 else float(gap > 0)
+
+
 def _write(name: str, measured: dict[str, Any]) -> None:
     """Store the measures in the bundled run, and the card that tells them."""
     run = BUNDLED_RUNS / BUNDLED[name]
@@ -101,7 +147,9 @@ def main() -> None:
     sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=200, seed=arguments.seed)
     for name in arguments.policies:
         answers = generate(load_policy(name), prompts, sampling)
-        measured = asdict(quality(answers))
+        measured: dict[str, Any] = asdict(quality(answers))
+        if read_json(BUNDLED_RUNS / BUNDLED[name] / RUN)["kind"] == "dpo":
+            measured["held_out"] = asdict(ranking(name, list(pairs.held_out)))
         print(json.dumps({"policy": name, **measured}), flush=True)
         if arguments.write:
             _write(name, measured)
