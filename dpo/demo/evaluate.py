@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from dpo.demo.cards import card
@@ -148,7 +149,8 @@ def main() -> None:
     for name in arguments.policies:
         answers = generate(load_policy(name), prompts, sampling)
         measured: dict[str, Any] = asdict(quality(answers))
-        if read_json(BUNDLED_RUNS / BUNDLED[name] / RUN)["kind"] == "dpo":
+        run = BUNDLED_RUNS / BUNDLED[name] if name in BUNDLED else Path(name)
+        if read_json(run / RUN)["kind"] == "dpo":
             measured["held_out"] = asdict(ranking(name, list(pairs.held_out)))
         print(json.dumps({"policy": name, **measured}), flush=True)
         if arguments.write:
