@@ -73,8 +73,8 @@ def _ranking(measured: dict[str, Any]) -> str:
     left_out = f" ({made['left_out']} more do not fit into its context)" if made["left_out"] else ""
     return f"""
 On {made["pairs"]} held-out pairs, no length left out{left_out}, the reward ranks {made["accuracy"]:.1%} right
-(95 % interval {made["low"]:.1%} to {made["high"]:.1%}); mean margin {made["margin"]:.2f},
-chosen {made["chosen"]:+.2f}, rejected {made["rejected"]:+.2f}. The rule "the answer with more emoji" alone ranks {made["more_emoji"]:.1%} right.
+(95 % interval {made["low"]:.1%} to {made["high"]:.1%}); mean margin {made["margin"]:.2f}, chosen {made["chosen"]:+.2f},
+rejected {made["rejected"]:+.2f}. The rule "the answer with more emoji" alone ranks {made["more_emoji"]:.1%} right.
 """
 
 
