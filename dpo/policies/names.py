@@ -56,6 +56,11 @@ def resolve(name: str) -> Source:
     Raises:
         PolicyError: nothing is found under that name; the message lists what would be.
     """
+    return _resolve(name, _MOST_ADAPTERS)
+
+
+def _resolve(name: str, adapters: int) -> Source:
+    """The same; of `adapters` on top of each other the base is looked for."""
     name = str(name).strip()
     if not name:
         raise PolicyError(f"The policy's name is empty: give one of {_known()}, a directory or a hub id")
@@ -63,12 +68,12 @@ def resolve(name: str) -> Source:
         directory = BUNDLED_RUNS / BUNDLED[name] / "policy"
         if not directory.is_dir():
             raise PolicyError(f"The bundled policy {name} is missing from {directory}: reinstall the package")
-        return _directory(name, directory, "bundled")
+        return _directory(name, directory, "bundled", adapters)
     if name in SHORT_NAMES:
         return Source(name, "hub", SHORT_NAMES[name], "t5" if name == "t5" else "gpt2")
     for directory in (Path(name).expanduser(), DEFAULT_RUNS / name):
         if directory.is_dir():
-            return _local(name, directory)
+            return _local(name, directory, adapters)
     looks_local = name.startswith((".", "/", "~", "demo/")) or name.count("/") > 1 or "\\" in name
     if looks_local or not _HUB_ID.fullmatch(name):
         raise PolicyError(
@@ -104,11 +109,15 @@ def base_of(adapter_directory: Path) -> str:
 
 def weights_files(source: Source) -> list[Path]:
     """The files whose change means another policy, an adapter's base included; none for the hub's cache."""
-    if source.kind == "hub":
-        return []
-    files = sorted(Path(source.location).glob("*.safetensors"))
-    if source.adapter and (base := base_of(Path(source.location))):
-        files += weights_files(resolve(base))
+    files: list[Path] = []
+    for _ in range(_MOST_ADAPTERS):
+        if source.kind == "hub":
+            break
+        files += sorted(Path(source.location).glob("*.safetensors"))
+        base = base_of(Path(source.location)) if source.adapter else ""
+        if not base:
+            break
+        source = resolve(base)
     return files
 
 
@@ -169,15 +178,15 @@ def _known() -> str:
     return ", ".join([*SHORT_NAMES, *BUNDLED])
 
 
-def _local(name: str, directory: Path) -> Source:
+def _local(name: str, directory: Path, adapters: int) -> Source:
     if _holds_model(directory):
         kind: Kind = "checkpoint" if directory.name.startswith("checkpoint-") else "directory"
-        return _directory(name, directory, kind)
+        return _directory(name, directory, kind, adapters)
     if _holds_model(directory / "policy"):
-        return _directory(name, directory / "policy", "run")
+        return _directory(name, directory / "policy", "run", adapters)
     checkpoint = newest_checkpoint(directory)
     if checkpoint is not None:
-        return _directory(name, checkpoint, "run")
+        return _directory(name, checkpoint, "run", adapters)
     raise PolicyError(
         f"{directory.absolute()} holds no policy (no config.json or adapter_config.json, no policy/, "
         "no checkpoint-N): train one there first, or name another directory"
@@ -188,13 +197,13 @@ def _holds_model(directory: Path) -> bool:
     return (directory / "config.json").is_file() or (directory / "adapter_config.json").is_file()
 
 
-def _directory(name: str, directory: Path, kind: Kind) -> Source:
+def _directory(name: str, directory: Path, kind: Kind, adapters: int) -> Source:
     adapter = (directory / "adapter_config.json").is_file()
     if adapter:
         base = base_of(directory)
         try:
-            family = resolve(base).family if base else None
-        except (PolicyError, RecursionError):  # the latter: an adapter that names itself
+            family = _resolve(base, adapters - 1).family if base and adapters else None
+        except PolicyError:
             family = None  # told when the adapter is loaded, where the user can act on it
     else:
         config = _read_json(directory / "config.json")

@@ -15,6 +15,8 @@ from typing import Any
 
 from dpo.errors import RunError
 from dpo.runs.cursor import measure_name
+from dpo.runs.files import one_line, reason
+from dpo.runs.find import runs_of
 from dpo.runs.foreign import family_of
 from dpo.runs.metrics import Metrics
 from dpo.runs.reader import open_run
@@ -52,9 +54,9 @@ def export(metrics: Metrics, form: str) -> bytes:
 def import_runs(source: Path, target: Path, name: str | None = None) -> list[Path]:
     """Write the runs in `source` as records of ours below `target`; returns their directories.
 
-    `source` is an output directory of a Trainer, an event file, a `.jsonl` or `.csv` of measures,
-    a Trackio database (`<project>.db`, one run for each of its runs), or W&B's offline runs (a
-    `.wandb` file, or the folder `wandb` that holds them).
+    `source` is an output directory of a Trainer (or what holds several), an event file, a `.jsonl` or
+    `.csv` of measures, a Trackio database (`<project>.db`, one run for each of its runs), or W&B's
+    offline runs (a `.wandb` file, or the folder `wandb` that holds them).
 
     Raises:
         RunError: there is nothing to import, its reader is not installed, or a run of that name is there already.
@@ -67,12 +69,10 @@ def import_runs(source: Path, target: Path, name: str | None = None) -> list[Pat
     elif source.suffix == ".db":
         found = _trackio(source)
     elif source.suffix in (".jsonl", ".csv"):
-        rows = read_lines(source) if source.suffix == ".jsonl" else _csv(source)
+        rows = _lines(source) if source.suffix == ".jsonl" else _csv(source)
         found = {source.stem: ({}, _named(rows))}
     else:
-        run = open_run(source)
-        known = {key: run.info[key] for key in ("kind", "family", "config", "progress") if run.info.get(key)}
-        found = {run.name: (known, _rows(run.metrics()))}
+        found = _recorded(source)
     found = {own: content for own, content in found.items() if content[1]}
     if not found:
         raise RunError(f"{source} holds no measures with steps: nothing to import")
@@ -80,13 +80,15 @@ def import_runs(source: Path, target: Path, name: str | None = None) -> list[Pat
         raise RunError(f"{source} holds {len(found)} runs ({', '.join(found)}): import them without --name")
     written = []
     for own, (facts, rows) in found.items():
-        given = name or own
+        about = {"kind": "dpo", "family": family_of(Path(name or own)), "state": "unknown",
+                 "reason": "it was imported, and nothing says how it ended", "imported_from": source.name}  # fmt: skip
+        about |= facts
+        given = name or _free(own, str(about["imported_from"]), target)
         directory = target / _folder(given)
-        about = {
-            "name": given, "kind": "dpo", "family": family_of(Path(given)), "state": "finished",
-            "imported_from": source.name,
-        }  # fmt: skip
-        record = RunRecord.create(directory, about | facts)
+        try:
+            record = RunRecord.create(directory, {"name": given} | about)
+        except RunError as error:
+            raise RunError(f"{error}, or give the run another name with --name") from error
         record.log_all(rows)
         written.append(directory)
     return written
@@ -104,6 +106,35 @@ def removable(path: Path) -> int:
     if run.state == "running":
         raise RunError(f"{path} is running (process {run.info.get('pid')}): stop it first")
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _recorded(source: Path) -> dict[str, tuple[dict[str, Any], Rows]]:
+    """The runs in a directory or an event file, with what is known of each."""
+    found: dict[str, tuple[dict[str, Any], Rows]] = {}
+    for run in runs_of(source) if source.is_dir() else [open_run(source)]:
+        known = {key: run.info[key] for key in ("kind", "family", "config", "progress", "reason") if run.info.get(key)}
+        if run.state in ("finished", "stopped", "failed", "interrupted"):
+            known["state"] = run.state
+        name = f"{run.name}-{run.path.name}" if run.name in found else run.name
+        found[name] = (known | {"imported_from": one_line(run.path.name)}, _rows(run.metrics()))
+    return found
+
+
+def _free(own: str, source: str, target: Path) -> str:
+    """The run's own name; where another run has it, as the second of one output directory, its folder's beside it."""
+    taken = target / _folder(own)
+    try:
+        other = open_run(taken).info.get("imported_from") != source
+    except RunError:
+        return own
+    return f"{own}-{source}" if other and not own.endswith(source) else own
+
+
+def _lines(path: Path) -> Rows:
+    try:
+        return read_lines(path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({reason(error)}): check the file") from error
 
 
 def _rows(metrics: Metrics) -> Rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from dpo.runs.record import RUN
 BUNDLED_RUNS = Path(__file__).resolve().parent.parent / "demo" / "runs"
 _DEPTH = 3  # logs/<project>/<run>/ is as deep as people nest them
 _MOST_FOLDERS = 20_000  # looked into below a root; more is no directory of runs
+# What a run of another tool has in its directory, or the folders of TensorBoard's own.
+_MAY_BE_A_RUN = re.compile(
+    r"tfevents|^checkpoint-|^trainer_state\.json$|^(train|eval|validation|runs|logs|tensorboard|tb_logs)$"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -36,13 +41,17 @@ def find_runs(roots: Sequence[str | Path]) -> list[Run]:
 
 
 def find_run(name: str, roots: Sequence[str | Path]) -> Run:
-    """The run called `name` (or its folder) in the roots, or the one in the directory `name`.
+    """The run called `name` (or its folder) in the roots, or the one in or below the directory `name`.
 
     Raises:
-        RunError: there is none, or its record is damaged.
+        RunError: there is none, there are several, or its record is damaged.
     """
     if Path(name).is_dir():
-        return open_run(name)
+        below = runs_of(Path(name))
+        if len(below) > 1:
+            known = ", ".join(str(run.path) for run in below[:6])
+            raise RunError(f"{name} holds {len(below)} runs: name one of them, {known}")
+        return below[0]
     runs = find_runs(roots)
     for run in runs:
         if name in (run.name, run.path.name):
@@ -51,6 +60,21 @@ def find_run(name: str, roots: Sequence[str | Path]) -> Run:
             return run
     known = ", ".join(run.name for run in runs[:6]) or "none yet"
     raise RunError(f"No run {name!r} in {', '.join(map(str, roots))}: there are {known}")
+
+
+def runs_of(directory: Path) -> list[Run]:
+    """The run that a directory is; else those below it, as a Trainer keeps them in `runs/DATE_HOST/`, oldest first.
+
+    Raises:
+        RunError: there is none, or its record cannot be read.
+    """
+    try:
+        return [open_run(directory)]
+    except RunError:
+        below = [run for run in find_runs([directory]) if run.path != directory]
+        if not below or (directory / RUN).exists():
+            raise
+    return sorted(below, key=lambda run: str(run.path))
 
 
 def names(runs: Sequence[Run]) -> list[str]:
@@ -90,18 +114,21 @@ def _children(folder: Path) -> list[Path]:
             found = sorted(entry.name for entry in entries if not entry.name.startswith("."))
     except OSError:
         return []
-    here = os.path.realpath(folder)
-    return [
-        folder / name
-        for name in found
-        if os.path.isdir(folder / name)  # of a link to itself `entry.is_dir()` would raise
-        and (not (folder / name).is_symlink()
-        or os.path.commonpath([here, target := os.path.realpath(folder / name)]) != target)
-    ]
+    paths = [os.path.join(folder, name) for name in found]
+    # Of a link to itself `entry.is_dir()` would raise.
+    return [Path(path) for path in paths if os.path.isdir(path) and not (os.path.islink(path) and _leads_back(path))]
+
+
+def _leads_back(link: str) -> bool:
+    here, target = os.path.realpath(os.path.dirname(link)), os.path.realpath(link)
+    return os.path.commonpath([here, target]) == target
 
 
 def _is_run(directory: Path) -> bool:
     try:
+        # Most folders hold nothing of the kind: one look at the names instead of a dozen at the disk.
+        if not any(map(_MAY_BE_A_RUN.search, os.listdir(directory))):
+            return False
         return newest_state(directory) is not None or bool(event_files(directory))
     except OSError:  # it went away, or may not be read
         return False

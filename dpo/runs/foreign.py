@@ -12,6 +12,7 @@ from dpo.runs.cursor import EventMetrics, LineMetrics, Source, StateMetrics
 from dpo.runs.files import MOST_STATE_BYTES, checkpoint_step, read_object
 from dpo.runs.metrics import Metrics
 from dpo.runs.record import METRICS, RUN
+from dpo.runs.trainer_logs import Logged, read_logs, read_state, state_of, written
 
 EVENTS, STATE = "*tfevents*", "trainer_state.json"
 # Where Trainers put their logs below an output directory.
@@ -89,21 +90,23 @@ def describe(path: Path) -> dict[str, Any] | None:
     files = event_files(path)
     if state is None and not files:
         return None
-    info: dict[str, Any] = {"name": _name(path), "kind": "dpo", "family": None, "state": "finished", "foreign": True}
-    config = _object(state.parent / "config.json" if state else path / "config.json")
-    config = config or _object(path / "config.json")
-    if config:
-        info["family"] = "t5" if config.get("is_encoder_decoder") else "gpt2"
-    else:
-        info["family"] = family_of(path)
-    trainer = _object(state) if state is not None else {}
-    if isinstance(trainer.get("train_batch_size"), int):
-        info["config"] = {"batch_size": trainer["train_batch_size"]}
-    steps = {name: trainer.get(key) for name, key in (("step", "global_step"), ("max_steps", "max_steps"))}
-    info["progress"] = {name: value for name, value in steps.items() if isinstance(value, int) and value > 0}
-    newest = max((file.stat().st_mtime for file in [*files, *([state] if state else [])]), default=0.0)
-    info["created"] = datetime.fromtimestamp(newest, UTC).isoformat(timespec="seconds")
-    return info
+    events = read_logs(files)
+    kept, batch = read_state(state) if state is not None else (Logged(), None)
+    logged = Logged(
+        events.arguments, events.model, max(events.step, kept.step), events.epochs, events.ended or kept.ended,
+        kept.most,
+    )  # fmt: skip
+    newest = written([*files, *([state] if state else [])])
+    ended, reason = state_of(logged, newest)
+    config = _object(state.parent / "config.json" if state else path / "config.json") or _object(path / "config.json")
+    family = ("t5" if config.get("is_encoder_decoder") is True else "gpt2") if config else logged.family
+    progress = {"step": logged.step, "max_steps": logged.total}
+    settings = ({"batch_size": batch} if batch else {}) | logged.settings
+    return {
+        "name": _name(path), "kind": "dpo", "family": family or family_of(path), "state": ended, "reason": reason,
+        "foreign": True, "progress": {name: value for name, value in progress.items() if value},
+        "created": datetime.fromtimestamp(newest, UTC).isoformat(timespec="seconds"),
+    } | ({"config": settings} if settings else {})  # fmt: skip
 
 
 def _name(path: Path) -> str:
@@ -123,8 +126,8 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def family_of(path: Path) -> str | None:
-    """From the names of the folders: event files alone hold no configuration."""
-    for name in (path.name, path.parent.name, path.parent.parent.name):
+    """A guess by the names of the folders, where no file says it."""
+    for name in (path.name, *(parent.name for parent in list(path.parents)[:3])):
         if _SEQ2SEQ.search(name):
             return "t5"
         if _CAUSAL.search(name):

@@ -229,6 +229,11 @@ def fit_run(read: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return info, problems
 
 
+def fit_config(read: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that fit; of another tool's own ones nobody needs to hear which do not."""
+    return _CONFIG.fit(dict(read), "config", []) or {}
+
+
 def fit_sample(row: Mapping[str, Any]) -> dict[str, Any] | None:
     """A row of `samples.jsonl`; None if it does not fit."""
     problems: list[str] = []

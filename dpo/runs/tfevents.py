@@ -38,9 +38,10 @@ class Scalars:
 
 @dataclass
 class Events:
-    """What a part of an event file holds; `end` is where the next read goes on."""
+    """What a part of an event file holds; `end` is where the next read goes on, `texts` the last text by tag."""
 
     tags: dict[str, Scalars] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
     end: int = 0
     damaged: int = 0
 
@@ -232,8 +233,15 @@ def _add_message(content: bytes, start: int, length: int, events: Events) -> Non
     for value in event.summary.value:
         if value.HasField("simple_value"):
             number = float(value.simple_value)
+        elif value.HasField("tensor") and value.metadata.plugin_data.plugin_name == "text":
+            events.texts[value.tag] = b"".join(value.tensor.string_val).decode("utf-8", "replace")
+            continue
         elif value.HasField("tensor") and value.metadata.plugin_data.plugin_name in ("", "scalars"):
-            made = tensor_util.make_ndarray(value.tensor)
+            try:
+                made = tensor_util.make_ndarray(value.tensor)
+            except (TypeError, ValueError):  # a shape that its content does not have
+                events.damaged += 1
+                continue
             if made.size != 1 or made.dtype.kind not in "fiu":
                 continue
             number = float(made.reshape(-1)[0])
