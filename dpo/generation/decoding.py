@@ -153,12 +153,14 @@ class _Modules:
         self.seq2seq = policy.family.key == "t5"
         # Each prompt is read once, however many rows answer it.
         unique = list(dict.fromkeys(map(tuple, prompts)))
-        pads = [width - len(ids) for ids in unique]
-        # Padding on the left, so that every row's next token is the last column.
-        ids = torch.tensor([[policy.pad_token_id] * pad + list(row) for pad, row in zip(pads, unique, strict=True)])
-        mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads])
-        ids, self.mask = ids.to(policy.device), mask.to(policy.device)
-        self.padded = any(pads)
+        fill = [[policy.pad_token_id] * (width - len(ids)) for ids in unique]
+        # A decoder's prompt is padded on the left, so that every row's next token is the last column; an
+        # encoder's on the right, because BART counts positions from the left.
+        rows = [[*ids, *pad] if self.seq2seq else [*pad, *ids] for ids, pad in zip(unique, fill, strict=True)]
+        ones = [([1] * len(ids), [0] * len(pad)) for ids, pad in zip(unique, fill, strict=True)]
+        masks = [real + none if self.seq2seq else none + real for real, none in ones]
+        ids, self.mask = torch.tensor(rows, device=policy.device), torch.tensor(masks, device=policy.device)
+        self.padded = any(fill)
         if self.seq2seq:
             # Made here: `generate` sizes the cache by the encoder's depth, too small for a deeper decoder.
             self.cache: Any = EncoderDecoderCache(DynamicCache(), DynamicCache())
@@ -171,9 +173,9 @@ class _Modules:
             self.cache = DynamicCache()
             self.logits = self._causal(ids, (self.mask.cumsum(1) - 1).clamp(min=0))
         if len(unique) < len(prompts):
-            rows = torch.tensor([unique.index(tuple(ids)) for ids in prompts], device=policy.device)
-            self.keep(rows)
-            self.logits = self.logits[rows]
+            repeated = torch.tensor([unique.index(tuple(ids)) for ids in prompts], device=policy.device)
+            self.keep(repeated)
+            self.logits = self.logits[repeated]
 
     def feed(self, tokens: Tensor) -> Tensor:
         """Logits after one more token for each row."""

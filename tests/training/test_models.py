@@ -7,23 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from architectures import CONFIGS, save_model
 from datasets import Dataset
 from test_training_runs import BASE, one_thread, rows_of
 from tiny import TEXTS, save_tiny, tiny
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    BartConfig,
-    GPTNeoConfig,
-    GPTNeoXConfig,
-    LlamaConfig,
-    MT5Config,
-    Qwen2Config,
-    T5Config,
-)
 
 from dpo.policies.families import plain_conversation
-from dpo.policies.loading import Policy, load_policy, save_policy
+from dpo.policies.loading import load_policy
 from dpo.policies.scoring import score
 from dpo.training import data
 from dpo.training.config import TrainConfig
@@ -31,48 +21,10 @@ from dpo.training.data import Limits, tokenize_answers, tokenize_pairs
 from dpo.training.run import train
 
 __all__ = ["one_thread"]
-LLAMA = {
-    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
-    "num_key_value_heads": 1, "max_position_embeddings": 128,
-}  # fmt: skip
-NEO = {"num_layers": 2, "num_heads": 2, "hidden_size": 32, "attention_types": [[["global", "local"], 1]]}
-T5_SIZE = {
-    "d_model": 32, "d_kv": 16, "d_ff": 48, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0,
-    "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False,
-}  # fmt: skip
-BART = {
-    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "max_position_embeddings": 128,
-}  # fmt: skip
-CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "tinyllama": (LlamaConfig, LLAMA),
-    "qwen": (Qwen2Config, LLAMA),
-    "pythia": (GPTNeoXConfig, {k: v for k, v in LLAMA.items() if k != "num_key_value_heads"}),
-    "gpt-neo": (GPTNeoConfig, NEO | {"max_position_embeddings": 128, "window_size": 16}),
-    "flan-t5": (T5Config, T5_SIZE),
-    "mt5": (MT5Config, T5_SIZE),
-    "bart": (BartConfig, BART),
-}
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
-
-
-def save_model(name: str, directory: Path) -> Path:
-    """Random weights of that architecture with the tokenizer of its family's tiny policy."""
-    kind, sizes = CONFIGS[name]
-    seq2seq = kind in (T5Config, MT5Config, BartConfig)
-    policy = tiny("t5" if seq2seq else "gpt2")
-    tokenizer = policy.tokenizer
-    special = {"bos_token_id": 0, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
-    if kind is BartConfig:
-        special["decoder_start_token_id"] = tokenizer.eos_token_id
-    torch.manual_seed(0)
-    config = kind(vocab_size=len(tokenizer), **sizes, **special)
-    auto = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
-    save_policy(Policy(name, auto.from_config(config), tokenizer, policy.family), directory)
-    return directory
 
 
 @pytest.mark.parametrize("name", CONFIGS)

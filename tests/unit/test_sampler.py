@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+from architectures import CONFIGS, save_model
 from tiny import TEXTS, tiny, tiny_gpt2, tiny_t5
 from transformers import GenerationConfig
 
@@ -17,7 +19,7 @@ from dpo.generation.noise import Noise
 from dpo.generation.sampler import generate, stream
 from dpo.generation.settings import Sampling
 from dpo.generation.writing import Writer
-from dpo.policies.loading import Policy
+from dpo.policies.loading import Policy, load_policy
 
 FAMILIES = ["t5", "gpt2"]
 
@@ -61,6 +63,27 @@ def written(policy: Policy, ids: list[int]) -> str:
     """The text of tokens without a character that the length cut."""
     writer = Writer(policy)
     return "".join(writer.push(token) for token in ids) + writer.finish()
+
+
+@pytest.mark.parametrize("name", ["t5", "gpt2", *CONFIGS])
+def test_a_batch_has_the_logits_of_single_prompts(name: str, tmp_path: Path) -> None:
+    """Prompts of very different lengths, whatever the architecture makes of positions and padding."""
+    policy = tiny(name) if name in FAMILIES else load_policy(str(save_model(name, tmp_path / name)), device="cpu")
+    prompts = [policy.encode_prompt(text) for text in ("Hi", TEXTS[0], " ".join(TEXTS[:2]))]
+    texts = generate(policy, [TEXTS[1], "Hi"], Sampling(temperature=0, max_new_tokens=6))
+    assert [text.text for text in texts] == [
+        generate(policy, [prompt], Sampling(temperature=0, max_new_tokens=6))[0].text for prompt in (TEXTS[1], "Hi")
+    ]
+    if hasattr(policy.network.config, "window_size"):
+        return  # GPT-Neo's window would count padding: prompts of other lengths are batches of their own
+    with torch.inference_mode():
+        together = Decoding([(Member(policy), ids) for ids in prompts])
+        alone = [Decoding([(Member(policy), ids)]) for ids in prompts]
+        for token in (5, 17, 30):
+            for row, single in enumerate(alone):
+                torch.testing.assert_close(together.logits[row], single.logits[0], rtol=1e-4, atol=1e-5)
+                single.feed(torch.tensor([token]))
+            together.feed(torch.full((3,), token))
 
 
 def test_filters_are_transformers_own_in_its_order() -> None:
