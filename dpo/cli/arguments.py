@@ -27,24 +27,44 @@ class Parser(argparse.ArgumentParser):
         kwargs.setdefault("allow_abbrev", False)
         super().__init__(*args, **kwargs)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read a command line.
+
+        Raises:
+            ConfigError: a flag or value that the command does not have, or one that it needs.
+        """
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            raise ConfigError(self._not_known(unknown[0].split("=")[0], found))
+        return found
+
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
-        if message.startswith("unrecognized arguments: "):
-            unknown = message.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
-            near = difflib.get_close_matches(unknown, _options(self), n=1)
-            message = f"unknown flag {unknown}" + (f" (did you mean {near[0]}?)" if near else "")
         raise ConfigError(f"{message}; see {self.prog} --help")
 
+    def _not_known(self, word: str, found: argparse.Namespace) -> str:
+        """What is wrong with a word: a flag of another command, one written wrongly, or too many words."""
+        command, parts = self, self._commands()
+        while parts:
+            dest, choices = parts
+            command = choices[getattr(found, dest)]
+            parts = command._commands()
+        own = set(command._option_string_actions)
+        _, commands = self._commands() or ("", {})
+        others = [other.prog for other in commands.values() if word in other._option_string_actions]
+        near = difflib.get_close_matches(word, own, n=1)
+        if not word.startswith("-"):
+            return f"{word!r} is one word too many; see {command.prog} --help"
+        if others and word not in own:
+            return f"{command.prog} has no {word}, {' and '.join(others[:2])} has; see {command.prog} --help"
+        return f"unknown flag {word}" + (f" (did you mean {near[0]}?)" if near else "") + f"; see {command.prog} --help"
 
-def _options(parser: argparse.ArgumentParser) -> set[str]:
-    """Every flag of a parser and of its commands."""
-    found: set[str] = set()
-    for action in parser._actions:
-        found |= set(action.option_strings)
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                found |= _options(command)
-    return found
+    def _commands(self) -> tuple[str, dict[str, Parser]] | None:
+        """The name under which the chosen command is kept, and all commands of this parser."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                return str(action.dest), dict(action.choices)
+        return None
 
 
 class _Help(argparse.HelpFormatter):

@@ -7,6 +7,7 @@ their numbers are the same numbers.
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MethodType
@@ -17,8 +18,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from dpo.errors import PolicyError
-from dpo.policies.families import Family, Prompt, output_head
+from dpo.errors import PolicyError, PromptError
+from dpo.policies.families import Family, Ids, Prompt, output_head
 from dpo.policies.loading import Policy
 from dpo.policies.logps import token_logps
 
@@ -140,6 +141,9 @@ def score(
 ) -> list[list[float]]:
     """Log-probabilities (nats) of each completion's tokens, EOS last, given its prompt.
 
+    A pair that the policy cannot read (too long together, or a blank prompt) has the empty list: every
+    completion that was scored has at least its EOS. A warning names them, and the others are scored.
+
     Inside `policy.reference()` the numbers are the reference's.
 
     >>> policy = load_policy("demo/gpt2")
@@ -148,17 +152,23 @@ def score(
     True
 
     Raises:
-        PromptError: a prompt is blank or too long.
+        PromptError: none of the pairs can be read; says why of the first.
         ValueError: the two sequences differ in length.
     """
     if len(prompts) != len(completions):
         raise ValueError(f"{len(prompts)} prompts and {len(completions)} completions: give one prompt each")
     answers = policy.family.encode_completions(policy.tokenizer, completions)
-    questions = [
-        policy.encode_prompt(prompt, reserve=len(answer)) for prompt, answer in zip(prompts, answers, strict=True)
-    ]
-    order = sorted(range(len(answers)), key=lambda i: len(questions[i]) + len(answers[i]))
+    questions, problems = _readable(policy, prompts, answers)
+    order = sorted(questions, key=lambda i: len(questions[i]) + len(answers[i]))
     result: list[list[float]] = [[] for _ in answers]
+    if problems:
+        first = next(iter(problems.values()))
+        if not questions:
+            raise PromptError(first)
+        places = ", ".join(map(str, list(problems)[:5])) + (", ..." if len(problems) > 5 else "")
+        warnings.warn(
+            f"{len(problems)} of {len(answers)} are not scored (at {places}). {first}", UserWarning, stacklevel=3
+        )
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = policy.family.collate(
@@ -171,3 +181,30 @@ def score(
         for row, index in enumerate(rows):
             result[index] = scored.log_probs[row][scored.label_mask[row]].tolist()
     return result
+
+
+def _readable(
+    policy: Policy, prompts: Sequence[Prompt], answers: Sequence[Ids]
+) -> tuple[dict[int, Ids], dict[int, str]]:
+    """Tokens of the prompts by their places, and what is wrong with the pairs that the policy cannot read."""
+    questions: dict[int, Ids] = {}
+    problems: dict[int, str] = {}
+    context = policy.family.context(policy.network.config)
+    for place, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        try:
+            question = policy.encode_prompt(prompt)
+        except PromptError as error:
+            problems[place] = str(error)
+            continue
+        if context is None or len(answer) <= policy.max_new_tokens(question):
+            questions[place] = question
+        elif policy.family.key == "t5":
+            problems[place] = (
+                f"The answer has {len(answer)} tokens and {policy.name} reads at most {context}: shorten the answer"
+            )
+        else:
+            problems[place] = (
+                f"The answer has {len(answer)} tokens and its prompt {len(question)}, {policy.name} reads at most "
+                f"{context} together: shorten the answer"
+            )
+    return questions, problems

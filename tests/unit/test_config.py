@@ -43,6 +43,19 @@ def test_wrong_settings_are_refused_in_one_line(
     assert says in err
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("sft --lora", "dpo sft has no --lora, dpo train has; see dpo sft --help"),
+        ("runs list --jsn", "unknown flag --jsn (did you mean --json?); see dpo runs list --help"),
+        ("train more", "'more' is one word too many; see dpo train --help"),
+    ],
+)
+def test_a_word_that_a_command_does_not_know(line: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 2
+    assert capsys.readouterr() == ("", f"dpo: {says}\n")
+
+
 def test_every_setting_is_a_flag_with_help(capsys: pytest.CaptureFixture[str]) -> None:
     for command, config in (("train", TrainConfig), ("sft", SftConfig)):
         with pytest.raises(SystemExit) as stop:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from architectures import save_model
 from tiny import TEXTS, tiny, tiny_gpt2
 
 from dpo.errors import PromptError
+from dpo.policies.loading import load_policy
 from dpo.policies.logps import token_logps
 from dpo.policies.scoring import score
 
@@ -82,3 +85,23 @@ def test_prompts_that_do_not_fit_are_refused() -> None:
         policy.encode_prompt("long " * 50, reserve=1)
     with pytest.raises(ValueError, match="give one prompt each"):
         score(policy, ["a"], [])
+
+
+@pytest.mark.parametrize("family", ["t5", "gpt2", "bart"])
+def test_a_pair_that_cannot_be_read_leaves_the_others(family: str, tmp_path: Path) -> None:
+    """The message names what is too long, the answer as often as not; T5 has no end of its own."""
+    policy = load_policy(str(save_model("bart", tmp_path))) if family == "bart" else tiny(family)
+    prompts = [TEXTS[0], TEXTS[1], " "]
+    answers = [TEXTS[2], "tea " * 90, TEXTS[3]]
+    long = len(policy.family.encode_completions(policy.tokenizer, [answers[1]])[0])
+    assert long > 128
+    with pytest.warns(UserWarning) as told:
+        scored = score(policy, prompts, answers)
+    [message] = [str(warning.message) for warning in told if "are not scored" in str(warning.message)]
+    assert scored[0] == pytest.approx(score(policy, prompts[:1], answers[:1])[0], abs=1e-5) and scored[2] == []
+    if family == "t5":
+        assert len(scored[1]) == long and message.startswith("1 of 3 are not scored (at 2). The prompt is blank")
+        return
+    assert scored[1] == [] and message.startswith("2 of 3 are not scored (at 1, 2). The answer has ")
+    with pytest.raises(PromptError, match=rf"^The answer has {long} tokens.*: shorten the answer$"):
+        score(policy, prompts[1:2], answers[1:2])
