@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 # Where it is installed it warns at every start of a missing extra for 4-bit weights, used or not.
 logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)
+# PEFT and TRL ask for it at every adapter and every reference pass.
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 _HOMES = {
     "dpo.errors": (

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
+import transformers
+from huggingface_hub import utils as hub
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from peft import PeftModel
 from transformers import (
@@ -35,6 +37,12 @@ from dpo.policies.text import decode_ids, lossless
 
 # Where T5's context has no end of its own; far more than a small model can follow.
 _UNBOUNDED_PROMPT = 4096
+
+# Reading weights from this disk takes a second and needs no bar; downloads keep theirs.
+_downloads_shown = not hub.are_progress_bars_disabled()
+transformers.logging.disable_progress_bar()
+if _downloads_shown:
+    hub.enable_progress_bars()
 
 _TURN = threading.RLock()  # an adapter loads its base within its own turn
 _Given = ParamSpec("_Given")

@@ -51,7 +51,15 @@ class Preferences:
         """The pairs of both sides with their row numbers, as an audit wants them: all, or `most` by a fixed seed."""
         count = len(self.rows)
         places = drawn(count, most)
-        some = self.everything.pairs.select(places).add_column("row", self.rows[places])
+        import datasets
+
+        shown = not datasets.are_progress_bars_disabled()
+        datasets.disable_progress_bars()  # of "Flattening the indices", which nobody asked for
+        try:
+            some = self.everything.pairs.select(places).add_column("row", self.rows[places])
+        finally:
+            if shown:
+                datasets.enable_progress_bars()
         return replace(self.everything, pairs=some, total=count)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import transformers
 from peft import PeftModel
 
 from dpo.errors import PolicyError
@@ -25,7 +24,6 @@ def merge(name: str, directory: str | Path) -> Path:
         PolicyError: not found, or no adapter.
         StorageError: the directory holds something already, or cannot be written.
     """
-    transformers.logging.disable_progress_bar()
     policy = load_policy(name, device="cpu")
     if not isinstance(policy.model, PeftModel):
         raise PolicyError(f"{name} is a full checkpoint, there is no adapter to fold in: use it as it is")

@@ -148,7 +148,6 @@ def opened(config: Config, kind: str) -> Iterator[Context[Config]]:
         DpoError: anything the user can mend, in one line.
     """
     transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     config.validate()
     check_trackers(config.report_to)
     check_device(config)

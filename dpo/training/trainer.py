@@ -19,6 +19,7 @@ from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.utils import use_adapter
 
@@ -331,6 +332,8 @@ def lora_config(policy: Policy, config: TrainConfig) -> LoraConfig:
         lora_alpha=config.lora_alpha if config.lora_alpha is not None else 2 * config.lora_rank,
         lora_dropout=config.lora_dropout,
         use_dora=config.dora,
+        # GPT-2's weights lie the other way round; PEFT would find out module by module, with a warning.
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in policy.network.modules()),
         target_modules=config.lora_targets or policy.family.lora_targets(policy.network.config),
         trainable_token_indices=rows,
         task_type="SEQ_2_SEQ_LM" if policy.family.key == "t5" else "CAUSAL_LM",
