@@ -6,7 +6,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -108,12 +108,18 @@ class RecordCallback(TrainerCallback):
 
 
 class ProgressBar(TrainerCallback):
-    """One line in the terminal: steps, rate, remaining time and the latest measures."""
+    """One line in the terminal: steps, rate, remaining time and the latest measures.
+
+    During evaluations, which no step ends, it says so; the rate is measured from the first step on.
+    """
 
     def __init__(self, what: str, shown: dict[str, str]) -> None:
         self.what, self.shown = what, shown
         self.bar: tqdm[Any] | None = None
         self.latest: dict[str, str] = {}
+        self._stepped = False
+        self._evaluating = False
+        self._batches = 0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -122,10 +128,42 @@ class ProgressBar(TrainerCallback):
             total=state.max_steps, initial=state.global_step, desc=self.what, unit="step", file=sys.stderr,
             dynamic_ncols=True, mininterval=0.5,
         )  # fmt: skip
+        if args.eval_on_start:
+            self._say("evaluating")
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.bar is None:
+            return
+        if not self._stepped:
+            # The evaluation before it is no step: counted in, the first estimate would be far too long.
+            self.bar.start_t = self.bar.last_print_t = self.bar._time()
+        self._stepped = True
+        if self._evaluating:
+            self._say("")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.bar is not None:
-            self.bar.update(state.global_step - self.bar.n)
+        if self.bar is None:
+            return
+        self.bar.update(state.global_step - self.bar.n)
+        if control.should_evaluate:
+            self._say("evaluating")
+
+    def on_prediction_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        eval_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        self._batches += 1
+        of = f"/{len(eval_dataloader)}" if isinstance(eval_dataloader, Sized) else ""
+        self._say(f"evaluating {self._batches}{of}")
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._batches = 0
 
     def on_log(
         self,
@@ -143,6 +181,7 @@ class ProgressBar(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self._say("")
         self.close()
 
     def close(self) -> None:
@@ -150,6 +189,11 @@ class ProgressBar(TrainerCallback):
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+    def _say(self, doing: str) -> None:
+        self._evaluating = bool(doing)
+        if self.bar is not None:
+            self.bar.set_description(f"{self.what}, {doing}" if doing else self.what)
 
 
 class SaveHook(TrainerCallback):
