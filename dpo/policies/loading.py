@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib.util
 import json
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -222,12 +223,12 @@ def load_policy(
     if source.kind == "hub":
         offline()
     if source.adapter:
-        policy = _load_adapter(source, dtype, trainable_adapter, eager_attention, quantization)
+        policy = _load_adapter(source, dtype, trainable_adapter, eager_attention, (quantization, device))
     else:
         with _explained(source):
             published = AutoTokenizer.from_pretrained(source.location, trust_remote_code=False)
             config = AutoConfig.from_pretrained(source.location, trust_remote_code=False)
-            model = _load_weights(source.location, config, dtype, eager_attention, quantization)
+            model = _load_weights(source.location, config, dtype, eager_attention, (quantization, device))
         tokenizer = lossless(published, new_text)
         if tokenizer.eos_token_id is None:
             raise PolicyError(
@@ -284,7 +285,7 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
 
 
 def _load_weights(
-    location: str, config: PretrainedConfig, dtype: torch.dtype, eager: bool, quantization: str = "none"
+    location: str, config: PretrainedConfig, dtype: torch.dtype, eager: bool, held: tuple[str, str]
 ) -> PreTrainedModel:
     auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     # T5 in bf16 with SDPA scores differently with and without gradients (up to 0.47 nats an answer).
@@ -297,7 +298,7 @@ def _load_weights(
         trust_remote_code=False,
         # None: SDPA where the architecture has it (GPT-Neo, BLOOM and Gemma 2 have not).
         attn_implementation="eager" if eager else None,
-        **_quantized(quantization, dtype),
+        **_quantized(*held, dtype),
     )
     assert isinstance(model, PreTrainedModel)
     missing = sorted(found["missing_keys"])  # tied weights are not among them
@@ -310,7 +311,7 @@ def _load_weights(
     return model
 
 
-def _quantized(quantization: str, dtype: torch.dtype) -> dict[str, Any]:
+def _quantized(quantization: str, device: str, dtype: torch.dtype) -> dict[str, Any]:
     if quantization == "none":
         return {}
     if importlib.util.find_spec("bitsandbytes") is None:
@@ -324,16 +325,22 @@ def _quantized(quantization: str, dtype: torch.dtype) -> dict[str, Any]:
         load_in_4bit=four, load_in_8bit=not four, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )  # fmt: skip
-    place = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
+    place = pick_device(device)
+    if place.type == "cuda" and place.index is None:  # of several processes each has a GPU of its own
+        place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return {"quantization_config": config, "device_map": {"": place}}
 
 
-def _load_adapter(source: Source, dtype: torch.dtype, trainable: bool, eager: bool, quantization: str) -> Policy:
+def _load_adapter(
+    source: Source, dtype: torch.dtype, trainable: bool, eager: bool, held: tuple[str, str]
+) -> Policy:
     directory = Path(source.location)
     base = base_of(directory)
     if not base:
         raise PolicyError(f"{directory} is an adapter that does not say its base model: save it again with its base")
-    base_policy = load_policy(base, device="cpu", dtype=dtype, eager_attention=eager, quantization=quantization)
+    quantization, device = held
+    place = "cpu" if quantization == "none" else device  # what is quantised is made where it stays
+    base_policy = load_policy(base, device=place, dtype=dtype, eager_attention=eager, quantization=quantization)
     with _explained(source):
         tokenizer = (
             AutoTokenizer.from_pretrained(directory, trust_remote_code=False)

@@ -16,7 +16,7 @@ from dpo.errors import DataError
 from dpo.preferences.formats import Recognised
 from dpo.preferences.normalise import Columns, Normalised, drawn, normalise, tally
 from dpo.preferences.spec import DataSpec
-from dpo.preferences.split import SALT, is_held_out
+from dpo.preferences.split import SALT, held_out_of, position
 from dpo.preferences.table import COLUMNS
 
 if TYPE_CHECKING:
@@ -113,14 +113,11 @@ def load(spec: DataSpec) -> Preferences:
     rows = _numbered(tables, parts)
     tables = [table.remove_columns("row") for table in tables]
     pairs = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
-    held_out: list[bool] = []
-    seen: set[int] = set()
-    for row in _rows(pairs):
-        held_out.append(is_held_out(row["prompt"], eval_fraction))
-        seen.add(hash(row["prompt"]))
-    prompts = len(seen)
-    if all(held_out) or (eval_fraction > 0 and not any(held_out)):
-        missing = "training" if all(held_out) else "held out"
+    positions = [position(row["prompt"]) for row in _rows(pairs)]
+    held_out = held_out_of(positions, eval_fraction)
+    prompts = len(set(positions))
+    if held_out.all() or (eval_fraction > 0 and not held_out.any()):
+        missing = "training" if held_out.all() else "held out"
         raise DataError(
             f"{source}: none of its {prompts} different prompts falls on the {missing} side with "
             f"--eval-fraction {eval_fraction:g}: change it, or give more pairs"

@@ -138,7 +138,7 @@ class ProgressBar(TrainerCallback):
             return
         if not self._stepped:
             # The evaluation before it is no step: counted in, the first estimate would be far too long.
-            self.bar.start_t = self.bar.last_print_t = self.bar._time()
+            self.bar.start_t = self.bar.last_print_t = time.time()
         self._stepped = True
         if self._evaluating:
             self._say("")

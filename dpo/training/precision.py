@@ -48,19 +48,26 @@ def resolved_precision(config: RunConfig, family: str) -> str:
     Raises:
         ConfigError: the device or the family cannot do what was asked.
     """
+    if config.precision == "fp16" and family == "t5":
+        raise ConfigError("--precision fp16: T5's activations overflow in fp16; use bf16 or fp32")
+    return device_precision(config)
+
+
+def device_precision(config: RunConfig) -> str:
+    """fp32, bf16 or fp16 for this device, whatever the family.
+
+    Raises:
+        ConfigError: the device cannot do what was asked.
+    """
     device = training_device(config)
     # Older GPUs imitate bf16 in software, which is slower than fp32.
     native = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if config.precision == "auto":
         return "bf16" if native else "fp32"
     if config.precision == "bf16" and device == "cuda" and not native:
-        raise ConfigError(
-            "--precision bf16: this GPU has no bf16; use fp32" + ("" if family == "t5" else ", or fp16 for GPT-2")
-        )
+        raise ConfigError("--precision bf16: this GPU has no bf16; use fp32, or fp16 for GPT-2")
     if config.precision == "bf16" and device != "cpu" and not is_torch_bf16_gpu_available():
         raise ConfigError("--precision bf16: this device has no bf16; use fp32")
-    if config.precision == "fp16" and family == "t5":
-        raise ConfigError("--precision fp16: T5's activations overflow in fp16; use bf16 or fp32")
     if config.precision == "fp16" and device != "cuda":
         raise ConfigError("--precision fp16 needs a CUDA device; use bf16 or fp32")
     return config.precision

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from dpo.errors import DataError
 from dpo.preferences import is_held_out, load_preferences
+from dpo.preferences.audit import audit
 from dpo.preferences.load import fingerprint
+from dpo.preferences.split import position
 
 Write = Callable[..., Path]
 ROWS = [{"prompt": f"q{i} 😀", "chosen": f"yes {i}\n ", "rejected": f" no {i}"} for i in range(60)]
@@ -177,3 +179,20 @@ def test_a_sample_for_the_audit_knows_its_rows(write_pairs: Write) -> None:
     assert len(some.pairs) == 20 and some.total == 50
     assert some.pairs.to_list() == pairs.sample(20).pairs.to_list()
     assert some.pairs["row"] == sorted(some.pairs["row"])
+
+
+def test_few_prompts_still_give_both_sides(write_pairs: Write) -> None:
+    rows = [{"prompt": f"prompt {i % 8}", "chosen": f"a{i}", "rejected": f"b{i}"} for i in range(16)]
+    assert not any(is_held_out(row["prompt"], 0.05) for row in rows)
+    first, last = (pick({row["prompt"] for row in rows}, key=position) for pick in (min, max))
+    path = str(write_pairs(rows))
+    few = load_preferences(path, eval_fraction=0.05)
+    assert set(few.held_out["prompt"]) == {first} and len(few.held_out) == 2 and len(few.train) == 14
+    assert set(load_preferences(path, eval_fraction=0.999).train["prompt"]) == {last}
+    assert len(load_preferences(path, eval_fraction=0).held_out) == 0
+    # The order of the rows and the machine do not matter; the audit splits as training does.
+    turned = load_preferences(str(write_pairs(rows[::-1], "turned.jsonl")), eval_fraction=0.05)
+    assert set(turned.held_out["prompt"]) == {first}
+    assert audit(few.sample(100), eval_fraction=0.05).measures["held_out"] == 2
+    with pytest.raises(DataError, match="none of its 1 different prompts falls on the held out side"):
+        load_preferences(str(write_pairs(rows[:1], "one.jsonl")), eval_fraction=0.05)

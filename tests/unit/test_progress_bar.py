@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,8 @@ def test_evaluations_are_named_and_kept_out_of_the_first_estimate(
         assert shown().startswith(f"dpo, evaluating {batch}/2:")
     line.on_evaluate(args, state, control)
     now = [line.bar.start_t + 400.0]  # the evaluation took so long
-    line.bar._time = lambda: now[0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    line.bar._time = time.time
     line.on_step_begin(args, state, control)
     assert shown().startswith("dpo:")
     now[0] += 2.0

@@ -14,7 +14,7 @@ from dpo.preferences.audit.pairing import Pairing, find_mispaired
 from dpo.preferences.audit.surface import MARKUP, features, marked, private_in, suspects
 from dpo.preferences.audit.tokens import Counted
 from dpo.preferences.audit.words import Column, Words
-from dpo.preferences.split import is_held_out
+from dpo.preferences.split import held_out_of, is_held_out, position
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -66,7 +66,7 @@ def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = No
     numbers: dict[str, list[int]] = {name: [] for name in ("prompt", "pair", "chosen")}
     surface: dict[str, list[NDArray[np.float32]]] = {"chosen": [], "rejected": []}
     tested: list[bool] = []
-    held_out: list[bool] = []
+    positions: list[int] = []
     repeats: list[int] = []
     private: dict[str, list[int]] = {}
     markup: dict[str, list[int]] = {}
@@ -82,7 +82,7 @@ def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = No
         numbers["chosen"] += map(hash, texts["chosen"])
         numbers["pair"] += map(hash, zip(*texts.values(), strict=True))
         tested += [is_held_out(prompt, _SHORTCUT_SHARE, _SHORTCUT_SALT) for prompt in texts["prompt"]]
-        held_out += [is_held_out(prompt, eval_fraction) for prompt in texts["prompt"]]
+        positions += [position(prompt) for prompt in texts["prompt"]]
         repeats += _repeating(texts, start)
         found: dict[str, set[int]] = {}
         for side in SIDES:
@@ -118,7 +118,7 @@ def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = No
         near_pair=near_pair,
         surface={side: np.concatenate(parts) for side, parts in surface.items()},
         tested=np.array(tested, bool),
-        held_out=np.array(held_out, bool),
+        held_out=held_out_of(positions, eval_fraction),
         repeats_prompt=np.array(repeats, np.int64),
         pairing=pairing,
         private=private,

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from torch.utils.tensorboard import SummaryWriter
 from transformers import Trainer, TrainerCallback
 from transformers.integrations import TensorBoardCallback, get_reporting_integration_callbacks
@@ -26,6 +25,7 @@ from dpo.training.callbacks import ProgressBar, RecordCallback, SaveHook
 from dpo.training.config import CommonConfig, RunConfig
 from dpo.training.context import Context
 from dpo.training.hardware import HardwareLog
+from dpo.training.precision import device_precision, training_device
 from dpo.training.probes import Probes
 from dpo.training.watch import Watch, save_weights
 
@@ -56,11 +56,11 @@ def load_trainable(config: CommonConfig, pairs: Preferences, *, stacking: str | 
         ConfigError: it is an adapter, and `stacking` would put another on it.
     """
     texts = (text for column in ("prompt", "chosen", "rejected") for text in pairs.train[column])
-    # The device is the Trainer's business; attention must not depend on gradients in bf16.
-    low = config.precision not in ("fp32",) and (config.precision != "auto" or torch.cuda.is_available())
+    # The Trainer moves the weights, quantised ones must be made where they stay; and attention must not
+    # depend on gradients in 16 bits.
     policy = load_policy(
-        config.model, device="cpu", new_text=texts, trainable_adapter=True, eager_attention=low,
-        quantization=quantization,
+        config.model, device="cpu" if quantization == "none" else training_device(config), new_text=texts,
+        trainable_adapter=True, eager_attention=device_precision(config) != "fp32", quantization=quantization,
     )  # fmt: skip
     if stacking and policy.model is not policy.network:
         raise ConfigError(
