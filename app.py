@@ -7,22 +7,67 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from dpo import hub
 from dpo.errors import DpoError
 from dpo.evaluation.votes import DEFAULT_VOTES
 from dpo.generation.remote import Remote
 from dpo.policies.names import BUNDLED_RUNS, DEFAULT_RUNS, check_weights
 
-# One thread for each stream that is being followed, and some for everything else.
-_THREADS = 32
+if TYPE_CHECKING:
+    from dash import Dash
+
+    from dpo.dashboard.web.access import Access
+
+_NO_HUB = "this dashboard asks the hub only if it is started with --allow-hub"
+_MOST_CONNECTIONS = 1000  # of which idle ones cost next to nothing
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; 2 for a mistake on the command line."""
+    options = _parser().parse_args(argv)
+    for directory in options.runs or []:
+        if not directory.is_dir():
+            return _refuse(f"--runs {directory} is not a directory: check the path")
+    if not 0 < options.port < 65536:
+        return _refuse(f"--port {options.port}: it must be from 1 to 65535")
+    if (problem := _unavailable(options.host, options.port)) is not None:
+        return _refuse(problem)
+    try:
+        remotes = [Remote.of(text) for text in options.remote or []]
+        if check_weights(options.dtype) != "fp32":  # PyTorch is asked only where it must be
+            from dpo.policies.loading import weights_dtype
+
+            weights_dtype(options.dtype)
+    except DpoError as error:
+        return _refuse(str(error))
+
+    from dpo.dashboard.application import create_app
+    from dpo.dashboard.web.access import Access
+
+    access = Access(options.host, tuple(options.allowed_host or ()), options.allow_training, options.allow_hub)
+    _keep_to_ourselves(access, options.hub_token)
+    app = create_app(
+        [*(options.runs or []), DEFAULT_RUNS, BUNDLED_RUNS],
+        access, port=options.port, remotes=remotes, votes=options.votes, data_directory=options.data,
+        dtype=options.dtype,
+    )  # fmt: skip
+    shown = "127.0.0.1" if options.host in ("0.0.0.0", "::") else options.host
+    shown = f"[{shown}]" if ":" in shown else shown
+    lines = [] if access.local else access.block(options.port)
+    _serve(app, options.host, options.port, [*lines, f"DPO workbench: http://{shown}:{options.port} (Ctrl-C stops it)"])
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="app.py", description="The DPO workbench's dashboard.")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind; the default is this machine only")
     parser.add_argument("--port", type=int, default=8050, help="port (default: 8050)")
@@ -41,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         default=Path("data"),
         metavar="DIR",
-        help="files of pairs for the Data page (default: data)",
+        help="files of pairs for the Data page, and for the Lens of runs trained on them (default: data)",
     )
     parser.add_argument(
         "--remote",
@@ -61,41 +106,71 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="let everybody who reaches the page train here; on this machine only, that is always so",
     )
-    options = parser.parse_args(argv)
-    for directory in options.runs or []:
-        if not directory.is_dir():
-            return _refuse(f"--runs {directory} is not a directory: check the path")
-    if not 0 < options.port < 65536:
-        return _refuse(f"--port {options.port}: it must be from 1 to 65535")
-    if (problem := _unavailable(options.host, options.port)) is not None:
-        return _refuse(problem)
-    try:
-        remotes = [Remote.of(text) for text in options.remote or []]
-        if check_weights(options.dtype) != "fp32":  # PyTorch is asked only where it must be
-            from dpo.policies.loading import weights_dtype
-
-            weights_dtype(options.dtype)
-    except DpoError as error:
-        return _refuse(str(error))
-
-    from waitress import serve
-
-    from dpo.dashboard.application import create_app
-
-    roots = [*(options.runs or []), DEFAULT_RUNS, BUNDLED_RUNS]
-    app = create_app(
-        roots, options.host, options.port, remotes, options.votes, options.data, options.allow_training, options.dtype
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        metavar="NAME",
+        help="a host name under which the page is reached, beside addresses; may be given several times",
     )
+    parser.add_argument(
+        "--allow-hub",
+        action="store_true",
+        help="let requests name any model of the Hugging Face hub, which is then downloaded; without it the server "
+        "sends the hub nothing",
+    )
+    parser.add_argument(
+        "--hub-token",
+        action="store_true",
+        help="with --allow-hub: ask the hub with the token stored here, so that requests reach your private models",
+    )
+    return parser
+
+
+def _keep_to_ourselves(access: Access, token: bool) -> None:
+    """The hub is asked by a request only where it was allowed, and with the owner's token only where that was.
+
+    Trainings are processes of their own: started on this machine they may do what a terminal may; where a network
+    can start them, they get what its requests get.
+    """
+    if not access.hub:
+        hub.forbid(_NO_HUB)
+    if not token:
+        hub.send_no_token()
+    if not access.local:
+        os.environ.update({} if access.hub else {"HF_HUB_OFFLINE": "1"})
+        os.environ.update({} if token else {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"})
+
+
+def _serve(app: Dash, host: str, port: int, lines: Sequence[str]) -> None:
+    """Say `lines` and answer until Ctrl-C or a SIGTERM; then end every stream properly and remove the uploads."""
+    from waitress.server import create_server
+
+    from dpo.dashboard.web.reading import MOST_UPLOAD_BODY
+    from dpo.dashboard.web.streams import THREADS
+
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-    shown = "127.0.0.1" if options.host in ("0.0.0.0", "::") else options.host
-    print(f"DPO workbench: http://{shown}:{options.port} (Ctrl-C stops it)", flush=True)
+
+    def close() -> None:
+        for service in app.server.config["services"]:
+            service.close()
+
+    def stop(_signal: int, _frame: object) -> None:
+        # In a thread: a handler must not wait for a lock that the interrupted code may hold.
+        threading.Thread(target=close, name="dpo-close").start()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    # A byte is sent as soon as it is there: tokens must not wait for a buffer to fill.
+    server = create_server(
+        app.server, host=host, port=port, threads=THREADS, send_bytes=1, ident="dpo",
+        max_request_body_size=MOST_UPLOAD_BODY, connection_limit=_MOST_CONNECTIONS, asyncore_use_poll=True,
+    )  # fmt: skip
+    print("\n".join(lines), flush=True)  # from here on it answers
     try:
-        # A byte is sent as soon as it is there: tokens must not wait for a buffer to fill.
-        serve(app.server, host=options.host, port=options.port, threads=_THREADS, send_bytes=1, ident="dpo")
+        server.run()
     finally:
-        for name in ("engine", "lens"):
-            app.server.config[name].close()
-    return 0
+        close()
 
 
 def _unavailable(host: str, port: int) -> str | None:

@@ -105,8 +105,8 @@ def main() -> int:
             page.evaluate(WATCH)
             rounds = [ask(page) for _ in range(options.rounds + 1)][1:]
             browser.close()
-        for name in ("engine", "lens"):
-            app.server.config[name].close()
+        for service in app.server.config["services"]:
+            service.close()
         server.close()
     delays = [delay for found in rounds for delay in found["delays"]]
     firsts = {name: [found["firsts"][str(arm)] for found in rounds] for arm, name in enumerate(PANES)}

@@ -52,4 +52,22 @@ class HubError(DpoError):
 
 
 class BusyError(DpoError):
-    """The generation queue is full."""
+    """Too many wait already: the same request can be met in a moment."""
+
+
+class AccessError(DpoError):
+    """The server does not let whoever asks do this."""
+
+
+class TooLargeError(DpoError):
+    """A request sends more than is taken."""
+
+
+def quoted(value: object, most: int = 80) -> str:
+    """A value as Python writes it, cut to `most` letters, for a message.
+
+    >>> quoted("x" * 100, 10)
+    "'xxxxxxxx…"
+    """
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -9,14 +9,19 @@ from typing import Any
 from dash import Dash
 from flask import has_request_context, request
 
-from dpo.dashboard import api, compare, data, lens, runs_page, shell, training
+from dpo.dashboard import api, compare, data, lens, runs_page, shell, training, web
 from dpo.dashboard.compare import votes as voting
 from dpo.dashboard.data.desk import Desk
 from dpo.dashboard.training import launch, learn
+from dpo.dashboard.web.access import LOCAL, Access
+from dpo.dashboard.web.headers import hash_of
+from dpo.dashboard.web.names import Allowed
+from dpo.dashboard.web.streams import Streams
 from dpo.evaluation.votes import DEFAULT_VOTES, Votes
 from dpo.evaluation.worker import LensWorker
 from dpo.generation.engine import Engine
 from dpo.generation.remote import Remote
+from dpo.training.jobs import Jobs
 
 # Lines, bars and nothing else: a quarter of the script that Dash brings, and run in a third of the time.
 _PLOTLY = "vendor/plotly-basic-4.1.1.min.js"
@@ -36,33 +41,43 @@ class _Workbench(Dash):
         if self.pages:
             script = self.get_asset_url(_PLOTLY)
             when = "preload" if shell.asked(self.pages, request.path).charts else "prefetch"
-            # Dash's renderer sets this address to that of the whole script; its graphs load what it says.
-            ours = f"Object.defineProperty(window, '_dashPlotlyJSURL', {{ get: () => '{script}', set() {{}} }})"
             parts["metas"] = (
-                parts.get("metas", "") + f'<link rel="{when}" as="script" href="{script}"><script>{ours}</script>'
+                parts.get("metas", "")
+                + f'<link rel="{when}" as="script" href="{script}"><script>{self.plotly_script()}</script>'
             )
         return str(super().interpolate_index(**parts))
+
+    def inline_hashes(self) -> list[str]:
+        """The hashes of the document's inline scripts: Dash's, and the one above."""
+        return [*self.csp_hashes(), hash_of(self.plotly_script())]
+
+    def plotly_script(self) -> str:
+        """Dash's renderer sets this address to that of the whole script; its graphs load what it says."""
+        script = self.get_asset_url(_PLOTLY)
+        return f"Object.defineProperty(window, '_dashPlotlyJSURL', {{ get: () => '{script}', set() {{}} }})"
 
 
 def create_app(
     runs: Sequence[Path | str],
-    host: str = "127.0.0.1",
+    access: Access = LOCAL,
+    *,
     port: int = 8050,
     remotes: Sequence[Remote] = (),
     votes: Path | str = DEFAULT_VOTES,
     data_directory: Path | str = "data",
-    allow_training: bool = False,
     dtype: str = "fp32",
 ) -> Dash:
     """The app, ready to serve; nothing heavy is imported here.
 
+    What it started is in `app.server.config["services"]`: call `close()` of each at the end.
+
     Args:
         runs: directories in which runs are looked for.
-        host, port: where it will be served, for the status bar and the check of host names.
+        access: where it is served, and what is allowed there.
+        port: where it will be served, for the status bar.
         remotes: OpenAI-compatible servers that may be asked for answers.
         votes: the file that votes are kept in.
         data_directory: files of preference pairs that the Data page offers.
-        allow_training: let pages start trainings although `host` is not this machine alone.
         dtype: of the weights that answer, fp32 or bf16; Lens and training have fp32 in any case.
     """
     roots = [Path(root) for root in runs]
@@ -76,34 +91,38 @@ def create_app(
         # Pages come when they are visited; tests/unit/test_layout.py checks that every callback finds its parts.
         suppress_callback_exceptions=True,
     )
+    web.install(app.server, access, app.callback_map, app.inline_hashes)
     engine = Engine(dtype=dtype)
     worker = LensWorker()
     desk = Desk(Path(data_directory))
+    allowed = Allowed(access, tuple(roots), tuple(remote.url for remote in remotes), Path(data_directory))
+    streams, jobs = Streams(), Jobs(launch.own_root(roots))
+    cast = Votes(votes, wait_seconds=2.0)  # a page waits with a thread of the server
 
-    pages = [
+    pages = app.pages = _pages(access, roots, remotes, desk)
+    app.layout = lambda: shell.layout(pages, f"{access.host}:{port}", shell.asked(pages, _referrer()))
+    shell.register(app, pages)
+    compare.register(app, roots, remotes)
+    training.register(app, roots)
+    lens.register(app, worker, allowed, streams)
+    data.register(app, desk)
+    runs_page.register(app, roots, access, cast)
+    voting.register(app.server, cast, jobs, roots)
+    api.register(app.server, engine, allowed, streams)
+    launch.register(app.server, jobs, roots, access)
+    learn.register(app.server, worker, allowed, streams)
+    app.server.config["services"] = (engine, worker, desk)
+    return app
+
+
+def _pages(access: Access, roots: Sequence[Path], remotes: Sequence[Remote], desk: Desk) -> list[shell.Page]:
+    return [
         shell.Page("/", "compare", "Compare", lambda: compare.page(roots, remotes)),
         shell.Page("/training", "training", "Training", lambda: training.page(roots), charts=True),
         shell.Page("/lens", "lens", "Lens", lambda: lens.page(roots), charts=True),
         shell.Page("/data", "data", "Data", lambda: data.page(desk), charts=True),
-        shell.Page("/runs", "runs", "Runs", runs_page.page, charts=True),
+        shell.Page("/runs", "runs", "Runs", lambda: runs_page.page(access), charts=True),
     ]
-
-    app.pages = pages
-    app.layout = lambda: shell.layout(pages, f"{host}:{port}", shell.asked(pages, _referrer()))
-    shell.register(app, pages)
-    compare.register(app, roots, remotes)
-    training.register(app, roots)
-    lens.register(app, worker, roots)
-    data.register(app, desk)
-    cast = Votes(votes)
-    runs_page.register(app, roots, host, cast)
-    voting.register(app.server, cast, roots)
-    api.register(app.server, engine, host, roots, [remote.url for remote in remotes])
-    launch.register(app.server, roots, host, allow_training)
-    learn.register(app.server, worker, roots)
-    app.server.config["engine"] = engine
-    app.server.config["lens"] = worker
-    return app
 
 
 def _referrer() -> str | None:

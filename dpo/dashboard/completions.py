@@ -16,10 +16,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, jsonify
 
-from dpo.dashboard.reach import Reach, viewer
-from dpo.errors import BusyError, ConfigError, DpoError, PromptError
+from dpo.dashboard.web import reading
+from dpo.dashboard.web.errors import openai_error
+from dpo.dashboard.web.names import Allowed
+from dpo.dashboard.web.streams import SIGN_OF_LIFE, Streams, viewer
+from dpo.errors import ConfigError, PromptError, quoted
 from dpo.generation.engine import Engine, Job
 from dpo.generation.settings import MAX_SAMPLES, Sampling
 from dpo.generation.spec import ArmSpec
@@ -52,13 +55,13 @@ _OFF: dict[str, tuple[Any, ...]] = {
 _FINISH = {"eos": "stop", "stop": "stop", "length": "length", "stopped": "stop"}
 
 
-def register(server: Flask, engine: Engine, reach: Reach) -> None:
+def register(server: Flask, engine: Engine, allowed: Allowed, streams: Streams) -> None:
     """Add `/v1/completions` and `/v1/models`."""
 
     @server.get("/v1/models")
     def models() -> Response:
         runs = [
-            run for run in find_runs(list(reach.roots)) if run.policy_path and run.path.name not in BUNDLED.values()
+            run for run in find_runs(list(allowed.roots)) if run.policy_path and run.path.name not in BUNDLED.values()
         ]
         names = [*BUNDLED, *(str(run.path) for run in runs)]
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "dpo"} for name in names]
@@ -66,21 +69,31 @@ def register(server: Flask, engine: Engine, reach: Reach) -> None:
 
     @server.post("/v1/completions")
     def completions() -> Response:
-        body = request.get_json(silent=True)
-        jobs: list[Job] = []
-        try:
-            arm, prompts, sampling, samples = _read(body, reach)
-            for prompt in prompts:
-                jobs.append(engine.submit(prompt, [arm], sampling, viewer=viewer(), samples=samples))
-        except DpoError as error:
-            for job in jobs:
-                engine.cancel(job.number)
-            return _error(error, 429 if isinstance(error, BusyError) else 400)
-        answer = _Answer(engine, jobs, samples, arm.policy)
+        body = reading.body()
+
+        def submit() -> _Answer:
+            return _submitted(engine, allowed, body)
+
         if body.get("stream"):
-            usage = bool((body.get("stream_options") or {}).get("include_usage"))
-            return Response(answer.stream(usage), mimetype="text/event-stream", headers={"Cache-Control": "no-store"})
-        return answer.whole()
+            options = body.get("stream_options") or {}
+            if not isinstance(options, dict):
+                raise ConfigError(f"stream_options is {quoted(options)}: it must be an object")
+            usage = bool(options.get("include_usage"))
+            return streams.answer(submit, lambda answer: answer.stream(usage), lambda answer: answer.cancel())
+        with streams.place():
+            return submit().whole()
+
+
+def _submitted(engine: Engine, allowed: Allowed, body: dict[str, Any]) -> _Answer:
+    arm, prompts, sampling, samples = _read(body, allowed)
+    answer = _Answer(engine, [], samples, arm.policy)
+    try:
+        for prompt in prompts:
+            answer.jobs.append(engine.submit(prompt, [arm], sampling, viewer=viewer(), samples=samples))
+    except BaseException:
+        answer.cancel()
+        raise
+    return answer
 
 
 class _Answer:
@@ -98,24 +111,25 @@ class _Answer:
 
     def stream(self, usage: bool) -> Iterator[str]:
         """Server-sent events; a failure after the start is an `error` event."""
-        try:
-            for index, event in self._events():
-                kind = event["event"]
-                if kind == "waiting":
-                    yield ": still here\n\n"
-                elif kind == "failed":
-                    yield _data({"error": _about(event["message"], "invalid_request_error")})
-                    return
-                elif kind == "token" and event["text"]:
-                    yield self._chunk(index, event["text"], None)
-                elif kind == "done":
-                    yield self._chunk(index, event["text"], _FINISH[event["end"]])
-            if usage:
-                yield _data({**self.facts, "choices": [], "usage": self._usage()})
-            yield "data: [DONE]\n\n"
-        finally:
-            for job in self.jobs:
-                self.engine.cancel(job.number)
+        for index, event in self._events():
+            kind = event["event"]
+            if kind == "waiting":
+                yield SIGN_OF_LIFE
+            elif kind == "failed":
+                yield _data({"error": openai_error(event["message"], 400)})
+                return
+            elif kind == "token" and event["text"]:
+                yield self._chunk(index, event["text"], None)
+            elif kind == "done":
+                yield self._chunk(index, event["text"], _FINISH[event["end"]])
+        if usage:
+            yield _data({**self.facts, "choices": [], "usage": self._usage()})
+        yield "data: [DONE]\n\n"
+
+    def cancel(self) -> None:
+        """Stop what is not written yet."""
+        for job in self.jobs:
+            self.engine.cancel(job.number)
 
     def whole(self) -> Response:
         """All choices in one body."""
@@ -123,7 +137,8 @@ class _Answer:
         ends: list[str | None] = [None] * len(texts)
         for index, event in self._events():
             if event["event"] == "failed":
-                return _error(ConfigError(event["message"]), 400)
+                self.cancel()
+                raise ConfigError(event["message"])
             if event["event"] in ("token", "done"):
                 texts[index] += event["text"]
                 ends[index] = _FINISH.get(event.get("end", ""))
@@ -154,12 +169,10 @@ class _Answer:
         }
 
 
-def _read(body: Any, reach: Reach) -> tuple[ArmSpec, list[str], Sampling, int]:
-    if not isinstance(body, dict):
-        raise ConfigError('the body must be a JSON object such as {"model": "demo/gpt2", "prompt": "..."}')
+def _read(body: dict[str, Any], allowed: Allowed) -> tuple[ArmSpec, list[str], Sampling, int]:
     for name in body:
         if name not in _OWN and not (name in _OFF and body[name] in _OFF[name]):
-            raise ConfigError(f"{name} is not offered here: leave it out")
+            raise ConfigError(f"{name[:80]} is not offered here: leave it out")
     if not isinstance(body.get("model"), str):
         raise ConfigError("model is missing: /v1/models lists the names")
     prompts = [body["prompt"]] if isinstance(body.get("prompt"), str) else body.get("prompt")
@@ -174,19 +187,8 @@ def _read(body: Any, reach: Reach) -> tuple[ArmSpec, list[str], Sampling, int]:
         values["seed"] = secrets.randbelow(2**32)  # as with OpenAI: another answer each time unless asked otherwise
     arm = ArmSpec.of({"policy": body["model"], "lambda": body.get("lambda")})
     samples = 1 if body.get("n") is None else body["n"]
-    return reach.check(arm), prompts, Sampling.from_values(values), samples
+    return allowed.arm(arm), prompts, Sampling.from_values(values), samples
 
 
 def _data(content: dict[str, Any]) -> str:
     return f"data: {json.dumps(content)}\n\n"
-
-
-def _about(message: str, kind: str) -> dict[str, Any]:
-    return {"message": message, "type": kind, "param": None, "code": None}
-
-
-def _error(error: DpoError, status: int) -> Response:
-    kind = "rate_limit_error" if status == 429 else "invalid_request_error"
-    response = jsonify({"error": _about(" ".join(str(error).split()), kind)})
-    response.status_code = status
-    return response

@@ -49,7 +49,10 @@ _KEYS = (
 
 def asked(pages: Sequence[Page], referrer: str | None) -> Page:
     """The page that a browser at the address `referrer` looks at; the first for an unknown path."""
-    path = urlsplit(referrer or "").path
+    try:
+        path = urlsplit(referrer or "").path
+    except ValueError:  # no address at all
+        path = ""
     return next((page for page in pages if page.path == path), pages[0])
 
 

@@ -28,6 +28,8 @@ from dpo.policies.loading import Policy, fit_embeddings, load_policy
 from dpo.policies.logps import token_logps
 
 Shift = Literal["unshifted", "marginal", "shifted"]
+MOST_TOKENS = 2048
+"""Of a prompt or a text where the model itself has no limit: attention takes memory by their square."""
 _TOP = 5
 _MARGINAL = 3
 _ROWS = 128  # positions whose logits are held at once
@@ -173,6 +175,8 @@ class Lens:
         context = self.policy.family.context(self.policy.network.config)
         causal = self.policy.family.key == "gpt2"
         needed = len(question) + len(answer) if causal else max(len(question), len(answer))
+        if context is None and needed > MOST_TOKENS:
+            raise PromptError(f"A text has {needed} tokens: the lens reads {MOST_TOKENS} at most, shorten it")
         if context is not None and needed > context:
             raise PromptError(
                 f"Prompt and text have {needed} tokens and {self.policy.name} reads {context}: shorten the text"

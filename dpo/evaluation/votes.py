@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -116,10 +117,16 @@ class Vote:
 
 
 class Votes:
-    """The votes in one file, made when the first vote is cast.  Safe to share between threads."""
+    """The votes in one file, made when the first vote is cast.  Safe to share between threads.
 
-    def __init__(self, path: str | Path = DEFAULT_VOTES) -> None:
-        self.path = Path(path)
+    Args:
+        wait_seconds: how long to wait for a file that another process is writing to.
+    """
+
+    def __init__(self, path: str | Path = DEFAULT_VOTES, wait_seconds: float = _WAIT_SECONDS) -> None:
+        self.path, self.wait_seconds = Path(path), wait_seconds
+        # Threads take turns here: SQLite lets whoever asks first wait as long as it likes.
+        self._turn = threading.Lock()
 
     def add(self, vote: Vote) -> bool:
         """Store a vote; False if it was there already.
@@ -165,10 +172,12 @@ class Votes:
 
     @contextlib.contextmanager
     def _open(self, write: bool) -> Iterator[sqlite3.Connection]:
+        if write and not self._turn.acquire(timeout=self.wait_seconds):
+            raise StorageError(f"The votes in {self.path} cannot be written: too many are being stored, try again")
         try:
             if write:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.closing(sqlite3.connect(self.path, timeout=_WAIT_SECONDS)) as database:
+            with contextlib.closing(sqlite3.connect(self.path, timeout=self.wait_seconds)) as database:
                 if write:
                     database.execute("PRAGMA journal_mode=WAL")
                     # A vote that was acknowledged outlives a power cut.
@@ -179,6 +188,9 @@ class Votes:
             raise StorageError(
                 f"The votes in {self.path} cannot be {'written' if write else 'read'} ({error})"
             ) from error
+        finally:
+            if write:
+                self._turn.release()
 
 
 def preference_pairs(votes: Sequence[Vote]) -> tuple[list[dict[str, str]], dict[str, int]]:

@@ -3,7 +3,7 @@
 This module imports no torch: the worker thread does, when the first job arrives, so that a
 dashboard answers at once and loads PyTorch only when somebody asks for text.
 
-Events of a job, in order: `queued` (job, position, wait_seconds) whenever its place changes; for each
+Events of a job, in order: `queued` (position, wait_seconds) whenever its place changes; for each
 arm `loading` (policy, message, share, bytes) and `start` (seen, prompt_tokens), or `failed` (message);
 then `token` (arm, sample, text, tokens, and log_ratio where asked for) of all arms by turns, `done`
 (and text, seconds, first_seconds, tokens_per_second, end) of each answer, and `finished` (stopped,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dpo.generation.work import Worker
 
 logger = logging.getLogger(__name__)
-_MAX_ARMS = 8
+MOST_ARMS = 8
 
 
 @dataclass(eq=False)
@@ -85,8 +85,8 @@ class Engine(Service[Job]):
         """
         sampling.validate()
         arms = tuple(ArmSpec.of(policy) for policy in policies)
-        if not 1 <= len(arms) <= _MAX_ARMS:
-            raise ConfigError(f"{len(arms)} policies at once: ask for at least 1 and at most {_MAX_ARMS}")
+        if not 1 <= len(arms) <= MOST_ARMS:
+            raise ConfigError(f"{len(arms)} policies at once: ask for at least 1 and at most {MOST_ARMS}")
         if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= MAX_SAMPLES:
             raise ConfigError(f"samples is {samples!r}: it must be a whole number from 1 to {MAX_SAMPLES}")
         return self._queue(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from dpo.errors import ConfigError, DpoError
+from dpo.errors import ConfigError, DpoError, quoted
 from dpo.generation.settings import check_lambda, to_number
-from dpo.policies.names import BUNDLED, base_of, resolve
+from dpo.policies.names import BUNDLED, DEFAULT_RUNS, SHORT_NAMES, base_of, resolve
 
 EngineName = Literal["torch", "ctranslate2", "ctranslate2-int8"]
 Turns = tuple[tuple[str, str], ...]
 _REMOTE = ("http://", "https://")
+MOST_TURNS = 64
+"""Earlier turns of a conversation that a request may hold: each that has no room costs an encoding."""
+MOST_TURNS_TEXT = 100_000
+"""Characters of all of them."""
 _LEFT_OUT = "plain sampling: same noise, λ and tint do not act here"
 
 
@@ -66,12 +71,12 @@ class ArmSpec:
         unknown = set(value) - {"policy", "lambda", "reference", "engine", "turns"}
         if unknown:
             raise ConfigError(
-                f"unknown field {sorted(unknown)[0]!r} of a policy: use policy, lambda, reference, engine, turns"
+                f"unknown field {quoted(sorted(unknown)[0])} of a policy: use policy, lambda, reference, engine, turns"
             )
         strength = 1.0 if value.get("lambda") is None else float(to_number("lambda", value["lambda"]))
         reference = value.get("reference") or None
         if reference is not None and not isinstance(reference, str):
-            raise ConfigError(f"reference is {reference!r}: it must be a policy's name")
+            raise ConfigError(f"reference is {quoted(reference)}: it must be a policy's name")
         policy, engine = _split(value["policy"])
         return cls(policy, strength, reference, value.get("engine") or engine, _turns(value.get("turns"))).validate()
 
@@ -83,7 +88,7 @@ class ArmSpec:
         """
         check_lambda(self.strength)
         if self.engine not in get_args(EngineName):
-            raise ConfigError(f"engine is {self.engine!r}: use {', '.join(get_args(EngineName))}")
+            raise ConfigError(f"engine is {quoted(self.engine)}: use {', '.join(get_args(EngineName))}")
         if self.strength != 1.0 and (self.remote or self.engine != "torch"):
             where = "a remote server" if self.remote else self.engine
             raise ConfigError(f"lambda is {self.strength:g}, but {where} only answers as the policy is: use lambda 1")
@@ -106,6 +111,11 @@ def _turns(value: Any) -> Turns:
         for turn in value
     ):
         raise ConfigError('turns must be a list of what was said before, such as [["Do you like tea?", "I do!"]]')
+    if len(value) > MOST_TURNS:
+        raise ConfigError(f"turns has {len(value)} entries: send the last {MOST_TURNS} at most")
+    letters = sum(len(text) for turn in value for text in turn)
+    if letters > MOST_TURNS_TEXT:
+        raise ConfigError(f"turns has {letters:,} characters: send the last {MOST_TURNS_TEXT:,} at most")
     return tuple((said, answer) for said, answer in value)
 
 
@@ -134,10 +144,15 @@ def reference_of(name: str) -> str | None:
     return None
 
 
-def permitted(name: str, roots: list[Path], remotes: tuple[str, ...]) -> None:
+def permitted(
+    name: str, roots: Sequence[Path], remotes: Sequence[str], hub: Callable[[str], bool] = lambda _: False
+) -> None:
     """Refuse names that a web request must not reach: directories outside `roots`, servers not in `remotes`.
 
     Nothing is read from such a place, and the message is the same whether it exists or not.
+
+    Args:
+        hub: whether a model of the Hugging Face hub may be named, by its id.
 
     Raises:
         ConfigError: with what is allowed.
@@ -149,12 +164,28 @@ def permitted(name: str, roots: list[Path], remotes: tuple[str, ...]) -> None:
         if name.partition("#")[0].rstrip("/") not in {remote.rstrip("/") for remote in remotes}:
             raise ConfigError(f"{name[:80]!r} is not a server this one may ask: start it with --remote NAME=URL")
         return
-    path = Path(name)
-    looks_local = path.is_absolute() or ".." in path.parts or "\\" in name or name.startswith("~") or "\0" in name
-    if not looks_local and not path.is_dir():
-        return  # a short name, a hub id, or a run by its name in one of the roots
-    if "\0" not in name:
-        resolved = path.expanduser().resolve()
+    try:
+        directory = _directory_of(name)
+        if directory is None:
+            if not hub(SHORT_NAMES.get(name, name)):
+                raise ConfigError(
+                    f"{name[:80]!r} is neither bundled nor a run shown here: other models of the hub are asked if the "
+                    "server was started with --allow-hub"
+                )
+            return
+        resolved = directory.expanduser().resolve()
         if any(resolved != root.resolve() and resolved.is_relative_to(root.resolve()) for root in roots):
             return
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, half a character, no such user, a loop of links
+        pass
     raise ConfigError(f"{name[:80]!r} is not in a directory of runs that this server reads: start it with --runs DIR")
+
+
+def _directory_of(name: str) -> Path | None:
+    """The directory that `resolve` would take for `name`, there or not; None for a name of the hub."""
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or name.startswith("~"):
+        return path
+    if name in SHORT_NAMES:
+        return None
+    return next((place for place in (path, DEFAULT_RUNS / name) if place.is_dir()), None)

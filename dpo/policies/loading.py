@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from dpo.errors import ConfigError, PolicyError, PromptError
-from dpo.hub import offline
+from dpo.hub import offline, why_offline
 from dpo.policies.characters import Characters
 from dpo.policies.families import Family, Ids, Prompt, disable_dropout, family_of
 from dpo.policies.names import Source, base_of, check_weights, resolve
@@ -367,8 +367,8 @@ def _explained(source: Source) -> Iterator[None]:
         if source.kind == "hub":
             if offline():
                 raise PolicyError(
-                    f"{where} is no local policy, and the hub cannot be reached: check the name and the connection, "
-                    "or use a local directory or demo/t5, demo/gpt2"
+                    f"{where} is no local policy, and {why_offline()}; or check the name, or use a local directory or "
+                    "demo/t5, demo/gpt2"
                 ) from error
             raise PolicyError(f"{where} cannot be loaded from the hub: {first_line(error)}") from error
         raise PolicyError(f"{where} cannot be loaded: {first_line(error)}") from error

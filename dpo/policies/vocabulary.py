@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo.errors import PolicyError
-from dpo.hub import offline
+from dpo.hub import offline, why_offline
 from dpo.policies.names import base_of, resolve
 from dpo.preferences.audit.tokens import Vocabulary
 
@@ -64,7 +64,7 @@ def _published(name: str) -> PreTrainedTokenizerBase:
             first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
             raise PolicyError(f"The tokenizer in {place} cannot be read ({first}): save it again") from error
         raise PolicyError(
-            f"The tokenizer of {name} ({place}) is not in the local cache and the hub cannot be reached: give its "
+            f"The tokenizer of {name} ({place}) is not in the local cache, and {why_offline()}; or give its "
             f"directory as --model DIR, or set {DIRECTORY}=DIR where DIR/{place.rpartition('/')[2]}/tokenizer.json is"
         ) from error
 

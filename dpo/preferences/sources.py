@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo.errors import DataError
-from dpo.hub import offline
+from dpo.hub import offline, why_offline
 from dpo.preferences.reading import SUFFIXES, kind_of, read_file
 
 if TYPE_CHECKING:
@@ -86,11 +86,7 @@ def _hub(hub_id: str, source: str, split: str) -> Dataset:
     from datasets import Dataset, load_dataset
     from datasets.exceptions import DatasetNotFoundError
 
-    if offline():
-        # `datasets` copied the setting when it was imported.
-        import datasets.config
-
-        datasets.config.HF_HUB_OFFLINE = True
+    offline()  # tells the libraries
     where = hub_id if hub_id == source else f"{source} ({hub_id})"
     try:
         rows = load_dataset(hub_id, split=split)
@@ -101,8 +97,7 @@ def _hub(hub_id: str, source: str, split: str) -> Dataset:
     except Exception as error:  # connection, proxy, cache and format errors, of many types
         if offline():
             raise DataError(
-                f"{where} is not in the local cache, and the hub cannot be reached: check the connection, or give a "
-                "local .jsonl file"
+                f"{where} is not in the local cache, and {why_offline()}, or give a local .jsonl file"
             ) from error
         first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise DataError(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dpo.errors import DpoError, HubError
-from dpo.hub import offline
+from dpo.hub import offline, why_offline
 
 
 def check_name(repo_id: str) -> None:
@@ -43,7 +43,7 @@ def explained(repo_id: str, doing: str) -> Iterator[None]:
     )
 
     if offline():
-        raise HubError(f"{repo_id} cannot be {doing}: {constants.ENDPOINT} cannot be reached; check the connection")
+        raise HubError(f"{repo_id} cannot be {doing} ({constants.ENDPOINT}): {why_offline()}")
     try:
         yield
     except DpoError:

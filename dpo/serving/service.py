@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import queue
+import secrets
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -28,12 +29,14 @@ _POLL_SECONDS = 15.0  # a comment line this often keeps proxies and dead viewers
 class Work:
     """Something that a viewer waits for; its events are read by that viewer.
 
-    They begin with `queued` (job, position, wait_seconds) whenever its place changes, and end with
+    They begin with `queued` (position, wait_seconds) whenever its place changes, and end with
     `finished` (stopped); `waiting` is a sign of life.
     """
 
     number: int
     viewer: str = field(default="", kw_only=True)
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(16), kw_only=True)
+    """Cancels it; only its viewer is told."""
     events: queue.SimpleQueue[Event] = field(default_factory=queue.SimpleQueue, kw_only=True)
     cancelled: threading.Event = field(default_factory=threading.Event, kw_only=True)
 
@@ -115,6 +118,15 @@ class Service(ABC, Generic[Kind]):
                 self._tell_positions()
         return True
 
+    def withdraw(self, token: str) -> bool:
+        """Stop the job that has this token; whether there was one."""
+        given = token.encode(errors="replace")
+        with self._changed:
+            for number, job in self._jobs.items():
+                if secrets.compare_digest(job.token.encode(), given):
+                    return self.cancel(number)
+        return False
+
     def follow(self, job: Kind) -> Iterator[Event]:
         """The job's events until it is finished; leaving early cancels it."""
         try:
@@ -188,4 +200,4 @@ class Service(ABC, Generic[Kind]):
             left = max((self._pace or 0.0) - (time.perf_counter() - self._running[1]), 0.0)
         for place, job in enumerate(self._waiting):
             seconds = None if self._pace is None else round(left + place * self._pace, 1)
-            job.emit("queued", job=job.number, position=place + ahead, wait_seconds=seconds)
+            job.emit("queued", position=place + ahead, wait_seconds=seconds)

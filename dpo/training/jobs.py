@@ -90,6 +90,14 @@ class Jobs:
         target = Path(config.resume or config.output_dir or "")
         return self._add(target, command(config), config.resume is not None)
 
+    def submit_command(self, arguments: Sequence[str], target: Path) -> Job:
+        """Add another command of dpo that trains into `target`, such as `votes train`.
+
+        Raises:
+            BusyError, RunError, StorageError: as for `submit`.
+        """
+        return self._add(target, list(arguments), False)
+
     def submit_sweep(self, text: str) -> Job:
         """Add the sweep that a YAML text describes; the same one again goes on with it.
 

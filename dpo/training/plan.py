@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
-from dpo.errors import ConfigError
+from dpo.errors import ConfigError, quoted
 from dpo.training.config import BEST_BY, CommonConfig, TrainConfig
 from dpo.training.settings import coerce, make
 
@@ -26,6 +26,8 @@ PRUNINGS = ("median", "halving", "none")
 # A sweep decides these for each trial.
 _OWN = {"output_dir", "resume"}
 _MOST_COMBINATIONS = 10_000
+_MOST_TEXT = 64 * 1024  # bytes of a plan
+_MOST_DEPTH = 8  # of lists and names within each other
 Value = bool | int | float | str | None
 
 
@@ -112,10 +114,12 @@ def plan_of(text: str, where: str, usual: str) -> Plan:
         ConfigError: what is wrong, where, and what to write instead.
     """
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        content = _read(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that is none
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
+        if isinstance(error, _RefusedError):
+            raise ConfigError(f"{where}{line} {error.problem}") from error
         raise ConfigError(f"{where} is not valid YAML{line}: mend it there") from error
     if not isinstance(content, dict) or not isinstance(content.get("search"), dict) or not content["search"]:
         raise ConfigError(f"{where} has no 'search:' with settings to try, such as 'beta: [0.05, 0.1]'")
@@ -130,13 +134,13 @@ def plan_of(text: str, where: str, usual: str) -> Plan:
         raise ConfigError(f"{where}: {both[0]} is under 'settings:' and under 'search:': keep one of them")
     name = str(content.get("name") or usual)
     if not re.fullmatch(r"[\w.()+-]+", name) or name.strip(".") == "":
-        raise ConfigError(f"{where}: name {name!r} is no folder's name: use letters, digits, '-' and '_'")
+        raise ConfigError(f"{where}: name {quoted(name)} is no folder's name: use letters, digits, '-' and '_'")
     trials = content.get("trials")
     if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 1):
-        raise ConfigError(f"{where}: trials is {trials!r}, it must be a whole number of 1 or more")
+        raise ConfigError(f"{where}: trials is {quoted(trials)}, it must be a whole number of 1 or more")
     seed = content.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise ConfigError(f"{where}: seed is {seed!r}, it must be a whole number from 0 on")
+        raise ConfigError(f"{where}: seed is {quoted(seed)}, it must be a whole number from 0 on")
     plan = Plan(name, method, trials or 0, measure, pruning, seed, settings, search)  # type: ignore[arg-type]
     return _counted(plan, where)
 
@@ -174,6 +178,34 @@ def _counted(plan: Plan, where: str) -> Plan:
     return plan
 
 
+class _RefusedError(yaml.MarkedYAMLError):
+    """Valid YAML that no plan needs."""
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, which write a text of bytes out as gigabytes, and of bounded depth."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        mark = self.peek_event().start_mark
+        if self.check_event(yaml.AliasEvent):
+            raise _RefusedError(problem="has an alias (*name): write out what it stands for", problem_mark=mark)
+        if self.depth >= _MOST_DEPTH:
+            raise _RefusedError(problem=f"has more than {_MOST_DEPTH} levels: it needs three", problem_mark=mark)
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+
+def _read(text: str) -> Any:
+    if len(text.encode(errors="replace")) > _MOST_TEXT:
+        raise _RefusedError(problem=f"is over {_MOST_TEXT // 1024} kB long: shorten it")
+    return yaml.load(text, _PlainLoader)
+
+
 def _points(name: str, given: Dimension, where: str) -> Choices:
     if isinstance(given, Choices):
         return given
@@ -199,10 +231,12 @@ def _dimension(name: str, given: Any, where: str) -> Dimension:
     if isinstance(given, list) and given:
         values = [_coerced(name, value, where) for value in given]
         if len(set(values)) < len(values):
-            raise ConfigError(f"{where}: {name} names a value twice: {given}")
+            raise ConfigError(f"{where}: {name} names a value twice: {quoted(given)}")
         return Choices(tuple(values))
     if not isinstance(given, dict):
-        raise ConfigError(f"{where}: {name} is {given!r}: give a list of values, or {{low: X, high: Y, log: true}}")
+        raise ConfigError(
+            f"{where}: {name} is {quoted(given)}: give a list of values, or {{low: X, high: Y, log: true}}"
+        )
     _known(given, ("low", "high", "log", "step"), f"{where}: {name}")
     if "low" not in given or "high" not in given:
         raise ConfigError(f"{where}: the range of {name} needs both 'low:' and 'high:'")
@@ -214,14 +248,14 @@ def _dimension(name: str, given: Any, where: str) -> Dimension:
         raise ConfigError(f"{where}: the range of {name} goes from {low} to {high}: 'low:' must be below 'high:'")
     log, step = given.get("log", False), given.get("step")
     if not isinstance(log, bool):
-        raise ConfigError(f"{where}: log of {name} is {log!r}, it must be true or false")
+        raise ConfigError(f"{where}: log of {name} is {quoted(log)}, it must be true or false")
     if log and low <= 0:
         raise ConfigError(f"{where}: the logarithmic range of {name} begins at {low}: it must be above 0")
     if step is not None:
         try:
             step = float(step)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"{where}: step of {name} is {step!r}, it must be a number") from error
+            raise ConfigError(f"{where}: step of {name} is {quoted(step)}, it must be a number") from error
         if log or step <= 0 or (isinstance(low, int) and step != int(step)):
             raise ConfigError(f"{where}: step of {name} is {step:g}: it must be above 0, in its unit, and without log")
     return Range(low, high, log, step, isinstance(low, int))
@@ -250,7 +284,7 @@ def _name(given: Any, where: str) -> str:
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ConfigError(f"{where}: no setting is called {name!r}{hint}; see dpo train --help")
+        raise ConfigError(f"{where}: no setting is called {quoted(name)}{hint}; see dpo train --help")
     return name
 
 
@@ -259,12 +293,12 @@ def _known(given: dict[Any, Any], names: tuple[str, ...], where: str) -> None:
         if name not in names:
             near = difflib.get_close_matches(str(name), names, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
-            raise ConfigError(f"{where}: {name!r} is not known{hint}: there are {', '.join(names)}")
+            raise ConfigError(f"{where}: {quoted(name)} is not known{hint}: there are {', '.join(names)}")
 
 
 def _one_of(value: Any, names: tuple[str, ...], where: str) -> str:
     if value not in names:
-        raise ConfigError(f"{where} is {value!r}: choose from {', '.join(names)}")
+        raise ConfigError(f"{where} is {quoted(value)}: choose from {', '.join(names)}")
     return str(value)
 
 

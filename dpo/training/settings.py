@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 import yaml
 
-from dpo.errors import ConfigError
+from dpo.errors import ConfigError, quoted
 
 if TYPE_CHECKING:
     from dpo.training.config import RunConfig
@@ -83,7 +83,7 @@ def coerce(name: str, value: Any, config: type[RunConfig], where: str) -> Any:
     if name not in hints:
         near = difflib.get_close_matches(name, hints, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ConfigError(f"{where}: no setting is called {name!r}{hint}; see dpo {COMMANDS[config.kind]} --help")
+        raise ConfigError(f"{where}: no setting is called {quoted(name)}{hint}; see dpo {COMMANDS[config.kind]} --help")
     wanted = hints[name]
     options = get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else (wanted,)
     if value is None and type(None) in options:
@@ -91,8 +91,8 @@ def coerce(name: str, value: Any, config: type[RunConfig], where: str) -> Any:
     kind = next(option for option in options if option is not type(None))
     try:
         return _as(kind, value)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {name} is {value!r}, it must be {_kind_name(kind)}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{where}: {name} is {quoted(value)}, it must be {_kind_name(kind)}") from error
 
 
 def _as(kind: Any, value: Any) -> Any:
@@ -133,7 +133,7 @@ def check_range(name: str, value: Any, limits: Any) -> None:
         if limits["choices"] and item not in limits["choices"]:
             near = difflib.get_close_matches(str(item), limits["choices"], n=1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise ConfigError(f"{flag} {item}: {hint}choose from {', '.join(limits['choices'])}")
+            raise ConfigError(f"{flag} {str(item)[:80]}: {hint}choose from {', '.join(limits['choices'])}")
         if limits["above"] is not None and not item > limits["above"]:
             raise ConfigError(f"{flag} is {item}: it must be above {limits['above']:g}")
         if limits["low"] is not None and item < limits["low"]:

@@ -6,12 +6,15 @@ import os
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from waitress.server import create_server
 
 from dpo.dashboard.application import create_app
@@ -33,6 +36,27 @@ Open = Callable[..., Page]
 Serve = Callable[..., str]
 
 
+def _wait_for_function(self: Page, expression: str, *, arg: Any = None, timeout: float = 60_000) -> None:
+    """Wait until an expression holds, asking from outside.
+
+    Playwright's own makes code of a string within the page, which the page's Content-Security-Policy forbids.
+    """
+    until = time.monotonic() + timeout / 1000
+    while True:
+        try:
+            if self.evaluate(expression, arg):
+                return
+        except PlaywrightError as error:
+            if "context was destroyed" not in str(error):
+                raise
+        if time.monotonic() > until:
+            raise PlaywrightTimeout(f"{timeout / 1000:g} s went by without {expression}")
+        self.wait_for_timeout(50)
+
+
+Page.wait_for_function = _wait_for_function  # type: ignore[assignment,method-assign]
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -52,7 +76,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         server = create_server(app.server, host="127.0.0.1", port=0, threads=16, send_bytes=1)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
-        running.append((server, [app.server.config[name] for name in ("engine", "lens")]))
+        running.append((server, app.server.config["services"]))
         return f"http://127.0.0.1:{server.effective_port}"
 
     yield start

@@ -166,7 +166,9 @@ def test_held_out_pairs_sort_filter_and_open(
         )
     )  # fmt: skip
     n = run.info["dataset"]["held_out"]
-    page = open_page(serve([tmp_path / "runs"]) + f"/lens?{urlencode({'policy': str(run.path)})}")
+    # What a run's record names, its base and its data, is read where the server was told to.
+    address = serve([tmp_path / "runs", policy_dirs["gpt2"].parent], data_directory=pairs.parent)
+    page = open_page(address + f"/lens?{urlencode({'policy': str(run.path)})}")
     scored(page)
     page.locator("#lens-source").click()
     page.get_by_role("option", name="The run's held-out pairs").click()

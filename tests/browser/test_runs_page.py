@@ -95,7 +95,10 @@ def test_notes_and_names_are_kept_on_disk(serve: Any, open_page: Any, sweep: Pat
     name.dblclick()
     page.keyboard.press("Control+A")
     page.keyboard.type("t5-best")
-    page.keyboard.press("Enter")
+    # The chart is drawn anew from what the grid shows, maybe before the server has the name.
+    with page.expect_response(lambda answer: "rn-grid.cellValueChanged" in (answer.request.post_data or "")) as kept:
+        page.keyboard.press("Enter")
+    assert kept.value.ok
     expect(page.locator("#rn-frontier-said")).to_contain_text("6 runs")
     page.wait_for_function(
         "document.querySelector('#rn-frontier .js-plotly-plot').data.some(d => d.name === 't5-best')"

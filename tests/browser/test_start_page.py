@@ -169,7 +169,9 @@ def test_margins_lie_beneath_the_losses(
             output_dir=str(tmp_path / "runs" / "a"),
         )
     )
-    page = open_page(serve([tmp_path / "runs"]) + "/training")
+    # What a run's record names, its base and its data, is read where the server was told to.
+    address = serve([tmp_path / "runs", policy_dirs["gpt2"].parent], data_directory=pairs.parent)
+    page = open_page(address + "/training")
     page.get_by_role("heading", name="Loss playground").click()
     expect(page.locator("#learn-note")).to_have_text("a: not measured yet")
     expect(page.locator(".js-loss[aria-pressed=true]")).to_have_text(["sigmoid", "hinge", "ipo"])

@@ -125,7 +125,7 @@ def test_the_whole_walk(serve: Any, open_page: Any, tmp_path: Path) -> None:
     first.get_by_label("Steps").press("Tab")
     first.get_by_role("button", name="Start the next round").click()
     expect(first.locator("#cmp-votes-told")).to_contain_text("is finished", timeout=240_000)
-    [directory] = [path for path in runs.iterdir() if path.is_dir()]
+    [directory] = runs.glob("votes-*")
     run = open_run(directory)
     assert run.state == "finished" and run.metrics().steps[-1] == 5 and run.info["dataset"]["pairs"] == len(pairs)
     first.locator("#cmp-arm-3").click()

@@ -219,7 +219,7 @@ def test_without_a_connection_both_say_so(runs: dict[str, Path], capsys: pytest.
     # The tests' own process is told to stay offline (conftest).
     assert main(["push", str(runs["t5"]), "--repo-id", "me/tea-t5"]) == 2
     assert main(["pull", "me/tea-t5"]) == 2
-    assert capsys.readouterr().err.count("cannot be reached; check the connection") == 2
+    assert capsys.readouterr().err.count("cannot be reached: check the connection") == 2
 
 
 def test_an_adapter_of_a_hub_model_goes_out_alone(runs: dict[str, Path], tmp_path: Path) -> None:

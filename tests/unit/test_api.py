@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
+from serving import api_server
 
-from dpo.dashboard import api
 from dpo.errors import BusyError
 from dpo.generation.engine import Engine
 from dpo.generation.settings import Sampling
@@ -26,9 +25,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture
 def client(engine: Engine, policy_dirs: dict[str, Path]) -> FlaskClient:
-    server = Flask("test")
-    api.register(server, engine, "127.0.0.1", [policy_dirs["t5"].parent])
-    return server.test_client()
+    return api_server(engine, policy_dirs["t5"].parent).test_client()
 
 
 def events(text: str) -> list[tuple[str, dict[str, Any]]]:
@@ -41,7 +38,9 @@ def events(text: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_generate_streams_every_arm(client: FlaskClient, policy_dirs: dict[str, Path]) -> None:
-    body = {"prompt": "hello", "policies": [str(policy_dirs["t5"]), "demo/none"], "max_new_tokens": 6, "seed": 1}
+    empty = policy_dirs["t5"].parent / "empty"
+    empty.mkdir(exist_ok=True)
+    body = {"prompt": "hello", "policies": [str(policy_dirs["t5"]), str(empty)], "max_new_tokens": 6, "seed": 1}
     response = client.post("/api/generate", json=body)
     assert response.mimetype == "text/event-stream"
     seen = events(response.get_data(as_text=True))
@@ -49,7 +48,7 @@ def test_generate_streams_every_arm(client: FlaskClient, policy_dirs: dict[str, 
     done = next(data for kind, data in seen if kind == "done")
     assert done["arm"] == 0 and 1 <= done["tokens"] <= 6 and done["end"] in ("eos", "length")
     failed = next(data for kind, data in seen if kind == "failed")
-    assert failed["arm"] == 1 and "demo/none" in failed["message"] and "\n" not in failed["message"]
+    assert failed["arm"] == 1 and "holds no policy" in failed["message"] and "\n" not in failed["message"]
     start = next(data for kind, data in seen if kind == "start")
     assert start["seen"] == "hello</s>"
 
@@ -59,7 +58,7 @@ def test_generate_streams_every_arm(client: FlaskClient, policy_dirs: dict[str, 
     [
         ({"prompt": "  ", "policies": ["x"]}, "blank"),
         ({"prompt": "a"}, "policies must be a list"),
-        ({"prompt": "a", "policies": ["x"] * 9}, "at most 8"),
+        ({"prompt": "a", "policies": ["demo/t5"] * 9}, "at most 8"),
         ({"prompt": "a", "policies": ["x"], "temperature": 99}, "temperature is 99"),
         ({"prompt": "a", "policies": ["x"], "heat": 1}, "unknown field 'heat'"),
         ([1], "JSON object"),

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from serving import api_server
 from waitress.server import create_server
 
-from dpo.dashboard import api
 from dpo.errors import ConfigError, PolicyError
 from dpo.generation.engine import Engine
 from dpo.generation.remote import Remote, complete
@@ -31,9 +31,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def server(engine: Engine, policy_dirs: dict[str, Path]) -> Flask:
-    made = Flask("test")
-    api.register(made, engine, "127.0.0.1", [policy_dirs["t5"].parent])
-    return made
+    return api_server(engine, policy_dirs["t5"].parent)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +162,7 @@ def test_a_remote_arm_that_fails_says_why(address: str, policy_dirs: dict[str, P
         list(complete("http://127.0.0.1:9/v1#m", "hello", Sampling(), lambda: False))
     with pytest.raises(PolicyError, match=r"refused \(400\): .*directory of runs"):
         list(complete(f"{address}#../x", "hello", Sampling(), lambda: False))
-    with pytest.raises(PolicyError, match="failed: .*No policy"):
+    with pytest.raises(PolicyError, match=r"refused \(400\): .*neither bundled nor a run"):
         list(complete(f"{address}#demo/none", "hello", Sampling(), lambda: False))
     with pytest.raises(PolicyError):
         list(complete(address.removesuffix("/v1"), "hello", Sampling(), lambda: False))

@@ -12,6 +12,7 @@ import pytest
 from dpo.dashboard.application import create_app
 from dpo.dashboard.training.charts import CHARTS
 from dpo.dashboard.training.page import _WORDS
+from dpo.dashboard.web.access import Access
 from dpo.errors import ConfigError
 from dpo.glossary import TERMS, define, page
 from dpo.training.config import LOSS_TYPES
@@ -85,13 +86,14 @@ def _bare(kind: Any, name: str, beta: float, smoothing: float, accelerator: Any)
 
 
 def test_training_is_off_beyond_this_machine(tmp_path: Path) -> None:
-    closed = create_app([tmp_path], "0.0.0.0", votes=tmp_path / "v.sqlite").server.test_client()
+    closed = create_app([tmp_path], Access("0.0.0.0"), votes=tmp_path / "v.sqlite").server.test_client()
     assert closed.get("/api/jobs").get_json()["allowed"] is False
     for path in ("/api/jobs", "/api/jobs/check", "/api/jobs/stop", "/api/jobs/resume", "/api/jobs/forget"):
         answer = closed.post(path, json={"settings": {}, "job": "x", "run": "x"})
         assert answer.status_code == 403 and "--allow-training" in answer.get_json()["error"]
     assert closed.get("/api/jobs/form").status_code == closed.get("/api/jobs/x/log").status_code == 403
-    opened = create_app([tmp_path], "0.0.0.0", votes=tmp_path / "v.sqlite", allow_training=True).server.test_client()
+    trusting = Access("0.0.0.0", training=True)
+    opened = create_app([tmp_path], trusting, votes=tmp_path / "v.sqlite").server.test_client()
     assert opened.get("/api/jobs").get_json()["allowed"] is True
     local = create_app([tmp_path], votes=tmp_path / "v.sqlite").server.test_client()
     assert local.get("/api/jobs", headers={"Host": "127.0.0.1"}).get_json()["allowed"] is True

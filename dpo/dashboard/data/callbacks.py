@@ -15,7 +15,8 @@ from dpo.dashboard.data.desk import Desk, Job
 from dpo.dashboard.data.export import EXPORT
 from dpo.dashboard.data.page import MODELS
 from dpo.dashboard.data.table import Asked, codes_of, listed, select
-from dpo.errors import DpoError
+from dpo.errors import ConfigError, DpoError, quoted
+from dpo.hub import forbidden
 from dpo.preferences.audit.remedies import column_flags
 from dpo.preferences.normalise import Columns
 
@@ -84,8 +85,9 @@ def _choosing(app: Dash, desk: Desk) -> None:
         except DpoError as error:
             return None, _problem(str(error)), True, line, no_update, *gone, *_emptied()
         if found is None:
-            said = card(html.P(f"{value} is fetched from the hub when it is audited; its layout is shown then.",
-                               className="sub"), cls="pad")  # fmt: skip
+            asked = "is taken from the local cache" if forbidden() else "is fetched from the hub"
+            said = card(html.P(f"{value} {asked} when it is audited; its layout is shown then.", className="sub"),
+                        cls="pad")  # fmt: skip
             return said, None, False, line, no_update, *gone, *_emptied()
         chosen = [columns.prompt, columns.chosen, columns.rejected]
         selects = [part for name in chosen for part in (found.columns, name)]
@@ -110,6 +112,8 @@ def _auditing(app: Dash, desk: Desk) -> None:
         _: int, value: str | None, model: str, layout: str | None, swap: bool, *named: str | None
     ) -> tuple[Any, bool, Any]:
         try:
+            if model and model not in MODELS:
+                raise ConfigError(f"{quoted(model)} is none of {', '.join(MODELS)}: choose one of them")
             job = desk.start(value or "", model or MODELS[0], _columns(named, layout, swap))
         except DpoError as error:
             return no_update, True, _problem(str(error))

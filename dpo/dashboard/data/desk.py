@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpo.errors import DataError, DpoError
+from dpo.errors import BusyError, DataError, DpoError, StorageError
 from dpo.preferences.reading import SUFFIXES
 from dpo.preferences.sources import NAMED
 
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 MOST_UPLOAD = 50 * 2**20
 """Bytes of an uploaded file at most."""
+MOST_UPLOADS = 20
+"""Uploaded files that are kept; the oldest goes first."""
+MOST_UPLOADED = 500 * 2**20
+"""Bytes of all uploaded files."""
+MOST_AUDITS = 8
+"""Audits that may wait."""
 _KEPT = 3
 
 
@@ -77,6 +83,7 @@ class Desk:
         self._lock = threading.Lock()
         self._working = threading.Lock()
         self._place: Path | None = None
+        self._closed = False
 
     def offered(self) -> list[dict[str, Any]]:
         """Sources to choose from, in groups: names, files of the directory, uploads."""
@@ -98,9 +105,12 @@ class Desk:
 
         Raises:
             DataError: no file type that we read, too large, or damaged.
+            StorageError: there is no room for it.
         """
+        if not isinstance(name, str) or not isinstance(content, str):
+            raise DataError("One file at a time can be uploaded")
         if not _readable(name):
-            raise DataError(f"{name} is no {', '.join(SUFFIXES)} file (or .gz of one): convert it to one of these")
+            raise DataError(f"{name[:80]} is no {', '.join(SUFFIXES)} file (or .gz of one): convert it to one of these")
         try:
             data = base64.b64decode(content.partition(",")[2], validate=True)
         except (binascii.Error, ValueError) as error:
@@ -108,15 +118,31 @@ class Desk:
         if len(data) > MOST_UPLOAD:
             raise DataError(f"{name} is over {MOST_UPLOAD // 2**20} MB: put it into {self.directory} instead")
         with self._lock:
+            if self._closed:
+                raise DataError("The dashboard is being closed")
             if self._place is None:
                 self._place = Path(tempfile.mkdtemp(prefix="dpo-uploads-"))
+            self._make_room(len(data))
             key = uuid.uuid4().hex[:12]
             # Under its own name in a directory of its own: a command that the page shows works as it stands there.
             path = self._place / key / Path(name).name[-200:]
-            path.parent.mkdir()
-            path.write_bytes(data)
+            try:
+                path.parent.mkdir()
+                path.write_bytes(data)
+            except OSError as error:
+                shutil.rmtree(path.parent, ignore_errors=True)
+                raise StorageError(f"{name[:80]} cannot be kept in {self._place} ({error.strerror})") from error
             self._uploads[key] = (path, Path(name).name)
         return f"upload:{key}"
+
+    def _make_room(self, size: int) -> None:
+        """Remove the oldest uploads until one of `size` bytes has its place."""
+        sizes = {key: path.stat().st_size for key, (path, _) in self._uploads.items()}
+        for key in list(sizes):
+            if len(sizes) < MOST_UPLOADS and sum(sizes.values()) + size <= MOST_UPLOADED:
+                return
+            del sizes[key]
+            shutil.rmtree(self._uploads.pop(key)[0].parent, ignore_errors=True)
 
     def look(self, value: str, columns: Columns) -> Preview | None:
         """The head of an offered source; None if it would have to be fetched first.
@@ -153,10 +179,13 @@ class Desk:
 
         Raises:
             DataError: it is not offered (any more).
+            BusyError: too many wait.
         """
         source, label = self._resolve(value)
         job = Job(uuid.uuid4().hex[:12], source, label, model, columns)
         with self._lock:
+            if sum(not known.over for known in self._jobs.values()) > MOST_AUDITS:
+                raise BusyError(f"{MOST_AUDITS} audits are waiting already: try again in a moment")
             self._jobs[job.ident] = job
             for old in [key for key, known in self._jobs.items() if known.over][: -_KEPT or None]:
                 del self._jobs[old]
@@ -169,9 +198,12 @@ class Desk:
             return self._jobs.get(ident or "")
 
     def close(self) -> None:
-        """Forget the uploads."""
-        if self._place is not None:
-            shutil.rmtree(self._place, ignore_errors=True)
+        """Remove the uploads; no more are taken."""
+        with self._lock:
+            self._closed = True
+            self._uploads.clear()
+            if self._place is not None:
+                shutil.rmtree(self._place, ignore_errors=True)
 
     def _resolve(self, value: str) -> tuple[str, str]:
         kind, _, rest = value.partition(":")
@@ -181,12 +213,13 @@ class Desk:
                     path, label = self._uploads[rest]
                     return str(path), label
         elif kind == "file":
-            path = (self.directory / rest).resolve()
-            if path.is_relative_to(self.directory.resolve()) and path.is_file() and _readable(path.name):
-                return str(path), rest
+            with contextlib.suppress(OSError, ValueError, RuntimeError):  # too long, a NUL, a loop of links
+                path = (self.directory / rest).resolve()
+                if path.is_relative_to(self.directory.resolve()) and path.is_file() and _readable(path.name):
+                    return str(path), rest
         elif value in NAMED or value == "sample":
             return value, value
-        raise DataError(f"{value or 'Nothing'} is not on offer: choose a dataset from the list")
+        raise DataError(f"{value[:80] or 'Nothing'} is not on offer: choose a dataset from the list")
 
     def _work(self, job: Job) -> None:
         def tell(step: str, share: float) -> None:

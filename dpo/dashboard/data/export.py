@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, request
+from werkzeug.exceptions import NotFound
 
 from dpo.dashboard.data.desk import Desk
 from dpo.dashboard.data.table import Asked, exported, select
+from dpo.errors import ConfigError
 
 EXPORT = "/api/data/export"
 
@@ -20,20 +22,14 @@ def register(server: Flask, desk: Desk) -> None:
     def export_pairs() -> Response:
         job = desk.job(request.args.get("job"))
         if job is None or job.audit is None or job.data is None or job.every is None:
-            return _refused("This audit is no longer kept: start it again", 404)
+            raise NotFound("This audit is no longer kept: start it again")
         text = request.args.get("asked")
         pairs = job.every if text is None else job.data.pairs
         try:
             places = np.arange(len(pairs)) if text is None else select(job, Asked.from_json(text))
-        except (ValueError, KeyError):
-            return _refused("The selection cannot be read: export it from the Data page", 400)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise ConfigError("The selection cannot be read: export it from the Data page") from error
         name = re.sub(r"[^\w.-]", "_", job.label.rsplit("/", 1)[-1].split(".")[0]) or "pairs"
         name += "-all.jsonl" if text is None else "-selection.jsonl"
         headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
         return Response(exported(pairs, places), mimetype="application/jsonl", headers=headers)
-
-
-def _refused(message: str, status: int) -> Response:
-    response = jsonify({"error": message})
-    response.status_code = status
-    return response

@@ -6,63 +6,60 @@ request cannot make the server read any other file.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response
 
 from dpo.dashboard.lens.policies import Choice, references, tuned
-from dpo.dashboard.reach import viewer
-from dpo.errors import BusyError, ConfigError, DpoError, PolicyError, PromptError
+from dpo.dashboard.web import reading
+from dpo.dashboard.web.names import Allowed
+from dpo.dashboard.web.streams import Streams, viewer
+from dpo.errors import ConfigError, PolicyError, PromptError, quoted
 from dpo.evaluation.prompts import given_prompt
 from dpo.evaluation.worker import LensWorker, Task
 
 _MOST_PAIRS = 2000
+_MOST_TEXT = 50_000  # characters; tokens are counted by the lens
 SOURCES = ("run", "sample")
 
 
-def register(server: Flask, worker: LensWorker, roots: Sequence[Path]) -> None:
+def register(server: Flask, worker: LensWorker, allowed: Allowed, streams: Streams) -> None:
     """Add `/api/lens/look` and `/api/lens/pairs`."""
 
     def answer(prepare: Callable[[Any], Callable[[LensWorker, Task], None]]) -> Response:
-        try:
-            body = request.get_json(silent=True)
-            if not isinstance(body, dict):
-                raise ConfigError("the body must be a JSON object")
-            task = worker.submit(prepare(body), viewer=viewer())
-        except BusyError as error:
-            return _refused(str(error), 429)
-        except DpoError as error:
-            return _refused(str(error), 400)
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return Response(_events(worker, task), mimetype="text/event-stream", headers=headers)
+        return streams.follow(worker, lambda: worker.submit(prepare(reading.body()), viewer=viewer()))
 
     @server.post("/api/lens/look")
     def look() -> Response:
         """One result for each policy: the tokens of one or two texts."""
-        return answer(lambda body: _look(body, roots))
+        return answer(lambda body: _look(body, allowed))
 
     @server.post("/api/lens/pairs")
     def pairs() -> Response:
         """The rewards of held-out pairs."""
-        return answer(lambda body: _pairs(body, roots))
+        return answer(lambda body: _pairs(body, allowed))
 
 
-def _look(body: dict[str, Any], roots: Sequence[Path]) -> Callable[[LensWorker, Task], None]:
+def _look(body: dict[str, Any], allowed: Allowed) -> Callable[[LensWorker, Task], None]:
     names = body.get("policies")
     if not isinstance(names, list) or not 1 <= len(names) <= 6:
         raise ConfigError("policies must be a list of one to six names")
-    chosen = [_known(name, tuned(roots)) for name in names]
-    reference = body.get("reference")
-    if reference:
-        _known(reference, references(roots))
+    chosen = [_known(name, tuned(allowed.roots)) for name in names]
+    reference = body.get("reference") or None
+    if reference is not None:
+        reference = _known(reference, references(allowed.roots)).value
+    for place, choice in enumerate(chosen):
+        allowed.tuned(choice.value, reference if place == 0 else None)
     prompt, texts = given_prompt(body.get("prompt"), body.get("messages")), body.get("texts")
     if not isinstance(texts, list) or not 1 <= len(texts) <= 2 or not all(isinstance(text, str) for text in texts):
         raise ConfigError("texts must be a list of one or two texts")
     if not all(text.strip() for text in texts):
         raise PromptError("A text is blank: give an answer to score")
+    asked = [prompt] if isinstance(prompt, str) else [turn["content"] for turn in prompt]
+    letters = sum(map(len, (*asked, *texts)))
+    if letters > _MOST_TEXT:
+        raise PromptError(f"The texts have {letters:,} characters: score at most {_MOST_TEXT:,} at once")
 
     def work(worker: LensWorker, task: Task) -> None:
         for place, choice in enumerate(chosen):
@@ -78,11 +75,14 @@ def _look(body: dict[str, Any], roots: Sequence[Path]) -> Callable[[LensWorker, 
     return work
 
 
-def _pairs(body: dict[str, Any], roots: Sequence[Path]) -> Callable[[LensWorker, Task], None]:
-    choice = _known(body.get("policy"), tuned(roots))
+def _pairs(body: dict[str, Any], allowed: Allowed) -> Callable[[LensWorker, Task], None]:
+    choice = _known(body.get("policy"), tuned(allowed.roots))
     source = body.get("source", "run")
     if source not in SOURCES:
-        raise ConfigError(f"source is {source!r}: it must be one of {', '.join(SOURCES)}")
+        raise ConfigError(f"source is {quoted(source)}: it must be one of {', '.join(SOURCES)}")
+    allowed.tuned(choice.value)
+    if source == "run":
+        allowed.pairs_of(choice.value)
 
     def work(worker: LensWorker, task: Task) -> None:
         lens = worker.lens(task, choice.value)
@@ -121,18 +121,5 @@ def _known(name: Any, choices: Sequence[Choice]) -> Choice:
         if choice.value == name:
             return choice
     raise PolicyError(
-        f"{str(name)[:200]!r} is not among the policies that this dashboard lists: choose one of its runs"
+        f"{quoted(name, 200)} is not among the policies that this dashboard lists: choose one of its runs"
     )
-
-
-def _events(worker: LensWorker, task: Task) -> Iterator[str]:
-    for event in worker.follow(task):
-        kind = event["event"]
-        data = {name: value for name, value in event.items() if name != "event"}
-        yield ": still here\n\n" if kind == "waiting" else f"event: {kind}\ndata: {json.dumps(data)}\n\n"
-
-
-def _refused(message: str, status: int) -> Response:
-    response = jsonify({"error": message})
-    response.status_code = status
-    return response

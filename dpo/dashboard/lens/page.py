@@ -19,6 +19,8 @@ from dpo.dashboard.components import action, button, card, page_title
 from dpo.dashboard.lens import api
 from dpo.dashboard.lens.policies import options, references, tuned
 from dpo.dashboard.theme import CHOSEN, FAMILY_COLOR, NEUTRAL, REJECTED, layout
+from dpo.dashboard.web.names import Allowed
+from dpo.dashboard.web.streams import Streams
 from dpo.evaluation.worker import LensWorker
 from dpo.preferences.sources import SAMPLE
 from dpo.preferences.split import is_held_out
@@ -47,9 +49,9 @@ def page(roots: Sequence[Path]) -> list[Any]:
     ]
 
 
-def register(app: Dash, worker: LensWorker, roots: Sequence[Path]) -> None:
+def register(app: Dash, worker: LensWorker, allowed: Allowed, streams: Streams) -> None:
     """Routes for scoring, and the controls' way to the browser's code."""
-    api.register(app.server, worker, roots)
+    api.register(app.server, worker, allowed, streams)
 
     def browser(function: str, *arguments: Any) -> None:
         app.clientside_callback(
@@ -93,8 +95,8 @@ def register(app: Dash, worker: LensWorker, roots: Sequence[Path]) -> None:
     )
     def refresh(_: int) -> tuple[Any, Any, Any]:
         """Runs that have finished since the page was opened can be chosen at once."""
-        choices = options(tuned(roots))
-        return choices, choices, options(references(roots))
+        choices = options(tuned(allowed.roots))
+        return choices, choices, options(references(allowed.roots))
 
 
 def _theme() -> dict[str, Any]:

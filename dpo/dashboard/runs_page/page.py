@@ -17,6 +17,7 @@ from dpo.dashboard.runs_page import figures
 from dpo.dashboard.runs_page.report import report
 from dpo.dashboard.runs_page.table import MEASURES, Row, columns_of, differing, filtered, heading, rows_of
 from dpo.dashboard.training.updates import signature_of
+from dpo.dashboard.web.access import Access, Right
 from dpo.errors import DpoError, StorageError
 from dpo.evaluation.votes import Vote, Votes
 from dpo.runs import find_runs
@@ -24,11 +25,10 @@ from dpo.runs.manage import annotate, deletable, delete, listed, rename
 
 _POLL_MS = 2000
 _ROW, _HEAD, _MOST_ROWS = 38, 40, 12
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _FIELDS = [{"value": field, "label": title} for field, title, _ in MEASURES[:4]]
 
 
-def page() -> list[Any]:
+def page(access: Access) -> list[Any]:
     """The page; its rows come when it is first looked at."""
     return [
         page_title(
@@ -42,7 +42,7 @@ def page() -> list[Any]:
             button("New sweep", "plus", "filled", id="rn-new", n_clicks=0),
         ),
         html.Div(id="rn-problem", role="alert"),
-        card(_grid(), _chosen(), cls="gridcard"),
+        card(_grid(), _chosen(access), cls="gridcard"),
         html.Div([_frontier_card(), _parallel_card()], className="grid runs-grid"),
         _importance_card(),
         _delete_modal(),
@@ -55,21 +55,21 @@ def page() -> list[Any]:
     ]  # fmt: skip
 
 
-def register(app: Dash, roots: Sequence[Path], host: str, votes: Votes) -> None:
+def register(app: Dash, roots: Sequence[Path], access: Access, votes: Votes) -> None:
     """All callbacks of the page.
 
     Args:
         roots: directories in which runs are looked for; nothing outside is ever changed.
-        host: what the server is bound to; runs are changed from the page on this machine only.
+        access: runs are changed from the page on this machine only.
         votes: what people chose on Compare.
     """
-    _reading(app, roots, votes)
+    _reading(app, roots, votes, access)
     _drawing(app)
-    _changing(app, roots, host in _LOOPBACK)
+    _changing(app, roots, access)
     _leaving(app, roots)
 
 
-def _reading(app: Dash, roots: Sequence[Path], votes: Votes) -> None:
+def _reading(app: Dash, roots: Sequence[Path], votes: Votes, access: Access) -> None:
     app.clientside_callback(
         ClientsideFunction("runs", "polls"), Output("rn-poll", "disabled"), Input("page-runs", "hidden")
     )
@@ -85,7 +85,9 @@ def _reading(app: Dash, roots: Sequence[Path], votes: Votes) -> None:
         now = f"{signature_of(find_runs(roots))}-{votes.signature()}"
         if now == known and ctx.triggered_id != "rn-changed":
             return no_update, no_update
-        return rows_of(roots, _cast(votes)), now
+        rows = rows_of(roots, _cast(votes))
+        # The grid lets one write into cells of one's own runs.
+        return [row | {"own": row["own"] and access.grants(Right.CHANGE)} for row in rows], now
 
     @app.callback(
         Output("rn-grid", "rowData"), Output("rn-grid", "columnDefs"), Output("rn-sub", "children"),
@@ -147,8 +149,7 @@ def _drawing(app: Dash) -> None:
         return bars, said
 
 
-def _changing(app: Dash, roots: Sequence[Path], allowed: bool) -> None:
-    elsewhere = "This server is open to the network: change runs on its own machine (dpo runs rm)"
+def _changing(app: Dash, roots: Sequence[Path], access: Access) -> None:
 
     @app.callback(
         Output("rn-changed", "data"), Output("rn-problem", "children"),
@@ -158,8 +159,6 @@ def _changing(app: Dash, roots: Sequence[Path], allowed: bool) -> None:
     def edit(changes: list[dict[str, Any]] | None, count: int) -> tuple[int, Any]:
         try:
             for change in changes or []:
-                if not allowed:
-                    raise DpoError(elsewhere)
                 run = listed(change["data"]["path"], roots)
                 text = str(change.get("value") or "")
                 if change["colId"] == "name":
@@ -186,7 +185,7 @@ def _changing(app: Dash, roots: Sequence[Path], allowed: bool) -> None:
         prevent_initial_call=True,
     )  # fmt: skip
     def ask(_: int, selected: list[Row] | None) -> tuple[bool, Any, bool, str]:
-        lines, fine = [], bool(selected) and allowed
+        lines, fine = [], bool(selected) and access.grants(Right.CHANGE)
         for path in _paths(selected):
             try:
                 run = listed(path, roots)
@@ -194,8 +193,8 @@ def _changing(app: Dash, roots: Sequence[Path], allowed: bool) -> None:
             except DpoError as error:
                 fine = False
                 lines.append(html.Li(str(error), className="error-line"))
-        if not allowed:
-            lines = [html.Li(elsewhere, className="error-line")]
+        if not access.grants(Right.CHANGE):
+            lines = [html.Li(access.refusal(Right.CHANGE), className="error-line")]
         return True, html.Ul(lines, className="plain"), not fine, f"Delete {_many(len(lines))}"
 
     @app.callback(
@@ -206,8 +205,6 @@ def _changing(app: Dash, roots: Sequence[Path], allowed: bool) -> None:
     )  # fmt: skip
     def remove(_: int, selected: list[Row] | None, count: int) -> tuple[bool, int, Any, bool]:
         try:
-            if not allowed:
-                raise DpoError(elsewhere)
             for path in _paths(selected):
                 delete(listed(path, roots), roots)
         except DpoError as error:
@@ -295,7 +292,8 @@ def _grid() -> dag.AgGrid:
     )  # fmt: skip
 
 
-def _chosen() -> html.Div:
+def _chosen(access: Access) -> html.Div:
+    may = access.grants(Right.CHANGE)
     return html.Div(
         [
             html.Span(id="rn-count", className="label num"),
@@ -303,7 +301,10 @@ def _chosen() -> html.Div:
                 [icon("training", 16), "Overlay the curves"], id="rn-overlay", href="/training", className="jump js-nav"
             ),
             button("Delete", "close", id="rn-delete", n_clicks=0, size="xs"),
-            html.Span("Double-click a name or a note to change it.", className="sub push hide-sm"),
+            html.Span(
+                "Double-click a name or a note to change it." if may else access.refusal(Right.CHANGE),
+                className="sub push hide-sm",
+            ),
         ],
         id="rn-chosen",
         className="row chosen-row",

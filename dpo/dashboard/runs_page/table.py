@@ -30,6 +30,7 @@ _OF_PAIRS = ("loss", "accuracy", "margin")
 _SHORT = {"beta": "β", "learning_rate": "lr", "loss_type": "Objective", "batch_size": "Batch", "lora_rank": "Rank"}
 _FIRST_SETTINGS = 5
 _STATES = {"finished": "done", "interrupted": "killed"}
+_MOST_FILTER = 500  # characters
 _CONDITION = re.compile(r"^\s*([\w /-]+?|β)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*$")
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "=": operator.eq, "!=": operator.ne,
@@ -103,8 +104,10 @@ def filtered(rows: Sequence[Row], text: str) -> list[Row]:
     A part without a comparison is looked for in name, status and note.
 
     Raises:
-        ConfigError: a comparison names no column, or compares a number with a word.
+        ConfigError: a comparison names no column, or compares a number with a word, or the line is too long.
     """
+    if len(text) > _MOST_FILTER:
+        raise ConfigError(f"The filter has {len(text):,} characters: {_MOST_FILTER} at most")
     kept = list(rows)
     for part in filter(None, (part.strip() for part in re.split(r"\s+and\s+|\s*&\s*", text.strip()))):
         found = _CONDITION.match(part)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response
 from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
 
 from dpo.dashboard.markup import to_html
@@ -31,6 +31,7 @@ from dpo.dashboard.training.series import (
     shown,
 )
 from dpo.dashboard.training.table import table
+from dpo.dashboard.web.reading import body
 from dpo.errors import RunError
 from dpo.runs import Metrics
 from dpo.runs.answers import answer_measures
@@ -43,10 +44,7 @@ def register(server: Flask, roots: Sequence[Path]) -> None:
 
     @server.post("/api/curves")
     def curves() -> Response:
-        asked = request.get_json(silent=True)
-        return Response(
-            to_json_plotly(draw(asked if isinstance(asked, dict) else {}, roots)), mimetype="application/json"
-        )
+        return Response(to_json_plotly(draw(body(), roots)), mimetype="application/json")
 
 
 def draw(asked: Mapping[str, Any], roots: Sequence[Path]) -> dict[str, Any]:
@@ -60,8 +58,8 @@ def draw(asked: Mapping[str, Any], roots: Sequence[Path]) -> dict[str, Any]:
     runs, known = asked.get("runs"), asked.get("charts")
     entries, problems = chosen([str(path) for path in runs] if isinstance(runs, list) else [], roots)
     known = known if isinstance(known, dict) else {}
-    axis = asked["axis"] if asked.get("axis") in AXES else "Step"
-    unit = asked["unit"] if asked.get("unit") in NORMALISED else "Reward"
+    axis = next((name for name in AXES if name == asked.get("axis")), "Step")
+    unit = next((name for name in NORMALISED if name == asked.get("unit")), "Reward")
     smoothing = asked.get("smoothing")
     weight = min(max(float(smoothing), 0.0), 99.0) / 100 if isinstance(smoothing, int | float) else 0.0
     seen = _span(asked.get("span"), entries, axis)

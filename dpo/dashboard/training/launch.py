@@ -1,8 +1,7 @@
 """The routes by which the Training page starts, stops and resumes trainings.
 
 They do what a terminal on this machine could, so they are off unless the server is bound to this
-machine alone or was started with `--allow-training`.  Requests of other sites and under foreign host
-names never get here (`dpo.dashboard.api`).
+machine alone or was started with `--allow-training` (`dpo.dashboard.web`).
 """
 
 from __future__ import annotations
@@ -10,14 +9,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from flask import Flask, Response, jsonify, request
 
-from dpo.errors import BusyError, ConfigError, DpoError, RunError
+from dpo.dashboard.web.access import Access, Right
+from dpo.dashboard.web.reading import body, text
+from dpo.errors import AccessError, ConfigError, RunError, quoted
 from dpo.policies.names import BUNDLED, DEFAULT_RUNS, SHORT_NAMES
 from dpo.preferences.sources import NAMED
 from dpo.runs import BUNDLED_RUNS, find_runs, open_run
@@ -28,9 +29,7 @@ from dpo.training.jobs import Jobs, run_directory
 from dpo.training.preflight import preflight
 from dpo.training.settings import make, read_yaml
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 PRESETS = Path(__file__).resolve().parents[3] / "configs"
-REFUSED = "Training from the page is off on this address: start app.py with --allow-training"
 # Given by the form in other ways: by the run's name, and by Resume.
 _NOT_ASKED = {"output_dir", "resume"}
 KINDS: dict[str, type[CommonConfig]] = {"dpo": TrainConfig, "sft": SftConfig}
@@ -49,115 +48,88 @@ def own_root(roots: Sequence[Path]) -> Path:
     return next((root for root in roots if root.resolve() != bundled), DEFAULT_RUNS)
 
 
-def register(server: Flask, roots: Sequence[Path], host: str, allow: bool = False) -> Jobs:
-    """Add the routes below `/api/jobs`, and go on with what is waiting.
-
-    Args:
-        host: the address the server is bound to.
-        allow: let everybody who reaches the server train on it.
-    """
-    root = own_root(roots)
-    jobs = Jobs(root)
-    allowed = allow or host in LOOPBACK
-    if allowed:
+def register(server: Flask, jobs: Jobs, roots: Sequence[Path], access: Access) -> None:
+    """Add the routes below `/api/jobs`, and go on with what is waiting."""
+    if access.grants(Right.TRAIN):
         jobs.wake()
-
-    def guarded(answer: Callable[[], Any]) -> Response:
-        if not allowed:
-            return refused(REFUSED, 403)
-        try:
-            return jsonify(answer())
-        except BusyError as error:
-            return refused(str(error), 429)
-        except DpoError as error:
-            return refused(" ".join(str(error).split()), 400)
 
     @server.get("/api/jobs")
     def listing() -> Response:
-        """The jobs, newest first, and the runs that could go on."""
-        if not allowed:
-            return jsonify({"allowed": False, "message": REFUSED, "jobs": [], "resumable": []})
-        jobs.wake()  # a worker that was killed leaves jobs waiting
-        known = jobs.all()
-        newest = {Path(os.path.realpath(job.run)): job.ident for job in known}
-        rows = [job.record() for job in reversed(known)]
-        for row in rows:  # of several jobs on one run the last one can go on
-            row["resumable"] &= newest[Path(os.path.realpath(row["run"]))] == row["job"]
-        others = [run for run in find_runs(roots) if run.path.resolve() not in newest and resumable(run.path)]
-        return jsonify({
-            "allowed": True,
-            "jobs": rows,
-            "resumable": [
-                {"run": str(run.path), "name": run.name, "state": run.state, "step": run.progress.get("step")}
-                for run in others
-            ],
-        })  # fmt: skip
+        """The jobs, newest first, and the runs that could go on; nothing where training is not allowed."""
+        try:
+            access.require(Right.TRAIN)
+        except AccessError as error:
+            return jsonify({"allowed": False, "message": str(error), "jobs": [], "resumable": []})
+        return jsonify({"allowed": True, **listed(jobs, roots)})
 
     @server.get("/api/jobs/form")
     def form() -> Response:
-        def answer() -> dict[str, Any]:
-            kind = _kind_of(request.args)
-            return {"kind": kind, "fields": fields(kind), "presets": presets(kind),
-                    "suggestions": _suggestions(roots), "root": str(root)}  # fmt: skip
-
-        return guarded(answer)
+        kind = _kind_of(request.args)
+        return jsonify({"kind": kind, "fields": fields(kind), "presets": presets(kind),
+                        "suggestions": _suggestions(roots), "root": str(jobs.root)})  # fmt: skip
 
     @server.post("/api/jobs/check")
     def check() -> Response:
         """Validate settings; answers with the command line, and the pre-flight if `look` is true."""
-
-        def answer() -> dict[str, Any]:
-            body = asked_for()
-            config = config_of(body, root)
-            looked = preflight(config, root, find_runs(roots)) if body.get("look") is True else None
-            return {"command": command_line(config), "lines": looked}
-
-        return guarded(answer)
+        sent = body()
+        config = config_of(sent, jobs.root)
+        looked = preflight(config, jobs.root, find_runs(roots)) if sent.get("look") is True else None
+        return jsonify({"command": command_line(config), "lines": looked})
 
     @server.post("/api/jobs")
     def start() -> Response:
-        return guarded(lambda: jobs.submit(config_of(asked_for(), root)).record())
+        return jsonify(jobs.submit(config_of(body(), jobs.root)).record())
 
     @server.post("/api/jobs/stop")
     def stop() -> Response:
-        return guarded(lambda: jobs.stop(_text(asked_for(), "job")).record())
+        return jsonify(jobs.stop(text(body(), "job")).record())
 
     @server.post("/api/jobs/resume")
     def resume() -> Response:
-        def answer() -> dict[str, Any]:
-            path = _text(asked_for(), "run")
-            sweeps = [job for job in jobs.all() if job.trials is not None and str(job.run) == path]
-            if sweeps:
-                return jobs.submit_sweep(sweeps[-1].plan()).record()
-            return jobs.submit(_resumed(path, roots)).record()
-
-        return guarded(answer)
+        path = text(body(), "run")
+        sweeps = [job for job in jobs.all() if job.trials is not None and str(job.run) == path]
+        job = jobs.submit_sweep(sweeps[-1].plan()) if sweeps else jobs.submit(_resumed(path, roots))
+        return jsonify(job.record())
 
     @server.post("/api/jobs/sweep")
     def sweep() -> Response:
         """Start the sweep that a YAML text (`plan`) describes."""
-        return guarded(lambda: jobs.submit_sweep(_text(asked_for(), "plan")).record())
+        return jsonify(jobs.submit_sweep(text(body(), "plan")).record())
 
     @server.post("/api/jobs/forget")
     def forget() -> Response:
-        def answer() -> dict[str, Any]:
-            jobs.forget(_text(asked_for(), "job"))
-            return {"forgotten": True}
-
-        return guarded(answer)
+        """Take a job that is over from the list."""
+        jobs.forget(text(body(), "job"))
+        return jsonify({"forgotten": True})
 
     @server.get("/api/jobs/<ident>/log")
     def log(ident: str) -> Response:
-        return guarded(lambda: {"text": jobs.log(ident)})
+        return jsonify({"text": jobs.log(ident)})
 
-    return jobs
+
+def listed(jobs: Jobs, roots: Sequence[Path]) -> dict[str, Any]:
+    """`jobs`, newest first, and `resumable`: the runs that no job is about and that could go on."""
+    jobs.wake()  # a worker that was killed leaves jobs waiting
+    known = jobs.all()
+    newest = {Path(os.path.realpath(job.run)): job.ident for job in known}
+    rows = [job.record() for job in reversed(known)]
+    for row in rows:  # of several jobs on one run the last one can go on
+        row["resumable"] &= newest[Path(os.path.realpath(row["run"]))] == row["job"]
+    others = [run for run in find_runs(roots) if run.path.resolve() not in newest and resumable(run.path)]
+    return {
+        "jobs": rows,
+        "resumable": [
+            {"run": str(run.path), "name": run.name, "state": run.state, "step": run.progress.get("step")}
+            for run in others
+        ],
+    }
 
 
 def _kind_of(values: Mapping[str, Any]) -> str:
     kind = values.get("kind") or "dpo"
-    if kind not in KINDS:
-        raise ConfigError(f"kind is {str(kind)[:40]!r}: it must be {' or '.join(KINDS)}")
-    return str(kind)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ConfigError(f"kind is {quoted(kind)}: it must be {' or '.join(KINDS)}")
+    return kind
 
 
 def config_of(body: Mapping[str, Any], root: Path) -> CommonConfig:
@@ -224,33 +196,7 @@ def _suggestions(roots: Sequence[Path]) -> dict[str, list[str]]:
 def _resumed(path: str, roots: Sequence[Path]) -> CommonConfig:
     directory = Path(path).resolve()
     if not any(directory.is_relative_to(root.resolve()) for root in roots):
-        raise RunError(f"{path} is in none of the directories shown here: start app.py with --runs DIR")
+        raise RunError(f"{quoted(path)} is in none of the directories shown here: start app.py with --runs DIR")
     if not resumable(directory):
-        raise RunError(f"{path} cannot be resumed: only a stopped, failed or interrupted run of dpo can")
+        raise RunError(f"{quoted(path)} cannot be resumed: only a stopped, failed or interrupted run of dpo can")
     return KINDS[_kind_of({"kind": open_run(directory).kind})](resume=path)
-
-
-def asked_for() -> dict[str, Any]:
-    """The JSON object that was sent.
-
-    Raises:
-        ConfigError: something else was.
-    """
-    body = request.get_json(silent=True)
-    if not isinstance(body, dict):
-        raise ConfigError("the body must be a JSON object")
-    return body
-
-
-def _text(body: Mapping[str, Any], name: str) -> str:
-    value = body.get(name)
-    if not isinstance(value, str) or not value:
-        raise ConfigError(f'{name} is missing: give it as text, {{"{name}": "..."}}')
-    return value
-
-
-def refused(message: str, status: int) -> Response:
-    """The answer to a request that cannot be met: `{"error": message}`."""
-    response = jsonify({"error": message})
-    response.status_code = status
-    return response

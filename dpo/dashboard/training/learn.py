@@ -15,8 +15,10 @@ from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
 from dpo.dashboard.components import button, card
 from dpo.dashboard.theme import FAMILY_COLOR, NEUTRAL, layout, rgba
 from dpo.dashboard.training.drawing import inside
-from dpo.dashboard.training.launch import asked_for, refused
-from dpo.errors import BusyError, ConfigError, DpoError, PolicyError, RunError
+from dpo.dashboard.web.names import Allowed
+from dpo.dashboard.web.reading import body
+from dpo.dashboard.web.streams import Streams
+from dpo.errors import ConfigError, PolicyError, RunError, quoted
 from dpo.evaluation.worker import LensWorker, Task
 from dpo.glossary import TERMS
 from dpo.policies.names import weights_state
@@ -135,31 +137,26 @@ def _scored(worker: LensWorker, task: Task, run: Run) -> list[float]:
     return [score.margin for score in scores]
 
 
-def register(server: Flask, worker: LensWorker, roots: Sequence[Path]) -> None:
+def register(server: Flask, worker: LensWorker, allowed: Allowed, streams: Streams) -> None:
     """Add `POST /api/losses` (the figure) and `POST /api/losses/margins` (measure a run)."""
     margins = Margins(worker)
 
     @server.post("/api/losses")
     def losses() -> Response:
-        try:
-            body = asked_for()
-            run = _run(body, roots)
-            return Response(to_json_plotly(draw(body, run, margins.known(run) if run else None)),
-                            mimetype="application/json")  # fmt: skip
-        except DpoError as error:
-            return refused(str(error), 400)
+        sent = body()
+        run = _run(sent, allowed.roots)
+        return Response(to_json_plotly(draw(sent, run, margins.known(run) if run else None)),
+                        mimetype="application/json")  # fmt: skip
 
     @server.post("/api/losses/margins")
     def measure() -> Response:
-        try:
-            run = _run(asked_for(), roots)
-            if run is None:
-                raise ConfigError("Choose a run at the left first")
+        run = _run(body(), allowed.roots)
+        if run is None:
+            raise ConfigError("Choose a run at the left first")
+        allowed.tuned(str(run.path))
+        allowed.pairs_of(str(run.path))
+        with streams.place():
             return jsonify({"pairs": len(margins.measure(run))})
-        except BusyError as error:
-            return refused(str(error), 429)
-        except DpoError as error:
-            return refused(" ".join(str(error).split()), 400)
 
 
 def draw(asked: Mapping[str, Any], run: Run | None, margins: list[float] | None) -> dict[str, Any]:
@@ -236,10 +233,10 @@ def _key(run: Run) -> object:
     return str(run.path.resolve()), weights_state(str(run.path)) if run.policy_path is not None else None
 
 
-def _run(body: Mapping[str, Any], roots: Sequence[Path]) -> Run | None:
-    path = body.get("run")
+def _run(sent: Mapping[str, Any], roots: Sequence[Path]) -> Run | None:
+    path = sent.get("run")
     if not isinstance(path, str) or not path:
         return None
     if not inside(path, roots):
-        raise RunError(f"{path} is in none of the directories shown here: start app.py with --runs DIR")
+        raise RunError(f"{quoted(path)} is in none of the directories shown here: start app.py with --runs DIR")
     return open_run(path)

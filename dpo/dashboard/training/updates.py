@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from dash import ClientsideFunction, Dash, Input, Output, State, no_update
-from flask import Response, jsonify, request
+from flask import Response, jsonify
 
 from dpo.dashboard.training import drawing, kept
 from dpo.dashboard.training.drawing import chosen
@@ -17,6 +17,7 @@ from dpo.dashboard.training.kept import own_samples
 from dpo.dashboard.training.rail import rows
 from dpo.dashboard.training.said import said
 from dpo.dashboard.training.series import Shown, across
+from dpo.dashboard.web.reading import body
 from dpo.runs import Run, find_runs
 from dpo.runs.live import changed, signature
 from dpo.runs.record import SAMPLES
@@ -120,8 +121,7 @@ def _checkpoints(app: Dash, roots: Sequence[Path]) -> None:
     @app.server.post("/api/checkpoints")
     def askable() -> Response:
         """Which policies of the runs on screen can be asked, oldest first."""
-        asked = request.get_json(silent=True)
-        runs = asked.get("runs") if isinstance(asked, dict) else None
+        runs = body().get("runs")
         entries, notes = chosen([str(path) for path in runs] if isinstance(runs, list) else [], roots)
         found: list[dict[str, Any]] = []
         for entry in entries:

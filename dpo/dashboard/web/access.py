@@ -1,0 +1,119 @@
+"""Who may do what: five rights, and what a server grants by how it was started."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import urlsplit
+
+from dpo.errors import AccessError
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})
+
+
+class Right(Enum):
+    """What a request does; the value completes "to ..."."""
+
+    READ = "look at runs, votes and data"
+    ASK = "let this machine compute: answers, scores, audits of uploads"
+    VOTE = "add a vote"
+    TRAIN = "start, stop and resume trainings"
+    CHANGE = "rename, annotate and delete runs"
+
+
+_OPEN = frozenset({Right.READ, Right.ASK, Right.VOTE})
+_REFUSED = {
+    Right.TRAIN: "Training from the page is off on this address: start app.py with --allow-training",
+    Right.CHANGE: "This server is open to the network: change runs on its own machine (dpo runs rm)",
+}
+
+
+@dataclass(frozen=True)
+class Access:
+    """How the server was started.
+
+    Args:
+        host: the address it is bound to.
+        names: further host names under which it is reached (`--allowed-host`).
+        training: let everybody who reaches it train (`--allow-training`).
+        hub: let requests name any model of the Hugging Face hub (`--allow-hub`).
+    """
+
+    host: str = "127.0.0.1"
+    names: tuple[str, ...] = ()
+    training: bool = False
+    hub: bool = False
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine reaches the server."""
+        return self.host in LOOPBACK
+
+    def grants(self, right: Right) -> bool:
+        """Whether whoever reaches the server has the right."""
+        return right in _OPEN or self.local or (right is Right.TRAIN and self.training)
+
+    def require(self, right: Right) -> None:
+        """Nothing, if the right is granted.
+
+        Raises:
+            AccessError: it is not.
+        """
+        if not self.grants(right):
+            raise AccessError(self.refusal(right))
+
+    @staticmethod
+    def refusal(right: Right) -> str:
+        """What whoever lacks the right is told."""
+        return _REFUSED[right]
+
+    def knows(self, netloc: str) -> bool:
+        """Whether a request's `Host` is one of this server's names.
+
+        A foreign page can make its own name point at this machine (DNS rebinding), so a name must be known.  An
+        address written in digits cannot be made to point elsewhere: on every address they all are ours.
+        """
+        name = hostname(netloc)
+        if name is None:
+            return False
+        if name in LOOPBACK or name in {known.lower() for known in (self.host, *self.names)}:
+            return True
+        return self.host in EVERY_ADDRESS and _is_address(name)
+
+    def block(self, port: int) -> list[str]:
+        """The lines that say what is open to whom, for the start of a server that others can reach."""
+        names = ", ".join(self.names) or "none; name them with --allowed-host NAME"
+        granted = [right.value for right in Right if self.grants(right)]
+        withheld = [right.value for right in Right if not self.grants(right)]
+        where = "every address of this machine" if self.host in EVERY_ADDRESS else self.host
+        return [
+            f"Open to the network: {where}, port {port}.  There is no login: everybody who reaches it may",
+            *(f"  + {text}" for text in granted),
+            "and may not",
+            *(f"  - {text}" for text in withheld),
+            *([] if self.hub else ["  - fetch models or data from the hub (--allow-hub)"]),
+            f"Host names answered to beside addresses: {names}",
+            "What that means in full: docs/security.md",
+        ]
+
+
+LOCAL = Access()
+"""This machine alone."""
+
+
+def hostname(netloc: str) -> str | None:
+    """The name in `name:port`, in small letters and without brackets; None if there is none."""
+    try:
+        return urlsplit(f"//{netloc}").hostname
+    except ValueError:
+        return None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

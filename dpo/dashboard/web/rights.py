@@ -1,0 +1,80 @@
+"""The table of rights: every route and every callback that the server answers has its line here.
+
+What has none is refused, and `tests/unit/test_access.py` fails for it: so a new route has to say what it does.
+"""
+
+from __future__ import annotations
+
+from dpo.dashboard.web.access import Right
+
+_READ, _ASK, _VOTE, _TRAIN, _CHANGE = Right.READ, Right.ASK, Right.VOTE, Right.TRAIN, Right.CHANGE
+
+# What a page loads, for which a foreign page may link to it; everything else is ours to ask alone.
+PAGES = frozenset(
+    {"/", "/<path:path>", "/assets/<path:filename>", "/static/<path:filename>", "/_favicon.ico",
+     "/_dash-component-suites/<string:package_name>/<path:fingerprinted_path>"}
+)  # fmt: skip
+CALLBACK = "/_dash-update-component"
+
+ROUTES: dict[tuple[str, str], Right] = {
+    **{("GET", rule): _READ for rule in PAGES},
+    ("GET", "/_dash-layout"): _READ,
+    ("GET", "/_dash-dependencies"): _READ,
+    ("GET", "/_reload-hash"): _READ,
+    ("POST", CALLBACK): _READ,  # and what CALLBACKS says of the callback
+    ("POST", "/api/generate"): _ASK,
+    ("POST", "/api/cancel"): _ASK,
+    ("GET", "/v1/models"): _READ,
+    ("POST", "/v1/completions"): _ASK,
+    ("GET", "/api/training"): _READ,
+    ("POST", "/api/curves"): _READ,
+    ("POST", "/api/checkpoints"): _READ,
+    ("POST", "/api/losses"): _READ,
+    ("POST", "/api/losses/margins"): _ASK,
+    ("POST", "/api/lens/look"): _ASK,
+    ("POST", "/api/lens/pairs"): _ASK,
+    ("GET", "/api/data/export"): _READ,
+    ("POST", "/api/votes"): _VOTE,
+    ("GET", "/api/votes"): _READ,
+    ("GET", "/api/votes/pairs.jsonl"): _READ,
+    ("POST", "/api/votes/train"): _TRAIN,
+    ("GET", "/api/jobs"): _READ,  # says whether training is allowed; lists nothing where it is not
+    ("GET", "/api/jobs/form"): _TRAIN,
+    ("GET", "/api/jobs/<ident>/log"): _TRAIN,
+    ("POST", "/api/jobs"): _TRAIN,
+    ("POST", "/api/jobs/check"): _TRAIN,
+    ("POST", "/api/jobs/stop"): _TRAIN,
+    ("POST", "/api/jobs/resume"): _TRAIN,
+    ("POST", "/api/jobs/sweep"): _TRAIN,
+    ("POST", "/api/jobs/forget"): _TRAIN,
+}
+
+# By the callback's first input and first output.
+CALLBACKS: dict[str, Right] = {
+    **{f"visit-{page}.data > page-{page}.children": _READ for page in ("compare", "training", "lens", "data", "runs")},
+    "cmp-pairs-poll.n_intervals > cmp-known.data": _READ,
+    "tr-list.data > tr-rail.children": _READ,
+    "tr-answers.data > tr-step.max": _READ,
+    "tr-step.value > tr-said.children": _READ,
+    "lens-poll.n_intervals > lens-policy.data": _READ,
+    "da-upload.contents > da-source.data": _ASK,
+    '{"key":["ALL"],"type":"da-reading"}.n_clicks > da-layout.data': _READ,
+    "da-source.value > da-detect.children": _ASK,
+    "da-audit.n_clicks > da-job.data": _ASK,
+    "da-poll.n_intervals > da-progress.children": _READ,
+    "da-rows.getRowsRequest > da-rows.getRowsResponse": _READ,
+    "da-rows.selectedRows > da-at.data": _READ,
+    "da-at.data > da-pair.children": _READ,
+    "da-asked.data > da-export.href": _READ,
+    "rn-poll.n_intervals > rn-rows.data": _READ,
+    "rn-rows.data > rn-grid.rowData": _READ,
+    "rn-grid.virtualRowData > rn-frontier.figure": _READ,
+    "rn-grid.virtualRowData > rn-importance.children": _READ,
+    "rn-grid.cellValueChanged > rn-changed.data": _CHANGE,
+    "rn-grid.selectedRows > rn-chosen.hidden": _READ,
+    "rn-delete.n_clicks > rn-delete-box.opened": _READ,  # shows what would be deleted
+    "rn-delete-go.n_clicks > rn-delete-box.opened": _CHANGE,
+    "rn-export.n_clicks > rn-download.data": _READ,
+    "rn-new.n_clicks > rn-sweep-box.opened": _READ,
+}
+UPLOAD = "da-upload.contents > da-source.data"

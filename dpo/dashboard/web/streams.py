@@ -1,0 +1,125 @@
+"""Server-sent events, written in one place, and no more of them at a time than leave threads for everything else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from flask import Response, request
+
+from dpo.errors import BusyError
+from dpo.serving.service import Service, Work
+
+THREADS = 32
+"""Of the server: each stream holds one as long as somebody follows it."""
+MOST_STREAMS = 20
+"""At a time, so that pages and polls always find a thread."""
+_VIEWER = "dpo_viewer"  # the cookie
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+Kind = TypeVar("Kind", bound=Work)
+
+
+class Streams:
+    """Counts the requests that hold a thread while they wait for a worker."""
+
+    def __init__(self, most: int = MOST_STREAMS) -> None:
+        self._most = most
+        self._places = threading.BoundedSemaphore(most)
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a thread within the block.
+
+        Raises:
+            BusyError: too many are held.
+        """
+        leave = self.enter()
+        try:
+            yield
+        finally:
+            leave()
+
+    def enter(self) -> Callable[[], None]:
+        """Hold a thread until the function that is returned is called (once or more often).
+
+        Raises:
+            BusyError: too many are held.
+        """
+        if not self._places.acquire(blocking=False):
+            raise BusyError(f"{self._most} answers are being followed already: try again in a moment")
+        held = threading.Lock()
+
+        def leave() -> None:
+            if held.acquire(blocking=False):
+                self._places.release()
+
+        return leave
+
+    def follow(self, service: Service[Kind], submit: Callable[[], Kind]) -> Response:
+        """A job's events as they come; the first, `job`, holds the token that cancels it.
+
+        Args:
+            submit: queues the job.
+
+        Raises:
+            BusyError: too many are followed.
+        """
+
+        def events(job: Kind) -> Iterator[str]:
+            yield written("job", {"job": job.token})
+            for event in service.follow(job):
+                data = {name: value for name, value in event.items() if name != "event"}
+                yield SIGN_OF_LIFE if event["event"] == "waiting" else written(event["event"], data)
+
+        return self.answer(submit, events, lambda job: service.cancel(job.number))
+
+    def answer(
+        self, submit: Callable[[], Any], write: Callable[[Any], Iterator[str]], gone: Callable[[Any], Any]
+    ) -> Response:
+        """A response that writes what `submit` began, and calls `gone` when its reader has left or has all.
+
+        Raises:
+            BusyError: too many are followed.
+        """
+        leave = self.enter()
+        try:
+            begun = submit()
+        except BaseException:
+            leave()
+            raise
+
+        def end() -> None:
+            try:
+                gone(begun)
+            finally:
+                leave()
+
+        def lines() -> Iterator[str]:
+            try:
+                yield from write(begun)
+            finally:
+                end()
+
+        response = Response(lines(), mimetype="text/event-stream", headers=_HEADERS)
+        response.call_on_close(end)  # also where nothing was read of it
+        if _VIEWER not in request.cookies:
+            response.set_cookie(_VIEWER, secrets.token_hex(8), httponly=True, samesite="Strict")
+        return response
+
+
+SIGN_OF_LIFE = ": still here\n\n"
+
+
+def written(kind: str, data: Any) -> str:
+    """One event."""
+    return f"event: {kind}\ndata: {json.dumps(data)}\n\n"
+
+
+def viewer() -> str:
+    """Who asks, for taking turns: a browser by its cookie, a program by its address."""
+    return request.cookies.get(_VIEWER, "")[:64] or request.remote_addr or ""

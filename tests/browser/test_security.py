@@ -1,0 +1,96 @@
+"""What foreign pages can do with the dashboard in a real browser: nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+ADDRESSES = ("/", "/training", "/lens", "/data", "/runs")
+
+
+@pytest.fixture
+def foreign() -> Iterator[Any]:
+    """A page of another origin that shows an address in a frame; `foreign(url)` is its own address."""
+    framed = {"url": ""}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            frame = f"<iframe src='{framed['url']}' width=1300 height=800></iframe>"
+            document = f"<!doctype html><title>evil</title>{frame}"
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(document.encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def show(url: str) -> str:
+        framed["url"] = url
+        return f"http://127.0.0.1:{server.server_address[1]}/"
+
+    yield show
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_foreign_page_cannot_frame_the_dashboard(
+    serve: Any, browser: Browser, foreign: Any, tmp_path: Path, write_run: Any
+) -> None:
+    write_run(tmp_path / "victim", "gpt2")
+    url = serve([tmp_path])
+    context = browser.new_context(viewport={"width": 1400, "height": 950})
+    page = context.new_page()
+    refused: list[str] = []
+    page.on("console", lambda message: refused.append(message.text) if message.type == "error" else None)
+    for path in ADDRESSES:
+        page.goto(foreign(url + path), wait_until="load")
+        expect(page).to_have_title("evil")
+        assert all("dash" not in frame.content() for frame in page.frames[1:]), path
+        assert [frame.url for frame in page.frames[1:]] in ([], ["chrome-error://chromewebdata/"]), path
+    assert sum("frame" in text.lower() for text in refused) >= len(ADDRESSES)
+    # Its scripts get nothing either: no answer can be read, and nothing is done.
+    for method, route in (("GET", "/api/training"), ("POST", "/api/jobs"), ("POST", "/api/votes/train")):
+        told = page.evaluate(
+            "([url, method]) => fetch(url, {method, mode: 'no-cors', body: method === 'POST' ? '{}' : undefined})"
+            ".then((answer) => answer.type + answer.status, () => 'blocked')",
+            [url + route, method],
+        )
+        assert told in ("blocked", "opaque0"), (route, told)
+    context.close()
+    assert (tmp_path / "victim" / "run.json").exists() and not (tmp_path / ".jobs").exists()
+
+
+def test_every_page_works_under_its_policy(serve: Any, browser: Browser, tmp_path: Path, write_run: Any) -> None:
+    """Plotly, AG Grid and Mantine draw, and nothing that they do is against the Content-Security-Policy."""
+    for name, family in (("one", "gpt2"), ("two", "t5")):
+        write_run(tmp_path / name, family)
+    url = serve([tmp_path])
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.add_init_script(
+        "window.violations = []; document.addEventListener('securitypolicyviolation', (event) => "
+        "window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`))"
+    )
+    page = context.new_page()
+    for path, drawn in (
+        ("/", "#cmp-generate"), ("/training", "#page-training .main-svg >> nth=0"), ("/lens", "#page-lens h1"),
+        ("/data", "#page-data h1"), ("/runs", ".ag-center-cols-container .ag-row >> nth=0"),
+    ):  # fmt: skip
+        page.goto(url + path)
+        expect(page.locator(drawn)).to_be_visible()
+        if path == "/runs":
+            expect(page.locator("#rn-frontier .main-svg").first).to_be_visible()
+        assert page.evaluate("window.violations") == [], path
+    # A script that somebody got into the page would not run.
+    page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'window.ran = 1'}))")
+    assert page.evaluate("[window.ran, window.violations.length]") == [None, 1]
+    context.close()

@@ -1,0 +1,223 @@
+"""Who may do what: every route and every callback, bound to this machine and to a network address."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dash import Dash
+from flask.testing import FlaskClient
+
+from dpo.dashboard.application import create_app
+from dpo.dashboard.web import guard
+from dpo.dashboard.web.access import Access, Right
+from dpo.dashboard.web.reading import MOST_UPLOAD_BODY
+from dpo.dashboard.web.rights import CALLBACK, CALLBACKS, ROUTES
+from dpo.errors import AccessError
+
+NETWORK = "0.0.0.0"
+BOUND = ("127.0.0.1", NETWORK)
+HEADERS = ("X-Frame-Options", "X-Content-Type-Options", "Referrer-Policy", "Cross-Origin-Resource-Policy",
+           "Cross-Origin-Opener-Policy", "Content-Security-Policy")  # fmt: skip
+METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
+
+
+@pytest.fixture(scope="module", params=BOUND)
+def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Dash:
+    folder = tmp_path_factory.mktemp("app")
+    made = create_app([folder], Access(request.param), votes=folder / "votes.sqlite", data_directory=folder)
+    made.server.test_client().get("/")  # Dash completes its callbacks with the first request
+    return made
+
+
+def routes(app: Dash) -> list[tuple[str, str]]:
+    rules = app.server.url_map.iter_rules()
+    return [(method, rule.rule) for rule in rules for method in METHODS if method in (rule.methods or ())]
+
+
+def address(rule: str) -> str:
+    filled = {"<string:package_name>": "dash", "<ident>": "x"}
+    for part, text in filled.items():
+        rule = rule.replace(part, text)
+    return rule.replace("<path:path>", "page").replace("<path:filename>", "x").replace("<path:fingerprinted_path>", "x")
+
+
+def callback_body(app: Dash, output: str) -> dict[str, Any]:
+    callback = app.callback_map[output]
+
+    def sent(spec: dict[str, Any]) -> Any:
+        if spec["id"].startswith("{"):
+            return []
+        return {"id": spec["id"], "property": spec["property"], "value": None}
+
+    parts = output[2:-2].split("...") if output.startswith("..") else [output]
+    outputs = [dict(zip(("id", "property"), part.rsplit(".", 1), strict=True)) for part in parts]
+    return {"output": output, "outputs": outputs if output.startswith("..") else outputs[0],
+            "inputs": [sent(spec) for spec in callback["inputs"]], "changedPropIds": [],
+            "state": [sent(spec) for spec in callback["state"]]}  # fmt: skip
+
+
+def server_side(app: Dash) -> dict[str, Any]:
+    return {output: callback for output, callback in app.callback_map.items() if "callback" in callback}
+
+
+def test_every_route_has_its_right(app: Dash) -> None:
+    assert set(routes(app)) == set(ROUTES)
+
+
+def test_every_callback_has_its_right(app: Dash) -> None:
+    names = [guard.name_of(output, callback) for output, callback in server_side(app).items()]
+    assert sorted(names) == sorted(CALLBACKS) and len(names) > 20
+
+
+def test_rights_are_asked_for_on_every_route(app: Dash) -> None:
+    """What changes this machine is refused on the network, nothing else is; foreign pages and names get nowhere."""
+    client, local = app.server.test_client(), app.server.config["access"].local
+    for method, rule in routes(app):
+        right = ROUTES[method, rule]
+        answer = client.open(address(rule), method=method, json={} if method == "POST" else None)
+        refused = right in (Right.TRAIN, Right.CHANGE) and not local
+        assert (answer.status_code == 403) == refused, (method, rule, answer.get_data()[:200])
+        assert answer.status_code < 500, (method, rule)
+        assert all(name in answer.headers for name in HEADERS), rule
+        foreign = client.open(address(rule), method=method, json={}, headers={"Host": "evil.example"})
+        assert foreign.status_code == 403 and all(name in foreign.headers for name in HEADERS)
+        if rule not in guard.PAGES:
+            for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "http://["},
+                            {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}):  # fmt: skip
+                assert client.open(address(rule), method=method, json={}, headers=headers).status_code == 403, rule
+
+
+def test_rights_are_asked_for_by_every_callback(app: Dash) -> None:
+    client, local = app.server.test_client(), app.server.config["access"].local
+    for output, callback in server_side(app).items():
+        right = CALLBACKS[guard.name_of(output, callback)]
+        answer = client.post(CALLBACK, json=callback_body(app, output))
+        refused = right in (Right.TRAIN, Right.CHANGE) and not local
+        assert (answer.status_code == 403) == refused, (output, answer.get_data()[:200])
+        assert answer.status_code < 500
+
+
+def test_what_has_no_right_is_refused(app: Dash, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = app.server.test_client()
+    monkeypatch.delitem(ROUTES, ("GET", "/api/training"))
+    answer = client.get("/api/training")
+    assert answer.status_code == 403 and "rights.py" in answer.get_json()["error"]
+    name = "rn-poll.n_intervals > rn-rows.data"
+    output = next(output for output, made in server_side(app).items() if guard.name_of(output, made) == name)
+    monkeypatch.delitem(CALLBACKS, name)
+    assert client.post(CALLBACK, json=callback_body(app, output)).status_code == 403
+
+
+def test_trainings_on_votes_need_the_right_and_go_through_the_queue(tmp_path: Path) -> None:
+    votes = tmp_path / "votes.sqlite"
+    closed = create_app([tmp_path / "runs"], Access(NETWORK), votes=votes).server.test_client()
+    answer = closed.post("/api/votes/train", json={"model": "demo/gpt2", "max_steps": 2})
+    assert answer.status_code == 403 and "--allow-training" in answer.get_json()["error"]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("bound", "host", "answers"),
+    [
+        ("127.0.0.1", "localhost:8050", True),
+        ("127.0.0.1", "[::1]:8050", True),
+        ("127.0.0.1", "10.0.0.5", False),
+        ("10.0.0.5", "10.0.0.5:8050", True),
+        ("10.0.0.5", "127.0.0.1", True),
+        ("10.0.0.5", "10.0.0.6", False),
+        ("10.0.0.5", "gpu.example", True),
+        ("10.0.0.5", "evil.example", False),
+        (NETWORK, "192.168.1.7:8050", True),
+        (NETWORK, "[fe80::1]:8050", True),
+        (NETWORK, "GPU.example:8050", True),
+        (NETWORK, "evil.example", False),
+        (NETWORK, "gpu.example.evil.example", False),
+        (NETWORK, "127.0.0.1.evil.example", False),
+        (NETWORK, "[", False),
+        (NETWORK, "", False),
+    ],
+)  # fmt: skip
+def test_host_names_that_are_answered_to(bound: str, host: str, answers: bool) -> None:
+    names = ("gpu.example",) if bound != "127.0.0.1" else ()
+    assert Access(bound, names).knows(host) is answers
+
+
+def test_rights_by_how_the_server_was_started() -> None:
+    local, network, trusting = Access(), Access(NETWORK), Access(NETWORK, training=True)
+    assert all(local.grants(right) for right in Right)
+    assert [right for right in Right if not network.grants(right)] == [Right.TRAIN, Right.CHANGE]
+    assert [right for right in Right if not trusting.grants(right)] == [Right.CHANGE]
+    with pytest.raises(AccessError, match="--allow-training"):
+        network.require(Right.TRAIN)
+    told = "\n".join(network.block(8050))
+    assert "no login" in told and "- start, stop and resume trainings" in told and "+ add a vote" in told
+    assert "+ start, stop and resume trainings" in "\n".join(trusting.block(8050))
+
+
+@pytest.fixture
+def client(app: Dash) -> FlaskClient:
+    return app.server.test_client()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"[" * 10_000 + b"]" * 10_000, b'{"a":' * 10_000 + b"1" + b"}" * 10_000, b'{"model": "a\\u0000b"}',
+        b'{"prompt": "\\ud800", "policies": ["demo/gpt2"]}', b'{"a": "\xed\xa0\x80"}',
+        b'{"a": ' + b"9" * 5000 + b"}", b"\xff\xfe", b"{", b"", b"null", b"[1]", b'"x"',
+    ],
+)  # fmt: skip
+def test_bodies_that_no_page_sends(client: FlaskClient, sent: bytes) -> None:
+    for path in (CALLBACK, "/api/generate", "/api/votes", "/api/lens/look", "/api/curves", "/v1/completions"):
+        answer = client.post(path, data=sent, content_type="application/json")
+        error = answer.get_json()["error"]
+        message = error["message"] if path.startswith("/v1/") else error
+        assert answer.status_code == 400 and "\n" not in message and len(message) <= 600, (path, answer.get_data())
+
+
+def test_values_of_the_wrong_kind_are_noted_and_refused(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    for path, body in (
+        ("/api/votes/train", {"model": {}}), ("/api/jobs/check", {"kind": {"a": 1}, "settings": {}}),
+        ("/api/curves", {"runs": ["x" * 5000], "axis": ["Step"], "unit": [1], "charts": {"loss": None}}),
+        ("/api/generate", {"prompt": "a", "policies": ["x" * 5000]}), ("/api/losses/margins", {"run": "x" * 5000}),
+        ("/v1/completions", {"model": "demo/gpt2", "prompt": "a", "stream": True, "stream_options": [1]}),
+        ("/api/checkpoints", {"runs": [{}, None, 3]}),
+    ):  # fmt: skip
+        assert client.post(path, json=body).status_code in (200, 400, 403), path
+    assert client.get("/", headers={"Referer": "http://["}).status_code == 200
+    assert client.get("/_dash-layout", headers={"Referer": "http://["}).status_code == 200
+    assert client.get("/api/jobs/%00/log").status_code == 400
+    assert client.get("/api/data/export?job=%00").status_code == 400
+    assert client.get("/_dash-component-suites/x/y").status_code == 404
+    assert client.get("/api/training?" + "a=b&" * 3).status_code == 200
+
+
+def test_callbacks_of_another_form_are_refused(app: Dash) -> None:
+    client = app.server.test_client()
+    output = next(output for output in server_side(app) if output.startswith("..rn-chosen.hidden"))
+    good = callback_body(app, output)
+    assert client.post(CALLBACK, json=good).status_code == 200
+    for change in (
+        {"output": "x.y"}, {"output": ["x"]}, {"output": "help.opened"},
+        {"outputs": {}}, {"outputs": good["outputs"][:1]},
+        {"inputs": []}, {"inputs": [1]}, {"inputs": [{"id": "x", "property": "selectedRows"}]}, {"inputs": None},
+        {"inputs": good["inputs"] * 2}, {"state": [1]}, {"changedPropIds": [1]}, {"changedPropIds": 5},
+    ):  # fmt: skip
+        answer = client.post(CALLBACK, json=good | change)
+        assert answer.status_code == 400, change
+    odd = {**good, "inputs": [good["inputs"][0] | {"value": [{"path": 3}, 4]}]}
+    assert client.post(CALLBACK, json=odd).status_code == 400
+
+
+def test_long_bodies_are_refused(app: Dash) -> None:
+    client = app.server.test_client()
+    answer = client.post(CALLBACK, data=b"x", content_type="application/json",
+                         environ_overrides={"CONTENT_LENGTH": str(MOST_UPLOAD_BODY + 1)})  # fmt: skip
+    assert answer.status_code == 413
+    output = next(output for output in server_side(app) if output.startswith("..rn-chosen.hidden"))
+    body = callback_body(app, output)
+    body["inputs"][0]["value"] = "x" * 17_000_000
+    assert client.post(CALLBACK, data=json.dumps(body), content_type="application/json").status_code == 413
