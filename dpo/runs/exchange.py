@@ -24,6 +24,7 @@ from dpo.runs.record import RUN, RunRecord, read_lines
 from dpo.runs.wandb_files import read_wandb, wandb_files
 
 Rows = list[dict[str, Any]]
+_FORMULA = ("=", "+", "-", "@")
 FORMATS = ("csv", "jsonl", "parquet")
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity", "nan", "inf", "-inf")
 
@@ -42,7 +43,8 @@ def export(metrics: Metrics, form: str) -> bytes:
     rows = zip(*columns.values(), strict=True)
     if form == "csv":
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
+        # What begins like a formula would be run by a spreadsheet: an apostrophe makes it text.
+        writer.writerow([f"'{name}" if name[:1] in _FORMULA else name for name in columns])
         writer.writerows(["" if value is None else value for value in row] for row in rows)
     else:
         for row in rows:

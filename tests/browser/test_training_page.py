@@ -54,7 +54,7 @@ def test_both_families_stand_in_the_three_charts(serve: Any, open_page: Any, roo
     for chart in ("loss", "margin", "logps", "lr"):  # lines on the screen, not only in the figure
         page.wait_for_function(f"document.querySelectorAll('#tr-fig-{chart} .scatterlayer .trace').length >= 2")
     expect(page.locator("#tr-note-chosen")).to_have_text("T5 0.5, GPT-2 0.2 held out")
-    expect(page.get_by_text("T5: nothing to complain of").first).to_be_visible()
+    expect(page.get_by_text("T5: no rule finds a fault").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 

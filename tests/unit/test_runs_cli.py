@@ -38,6 +38,14 @@ def test_export_writes_what_was_logged(tmp_path: Path, capsys: pytest.CaptureFix
     assert "cannot be written" in capsys.readouterr().err
 
 
+def test_a_measure_called_like_a_formula_is_text_in_a_spreadsheet(tmp_path: Path) -> None:
+    names = ['=HYPERLINK("http://x")', "+1", "-1", "@SUM", "loss"]
+    RunRecord.create(tmp_path / "run", {"state": "finished"}).log({"step": 1} | dict.fromkeys(names, 0.5))
+    assert main(["runs", "export", str(tmp_path / "run"), "--output", str(tmp_path / "run.csv")]) == 0
+    head = next(csv.reader((tmp_path / "run.csv").open(newline="")))
+    assert head == ["step", *(f"'{name}" for name in names[:4]), "loss"]
+
+
 def test_export_goes_to_standard_output() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "dpo", "runs", "export", T5, "--format", "csv"], capture_output=True, text=True

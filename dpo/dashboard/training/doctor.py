@@ -49,7 +49,7 @@ def _item(name: str, verdict: Verdict, unfolded: bool) -> html.Details:
     ]
     if verdict.evidence:
         facts = [
-            html.Span([html.B(number(fact.value), className="num"), f" {fact.text}" + _at(fact.step)], className="fact")
+            html.Span([html.B(number(fact.value), className="num"), f" {fact.text}{fact.where}"], className="fact")
             for fact in verdict.evidence
         ]
         parts.append(html.Div(facts, className="facts"))
@@ -77,6 +77,3 @@ def _copy(what: str) -> html.Button:
         icon("copy"), type="button", className="js-copy icon-button", title=label, **{"aria-label": label}
     )
 
-
-def _at(step: int | None) -> str:
-    return "" if step is None else f", step {step}"

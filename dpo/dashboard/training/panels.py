@@ -15,6 +15,7 @@ from dpo.runs.answers import answer_measures
 from dpo.runs.doctor.verdict import number
 
 Value = tuple[str, str, str | None]  # what is shown, a small addition, the light
+_MISMATCH = "step-0 mismatch"
 _GRAVITY = {"info": 0, "ok": 1, "warn": 2, "bad": 3}
 
 
@@ -92,14 +93,17 @@ def _newest(entry: Shown, measure: str) -> float | None:
 
 
 def _judged(entry: Shown, *codes: str) -> str | None:
-    """The light of a tile: the gravest of the verdicts that concern it."""
-    states = [v.severity for v in verdicts(entry) if v.code in codes and v.severity != "info"]
+    """The light of a tile: the gravest of the verdicts that concern it; none where rewards measure no tuning."""
+    found = verdicts(entry)
+    if _MISMATCH not in codes and any(verdict.code == _MISMATCH for verdict in found):
+        return None
+    states = [v.severity for v in found if v.code in codes and v.severity != "info"]
     return max(states, key=_GRAVITY.__getitem__) if states else "ok"
 
 
 def _step_zero(entry: Shown) -> Value:
     check = entry.run.step_zero
-    state = _judged(entry, "step-0 mismatch")
+    state = _judged(entry, _MISMATCH)
     if check and isinstance(check.get("loss"), int | float):
         return f"{check['loss']:.4f}", "", state
     steps, losses = entry.metrics.points("loss")
@@ -142,6 +146,8 @@ def _kl(entry: Shown) -> Value:
     chosen, beta = _newest(entry, "rewards/chosen"), entry.run.config.get("beta")
     if chosen is None or not isinstance(beta, int | float) or beta <= 0:
         return "–", "", None
+    if any(verdict.code == _MISMATCH for verdict in verdicts(entry)):
+        return "–", "", None  # the distance would be that of two models that never were the same
     return f"≈ {number(abs(chosen) / beta)}", "nats", state
 
 

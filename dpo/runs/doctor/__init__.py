@@ -2,12 +2,13 @@
 
 Each rule is a function of a `Case` in a module of its own; it returns a `Verdict` with the numbers
 it rests on, or None.  Warnings come first, then what is worth knowing; a run without a warning is
-called healthy.
+called healthy, unless its chosen answers get less likely: then that is what is said first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from dpo.runs.doctor.case import Case
@@ -39,6 +40,7 @@ RULES: tuple[Callable[[Case], Verdict | None], ...] = (
     length.check,
     repetition.check,
     overfit.check,
+    overfit.unlearned,
     kl.check,
     gradients.check,
     shortcut.check,
@@ -46,6 +48,10 @@ RULES: tuple[Callable[[Case], Verdict | None], ...] = (
     reading.damage,
     reading.clock,
 )
+# What these say follows from the rewards, which measure nothing where policy and reference do not start equal.
+_OF_REWARDS = (
+    learning.check, saturation.check, displacement.check, overfit.check, overfit.unlearned, shortcut.check,
+)  # fmt: skip
 _ORDER = ("bad", "warn", "ok", "info")
 _FEWEST_ROWS = 3
 
@@ -59,10 +65,13 @@ def diagnose(run: Run, limits: Limits | None = None, audit: Mapping[str, Any] | 
     metrics = run.metrics()
     known = audit if audit is not None else run.audit()[0]
     case = Case(run, metrics, run.samples(), limits or Limits(), known)
-    verdicts = [verdict for rule in RULES if (verdict := rule(case)) is not None]
+    if step_zero.check(case) is not None:
+        case = replace(case, measures_tuning=False)
+    rules = [rule for rule in RULES if case.measures_tuning or rule not in _OF_REWARDS]
+    verdicts = [verdict for rule in rules if (verdict := rule(case)) is not None]
     if metrics.rows < _FEWEST_ROWS:
         verdicts.append(health.too_early(case))
-    elif not any(verdict.severity in ("bad", "warn") for verdict in verdicts):
+    elif not any(verdict.severity in ("bad", "warn") or verdict.code == displacement.CODE for verdict in verdicts):
         verdicts.append(health.healthy(case))
     return sorted(verdicts, key=lambda verdict: _ORDER.index(verdict.severity))
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tsdownsample import MinMaxLTTBDownsampler
 
-from dpo.runs.doctor.verdict import Limits
+from dpo.runs.doctor.verdict import Evidence, Limits
 from dpo.runs.metrics import Floats, Metrics
 from dpo.runs.reader import Run, Sample
 
@@ -19,7 +19,7 @@ LN2 = math.log(2)
 _MOST_POINTS = 5000
 _KL_BUDGET = 10.0
 # TRL's losses that are softplus(-margin) or a mean with it at margin 0, and so start at ln 2.
-_STARTS_AT_LN2 = ("sigmoid", "robust", "sigmoid_norm", "sppo_hard_off")
+_STARTS_AT_LN2 = ("sigmoid", "robust", "sigmoid_norm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +40,29 @@ class Curve:
 
     @property
     def last(self) -> float:
-        """The last value; of training, whose points are noisy, the mean of the last tenth."""
-        return float(self.values[-1]) if self.held_out else float(self.tail(0.1).mean())
+        """The last value that was logged."""
+        return float(self.values[-1])
+
+    @property
+    def level(self) -> float:
+        """Where the curve stands, to judge by: the last value; of training, whose points are noisy, a mean of some."""
+        return self.last if self.held_out else float(self.tail(0.1).mean())
+
+    @property
+    def level_of(self) -> str:
+        """Which points `level` is of, in words; empty if it is the last one as logged."""
+        count = 1 if self.held_out else len(self.tail(0.1))
+        return "" if count == 1 else f"mean of the last {count} logged points"
+
+    def evidence(self, text: str) -> Evidence:
+        """The level, saying which points it is of."""
+        return Evidence(text, self.level, self.last_step, self.level_of)
+
+    def best_evidence(self, text: str, sign: float) -> Evidence:
+        """The highest (`sign` 1) or lowest (-1) place; of training it is one of the running median."""
+        step, value = self.best(sign)
+        width = self._width
+        return Evidence(text, value, step, "" if width == 1 else f"median of {width} logged points around step {step}")
 
     @property
     def last_step(self) -> int:
@@ -61,10 +82,14 @@ class Curve:
         place = int(np.argmax(sign * self.smooth))
         return int(self.steps[place]), float(self.smooth[place])
 
+    @property
+    def _width(self) -> int:
+        return 1 if self.held_out else max(1, min(len(self.values) // 10, 50)) | 1
+
     @cached_property
     def smooth(self) -> Floats:
         """Running median over about a tenth of the curve (held out: the values themselves)."""
-        width = 1 if self.held_out else max(1, min(len(self.values) // 10, 50)) | 1
+        width = self._width
         if width == 1:
             return self.values
         padded = np.pad(self.values, width // 2, mode="edge")
@@ -80,6 +105,7 @@ class Case:
     samples: Sequence[Sample]
     limits: Limits
     audit: Mapping[str, Any] = field(default_factory=dict)  # of the run's data, as `dpo data audit --json` writes it
+    measures_tuning: bool = True  # whether the rewards do: not where policy and reference did not start equal
 
     def train(self, key: str) -> Curve:
         """A measure of the training batches."""
@@ -88,6 +114,12 @@ class Case:
     def held(self, key: str) -> Curve:
         """A measure of the held-out pairs."""
         return Curve(*_thinned(*self.metrics.points(f"eval_{key}")), held_out=True)
+
+    @property
+    def held_loss(self) -> Curve:
+        """The held-out loss; of supervised fine-tuning that of the chosen answers, which it learns."""
+        chosen = self.held("chosen_loss")
+        return chosen if self.run.kind != "dpo" and len(chosen) > 1 else self.held("loss")
 
     def judged(self, key: str) -> Curve:
         """The held-out measure where it was taken twice or more, else the one of training."""

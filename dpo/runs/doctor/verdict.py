@@ -10,15 +10,25 @@ Severity = Literal["ok", "info", "warn", "bad"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """One number that a verdict rests on, with the step it was logged at (None: not of one step)."""
+    """One number that a verdict rests on, with the step it was logged at (None: not of one step).
+
+    A number that was not logged but computed from several points says so in `of`.
+    """
 
     text: str
     value: float
     step: int | None = None
+    of: str = ""
+
+    @property
+    def where(self) -> str:
+        """The points it is of: " at step 30", or " (mean of the last 3 logged points, to step 30)"."""
+        if self.step is None:
+            return f" ({self.of})" if self.of else ""
+        return f" ({self.of}, to step {self.step})" if self.of else f" at step {self.step}"
 
     def __str__(self) -> str:
-        at = "" if self.step is None else f" at step {self.step}"
-        return f"{number(self.value)} {self.text}{at}"
+        return f"{number(self.value)} {self.text}{self.where}"
 
 
 @dataclass(frozen=True)

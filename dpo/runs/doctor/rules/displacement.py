@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.verdict import Change, Evidence, Severity, Source, Verdict
+from dpo.runs.doctor.verdict import Change, Severity, Source, Verdict
 
 SOURCE = Source(
     "Razin et al. 2024, Unintentional Unalignment: Likelihood Displacement in DPO", "https://arxiv.org/abs/2410.08847"
 )
+CODE = "likelihood displacement"
 _SHARE = 0.2  # of the margin
+_NOISE = 0.5  # nats per answer that no training is free of
 
 
 def check(case: Case) -> Verdict | None:
-    """Chosen falls below 0 by a good share of the margin, and rejected falls as well."""
+    """Chosen falls below 0 and rejected as well; how grave that is, the distance and its share of the margin say."""
     chosen, rejected = case.judged("rewards/chosen"), case.judged("rewards/rejected")
     if case.run.kind != "dpo" or len(chosen) < 2 or len(rejected) < 2:
         return None
     step, best = chosen.best(1)
-    fall = max(best, 0.0) - chosen.last
-    margin = chosen.last - rejected.last
-    if chosen.last >= 0 or rejected.last >= 0 or margin <= 0 or fall < _SHARE * margin:
+    fall, nats = max(best, 0.0) - chosen.level, -chosen.level / case.beta
+    margin = chosen.level - rejected.level
+    if nats < _NOISE or rejected.level >= 0 or margin <= 0:
         return None
-    nats = -chosen.last / case.beta
     limits = case.limits
-    grave: Severity = "info" if nats < limits.displaced_nats else "bad" if nats > limits.ruined_nats else "warn"
+    grave: Severity = "info"
+    if fall >= _SHARE * margin and nats >= limits.displaced_nats:
+        grave = "bad" if nats > limits.ruined_nats else "warn"
     since = f"since step {step}" if step > chosen.steps[0] else "from the start"
     mild = "a little, as it does in most DPO runs" if grave == "info" else "clearly"
+    ranked = f"The pairs are ranked, but both rewards fall {since}" if grave == "info" else f"Both rewards fall {since}"
+    title = "pairs are ranked, chosen answers get less likely" if grave == "info" else "chosen answers get less likely"
     return Verdict(
-        "likelihood displacement",
-        "chosen answers get less likely",
+        CODE,
+        title,
         grave,
-        f"Both rewards fall {since}, the chosen one {mild}: a chosen answer has lost {nats:.3g} nats, and the "
+        f"{ranked}, the chosen one {mild}: a chosen answer has lost {nats:.3g} nats, and the "
         f"margin of {margin:.3g} comes from pushing the rejected one down further. Read the answers before "
         "trusting the margin.",
         (
-            Evidence("chosen reward", chosen.last, chosen.last_step),
-            Evidence("rejected reward", rejected.last, rejected.last_step),
-            Evidence("best chosen reward", best, step),
+            chosen.evidence("chosen reward"),
+            rejected.evidence("rejected reward"),
+            chosen.best_evidence("best chosen reward", 1),
         ),
         Change("--loss-type", "sigmoid sft", "keeps the chosen answers likely; or a lower --learning-rate"),
         SOURCE,

@@ -41,11 +41,11 @@ def check(case: Case) -> Verdict | None:
         "divergence",
         "the loss runs away",
         "bad",
-        f"The loss climbs from {lowest:.3g} at step {step} to {end:.3g}, above where it began: "
+        f"The loss climbs from about {lowest:.3g} near step {step} to about {end:.3g}, above where it began: "
         "the updates are too large for this policy.",
         (
-            Evidence("lowest loss", lowest, step),
-            Evidence("loss", end, loss.last_step),
+            loss.best_evidence("lowest loss", -1),
+            Evidence("loss", end, loss.last_step, f"median of the last {len(loss.tail(0.15))} logged points"),
             *([Evidence("learning rate", case.rate)] if case.rate else []),
         ),
         change,

@@ -22,28 +22,29 @@ def check(case: Case) -> Verdict | None:
         curve = case.judged(key)
         if len(curve):
             over = curve.steps[curve.smooth > case.kl_budget]
-            if not len(over) or curve.last <= case.kl_budget:
+            if not len(over) or curve.level <= case.kl_budget:
                 return None
-            return _verdict(case, curve.last, int(over[0]), curve.last_step, "KL to the reference in nats")
+            return _verdict(case, curve.evidence("KL to the reference in nats"), int(over[0]))
     chosen = case.judged("rewards/chosen")
-    if len(chosen) < 2:
+    if len(chosen) < 2 or not case.measures_tuning:
         return None
-    distance = abs(chosen.last) / case.beta
+    distance = abs(chosen.level) / case.beta
     allowed = _STAND_IN * case.kl_budget
     if distance <= allowed:
         return None
     since = int(chosen.steps[abs(chosen.smooth) / case.beta > allowed][0])
-    return _verdict(case, distance, since, chosen.last_step, "nats between policy and reference on a chosen answer")
+    text = "nats between policy and reference on a chosen answer"
+    return _verdict(case, Evidence(text, distance, chosen.last_step, chosen.level_of), since)
 
 
-def _verdict(case: Case, value: float, since: int, step: int, text: str) -> Verdict:
+def _verdict(case: Case, found: Evidence, since: int) -> Verdict:
     return Verdict(
         "KL budget spent",
         "far from the reference",
         "warn",
         f"Since step {since} the policy is further from its reference than the budget of {case.kl_budget:.3g} "
-        f"nats allows ({value:.3g} now): more margin from here on tends to cost text quality.",
-        (Evidence(text, value, step), Evidence("nats are the budget", case.kl_budget)),
+        f"nats allows ({found.value:.3g} now): more margin from here on tends to cost text quality.",
+        (found, Evidence("nats are the budget", case.kl_budget)),
         Change("--beta", f"{case.beta * 3:.1g}", "or stop at that step"),
         SOURCE,
     )

@@ -18,18 +18,18 @@ def check(case: Case) -> Verdict | None:
     expected = case.expected_first_loss
     if case.run.kind != "dpo" or len(margin) < 2 or len(loss) < 2 or expected is None:
         return None
-    if margin.last_step < _FEWEST_STEPS or abs(loss.last - expected) > 0.02 or abs(margin.last) > 0.04:
+    if margin.last_step < _FEWEST_STEPS or abs(loss.level - expected) > 0.02 or abs(margin.level) > 0.04:
         return None
     rate = case.rate
     return Verdict(
         "no learning",
         "the policy has hardly moved",
         "warn",
-        f"After {margin.last_step} steps the margin is {margin.last:.2g} and the loss still {loss.last:.4f}: "
+        f"After {margin.last_step} steps the margin is {margin.level:.2g} and the loss still {loss.level:.4f}: "
         "the policy ranks pairs as the reference does.",
         (
-            Evidence("margin", margin.last, margin.last_step),
-            Evidence("loss", loss.last, loss.last_step),
+            margin.evidence("margin"),
+            loss.evidence("loss"),
             *([Evidence("learning rate", rate)] if rate else []),
         ),
         Change(

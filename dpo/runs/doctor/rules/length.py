@@ -17,7 +17,7 @@ def check(case: Case) -> Verdict | None:
     logged = case.judged("length_ratio")
     newest = case.answers()
     if len(logged):
-        ratio, step, count = logged.last, logged.last_step, None
+        ratio, step, count = logged.level, logged.last_step, None
     elif len(newest) > 1 and newest[0].step > 0 and (measured := length_ratio(newest)) is not None:
         ratio, step, count = measured, newest[0].step, len(newest)
     else:
@@ -31,7 +31,7 @@ def check(case: Case) -> Verdict | None:
         f"At step {step} the policy's answers are {ratio:.2g} times as long as the reference's: a sum of log-ratios "
         "over tokens rewards length.",
         (
-            Evidence("times the reference's length", ratio, step),
+            Evidence("times the reference's length", ratio, step, logged.level_of if len(logged) else ""),
             *([Evidence("probe answers", count)] if count is not None else []),
         ),
         Change("--loss-type", "sigmoid_norm", "divides each reward by the answer's length"),

@@ -16,7 +16,7 @@ def check(case: Case) -> Verdict | None:
     logged = case.judged("repetition")
     newest = case.answers()
     if len(logged):
-        share, step, before = logged.last, logged.last_step, logged.first
+        share, step, before = logged.level, logged.last_step, logged.first
     elif newest and newest[0].step > 0:
         share, step = repetition([sample.policy for sample in newest]), newest[0].step
         before = repetition([sample.reference for sample in newest if sample.reference])
@@ -33,7 +33,7 @@ def check(case: Case) -> Verdict | None:
         f"At step {step} {share:.0%} of the word triples in the policy's answers are repeats ({before:.0%} in the "
         f"reference's){shown}.",
         (
-            Evidence("of word triples repeated", share, step),
+            Evidence("of word triples repeated", share, step, logged.level_of if len(logged) else ""),
             Evidence("in the reference's answers", before),
             *([Evidence("probe answers", len(newest))] if newest else []),
         ),

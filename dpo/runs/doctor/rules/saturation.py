@@ -20,8 +20,9 @@ def check(case: Case) -> Verdict | None:
         return None
     if not accuracy.held_out and len(accuracy) < 5:
         return None
+    mean_of = "" if accuracy.held_out else f"mean of the last {len(accuracy.tail(0.3))} logged points"
     reached = float(np.mean(accuracy.tail(0.3))) if not accuracy.held_out else accuracy.last
-    if reached < case.limits.saturated_accuracy or loss.last > case.limits.saturated_loss:
+    if reached < case.limits.saturated_accuracy or loss.level > case.limits.saturated_loss:
         return None
     since = _since(accuracy, case.limits.saturated_accuracy)
     where = "held-out" if accuracy.held_out else "training"
@@ -29,12 +30,12 @@ def check(case: Case) -> Verdict | None:
         "saturation",
         "the pairs are separated completely",
         "warn",
-        f"From step {since} on every {where} pair is ranked right and the loss is down to {loss.last:.2g}: something "
+        f"From step {since} on every {where} pair is ranked right and the loss is down to {loss.level:.2g}: something "
         "easy tells chosen from rejected (style, emoji, length), and going on only pushes the policy further away.",
         (
-            Evidence(f"{where} accuracy", reached, accuracy.last_step),
+            Evidence(f"{where} accuracy", reached, accuracy.last_step, mean_of),
             Evidence(f"{where} accuracy", float(accuracy.values[accuracy.steps >= since][0]), since),
-            Evidence(f"{where} loss", loss.last, loss.last_step),
+            loss.evidence(f"{where} loss"),
         ),
         Change("--max-steps", str(max(since, 1)), "stop there, or --loss-type ipo, which has no reward for more"),
         SOURCE,
