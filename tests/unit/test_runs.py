@@ -44,7 +44,7 @@ def test_what_is_logged_is_read_back(tmp_path: Path) -> None:
     assert metrics.series("loss") == ([0], [0.6931])
     assert metrics.last("rewards/margins") == 0.5
     assert run.samples()[0].prompt == "p 😀"
-    assert summarise(run)["margin"] == 0.5
+    assert (summarise(run)["loss"], summarise(run)["over"]) == (0.6931, "held out")
 
 
 def test_a_run_is_never_written_over(tmp_path: Path) -> None:
