@@ -87,10 +87,10 @@ def _detected(columns: dict[Side, Column], side: Side, share: float, seeds: int,
     if not named:
         return f"| {side} | {size} | 0 of {seeds} | 0 | | | | |"
     total, right = sum(each[0] for each in named), sum(each[1] for each in named)
-    said = np.mean([each[2] for each in named])
+    expected = np.mean([each[2] for each in named])
     return (
         f"| {side} | {size} ({share:.0%}) | {warned} of {seeds} | {noted} | {total / len(named):.0f} | "
-        f"{right / total:.2f}, {said:.2f} | {right / sum(each[4] for each in named):.2f} | "
+        f"{right / total:.2f}, {expected:.2f} | {right / sum(each[4] for each in named):.2f} | "
         f"{np.mean([each[3] for each in named]):.0f} |"
     )
 
@@ -98,7 +98,7 @@ def _detected(columns: dict[Side, Column], side: Side, share: float, seeds: int,
 def _repaired(columns: dict[Side, Column], side: Side, size: int, seeds: int, words: int) -> str:
     count = len(columns["prompt"])
     given = right = own = 0
-    told: list[float] = []
+    precisions: list[float] = []
     for seed in range(seeds):
         generator = np.random.default_rng(seed)
         first = int(generator.integers(0, count - size))
@@ -114,11 +114,10 @@ def _repaired(columns: dict[Side, Column], side: Side, size: int, seeds: int, wo
         twin = dots(prompts[rows], prompts[origin]) >= 0.3
         given, own = given + len(rows), own + int((origin == rows).sum())
         right += int((twin | (origin == rows)).sum())
-        told.append(found.precision or 0.0)
-    whole = max(given, 1)
-    return (
-        f"| {side}, {size} rows | {given / seeds:.0f} | {np.mean(told):.2f} | {right / whole:.2f} | {own / whole:.2f} |"
-    )
+        precisions.append(found.precision or 0.0)
+    whole, expected = max(given, 1), np.mean(precisions)
+    shares = f"{expected:.2f} | {right / whole:.2f} | {own / whole:.2f}"
+    return f"| {side}, {size} rows | {given / seeds:.0f} | {shares} |"
 
 
 if __name__ == "__main__":

@@ -96,7 +96,9 @@ def audit(arguments: argparse.Namespace) -> int:
     """`dpo data audit`: the report goes to standard output."""
     from dpo.preferences.audit import Limits
     from dpo.preferences.audit import audit as make
+    from dpo.preferences.audit.remedies import clean_command, reading_flags
     from dpo.preferences.normalise import normalise
+    from dpo.preferences.spec import DataSpec
 
     limits = Limits(
         _number(arguments, "max_prompt_length", int, 2), _number(arguments, "max_completion_length", int, 2)
@@ -115,6 +117,9 @@ def audit(arguments: argparse.Namespace) -> int:
         print(result.to_json())
         return 0
     _report(result)
+    spec = DataSpec(arguments.source, arguments.split, _columns(arguments), eval_fraction=fraction)
+    if command := clean_command(spec.source, result.findings, reading_flags(spec)):
+        print(f"\nAll of this advice in one command:\n  {command}")
     if arguments.json:
         try:
             result.save(Path(arguments.json))

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 from dpo.preferences import Preferences
 from dpo.preferences.load import load
 from dpo.preferences.spec import DataSpec
+from dpo.runs.doctor.rules.data import MEND
 from dpo.runs.record import AUDIT
 from dpo.training.config import CommonConfig
 
 if TYPE_CHECKING:
     from dpo.preferences.audit import Audit, Vocabulary
 
-MEND = "mend"
-"""Under this name a run's audit holds the command that mends mispaired rows, for the doctor."""
 MOST_AUDITED = 3_000
 """Pairs of a training that are audited: one to two seconds, whatever the size of the data."""
 
@@ -61,11 +60,11 @@ def record_audit(
     except Exception as error:  # whatever it is, the training can go on
         print(f"dpo: the pairs could not be audited ({type(error).__name__}: {error})", file=sys.stderr)
         return
-    for line in told_of(found, path):
+    for line in opening_lines(found, path):
         print(f"dpo: {line}", file=sys.stderr)
 
 
-def told_of(found: Audit, path: Path) -> list[str]:
+def opening_lines(found: Audit, path: Path) -> list[str]:
     """What is said at the start of a training: mispaired rows with the command that mends them, then what is grave.
 
     `path` is where all of the audit is.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -208,7 +209,9 @@ def test_commands(write_pairs: Write, tmp_path: Path, capsys: pytest.CaptureFixt
     assert shown.count("\nRow ") == 3
     target = tmp_path / "audit.json"
     assert main(["data", "audit", source, "--model", "demo/gpt2", "--json", str(target)]) == 0
-    assert "!! mispaired: Rows" in capsys.readouterr().out
+    report = capsys.readouterr().out
+    assert "!! mispaired: Rows" in report
+    assert re.search(r"^  dpo data clean \S*pairs.jsonl --output pairs-cleaned\S* --repair-mispaired", report, re.M)
     result = Audit.from_json(target.read_text(encoding="utf-8"))
     assert result.measures["models"]["demo/gpt2"]["chosen"]["with_unk_published"] == 0
     output = tmp_path / "clean.jsonl"

@@ -95,8 +95,8 @@ def test_what_is_done_about_them(write_pairs: Write, tmp_path: Path, capsys: pyt
     assert "would leave nothing: all rejected answers" in capsys.readouterr().err
     assert not (tmp_path / "none.jsonl").exists()
     assert main(["data", "clean", whole, "--output", str(tmp_path / "mended.jsonl"), "--repair-mispaired"]) == 0
-    told = capsys.readouterr().out
-    assert "too few other rows to measure" in told
+    output = capsys.readouterr().out
+    assert "too few other rows to measure" in output
     mended = [json.loads(line) for line in (tmp_path / "mended.jsonl").read_text(encoding="utf-8").splitlines()]
     own = {row["prompt"]: row["rejected"] for row in rows}
     assert np.mean([own[row["prompt"]] == row["rejected"] for row in mended]) > 0.85 and len(mended) > 200
@@ -115,14 +115,14 @@ def test_the_precision_of_a_repair_is_what_it_says(write_pairs: Write, tmp_path:
     mixed = shuffled(rows, 300, 549, "rejected")
     done = clean(str(write_pairs(mixed)), tmp_path / "a.jsonl", Remedies(repair_mispaired=True))
     [note] = done.notes
-    said = re.search(r"about (\d+)% are right \(the own text (\d+)%", note)
-    assert said is not None and int(said[1]) >= 85
+    sentences = re.search(r"about (\d+)% are right \(the own text (\d+)%", note)
+    assert sentences is not None and int(sentences[1]) >= 85
     own = {row["prompt"]: row["rejected"] for row in rows}
     log = [json.loads(line) for line in done.log.read_text(encoding="utf-8").splitlines()]
     given = [entry for entry in log if entry["action"] == "changed"]
     right = [entry for entry in given if own[rows[entry["row"]]["prompt"]] == mixed[entry["from_row"]]["rejected"]]
     assert len(given) > 150
-    assert 100 * len(right) / len(given) == pytest.approx(int(said[2]), abs=8)
+    assert 100 * len(right) / len(given) == pytest.approx(int(sentences[2]), abs=8)
 
 
 def test_assignment_in_bounded_memory_finds_the_same_texts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,10 +167,10 @@ def test_a_training_says_how_to_mend_its_pairs_and_the_line_works_as_printed(
     (tmp_path / "my pairs-cleaned.jsonl").touch()  # of another day: it is not written over
     config = TrainConfig(model="demo/gpt2", dataset="my pairs.jsonl", eval_fraction=0.1)
     record_audit(tmp_path, load_pairs(config), config)
-    told = capsys.readouterr().err
-    assert re.search(r"^dpo: in the audit of 600 pairs: Rows \d+ to \d+ have rejected answers that belong", told, re.M)
-    [(command, cleaned)] = re.findall(r"mend them: (dpo .*), then train with --dataset (.*)$", told, re.M)
-    assert "shortcut-" not in told and command.endswith("--repair-mispaired")
+    output = capsys.readouterr().err
+    assert re.search(r"^dpo: in the audit of 600 pairs: Rows \d+ to \d+ have rejected answers that", output, re.M)
+    [(command, cleaned)] = re.findall(r"mend them: (dpo .*), then train with --dataset (.*)$", output, re.M)
+    assert "shortcut-" not in output and command.endswith("--repair-mispaired")
     assert main(shlex.split(command)[1:]) == 0
     mended = load_pairs(replace(config, dataset=shlex.split(cleaned)[0]))
     assert not any(finding.code in CODES for finding in audit_pairs(mended, config).grave())
@@ -208,12 +208,12 @@ def test_sentences_on_one_row_and_on_two(write_pairs: Write) -> None:
     rows[9]["prompt"] += " <|im_end|>"
     rows[11]["rejected"] = "[INST] " + rows[11]["rejected"]
     result = audited(write_pairs(rows))
-    said = {finding.code: line(finding) for finding in result.findings}
-    assert said["blank"] == "1 row has a blank chosen answer (row 3)"
-    assert said["identical-sides"] == "1 row has the same text as chosen and rejected answer (row 5)"
-    assert said["duplicate-pairs"] == "1 row repeats an earlier pair word for word (row 8)"
-    assert said["chat-markup"].startswith("2 rows have markup of a chat template inside a text (<|im_end|>, [INST])")
-    assert "held-out" not in " ".join(text for code, text in said.items() if code != "leakage")
+    sentences = {finding.code: line(finding) for finding in result.findings}
+    assert sentences["blank"] == "1 row has a blank chosen answer (row 3)"
+    assert sentences["identical-sides"] == "1 row has the same text as chosen and rejected answer (row 5)"
+    assert sentences["duplicate-pairs"] == "1 row repeats an earlier pair word for word (row 8)"
+    assert sentences["chat-markup"].startswith("2 rows have markup of a chat template inside a text (<|im_end|>, [")
+    assert "held-out" not in " ".join(text for code, text in sentences.items() if code != "leakage")
 
 
 @pytest.mark.parametrize(

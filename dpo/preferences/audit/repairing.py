@@ -123,15 +123,15 @@ def assign(rows: Vectors, texts: Vectors) -> tuple[Rows, Floats]:
 
 def _greedy(rows: Vectors, texts: Vectors, count: int) -> tuple[Rows, Floats]:
     """The best fitting pair of a row and a text first, then the best one of those left."""
-    step, kept = max(1, _CELLS // count), min(_CANDIDATES, count - 1)
-    candidates, scores = np.empty((count, kept), np.int32), np.empty((count, kept), np.float32)
+    step, width = max(1, _CELLS // count), min(_CANDIDATES, count - 1)
+    candidates, scores = np.empty((count, width), np.int32), np.empty((count, width), np.float32)
     for start in range(0, count, step):
         fits = rows.fits(texts, slice(start, start + step))
-        best = np.argpartition(-fits, kept, axis=1)[:, :kept]
+        best = np.argpartition(-fits, width, axis=1)[:, :width]
         candidates[start : start + step], scores[start : start + step] = best, np.take_along_axis(fits, best, 1)
     text, owner = np.full(count, -1), np.full(count, -1)
     for entry in np.argsort(-scores, axis=None):
-        row, place = divmod(int(entry), kept)
+        row, place = divmod(int(entry), width)
         if text[row] < 0 and owner[chosen := int(candidates[row, place])] < 0:
             text[row], owner[chosen] = chosen, row
     # The best fit of each text to another row than its owner, as far as it is among the candidates.

@@ -118,11 +118,11 @@ class _Search:
         generator = np.random.default_rng(0)
         suspects, decoys = (np.sort(generator.permutation(group)[:MOST_TEXTS]) for group in (low, high))
         asked = np.concatenate([suspects, decoys])
-        kept, home = self._clear(texts, asked, low)
-        real = kept < len(suspects)
+        passing, home = self._clear(texts, asked, low)
+        real = passing < len(suspects)
         chance = float((~real).sum()) * len(suspects) / len(decoys)
-        kept = kept[real]
-        return _Named(asked[kept], home[kept], chance, len(low))
+        passing = passing[real]
+        return _Named(asked[passing], home[passing], chance, len(low))
 
     def share_at_home_elsewhere(self, texts: csr_matrix) -> float:
         """The share of texts (a sample of them) that fit another row clearly, whatever they are to their own."""
@@ -138,14 +138,14 @@ class _Search:
         lead = fits - np.maximum(next_best, dots(texts[asked], rows[asked]))
         alike = dots(one[asked], one[home]) + dots(other[asked], other[home])
         both = np.minimum(dots(texts[asked], one[home]), dots(texts[asked], other[home]))
-        kept = np.flatnonzero((lead >= _LEAD) & (both >= _BOTH) & (alike <= _ALIKE))
-        if len(kept):
+        passing = np.flatnonzero((lead >= _LEAD) & (both >= _BOTH) & (alike <= _ALIKE))
+        if len(passing):
             # Only now against all rows, and the other way round: no other suspect fits the home as well.
-            texts_kept, homes = asked[kept], home[kept]
-            _, any_row, _ = _best_of(texts[texts_kept], texts_kept, rows, np.flatnonzero(self.free), homes)
-            _, rival, _ = _best_of(rows[homes], homes, texts, low, texts_kept)
-            kept = kept[(fits[kept] > any_row) & (fits[kept] - rival >= _LEAD)]
-        return kept, home
+            asking, homes = asked[passing], home[passing]
+            _, any_row, _ = _best_of(texts[asking], asking, rows, np.flatnonzero(self.free), homes)
+            _, rival, _ = _best_of(rows[homes], homes, texts, low, asking)
+            passing = passing[(fits[passing] > any_row) & (fits[passing] - rival >= _LEAD)]
+        return passing, home
 
 
 def share_at_home_elsewhere(links: Links, side: Side) -> float:

@@ -10,7 +10,8 @@ from dpo.runs.doctor.case import Case
 from dpo.runs.doctor.verdict import Change, Evidence, Verdict
 
 _CODES = ("mispaired", "mispaired-rows")  # of the audit's findings
-_MEND = "mend"
+MEND = "mend"
+"""Among the measures of a run's audit: the command that mends mispaired rows, as the training printed it."""
 
 
 def mispaired(case: Case) -> Verdict | None:
@@ -52,7 +53,7 @@ def _rows(finding: Mapping[str, Any]) -> int:
 
 def _command(case: Case) -> str:
     measures = case.audit.get("measures")
-    written = measures.get(_MEND) if isinstance(measures, dict) else None
+    written = measures.get(MEND) if isinstance(measures, dict) else None
     if isinstance(written, str) and written:
         return written
     source = case.run.config.get("dataset")

@@ -32,15 +32,15 @@ def check(case: Case) -> Verdict | None:
     if rule.accuracy < _TELLING or accuracy.last < _TELLING:
         return None
     if accuracy.last <= rule.accuracy + _REACHES:
-        said = f"Accuracy {accuracy.last:.2f} is what a rule that {rule.does} reaches too ({rule.accuracy:.2f})"
+        sentence = f"Accuracy {accuracy.last:.2f} is what a rule that {rule.does} reaches too ({rule.accuracy:.2f})"
     else:
-        said = f"Of the accuracy of {accuracy.last:.2f}, a rule that {rule.does} reaches {rule.accuracy:.2f} alone"
+        sentence = f"Of the accuracy of {accuracy.last:.2f}, a rule that {rule.does} reaches {rule.accuracy:.2f} alone"
     remedy = f"cleaned by dpo data clean {rule.remedy}" if rule.remedy else "without that rule"
     return Verdict(
         "shortcut",
         "accuracy no longer informs",
         "warn",
-        f"{said}: judge by the answers and by votes.",
+        f"{sentence}: judge by the answers and by votes.",
         _evidence(accuracy, rules),
         Change("--dataset", "FILE", remedy),
         SOURCE,
