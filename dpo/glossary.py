@@ -44,8 +44,9 @@ TERMS: dict[str, Term] = {
                      "compare it with what a rule as simple as answer length reaches on the same data."),
         "step-0 check": ("Step-0 check", "Before the first update policy and reference are the same, so the sigmoid "
                          "loss must be ln 2 = 0.6931. Else dropout, a wrong reference or rounding is at fault."),
-        "kl": ("KL to the reference", "How far the policy's own answers have moved from the reference, in nats per "
-               "answer. Reward gained is paid for with it.", "Gao et al. 2022, arXiv 2210.10760"),
+        "kl": ("KL to the reference", "How far the policy's own answers have moved from the reference, in nats, summed "
+               "over an answer's first 64 tokens. Reward gained is paid for with it.",
+               "Gao et al. 2022, arXiv 2210.10760"),
         "length ratio": ("Length ratio", "Words of the policy's answers over the reference's on the same prompts. Far "
                          "above 1 hints that length itself is being rewarded.", "Park et al. 2024, arXiv 2403.19159"),
         "repetition": ("Repetition", "Share of word triples in an answer that were in it before. Near 1 the policy is "

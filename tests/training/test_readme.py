@@ -39,6 +39,15 @@ def test_commands_and_snippet(
     assert capsys.readouterr().out.strip()
 
 
+def test_the_scored_answers_show_what_tuning_did(capsys: pytest.CaptureFixture[str]) -> None:
+    """The tuned policy prefers the casual answer of the example to the one that says it is an AI."""
+    [line] = [
+        line for _, block in BLOCKS for line in block.splitlines() if line.startswith("dpo score") and "--text" in line
+    ]
+    assert main(shlex.split(line)[1:]) == 0
+    assert float(capsys.readouterr().out.split("margin A - B")[1]) > 0
+
+
 def _rows(path: str):  # type: ignore[no-untyped-def]
     from datasets import Dataset
 
