@@ -32,7 +32,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig, TextStreamer
 from waitress.server import create_server
 
-from dpo.dashboard import api
+from dpo.dashboard import api, web
+from dpo.dashboard.web.access import LOCAL
+from dpo.dashboard.web.names import Allowed
+from dpo.dashboard.web.streams import Streams
 from dpo.generation.engine import Engine, Job
 from dpo.generation.sampler import Arm, answer, generate, suit_threads
 from dpo.generation.settings import Sampling
@@ -197,7 +200,8 @@ def latency(rounds: int, sampling: Sampling) -> tuple[list[float], list[float]]:
 
     Job.emit = stamped  # type: ignore[method-assign]
     server = Flask("bench")
-    api.register(server, engine, "127.0.0.1")
+    web.install(server, LOCAL)
+    api.register(server, engine, Allowed(LOCAL), Streams())
     served = create_server(server, host="127.0.0.1", port=0, threads=8, send_bytes=1)
     threading.Thread(target=served.run, daemon=True).start()
     delays: list[float] = []

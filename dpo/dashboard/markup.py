@@ -13,6 +13,15 @@ _NAMES = {"className": "class", "htmlFor": "for", "tabIndex": "tabindex"}
 _VOID = {"br", "hr", "img", "input"}
 
 
+def literal(text: str) -> str:
+    """A name for a chart's label: Plotly reads a little HTML there, links among it.
+
+    >>> literal('<a href="http://elsewhere">run</a>')
+    '&lt;a href="http://elsewhere">run&lt;/a>'
+    """
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
 def to_html(node: Any) -> str:
     """Text is escaped, None left out, `style` written as CSS; for `dash.html` components only."""
     if node is None:

@@ -128,7 +128,7 @@ def _data(config: CommonConfig) -> tuple[list[Line], int | None]:
         names = list(DataSpec.of(vars(config)).sources())
         away = [name for name in names if name in NAMED or not (name == "sample" or is_local(name))]
         if away:
-            said = f"{', '.join(away)} is fetched from the hub first: the Data page audits it"
+            said = f"{', '.join(away)} is fetched from the hub first: dpo data audit looks into it"
             return [Line("Data", "note", said)], config.num_samples
         if sum(map(_bytes, names)) > _QUICK_BYTES:
             return _glimpsed(config), config.num_samples

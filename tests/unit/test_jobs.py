@@ -235,7 +235,7 @@ def test_preflight_audits_the_head_of_a_large_file(tmp_path: Path) -> None:
     assert found["Data"]["text"] == read
     assert found["Audit"]["level"] == "warn" and "alone tells chosen from rejected" in found["Audit"]["text"]
     away = {line["topic"]: line for line in preflight(TrainConfig(dataset="orca=1,sample=1"), tmp_path, [])}
-    assert away["Data"]["text"] == "orca is fetched from the hub first: the Data page audits it"
+    assert away["Data"]["text"] == "orca is fetched from the hub first: dpo data audit looks into it"
 def test_preflight_names_lengths_beyond_the_context(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
     from dpo.policies.names import context
 

@@ -14,6 +14,9 @@ import pytest
 from dpo.dashboard.runs_page.figures import frontier, importance, parallel
 from dpo.dashboard.runs_page.report import report
 from dpo.dashboard.runs_page.table import columns_of, differing, filtered, rows_of
+from dpo.dashboard.training.charts import CHARTS, View, figure
+from dpo.dashboard.training.drawing import curves_of
+from dpo.dashboard.training.series import Shown
 from dpo.errors import ConfigError, RunError
 from dpo.evaluation.votes import Vote
 from dpo.runs import BUNDLED_RUNS, RunRecord, find_runs, open_run
@@ -136,6 +139,26 @@ def test_the_frontier_joins_what_nothing_beats_and_names_what_is_off() -> None:
     assert figure["layout"]["annotations"][0]["text"] == "No run here has measured the KL of its own answers"
     assert "estimate on the chosen answers" in said
     assert "1 run, 2 checkpoints" in frontier(given[:1])[1]
+
+
+def test_a_name_makes_no_link_in_a_chart(tmp_path: Path) -> None:
+    """Plotly reads `<a href>` in labels; a name is shown as it is."""
+    link = '<a href="http://elsewhere">run</a>'
+    given = [row | {"name": link, "set/dataset": f"{link}-{place}"} for place, row in enumerate(rows(3))]
+    for made in (frontier(given)[0], parallel(given)[0]):
+        for trace in made["data"]:
+            texts = trace.get("text") or []
+            assert not any("<a" in text for text in [*texts, trace.get("hovertemplate", "")])
+        assert not any("<a" in note["text"] for note in made["layout"].get("annotations", ()))
+    record = RunRecord.create(tmp_path / "run", {"name": link, "kind": "dpo", "family": "t5", "state": "finished"})
+    for step in range(3):
+        record.log({"step": step, "loss": 1.0 - step / 10})
+    run = open_run(tmp_path / "run")
+    shown = Shown(run, link, link, 0, run.metrics())
+    loss = next(chart for chart in CHARTS if chart.key == "loss")
+    first, second = curves_of([shown], loss, "Step", 0.6, "Reward")
+    notes = figure(loss, first, second, View(several=True))["layout"]["annotations"]
+    assert any("&lt;a" in note["text"] for note in notes) and not any("<a" in note["text"] for note in notes)
 
 
 def test_a_report_shows_held_out_measures_as_they_were_measured(tmp_path: Path) -> None:

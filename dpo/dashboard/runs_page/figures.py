@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dpo.dashboard.markup import literal
 from dpo.dashboard.runs_page.table import MEASURES, Row, differing, heading
 from dpo.dashboard.theme import FAMILY_COLOR, NEUTRAL, SYMBOL, layout, rgba
 
@@ -48,7 +49,8 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
     for row, points in inside:
         color = FAMILY_COLOR[row["family"]]
         strong = not selected or row["path"] in selected
-        steps = [f"{row['name']}, step {step:g}" for *_, step in points]
+        label = literal(row["name"])
+        steps = [f"{label}, step {step:g}" for *_, step in points]
         data.append(
             _line([p[0] for p in points], [p[1] for p in points], rgba(color, 0.45 if strong else 0.2), 1.25)
             | {"mode": "lines+markers", "marker": {"size": 5, "symbol": SYMBOL[row["family"]]}, "text": steps,
@@ -58,10 +60,10 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
         symbol = SYMBOL[row["family"]] + ("-open" if row["state"] == "running" else "")
         data.append({
             "type": "scatter", "x": [x], "y": [y], "mode": "markers+text", "name": row["name"],
-            "text": [f"  {row['name']}" if len(inside) <= _MOST_LABELS else ""], "textposition": "middle right",
+            "text": [f"  {label}" if len(inside) <= _MOST_LABELS else ""], "textposition": "middle right",
             "textfont": {"size": 12, "color": NEUTRAL}, "cliponaxis": False, "opacity": 1.0 if strong else 0.35,
             "marker": {"symbol": symbol, "size": 11, "color": color, "line": {"width": 2, "color": color}},
-            "hovertemplate": f"{row['name']}, step {step:g}<br>KL %{{x:.3g}}, %{{y:.3g}}<extra></extra>",
+            "hovertemplate": f"{label}, step {step:g}<br>KL %{{x:.3g}}, %{{y:.3g}}<extra></extra>",
         })  # fmt: skip
     figure["data"] = data
     figure["layout"]["uirevision"] = over  # a zoom into one measure means nothing on another's axis
@@ -88,7 +90,7 @@ def parallel(rows: Sequence[Row], selected: Sequence[str] = ()) -> tuple[Figure,
     for place, axis in enumerate(axes):
         shapes.append({"type": "line", "x0": place, "x1": place, "y0": 0, "y1": 1, "opacity": 0.5,
                        "line": {"color": NEUTRAL, "width": 1}})  # fmt: skip
-        texts = ((1, axis["high"], 12), (0, axis["low"], -12), (1, f"<b>{axis['title']}</b>", 32))
+        texts = ((1, literal(axis["high"]), 12), (0, literal(axis["low"]), -12), (1, f"<b>{axis['title']}</b>", 32))
         notes += [{"x": place, "y": y, "yshift": shift, "text": text, "showarrow": False,
                    "font": {"size": 12, "color": NEUTRAL}} for y, text, shift in texts]  # fmt: skip
     order = sorted(range(len(rows)), key=lambda i: rows[i]["path"] in selected)
@@ -96,7 +98,7 @@ def parallel(rows: Sequence[Row], selected: Sequence[str] = ()) -> tuple[Figure,
         row, on = rows[i], rows[i]["path"] in selected
         color = FAMILY_COLOR[row["family"]]
         pale = 0.38 if selected or len(rows) > 6 else 0.8
-        said = [f"{row['name']}<br>{axis['title']}: {axis['texts'][i]}" for axis in axes]
+        said = [f"{literal(row['name'])}<br>{axis['title']}: {literal(axis['texts'][i])}" for axis in axes]
         data = _line(list(range(len(axes))), [axis["at"][i] for axis in axes], color if on else rgba(color, pale),
                      2.5 if on else 1.5, "solid" if row["state"] in ("done", "running") else "2px,3px")  # fmt: skip
         marker = {"symbol": SYMBOL[row["family"]], "size": 8 if on else 5, "color": color if on else rgba(color, 0.6)}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from dash import html
 
-from dpo.dashboard.markup import to_html
+from dpo.dashboard.markup import literal, to_html
 from dpo.dashboard.runs_page.figures import OVER, Figure, frontier, importance, number, parallel
 from dpo.dashboard.runs_page.table import MEASURES, Row, differing, heading
 from dpo.dashboard.theme import DASHES, FAMILY_COLOR, SYMBOL, layout, rgba
@@ -142,7 +142,7 @@ def _curves(rows: Sequence[Row], key: str) -> Figure:
         rank = seen[row["family"]] = seen.get(row["family"], -1) + 1
         places = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _MOST_POINTS)).astype(int))
         color, x = FAMILY_COLOR[row["family"]], steps[places].tolist()
-        line = {"type": "scatter", "mode": "lines", "x": x, "name": row["name"]}
+        line = {"type": "scatter", "mode": "lines", "x": x, "name": literal(row["name"])}
         bold = {"color": color, "width": 2.25, "dash": DASHES[rank % len(DASHES)]}
         y = values[places].tolist()
         if is_smoothed(key):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dpo.dashboard.markup import literal
 from dpo.dashboard.theme import DASHES, FAMILY_COLOR, FAMILY_LABEL, NEUTRAL, SYMBOL, layout, rgba
 from dpo.dashboard.training.series import Curve
 from dpo.runs.metrics import Floats
@@ -281,7 +282,7 @@ def _end_labels(
         if log_y and y <= 0:
             continue
         lowest = max(height(y), lowest + gap)
-        note = _note(text, 10**lowest if log_y else lowest, log_y, xanchor="left", xshift=8)
+        note = _note(literal(text), 10**lowest if log_y else lowest, log_y, xanchor="left", xshift=8)
         notes.append(note | {"font": {"size": 12, "color": color, "weight": 600}})
     return notes
 

@@ -13,6 +13,7 @@ from flask import Flask, Response, jsonify
 from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
 
 from dpo.dashboard.components import button, card
+from dpo.dashboard.markup import literal
 from dpo.dashboard.theme import FAMILY_COLOR, NEUTRAL, layout, rgba
 from dpo.dashboard.training.drawing import inside
 from dpo.dashboard.web.names import Allowed
@@ -206,7 +207,7 @@ def draw(asked: Mapping[str, Any], run: Run | None, margins: list[float] | None)
         color = FAMILY_COLOR[run.family]
         counts, edges = np.histogram(margins, bins=min(40, max(8, len(margins) // 4)))
         traces.append({"type": "bar", "x": ((edges[:-1] + edges[1:]) / 2).tolist(), "y": counts.tolist(),
-                       "width": float(edges[1] - edges[0]), "yaxis": "y2", "name": f"{run.name} held out",
+                       "width": float(edges[1] - edges[0]), "yaxis": "y2", "name": f"{literal(run.name)} held out",
                        "marker": {"color": rgba(color, 0.55)},
                        "hovertemplate": "%{y} pairs near %{x:.3g}"})  # fmt: skip
         made["yaxis"] |= {"domain": [0.36, 1]}
