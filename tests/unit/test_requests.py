@@ -291,6 +291,40 @@ def test_the_hub_is_tried_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -
     assert hub.offline() and constants.HF_HUB_OFFLINE and "--allow-hub" in hub.why_offline()
 
 
+@pytest.mark.parametrize(
+    ("access", "token", "asked", "children"),
+    [
+        (LOCAL, False, False, {}),
+        (Access(hub=True), False, True, {}),
+        (Access(hub=True), True, True, {}),
+        (Access("0.0.0.0"), False, False, {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}),
+        (Access("0.0.0.0", hub=True), False, True, {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}),
+        (Access("0.0.0.0", hub=True), True, True, {}),
+    ],
+)
+def test_the_hub_and_the_token_are_given_by_flags(
+    monkeypatch: pytest.MonkeyPatch, access: Access, token: bool, asked: bool, children: dict[str, str]
+) -> None:
+    """What the server's own process may, and what a training that it starts finds in its environment."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers
+
+    import app
+
+    for name in ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN"):
+        monkeypatch.setenv(name, "")  # so that both are put back
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_owner")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
+    monkeypatch.setattr(hub, "_forbidden", None)
+    app._keep_to_ourselves(access, token)
+    assert hub.forbidden() is not asked and constants.HF_HUB_OFFLINE is not asked
+    assert ("hf_of_the_owner" in str(build_hf_headers())) is token
+    assert {name: os.environ[name] for name in ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN")
+            if name in os.environ} == children  # fmt: skip
+
+
 def test_a_locked_file_of_votes_is_told_soon(tmp_path: Path) -> None:
     path = tmp_path / "votes.sqlite"
     client = create_app([tmp_path], votes=path).server.test_client()

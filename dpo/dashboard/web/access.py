@@ -85,16 +85,15 @@ class Access:
     def block(self, port: int) -> list[str]:
         """The lines that say what is open to whom, for the start of a server that others can reach."""
         names = ", ".join(self.names) or "none; name them with --allowed-host NAME"
-        granted = [right.value for right in Right if self.grants(right)]
-        withheld = [right.value for right in Right if not self.grants(right)]
+        rights = [(right.value, self.grants(right)) for right in Right]
+        rights.append(("have any model or data set of the hub downloaded here (--allow-hub)", self.hub))
         where = "every address of this machine" if self.host in EVERY_ADDRESS else self.host
         return [
             f"Open to the network: {where}, port {port}.  There is no login: everybody who reaches it may",
-            *(f"  + {text}" for text in granted),
+            *(f"  + {text}" for text, granted in rights if granted),
             "and may not",
-            *(f"  - {text}" for text in withheld),
-            *([] if self.hub else ["  - fetch models or data from the hub (--allow-hub)"]),
-            f"Host names answered to beside addresses: {names}",
+            *(f"  - {text}" for text, granted in rights if not granted),
+            f"Host names answered to, beside addresses: {names}",
             "What that means in full: docs/security.md",
         ]
 
