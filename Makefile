@@ -8,10 +8,10 @@ WORKERS ?= 2
 STAMP  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint browser bench clean
+.PHONY: help setup demo test lint browser bench bench-gpu clean
 
 help:            ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(STAMP): pyproject.toml poetry.lock poetry.toml scripts/bootstrap.py
 	$(PYTHON) scripts/bootstrap.py
@@ -35,6 +35,13 @@ lint: setup      ## ruff and mypy
 
 bench: setup     ## how quick a training step is, beside TRL's (about 15 minutes)
 	PYTHONPATH=. .venv/bin/python benchmarks/train_step.py --end-to-end
+
+# One part a line; ARGS=--dry-run lists what each would do, on any machine.
+bench-gpu: setup ## with an NVIDIA GPU: its tests, steps beside TRL's, a training of each family (30 minutes at most)
+	PYTHONPATH=. .venv/bin/python benchmarks/gpu.py tests $(ARGS)
+	PYTHONPATH=. .venv/bin/python benchmarks/gpu.py steps $(ARGS)
+	PYTHONPATH=. .venv/bin/python benchmarks/gpu.py training $(ARGS)
+	PYTHONPATH=. .venv/bin/python benchmarks/gpu.py write $(ARGS)
 
 clean:           ## remove the environment
 	rm -rf .venv .poetry

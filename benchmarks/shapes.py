@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from dpo.demo.tokenizers import train_bpe
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, T5Config, T5ForConditionalGeneration
 
 from dpo.policies.families import disable_dropout, family_of
 from dpo.policies.loading import Policy
+from dpo.pretraining.tokenizers import train_bpe
 
 VOCABULARY = 32_000
 PROMPT, COMPLETION = 64, 128

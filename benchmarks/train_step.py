@@ -15,6 +15,7 @@ import contextlib
 import copy
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -56,12 +57,15 @@ def config(**values: Any) -> TrainConfig:
     )
 
 
-def stock(shape: Shape, batch: int, lora: bool, directory: str, cached: bool, steps: int = 0) -> DPOTrainer:
+def stock(
+    shape: Shape, batch: int, lora: bool, directory: str, cached: bool, steps: int = 0, precision: str = "fp32"
+) -> DPOTrainer:
     """TRL's own trainer (decoder-only models)."""
     made = policy(shape)
     data = rows(max(batch, steps * batch), shape).remove_columns(["length", "row"])
     args = DPOConfig(
-        output_dir=directory, beta=BETA, per_device_train_batch_size=batch, max_length=None, bf16=False,
+        output_dir=directory, beta=BETA, per_device_train_batch_size=batch, max_length=None,
+        bf16=precision == "bf16",
         gradient_checkpointing=False, report_to=[], disable_tqdm=True, learning_rate=1e-5, max_steps=steps or 1,
         precompute_ref_log_probs=cached, save_strategy="no", logging_steps=5, remove_unused_columns=False,
         use_cpu=not torch.cuda.is_available(), lr_scheduler_type="linear", dataloader_pin_memory=False,
@@ -74,12 +78,15 @@ def stock(shape: Shape, batch: int, lora: bool, directory: str, cached: bool, st
     )  # fmt: skip
 
 
-def ours(shape: Shape, batch: int, lora: bool, directory: str, cached: bool, steps: int = 0) -> PreferenceTrainer:
+def ours(
+    shape: Shape, batch: int, lora: bool, directory: str, cached: bool, steps: int = 0, precision: str = "fp32"
+) -> PreferenceTrainer:
     """This project's trainer, both families."""
     made = policy(shape)
     settings = config(batch_size=batch, lora=lora, max_steps=steps or 1, cache_reference=cached, save_steps=10**6)
-    args = trl_arguments(settings, directory, "fp32", False, False)
-    args.use_cpu = not torch.cuda.is_available()
+    args = trl_arguments(settings, directory, precision, False, False)
+    if precision != "fp32":
+        made.network.set_attn_implementation("eager")  # as dpo train loads it for 16 bits
     reference = None if lora else copy.deepcopy(made.network)
     adapter = lora_config(made, settings) if lora else None
     data = rows(max(batch, steps * batch), shape)
@@ -90,6 +97,8 @@ def ours(shape: Shape, batch: int, lora: bool, directory: str, cached: bool, ste
 
 def trainer_step(trainer: Any, batch: int) -> Step:
     """Forward, reference and backward through a trainer's own loss."""
+    # What `train` does before its first step: where it is wanted, the model computes in 16 bits from then on.
+    trainer.model = trainer.accelerator.prepare_model(trainer.model)
     inputs = trainer.data_collator([trainer.train_dataset[i] for i in range(batch)])
     inputs = trainer._prepare_inputs(inputs)
     trainer.model.train()
@@ -104,7 +113,7 @@ def trainer_step(trainer: Any, batch: int) -> Step:
     return step
 
 
-def old_t5_step(shape: Shape, batch: int, lora: bool, cached: bool) -> Step:
+def old_t5_step(shape: Shape, batch: int, lora: bool, cached: bool, precision: str = "fp32") -> Step:
     """What TRL 0.28 did with an encoder-decoder: the prompt twice, all the logits, log-softmax, gather."""
     made = policy(shape)
     data = rows(batch, shape)
@@ -123,8 +132,9 @@ def old_t5_step(shape: Shape, batch: int, lora: bool, cached: bool) -> Step:
     kept: list[torch.Tensor] = []
 
     def logps(network: Any) -> torch.Tensor:
-        out = network(input_ids=prompts, attention_mask=torch.ones_like(prompts), labels=labels, use_cache=False)
-        chosen = out.logits.log_softmax(-1).gather(2, labels[:, :, None])[:, :, 0]
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            out = network(input_ids=prompts, attention_mask=torch.ones_like(prompts), labels=labels, use_cache=False)
+        chosen = out.logits.float().log_softmax(-1).gather(2, labels[:, :, None])[:, :, 0]
         return chosen.sum(1)
 
     def step() -> float:
@@ -251,23 +261,50 @@ def peak_memory(shape: Shape, batch: int, which: str) -> float:
     return float(json.loads(out.splitlines()[-1])["mib"])
 
 
+def contestant(shape: Shape, batch: int, which: str, directory: str, method: str, precision: str) -> Step:
+    """A step by its names on the command line."""
+    lora, cached = method.startswith("lora"), method.endswith("cached")
+    if which == "ours":
+        return trainer_step(ours(shape, batch, lora, directory, cached, precision=precision), batch)
+    if shape.family == "gpt2":
+        return trainer_step(stock(shape, batch, lora, directory, False, precision=precision), batch)
+    return old_t5_step(shape, batch, lora, False, precision)
+
+
 def one_memory(shape: Shape, batch: int, which: str) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        if which == "ours":
-            step = trainer_step(ours(shape, batch, False, directory, False), batch)
-        elif shape.family == "gpt2":
-            step = trainer_step(stock(shape, batch, False, directory, False), batch)
-        else:
-            step = old_t5_step(shape, batch, False, False)
+        step = contestant(shape, batch, which, directory, "full", "fp32")
         for _ in range(3):
             step()
+    print(json.dumps({"mib": peak_of_this_process()}))
+
+
+def one_step(shape: Shape, batch: int, which: str, method: str, precision: str, rounds: int) -> None:
+    """Print one contestant's time and memory as a line of JSON (a process of its own, as for the memory)."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with tempfile.TemporaryDirectory() as directory:
+        step = contestant(shape, batch, which, directory, method, precision)
+        for _ in range(2):  # side_by_side makes one more before it counts
+            step()
+        seconds = side_by_side({"one": step}, rounds)["one"]
+    mib = peak_of_this_process()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    made = {
+        "shape": shape.name, "precision": precision, "who": which, "method": method, "batch": batch,
+        "seconds": statistics.median(seconds), "mib": mib, "product_rate": matmul_rate(dtype, device),
+        "operations": operations(shape, batch, method.startswith("lora"), method.endswith("cached")),
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu", "machine": machine(),
+    }  # fmt: skip
+    print(json.dumps(made))
+
+
+def peak_of_this_process() -> float:
+    """MiB at most: of the GPU if there is one, else of memory."""
     if torch.cuda.is_available():
-        mib = torch.cuda.max_memory_allocated() / 2**20
-    else:
-        # Not getrusage: its peak is the parent's, which a child begins with.
-        status = Path("/proc/self/status").read_text()
-        mib = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
-    print(json.dumps({"mib": mib}))
+        return torch.cuda.max_memory_allocated() / 2**20
+    # Not getrusage: its peak is the parent's, which a child begins with.
+    status = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
 
 
 def main() -> None:
@@ -279,11 +316,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--end-to-end", action="store_true")
     parser.add_argument("--steps", type=int, default=50, help="of --end-to-end")
-    parser.add_argument("--memory", choices=("ours", "stock"))
+    parser.add_argument("--memory", choices=("ours", "stock"), help="one contestant's peak memory, as JSON")
+    parser.add_argument("--one", choices=("ours", "stock"), help="one contestant's time and memory, as JSON")
+    parser.add_argument("--method", choices=("full", "lora", "lora-cached"), default="full", help="of --one")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of --one")
     arguments = parser.parse_args()
     shapes = [SHAPES[name] for name in arguments.shapes]
     if arguments.memory:
         one_memory(shapes[0], arguments.batch, arguments.memory)
+        return
+    if arguments.one:
+        given = (arguments.one, arguments.method, arguments.precision, arguments.rounds)
+        one_step(shapes[0], arguments.batch, *given)
         return
     print(f"{machine()}; prompt {PROMPT} + completion {COMPLETION} tokens, fp32")
     print(f"matrix products: {matmul_rate() / 1e9:.0f} GFLOP/s")
