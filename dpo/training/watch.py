@@ -59,7 +59,7 @@ class Watch(TrainerCallback):
             kl = self.drift()
             self.log({"eval_kl": kl})
             if self.config.kl_budget is not None and kl > self.config.kl_budget:
-                self._stop(control, f"KL budget spent: {kl:.3g} of {self.config.kl_budget:g} nats per answer")
+                self._stop(control, f"KL budget spent: {kl:.3g} of {self.config.kl_budget:g} nats")
 
     def _judge(self, state: TrainerState, control: TrainerControl, metrics: dict[str, float]) -> None:
         name, more = BEST_BY[self.config.keep_best]

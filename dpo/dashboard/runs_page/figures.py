@@ -28,7 +28,7 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
     """
     drawn = [(row, _path(row, over)) for row in rows]
     drawn = [(row, points) for row, points in drawn if points]
-    figure = _empty("KL to reference, nats per answer")
+    figure = _empty("KL to reference, nats, first 64 tokens")
     if not drawn:
         for axis in ("xaxis", "yaxis"):
             figure["layout"][axis] |= {"showticklabels": False}  # Plotly's usual numbers would mean nothing

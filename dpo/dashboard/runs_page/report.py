@@ -21,7 +21,8 @@ from dpo.runs.doctor import diagnose
 
 _CURVES = (
     ("loss", "Loss"), ("rewards/chosen", "Chosen reward"), ("rewards/rejected", "Rejected reward"),
-    ("rewards/margins", "Margin"), ("rewards/accuracies", "Accuracy"), ("eval_kl", "KL to reference, nats per answer"),
+    ("rewards/margins", "Margin"), ("rewards/accuracies", "Accuracy"),
+    ("eval_kl", "KL to reference, nats, first 64 tokens"),
 )  # fmt: skip
 _MOST_POINTS = 800
 _CSS = """

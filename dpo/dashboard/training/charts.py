@@ -55,7 +55,7 @@ SMALL = (
         about="band from rejected (dotted) up to chosen (solid)", wide=True,
     ),
     Chart("accuracy", "Accuracy", ("rewards/accuracies",), reference=0.5, percent=True, about="pairs ranked right"),
-    Chart("kl", "KL to reference", ("kl", "objective/kl", "probe/kl"), reference=0.0, about="nats per answer"),
+    Chart("kl", "KL to reference", ("kl", "objective/kl", "probe/kl"), reference=0.0, about="nats"),
     Chart("logps", "Log-probability", ("logps/chosen",), second="logps/rejected", about="dotted: rejected"),
     Chart(
         "length", "Length, repetition", ("length_ratio",), reference=1.0, second="repetition", source="answers",
