@@ -17,7 +17,10 @@ from pyarrow import parquet
 
 from dpo.cli import main
 from dpo.cli.commands import cell, reached_line
+from dpo.dashboard.training import panels
+from dpo.dashboard.training.series import shown as panels_shown
 from dpo.runs import BUNDLED_RUNS, RunRecord, open_run, summarise
+from dpo.runs.doctor.verdict import number
 
 T5 = "Llama-3-t5-dpo"
 
@@ -83,6 +86,12 @@ def test_held_out_is_said_of_held_out_values_only(tmp_path: Path, capsys: pytest
         assert main(["runs", "show", name, "--runs", str(tmp_path)]) == 0
         shown = capsys.readouterr().out
         assert f"over       {'training' if name == 'none' else 'held out'}" in shown
+        # The tiles of the Training page mark the same values.
+        (entry,) = panels_shown([(run, run.metrics())])
+        tiles = {label: value(entry)[:2] for label, _, value in panels._TILES if label in ("Loss", "Accuracy")}
+        assert tiles["Loss"] == (number(summarise(run)["loss"]), "training" if name == "none" else "")
+        if kind == "dpo":
+            assert tiles["Accuracy"][1] == ("training" if name == "none" else "n 25")
     assert main(["runs", "list", "--json", "--runs", str(tmp_path)]) == 0
     listed = {row["name"]: (row["over"], row["loss"]) for row in json.loads(capsys.readouterr().out)}
     assert {name: listed[name] for name in records} == {

@@ -13,6 +13,7 @@ from dpo.dashboard.training.series import Shown, several, verdicts
 from dpo.glossary import define
 from dpo.runs.answers import answer_measures
 from dpo.runs.doctor.verdict import number
+from dpo.runs.newest import HELD_OUT, TRAINING, Newest, newest
 
 Value = tuple[str, str, str | None]  # what is shown, a small addition, the light
 _MISMATCH = "step-0 mismatch"
@@ -114,27 +115,34 @@ def _step_zero(entry: Shown) -> Value:
 
 
 def _loss(entry: Shown) -> Value:
-    value = _newest(entry, "loss")
+    reached = newest(entry.metrics)
     codes = ("divergence", "over-optimisation", "no learning")
-    return ("–", "", None) if value is None else (number(value), "", _judged(entry, *codes))
+    if reached.loss is None:
+        return "–", "", None
+    return number(reached.loss), _not_held_out(reached), _judged(entry, *codes)
+
+
+def _not_held_out(reached: Newest) -> str:
+    return TRAINING if reached.over == TRAINING else ""
 
 
 def _margin(entry: Shown) -> Value:
-    value = _newest(entry, "rewards/margins")
+    reached = newest(entry.metrics)
+    value = reached.margin
     if value is None:
         return "–", "", None
     state = _judged(entry, "likelihood displacement", "no learning")
-    return number(value), "", "warn" if value <= 0 and entry.metrics.rows > 3 and state == "ok" else state
+    small = _not_held_out(reached)
+    return number(value), small, "warn" if value <= 0 and entry.metrics.rows > 3 and state == "ok" else state
 
 
 def _accuracy(entry: Shown) -> Value:
-    held = entry.metrics.last("eval_rewards/accuracies")
-    value = held if held is not None else entry.metrics.last("rewards/accuracies")
-    if value is None:
+    reached = newest(entry.metrics)
+    if reached.accuracy is None:
         return "–", "", None
     count = (entry.run.info.get("dataset") or {}).get("held_out")
-    small = (f"n {count:,}" if isinstance(count, int) else "held out") if held is not None else "training"
-    return f"{value:.1%}", small, _judged(entry, "saturation", "shortcut", "below a trivial rule")
+    small = _not_held_out(reached) or (f"n {count:,}" if isinstance(count, int) else HELD_OUT)
+    return f"{reached.accuracy:.1%}", small, _judged(entry, "saturation", "shortcut", "below a trivial rule")
 
 
 def _kl(entry: Shown) -> Value:
