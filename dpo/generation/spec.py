@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any, Literal, Self, get_args
 from dpo.errors import ConfigError, DpoError, quoted
 from dpo.generation.settings import check_lambda, to_number
 from dpo.policies.names import BUNDLED, DEFAULT_RUNS, SHORT_NAMES, base_of, resolve
+from dpo.runs.files import read_object
+from dpo.runs.schema import fit_run
 
 EngineName = Literal["torch", "ctranslate2", "ctranslate2-int8"]
 Turns = tuple[tuple[str, str], ...]
@@ -135,12 +136,11 @@ def reference_of(name: str) -> str | None:
         return None
     for record in (directory / "run.json", directory.parent / "run.json"):
         try:
-            info = json.loads(record.read_text(encoding="utf-8"))
-            if info.get("kind") == "dpo":
-                model = info["config"]["model"]
-                return str(model) if model else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            info, _ = fit_run(read_object(record))
+        except (OSError, ValueError):
             continue
+        if info.get("kind") == "dpo":
+            return (info.get("config") or {}).get("model") or None
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from dpo.preferences.audit import Audit
 from dpo.publishing.licences import LLAMA3, combined, is_file, sources
 from dpo.publishing.use import transformers_code
 from dpo.runs import Metrics, Run, Sample
+from dpo.runs.files import read_file, read_object
 from dpo.runs.record import AUDIT
 
 # Settings that say where files were, or repeat what the card tells elsewhere.
@@ -153,8 +153,8 @@ def _data(run: Run) -> str:
 def _audited(run: Run) -> str:
     """What the audit of the run's pairs found that is more than a note; the rows are not told to the world."""
     try:
-        found = Audit.from_json((run.path / AUDIT).read_text(encoding="utf-8"))
-    except (OSError, DpoError):
+        found = Audit.from_json(read_file(run.path / AUDIT).decode())
+    except (OSError, ValueError, RecursionError, DpoError):
         return ""
     grave = found.grave()
     lines = ["### What an audit found in it", "", f"Of {found.scope()}, before the first update:", ""]
@@ -247,11 +247,11 @@ def _span(metrics: Metrics) -> tuple[int, int]:
 def _further(path: Path) -> list[str]:
     """The numbers of the run's `eval.json`, if an evaluation wrote one."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_object(path)
     except (OSError, ValueError):
         return []
-    numbers = content.items() if isinstance(content, dict) else ()
-    rows = [f"| {name} | {value:.4g} |" for name, value in numbers if isinstance(value, int | float)]
+    rows = [f"| {name} | {value:.4g} |" for name, value in content.items()
+            if isinstance(value, int | float) and abs(value) < 1e300]  # fmt: skip
     return ["| measure | value |", "|---|---|", *rows] if rows else []
 
 
