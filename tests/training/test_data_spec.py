@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 from tiny import TEXTS, tiny
 
 from dpo.cli.main import main
+from dpo.dashboard.application import create_app
 from dpo.dashboard.training.learn import Margins
 from dpo.errors import ConfigError, DataError, PromptError
 from dpo.evaluation.lens import open_lens
-from dpo.evaluation.pairs import run_pairs
+from dpo.evaluation.pairs import run_pairs, score_pairs
 from dpo.evaluation.prompts import given_prompt
 from dpo.evaluation.tuning import data_of, tuning_of
 from dpo.evaluation.worker import LensWorker
@@ -115,6 +117,35 @@ def test_scores_are_what_the_run_logged(swapped_run: Run, tmp_path: Path, capsys
         worker.close()
     scores = [pair["margin"] for pair in scored["pairs"]]
     assert margins[: len(scores)] == pytest.approx(scores, abs=1e-5) and len(margins) > len(scores)
+
+
+def test_the_page_is_given_the_same(swapped_run: Run, tmp_path: Path) -> None:
+    """Held-out pairs over HTTP, and one of them opened: its turns travel with it."""
+    app = create_app([swapped_run.path.parent], votes=tmp_path / "votes.sqlite", data_directory=tmp_path)
+    name = str(swapped_run.path)
+    try:
+        client = app.server.test_client()
+        answer = client.post("/api/lens/pairs", json={"policy": name, "source": "run"})
+        [result] = [event for kind, event in sent(answer.get_data(as_text=True)) if kind == "result"]
+        spoken = next(pair for pair in result["pairs"] if pair["messages"])
+        texts = [spoken["chosen"], spoken["rejected"]]
+        asked = {"policies": [name], "prompt": spoken["prompt"], "messages": spoken["messages"], "texts": texts}
+        looked = client.post("/api/lens/look", json=asked).get_data(as_text=True)
+        [look] = [event for kind, event in sent(looked) if kind == "result"]
+    finally:
+        for service in app.server.config["services"]:
+            service.close()
+    pairs, _ = run_pairs(name)
+    scores, left_out = score_pairs(open_lens(name, device="cpu"), pairs, longest=LONGEST)
+    assert [pair["margin"] for pair in result["pairs"]] == pytest.approx([score.margin for score in scores], abs=1e-5)
+    assert (result["left_out"], result["available"]) == (left_out, len(pairs)) and left_out > 0
+    chosen, rejected = (text["reward"] for text in look["texts"])
+    assert chosen - rejected == pytest.approx(spoken["margin"], abs=1e-5)
+
+
+def sent(stream: str) -> list[tuple[str, dict[str, Any]]]:
+    """The events of a stream: kind and data."""
+    return [(kind, json.loads(data)) for kind, data in re.findall(r"event: (\w+)\ndata: (.*)\n", stream)]
 
 
 def test_probes_are_asked_as_training_asks(swapped_run: Run) -> None:
