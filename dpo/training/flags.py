@@ -7,14 +7,20 @@ import shlex
 from decimal import Decimal
 from typing import Any
 
-from dpo.training.config import CommonConfig, SftConfig
+from dpo.training.config import CommonConfig, RunConfig, SftConfig
+
+
+def in_order(config: type[CommonConfig]) -> list[dataclasses.Field[Any]]:
+    """The settings as people read them: what is trained on what comes first, what every command has last."""
+    everywhere = {spec.name for spec in dataclasses.fields(RunConfig)}
+    return sorted(dataclasses.fields(config), key=lambda spec: spec.name in everywhere)
 
 
 def arguments(config: CommonConfig) -> list[str]:
     """The flags of `dpo train` or `dpo sft` that give this config: those that differ from the defaults."""
     made: list[str] = []
     usual = type(config)()
-    for spec in dataclasses.fields(config):
+    for spec in in_order(type(config)):
         value = getattr(config, spec.name)
         if value == getattr(usual, spec.name) or value is None:
             continue

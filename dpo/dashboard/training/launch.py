@@ -23,7 +23,7 @@ from dpo.policies.names import BUNDLED, DEFAULT_RUNS, SHORT_NAMES
 from dpo.preferences.sources import NAMED
 from dpo.runs import BUNDLED_RUNS, find_runs, open_run
 from dpo.training.config import CommonConfig, SftConfig, TrainConfig
-from dpo.training.flags import command_line
+from dpo.training.flags import command_line, in_order
 from dpo.training.job import resumable
 from dpo.training.jobs import Jobs, run_directory
 from dpo.training.preflight import preflight
@@ -161,7 +161,7 @@ def fields(kind: str = "dpo") -> list[dict[str, Any]]:
             "low": spec.metadata["low"], "high": spec.metadata["high"], "above": spec.metadata["above"],
             "kind": _kind(hints[spec.name], bool(spec.metadata["choices"])),
         }
-        for spec in dataclasses.fields(config) if spec.name not in _NOT_ASKED
+        for spec in in_order(config) if spec.name not in _NOT_ASKED
     ]  # fmt: skip
     order = list(dict.fromkeys(entry["group"] for entry in made))
     return sorted(made, key=lambda entry: order.index(entry["group"]))
