@@ -16,6 +16,7 @@ from dpo.dashboard.web.access import Access, Right
 from dpo.dashboard.web.reading import MOST_UPLOAD_BODY
 from dpo.dashboard.web.rights import CALLBACK, CALLBACKS, ROUTES
 from dpo.errors import AccessError
+from dpo.runs import RunRecord
 
 NETWORK = "0.0.0.0"
 BOUND = ("127.0.0.1", NETWORK)
@@ -98,6 +99,22 @@ def test_rights_are_asked_for_by_every_callback(app: Dash) -> None:
         refused = right in (Right.TRAIN, Right.CHANGE) and not local
         assert (answer.status_code == 403) == refused, (output, answer.get_data()[:200])
         assert answer.status_code < 500
+
+
+@pytest.mark.parametrize("bound", BOUND)
+def test_the_runs_page_offers_to_change_runs_where_they_may_be(tmp_path: Path, bound: str) -> None:
+    RunRecord.create(tmp_path / "mine", {"name": "mine", "kind": "dpo", "family": "t5", "state": "finished"})
+    app = create_app([tmp_path], Access(bound), votes=tmp_path / "v.sqlite")
+    client = app.server.test_client()
+    client.get("/")
+    output = next(output for output in app.callback_map if output.startswith("..rn-rows.data"))
+    body = callback_body(app, output)
+    body["inputs"][2]["value"] = False  # the page is not hidden
+    [row] = client.post(CALLBACK, json=body).get_json()["response"]["rn-rows"]["data"]
+    local = bound == "127.0.0.1"
+    assert row["name"] == "mine" and row["own"] is local
+    page = next(page for page in app.pages if page.key == "runs")
+    assert ("dpo runs rm" in str(page.body())) is not local and ("Double-click" in str(page.body())) is local
 
 
 def test_what_has_no_right_is_refused(app: Dash, monkeypatch: pytest.MonkeyPatch) -> None:
