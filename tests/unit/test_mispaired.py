@@ -17,7 +17,9 @@ from talks import Rows, Write, audited, found, shuffled, talk
 from dpo.cli import main
 from dpo.dashboard.data.cards import finding_cards, remedies
 from dpo.dashboard.data.desk import Desk
+from dpo.dashboard.data.mapping import _cut
 from dpo.preferences.audit import repairing
+from dpo.preferences.audit import scattered as search
 from dpo.preferences.audit.clean import Remedies, clean
 from dpo.preferences.audit.findings import line
 from dpo.preferences.audit.language import language_of
@@ -86,6 +88,16 @@ def test_single_rows_are_named_and_the_others_counted(side: str, write_pairs: Wr
     # Nothing of it in the same rows as they were.
     clean_one = audited(write_pairs(talk(1500)))
     assert not [f for code in CODES for f in found(clean_one, code) if f.severity != "note"]
+
+
+def test_of_very_many_rows_a_sample_of_texts_is_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, wrong = scattered(talk(1500), 0.1, "chosen")
+    [every] = [single for single in pairing_of(rows).scattered if single.side == "chosen"]
+    monkeypatch.setattr(search, "_MOST_FITS", 20_000)
+    [some] = [single for single in pairing_of(rows).scattered if single.side == "chosen"]
+    assert 10 < len(some.places) < 0.75 * len(every.places)
+    assert some.estimated == pytest.approx(len(wrong), rel=0.5)
+    assert np.isin(some.places, list(wrong)).mean() > 0.8
 
 
 def test_what_is_done_about_them(write_pairs: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,6 +210,15 @@ def test_the_command_of_the_data_page_works_for_an_upload(write_pairs: Write, tm
         assert states["licence"] == "audit card note" and states["mispaired"] == "audit card bad"
     finally:
         desk.close()
+
+
+@pytest.mark.parametrize("text", ["short", "one two three " * 30, "x" * 400, "字" * 400])
+def test_a_preview_is_cut_between_words(text: str) -> None:
+    shown = _cut(text)
+    head, _, tail = shown.partition(" … ")
+    assert len(shown) <= 163 and text.startswith(head) and text.strip().endswith(tail.strip())
+    if len(text) > 163 and " " in text:
+        assert text[len(head)] == " " and text.rstrip()[-len(tail.rstrip()) - 1] == " "
 
 
 def test_sentences_on_one_row_and_on_two(write_pairs: Write) -> None:

@@ -107,5 +107,8 @@ def _table(examples: Sequence[Example], decides: str) -> Any:
 
 
 def _cut(text: str) -> str:
-    """Beginning and end of a text."""
-    return text if len(text) <= _HEAD + _TAIL + 3 else f"{text[:_HEAD].rstrip()} … {text[-_TAIL:].lstrip()}"
+    """Beginning and end of a text, cut between words where there are blanks to cut at."""
+    if len(text) <= _HEAD + _TAIL + 3:
+        return text
+    head, tail = text[: _HEAD + 1], text[-_TAIL - 1 :]
+    return f"{head.rpartition(' ')[0].rstrip() or head[:-1]} … {tail.partition(' ')[2].lstrip() or tail[1:]}"

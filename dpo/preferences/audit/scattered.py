@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 Rows = NDArray[np.int64]
 MOST_TEXTS = 3_000
-"""Badly fitting texts, and as many decoys, that are searched for: with 170,000 rows two seconds a side."""
+"""Badly fitting texts, and as many decoys, that are searched for; fewer where there are many rows to search."""
+_MOST_FITS = 60_000_000  # of one search: about a second
 _LIKE_RANDOM = 0.8  # quantile of the random pairs' fits under which a row may be displaced
 _LEAD, _BOTH, _ALIKE = 0.01, 0.02, 0.06  # cosines: ahead of the next best, to both other sides, of the two rows
 _PLANTED, _FEWEST_PLANTED = 0.05, 50
@@ -82,7 +83,7 @@ def find_scattered(links: Links, blocks: Sequence[Block]) -> tuple[Scattered, ..
         named = search.named(texts, fit)
         count, chance = len(named.places), named.by_chance
         if count > _NOTE[0] * chance + _NOTE[1]:
-            recall = _planted_recall(search, texts, fit)
+            recall = _planted_recall(search, texts, fit) * named.searched
             more = (count - chance) / recall if recall > 0 else 0.0
             clear = count > _WARNING[0] * chance + _WARNING[1]
             # Never fewer than are named, never more than fit badly.
@@ -93,12 +94,16 @@ def find_scattered(links: Links, blocks: Sequence[Block]) -> tuple[Scattered, ..
 
 @dataclass(frozen=True)
 class _Named:
-    """Badly fitting texts `places` with a clear home, how many of as many decoys have one, rows that fit badly."""
+    """Badly fitting texts `places` with a clear home, and how many of as many decoys have one.
+
+    `suspects` rows fit badly, of which a share `searched` was looked at.
+    """
 
     places: Rows
     homes: Rows
     by_chance: float
     suspects: int
+    searched: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -116,18 +121,20 @@ class _Search:
         if len(low) < 2 or not len(high):
             return _Named(low[:0], low[:0], 0.0, len(low))
         generator = np.random.default_rng(0)
-        suspects, decoys = (np.sort(generator.permutation(group)[:MOST_TEXTS]) for group in (low, high))
+        most = min(MOST_TEXTS, max(_FEWEST_PLANTED, _MOST_FITS // len(low)))
+        suspects, decoys = (np.sort(generator.permutation(group)[:most]) for group in (low, high))
         asked = np.concatenate([suspects, decoys])
         passing, home = self._clear(texts, asked, low)
         real = passing < len(suspects)
         chance = float((~real).sum()) * len(suspects) / len(decoys)
         passing = passing[real]
-        return _Named(asked[passing], home[passing], chance, len(low))
+        return _Named(asked[passing], home[passing], chance, len(low), len(suspects) / len(low))
 
     def share_at_home_elsewhere(self, texts: csr_matrix) -> float:
         """The share of texts (a sample of them) that fit another row clearly, whatever they are to their own."""
         every = np.arange(texts.shape[0])
-        asked = np.sort(np.random.default_rng(0).permutation(every)[:MOST_TEXTS])
+        most = min(MOST_TEXTS, max(_FEWEST_PLANTED, _MOST_FITS // len(every)))
+        asked = np.sort(np.random.default_rng(0).permutation(every)[:most])
         return len(self._clear(texts, asked, every)[0]) / max(len(asked), 1)
 
     def _clear(self, texts: csr_matrix, asked: Rows, low: Rows) -> tuple[Rows, Rows]:
@@ -155,7 +162,7 @@ def share_at_home_elsewhere(links: Links, side: Side) -> float:
 
 
 def _planted_recall(search: _Search, texts: csr_matrix, fit: Floats) -> float:
-    """The share of texts that are named after shuffling some fitting rows of the same data."""
+    """The share of texts that a search of all would name after shuffling some fitting rows of the same data."""
     rows = np.flatnonzero((fit > search.limit) & search.free)
     generator = np.random.default_rng(1)
     count = min(len(rows) // 2, max(_FEWEST_PLANTED, round(_PLANTED * len(fit))))
@@ -165,7 +172,7 @@ def _planted_recall(search: _Search, texts: csr_matrix, fit: Floats) -> float:
     moved = texts[order]
     refitted = np.sum([dots(moved, other) for other in search.others], 0)
     named = search.named(moved, refitted)
-    return float(np.isin(planted, named.places).sum() / max(count, 1))
+    return float(np.isin(planted, named.places).sum() / max(count, 1) / named.searched)
 
 
 def _best_of(

@@ -18,6 +18,7 @@ _BELOW = 0.08
 """An accuracy is said to be below a rule's by more than this."""
 _TELLING, _CLEAR = 0.75, 0.9  # accuracies from which a rule says something, and from which any policy should learn it
 _FASTER = 3
+_EARLY = 20  # updates before which less than a rule is no surprise
 
 
 def check(case: Case) -> Verdict | None:
@@ -28,7 +29,8 @@ def check(case: Case) -> Verdict | None:
         return None
     rule = rules[0]
     if accuracy.last < rule.accuracy - _BELOW:
-        return _below(case, accuracy, rules) if rule.accuracy >= _CLEAR and case.run.state != "running" else None
+        over = case.run.state != "running" and accuracy.last_step >= _EARLY
+        return _below(case, accuracy, rules) if over and rule.accuracy >= _CLEAR else None
     if rule.accuracy < _TELLING or accuracy.last < _TELLING:
         return None
     if accuracy.last <= rule.accuracy + _REACHES:
