@@ -100,7 +100,7 @@ def _report(run: Run, command: str) -> int:
         return 0
     facts = summarise(run)
     if run.state == "stopped":
-        print(f"Stopped at step {facts['step']}, saved. Go on with: dpo {command} --resume {run.path}")
+        print(f"Stopped at step {run.progress.get('step')}, saved. Go on with: dpo {command} --resume {run.path}")
         return 0
     print(f"Finished {run.name} at step {facts['step']}" + reached_line(facts, run.info.get("dataset") or {}))
     print(f"Policy: {run.path / 'policy'}")

@@ -52,7 +52,7 @@ def pretrain(config: PretrainConfig) -> Run:
         lengths = Lengths(config.batch_tokens, config.row_length, config.prompt_length)
         batches = PretrainingBatches(policy, corpus.train, lengths, config.steps, config.seed)
         held_out = continuations(corpus.held_out, config.eval_documents)
-        resuming = context.resumed is not None
+        resuming = context.checkpoint is not None
         arguments = pretrain_arguments(config, str(context.directory), precision, bool(held_out), resuming)
         trainer = PretrainTrainer(policy, arguments, batches, held_out, config.keep_checkpoints)
 

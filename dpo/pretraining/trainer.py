@@ -43,6 +43,15 @@ class PretrainTrainer(SftTrainer):
         self.tokens_seen += sum(int(batch.pop("tokens")) for batch in batches)
         return batches, learned
 
+    def sums(self) -> dict[str, Any]:
+        """See `StagedCheckpoints.sums`; with the count of tokens."""
+        return super().sums() | {"tokens": self.tokens_seen}
+
+    def restore_sums(self, sums: dict[str, Any]) -> None:
+        """See `StagedCheckpoints.restore_sums`."""
+        super().restore_sums(sums)
+        self.tokens_seen = sums["tokens"]
+
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log with the count of tokens seen so far, as TRL's trainers do."""
         super().log(logs | {"num_tokens": float(self.tokens_seen)}, *args, **kwargs)

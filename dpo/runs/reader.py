@@ -105,6 +105,9 @@ class Run:
     @property
     def policy_step(self) -> int:
         """The step at which `policy/` was taken: the best one where that was kept (`--keep-best`), else the last."""
+        policy = self.info.get("policy")
+        if isinstance(policy, dict) and isinstance(policy.get("step"), int):
+            return int(policy["step"])
         best, step = self.info.get("best"), self.progress.get("step")
         if isinstance(best, dict) and isinstance(best.get("step"), int):
             return int(best["step"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,8 +53,11 @@ class RunRecord:
         return record
 
     @classmethod
-    def resume(cls, path: str | Path, step: int) -> RunRecord:
+    def resume(cls, path: str | Path, step: int, rows_from: Path | None = None) -> RunRecord:
         """Go on with a run from `step`: later rows are dropped, because they will be written again.
+
+        Args:
+            rows_from: a folder with the rows as they were at that step; without it those in place are filtered.
 
         Raises:
             RunError: no run is there.
@@ -62,7 +66,11 @@ class RunRecord:
         info = read_json(path / RUN)
         record = cls(path, info)
         for name in (METRICS, SAMPLES):
-            if (path / name).exists():
+            if rows_from is not None and (rows_from / name).exists():
+                record._replace(path / name, (rows_from / name).read_text(encoding="utf-8"))
+            elif rows_from is not None:
+                (path / name).unlink(missing_ok=True)
+            elif (path / name).exists():
                 rows = (row for row in read_lines(path / name) if row.get("step", 0) <= step)
                 record._replace(path / name, "".join(_line(row) for row in rows))
         record.update(state="running", reason=None)
@@ -79,6 +87,17 @@ class RunRecord:
     def add_samples(self, rows: Sequence[dict[str, Any]]) -> None:
         """Append answers to probe prompts."""
         self._append(SAMPLES, rows)
+
+    def copy_rows(self, folder: Path) -> None:
+        """Write the rows of measures and answers so far into `folder` too, for `resume`.
+
+        Raises:
+            OSError: they cannot be read or written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (METRICS, SAMPLES):
+            if (self.path / name).exists():
+                shutil.copyfile(self.path / name, folder / name)
 
     def add_hardware(self, row: dict[str, Any]) -> None:
         """Append one row of sensor readings (see `dpo.training.hardware`)."""

@@ -1,17 +1,13 @@
-"""What happens around the updates: the record, the progress bar, stopping and saving."""
+"""What happens around the updates: the record, the progress bar, the first answers."""
 
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sized
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Sized
 from typing import Any
 
-import torch
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -41,21 +37,16 @@ class RecordCallback(TrainerCallback):
             self.record.update(progress=self._progress(self._pending))
             self._pending = {}
 
+    def progress(self, state: TrainerState) -> dict[str, Any]:
+        """Where the run is and how far it is to go: what a viewer needs to say how much time is left."""
+        known = self.record.info.get("progress") or {}
+        step = state.global_step
+        return known | {"step": step, "max_steps": state.max_steps, "examples": step * self.rows_per_step}
+
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        # How far the run is to go: what a viewer needs to say how much time is left.
-        known = self.record.info.get("progress") or {}
-        self.record.update(progress=known | {"max_steps": state.max_steps})
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        # Sums since the last logged step are not in a checkpoint: logging at every save makes the
-        # rows after a resume equal to those of a run that was never interrupted.
-        if control.should_training_stop:
-            control.should_save = True
-            control.should_evaluate = args.eval_strategy != "no"  # without held-out pairs there is nothing to evaluate
-        if control.should_evaluate or control.should_save:
-            control.should_log = True
+        self.record.update(progress=self.progress(state))
 
     def on_log(
         self,
@@ -196,58 +187,25 @@ class ProgressBar(TrainerCallback):
             self.bar.set_description(f"{self.what}, {doing}" if doing else self.what)
 
 
-class SaveHook(TrainerCallback):
-    """Calls a function with the step, before training and after every save."""
+class LogAtSaves(TrainerCallback):
+    """Logs a row at every evaluation and every save that is due, in every process that trains.
 
-    def __init__(self, call: Callable[[int], None]) -> None:
-        self.call = call
+    Sums since the last logged row are gathered from all processes, so all must log at the same steps.
+    """
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if control.should_evaluate or control.should_save:
+            control.should_log = True
+
+
+class FirstProbes(TrainerCallback):
+    """Answers the probe prompts before the first update; later answers belong to checkpoints."""
+
+    def __init__(self, answer: Callable[[int], None]) -> None:
+        self.answer = answer
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.global_step == 0:
-            self.call(0)
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.call(state.global_step)
-
-
-class StopOnSignal(TrainerCallback):
-    """Ctrl-C (or SIGTERM) once: finish the step, evaluate, save, stop.  Twice: stop now."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handle the signals within this block (main thread only, as Python has it)."""
-        try:
-            previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread: whoever runs us there stops us another way
-            previous = {}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self._anyone():
-            control.should_training_stop = control.should_save = control.should_log = True
-            control.should_evaluate = args.eval_strategy != "no"
-
-    def _anyone(self) -> bool:
-        """Whether this process or one that trains with it was asked: all must stop at the same step."""
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            return self.requested
-        device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-        flag = torch.tensor([float(self.requested)], device=device)
-        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-        self.requested = bool(flag.item())
-        return self.requested
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-        print("\nStopping after this step, saving first (once more to stop at once)", file=sys.stderr, flush=True)
+            self.answer(0)

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from transformers import Trainer
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import Trainer, TrainerState
+from transformers.trainer_pt_utils import nested_gather, safe_globals
 
-from dpo.errors import StorageError
+from dpo.errors import RunError, StorageError
 from dpo.policies.loading import first_line, save_tokenizer
+from dpo.runs import manifest
 
 STAGING = ".saving"
+ROWS = "rows"  # the folder in a checkpoint with the rows of measures and answers up to it
+_SUMS = "Sums"  # in trainer_state.json, beside what callbacks keep there
+_WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json")
+# PyTorch has no exception of its own for a disk that is full.
+_WRITE_FAILED = ("PytorchStreamWriter", "inline_container.cc")
 
 
 @contextmanager
@@ -32,16 +41,18 @@ def staged(final: Path) -> Iterator[Path]:
     try:
         staging.mkdir(parents=True)
         yield staging
+        manifest.flush(staging)
         previous = final.parent / STAGING / f"{final.name}.previous"
         shutil.rmtree(previous, ignore_errors=True)
         if final.exists():
             os.replace(final, previous)
         os.replace(staging, final)
+        manifest.flush_folder(final.parent)
         shutil.rmtree(final.parent / STAGING, ignore_errors=True)
     except Exception as error:
         shutil.rmtree(staging, ignore_errors=True)
         # safetensors and torch.save raise types of their own when a write fails, not only OSError.
-        if isinstance(error, OSError | SafetensorError) or "PytorchStreamWriter" in str(error):
+        if isinstance(error, OSError | SafetensorError) or any(sign in str(error) for sign in _WRITE_FAILED):
             free = shutil.disk_usage(final.parent).free // 2**20
             raise StorageError(
                 f"{final.name} could not be saved in {final.parent} ({first_line(error)}; {free} MiB free): make room, "
@@ -50,31 +61,161 @@ def staged(final: Path) -> Iterator[Path]:
         raise
 
 
+def tidy_staging(run: Path) -> None:
+    """Remove what a process that was killed while saving left; what it had put aside comes back."""
+    for previous in (run / STAGING).glob("*.previous"):
+        final = run / previous.name.removesuffix(".previous")
+        if not final.exists():
+            os.replace(previous, final)
+    shutil.rmtree(run / STAGING, ignore_errors=True)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """The files of `source` also in `target`, as second names of the same bytes where the disk allows it."""
+    shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def checkpoints(run: Path) -> list[tuple[int, Path]]:
-    """Complete checkpoints of a run, oldest first."""
+    """The checkpoints of a run by step, oldest first, whole or not."""
     found = []
     for path in run.glob("checkpoint-*"):
-        number = path.name.rpartition("-")[2]
-        if number.isdigit() and _complete(path):
-            found.append((int(number), path))
+        match = re.fullmatch(r"checkpoint-([0-9]{1,18})", path.name)
+        if match and path.is_dir():
+            found.append((int(match[1]), path))
     return sorted(found)
+
+
+def newest_whole(run: Path, settings: Mapping[str, Any], say: Callable[[str], None]) -> tuple[int, Path | None]:
+    """The newest checkpoint that is as it was saved, and its step; step 0 and None if there is none at all.
+
+    Args:
+        settings: those of the record; a checkpoint was saved with the same ones.
+        say: told of each newer one that is passed over, and why, in one line.
+
+    Raises:
+        RunError: there are checkpoints and none is whole, or the record's settings are not those they were saved with.
+    """
+    passed = []
+    for step, path in reversed(checkpoints(run)):
+        sealed = (path / manifest.MANIFEST).exists()
+        problem = manifest.fault(path) if sealed else _load_fault(path)
+        if problem is not None:
+            passed.append(f"{path.name} ({problem})")
+            continue
+        if passed:
+            say(f"Passed over {', '.join(passed)}: going on from {path.name}")
+        if not sealed:
+            say(f"{path.name} is of an older version, without a manifest: its files load, but cannot be checked")
+        before = manifest.facts(path).get("settings")
+        if isinstance(before, dict):
+            differ = [name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name)]
+            if differ:
+                raise RunError(
+                    f"{run / 'run.json'} has other settings than {path.name} was saved with "
+                    f"({', '.join(sorted(differ)[:4])}): restore it, or start a new run"
+                )
+        return step, path
+    if passed:
+        raise RunError(
+            f"No checkpoint of {run} is whole: {', '.join(passed)}. Restore one, or remove them to train from the "
+            "first update again"
+        )
+    return 0, None
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that make the numbers: all but where the run lies."""
+    return {name: value for name, value in config.items() if name not in ("output_dir", "resume")}
+
+
+def _load_fault(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint that has no manifest, as far as loading its files tells."""
+    try:
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        if not isinstance(state.global_step, int):
+            return "trainer_state.json is damaged"
+    except Exception as error:
+        return f"trainer_state.json cannot be read ({type(error).__name__})"
+    if any(path.is_dir() for path in checkpoint.iterdir()):
+        return None  # sharded over several processes: whoever saved it so reads it so
+    if not any((checkpoint / name).is_file() for name in _WEIGHTS):
+        return "its weights are missing"
+    for name in ("optimizer.pt", "scheduler.pt"):
+        if not (checkpoint / name).is_file():
+            return f"{name} is missing"
+    states = sorted(checkpoint.glob("rng_state*.pth"))
+    if not states:
+        return "rng_state.pth is missing"
+    for path in sorted(checkpoint.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt") as tensors:
+                for key in tensors.keys():  # noqa: SIM118 (not a mapping)
+                    tensors.get_tensor(key)
+        except Exception as error:
+            return f"{path.name} cannot be read ({type(error).__name__})"
+    for path in (checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *states):
+        try:
+            with safe_globals():
+                torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            return f"{path.name} cannot be read ({type(error).__name__})"
+    return None
 
 
 class StagedCheckpoints(Trainer):
     """A `Trainer` whose checkpoints appear whole or not at all, the oldest ones giving way.
 
-    Mixed in before the trainer proper.
+    Mixed in before the trainer proper.  A checkpoint holds also what the Trainer's own lacks: the sums since the
+    last logged step, and what `accompany` adds (it is called with the directory, in the first process).
     """
 
     keep_checkpoints: int = 2
+    settings: Mapping[str, Any] = {}
+    accompany: Callable[[Path], None] | None = None
     _staging: str | None = None
 
     def _get_output_dir(self, trial: Any) -> str:
         return self._staging or str(super()._get_output_dir(trial))
 
+    def _run_epoch(self, *args: Any, resume_from_checkpoint: str | None = None, **kwargs: Any) -> None:
+        # A run that died after its last update has nothing to learn: the Trainer would make one update more.
+        if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        sums = self.state.stateful_callbacks.pop(_SUMS, None)
+        if sums is not None and resume_from_checkpoint is not None:
+            self.restore_sums(sums)
+            self.restore_beside(Path(resume_from_checkpoint))
+        super()._run_epoch(*args, resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def sums(self) -> dict[str, Any]:
+        """What is summed up for the next logged row; every process calls it."""
+        loss = nested_gather(self._tr_loss, self.args.parallel_mode).mean().item()
+        return {"loss": loss, "logged": self._globalstep_last_logged}
+
+    def restore_sums(self, sums: dict[str, Any]) -> None:
+        """Go on summing from what `sums` returned when the checkpoint was saved."""
+        self._tr_loss += float(sums["loss"])
+        self._globalstep_last_logged = int(sums["logged"])
+
+    def save_beside(self, checkpoint: Path) -> None:
+        """Write what else a trainer needs to go on; the first process calls it."""
+
+    def restore_beside(self, checkpoint: Path) -> None:
+        """Read what `save_beside` wrote; every process calls it."""
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         run = Path(str(self.args.output_dir))
-        final = run / f"checkpoint-{self.state.global_step}"
+        step = self.state.global_step
+        final = run / f"checkpoint-{step}"
+        self.state.stateful_callbacks[_SUMS] = self.sums()
         # Every process writes its part (random states, shards) into the directory that the first one opens.
         first = self.is_world_process_zero()
         with staged(final) if first else contextlib.nullcontext(run / STAGING / final.name) as directory:
@@ -85,9 +226,16 @@ class StagedCheckpoints(Trainer):
                 super()._save_checkpoint(model, trial)
             finally:
                 self._staging = None
+                del self.state.stateful_callbacks[_SUMS]
             self.accelerator.wait_for_everyone()
+            if first:
+                self.save_beside(directory)
+                if self.accompany is not None:
+                    self.accompany(directory)
+                manifest.seal(directory, step=step, settings=dict(self.settings))
         if first:
-            for _, old in checkpoints(run)[: -self.keep_checkpoints]:
+            # Those of later steps are what a resume passed over; they are replaced when their turn comes.
+            for _, old in [found for found in checkpoints(run) if found[0] <= step][: -self.keep_checkpoints]:
                 shutil.rmtree(old, ignore_errors=True)
         self.accelerator.wait_for_everyone()
 
@@ -101,9 +249,6 @@ class StagedCheckpoints(Trainer):
             save_tokenizer(tokenizer, directory)
 
 
-def _complete(checkpoint: Path) -> bool:
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
+def say(line: str) -> None:
+    """One line on standard error."""
+    print(f"dpo: {line}", file=sys.stderr, flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import importlib.metadata
 import os
 import platform
@@ -21,15 +22,16 @@ from dpo.errors import ConfigError, DpoError, RunError, StorageError
 from dpo.policies.loading import Policy
 from dpo.preferences import Preferences
 from dpo.runs import Run, RunRecord, SilentRecord
-from dpo.training.callbacks import StopOnSignal
-from dpo.training.checkpoints import checkpoints
+from dpo.training.checkpoints import ROWS, newest_whole, say, settings_of
 from dpo.training.config import CommonConfig, RunConfig
 from dpo.training.guard import memory_explained
 from dpo.training.pairs import load_pairs
 from dpo.training.precision import check_device
 from dpo.training.processes import process_count, process_index
 from dpo.training.settings import COMMANDS
-from dpo.training.start import check_trackers, claim, reference_kind, refuse_existing, release, with_resume
+from dpo.training.start import SCRATCH, check_trackers, claim, reference_kind, refuse_existing, release, with_resume
+from dpo.training.stopping import StopOnSignal
+from dpo.training.watch import restore_best
 
 Config = TypeVar("Config", bound=RunConfig)
 _VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
@@ -96,7 +98,13 @@ class Context(Generic[Config]):
             self.record = SilentRecord(self.directory, self.resumed.info if self.resumed is not None else {})
         elif self.resumed is not None:
             # Step 0 is measured again when there is no checkpoint to go on from.
-            self.record = RunRecord.resume(self.directory, self.step if self.checkpoint is not None else -1)
+            rows = self.checkpoint / ROWS if self.checkpoint is not None else None
+            self.record = RunRecord.resume(
+                self.directory,
+                self.step if self.checkpoint is not None else -1,
+                rows if rows is not None and rows.is_dir() else None,
+            )
+            restore_best(self.record, self.checkpoint)
             self.record.update(pid=os.getpid(), host=socket.gethostname())
         else:
             self.record = RunRecord.create(self.directory, self._described(config, policy, dataset, precision))
@@ -132,12 +140,17 @@ class Context(Generic[Config]):
             "progress": {"step": 0, "max_steps": None, "examples": 0, "seconds": 0.0},
         }
 
-    def note_failure(self, reason: str) -> None:
-        """Say in the record, if there is one, why the training ended."""
+    @property
+    def running(self) -> bool:
+        """Whether the record is open and does not yet say how the training ended."""
+        return self.record is not None and self.record.info.get("state") == "running"
+
+    def note_end(self, state: str, reason: str) -> None:
+        """Say in the record, if there is one, how and why the training ended."""
         # The disk that failed the run may not hold the reason either; the error itself is raised.
         with contextlib.suppress(StorageError):
-            if self.record is not None:
-                self.record.update(state="failed", reason=reason)
+            if self.record is not None and self.running:
+                self.record.update(state=state, reason=reason)
 
 
 @contextlib.contextmanager
@@ -163,28 +176,39 @@ def opened(config: Config, kind: str) -> Iterator[Context[Config]]:
             if resumed is None:
                 refuse_existing(directory, config)
             stack.callback(release, claim(directory), directory)
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dpo-")))
+        # Beside the run rather than in the system's temporary files: what a kill leaves there, a resume removes.
+        where: dict[str, Any] = {"dir": directory, "prefix": SCRATCH} if main else {"prefix": "dpo-"}
+        stop = StopOnSignal()
+        context = Context(config, kind, main, directory, directory, stop, resumed)
+        stack.enter_context(_end_noted(context))
+        stack.enter_context(stop.listening())
         stack.enter_context(memory_explained())
-        context = Context(config, kind, main, directory, scratch, StopOnSignal(), resumed)
-        saved = checkpoints(directory) if resumed is not None else []
-        if saved:
-            context.step, context.checkpoint = saved[-1]
-        with _failures_noted(context):
-            yield context
+        context.scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True, **where)))
+        if resumed is not None:
+            settings = settings_of(resumed.config)
+            context.step, context.checkpoint = newest_whole(directory, settings, say if main else lambda line: None)
+        yield context
 
 
 @contextlib.contextmanager
-def _failures_noted(context: Context[Any]) -> Iterator[None]:
+def _end_noted(context: Context[Any]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        context.note_failure("interrupted at once")
-        if context.record is None:
-            raise
+        if context.record is not None and not context.running:
+            return  # it had come to its end
+        context.note_end("stopped", "stopped at once by the user")
+        if context.record is None and context.resumed is None:
+            raise RunError("Stopped before the first update: nothing was written") from error
         raise RunError(f"Stopped at once; go on with: {context.again}") from error
     except DpoError as error:
-        context.note_failure(str(error))
+        context.note_end("failed", str(error))
         raise
     except BaseException as error:
-        context.note_failure(f"{type(error).__name__}: {error}".splitlines()[0])
+        context.note_end("failed", f"{type(error).__name__}: {error}".splitlines()[0])
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(
+                f"The disk is full ({error}): make room, then "
+                + (f"go on with: {context.again}" if context.record is not None else "start again")
+            ) from error
         raise

@@ -171,7 +171,7 @@ class Jobs:
         raise RunError(f"There is no job {ident[:60]!r}: it was removed, or never begun")
 
     def stop(self, ident: str) -> Job:
-        """Ask a training to finish its step, evaluate, save and end; a waiting one never begins.
+        """Ask a training to finish its step, save and end; a waiting one never begins.
 
         Raises:
             RunError: no such job, or it is over.

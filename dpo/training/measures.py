@@ -78,6 +78,14 @@ class PairMeasures:
             self._sums += values
             self._right += ranked_right(values[0, 0] - values[0, 1], self.beta)
 
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint has to hold to go on counting (`once` is for evaluations, which are never cut in two)."""
+        return {"pairs": self.pairs, "right": self._right, "sums": self._sums.tolist()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.pairs, self._right, self._sums = state["pairs"], state["right"], np.array(state["sums"])
+
     def means(self) -> dict[str, float]:
         """The mean of every measure; nothing of no pairs."""
         if not self.pairs:

@@ -22,6 +22,8 @@ import torch
 import xxhash
 from torch import Tensor, nn
 
+from dpo.processes import living
+
 # Part of every file name: raise it when the scoring changes.
 _VERSION = "2"
 _ADAPTER = ("lora_", "trainable_tokens_delta")
@@ -108,6 +110,9 @@ class ReferenceCache:
                 )
             os.replace(temporary, self.path)
             self._saved = len(self._known)
+            for left in self.path.parent.glob(f"{self.path.stem}.[0-9]*"):
+                if living(int(left.suffix[1:])) is None:  # its process was killed while it wrote
+                    left.unlink(missing_ok=True)
         except OSError:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)

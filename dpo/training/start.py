@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import re
+import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,10 +15,16 @@ from dpo.errors import ConfigError, RunError, StorageError
 from dpo.policies.loading import Policy
 from dpo.runs import Run, open_run
 from dpo.runs.record import LOCK
+from dpo.training.checkpoints import tidy_staging
 from dpo.training.config import RunConfig, TrainConfig
 from dpo.training.processes import process_index
 from dpo.training.settings import make
 
+SCRATCH = ".scratch-"
+# What a killed process may leave beside the run: tokenised data, a half-saved folder, a half-written record.
+_LEFTOVER = re.compile(
+    rf"{re.escape(SCRATCH)}.*|audit\.json\.part|\.saving|\.(run\.json|metrics\.jsonl|samples\.jsonl)\.[0-9.]+"
+)
 Config = TypeVar("Config", bound=RunConfig)
 
 
@@ -47,6 +55,8 @@ def check_trackers(names: list[str]) -> None:
 def claim(directory: Path) -> FileLock:
     """Hold the run's directory until the process ends, so that no second run writes into it.
 
+    What a process that was killed left half written is removed.
+
     Raises:
         RunError: a living process holds it.
         StorageError: it cannot be made.
@@ -61,13 +71,28 @@ def claim(directory: Path) -> FileLock:
         ) from None
     except OSError as error:
         raise StorageError(f"{directory} cannot be written ({error.strerror}): name another --output-dir") from error
+    tidy_staging(directory)
+    for path in _leftovers(directory):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return lock
+
+
+def _leftovers(directory: Path) -> list[Path]:
+    return [path for path in directory.iterdir() if _LEFTOVER.fullmatch(path.name)]
+
+
+def _empty(directory: Path) -> bool:
+    """Whether nothing of worth is in it."""
+    return {path.name for path in directory.iterdir()} <= {LOCK, *(path.name for path in _leftovers(directory))}
 
 
 def release(lock: FileLock, directory: Path) -> None:
     """Let the directory go; one that stayed empty is removed."""
     lock.release()
-    if directory.is_dir() and all(path.name == LOCK for path in directory.iterdir()):
+    if directory.is_dir() and _empty(directory):
         (directory / LOCK).unlink(missing_ok=True)
         directory.rmdir()
 
@@ -100,7 +125,7 @@ def refuse_existing(directory: Path, config: RunConfig) -> None:
     Raises:
         RunError: the directory holds a run, or something else.
     """
-    if not directory.exists() or (directory.is_dir() and all(path.name == LOCK for path in directory.iterdir())):
+    if not directory.exists() or (directory.is_dir() and _empty(directory)):
         return
     if not (directory / "run.json").is_file():
         raise RunError(f"--output-dir {directory} exists and is not a run: name a new or empty directory")

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
+from safetensors.torch import load_model, save_model
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -37,6 +38,7 @@ from dpo.training.reference import ReferenceCache, cache_directory, identity
 
 # Keys of a batch that are not the model's.
 _ABOUT = ("rows", "pair_keys")
+_REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference moves
 
 
 class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ignore[misc]
@@ -148,8 +150,31 @@ class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ig
         return means | self._seen[mode].means()
 
     def continue_from(self, tokens: float | None) -> None:
-        """Go on counting training tokens after a resume: TRL's count is not in its checkpoints."""
+        """Go on counting training tokens after a resume from a checkpoint of a version that kept no count."""
         self._total_train_tokens = int(tokens or 0)
+
+    def sums(self) -> dict[str, Any]:
+        """See `StagedCheckpoints.sums`; TRL sums its measures apart from the loss, and counts tokens."""
+        measures = {name: list(values) for name, values in self._metrics["train"].items()}
+        pairs = self._seen["train"].state()
+        return super().sums() | {"measures": measures, "pairs": pairs, "tokens": self._total_train_tokens}
+
+    def restore_sums(self, sums: dict[str, Any]) -> None:
+        """See `StagedCheckpoints.restore_sums`."""
+        super().restore_sums(sums)
+        self._metrics["train"].update(sums["measures"])
+        self._seen["train"].restore(sums["pairs"])
+        self._total_train_tokens = sums["tokens"]
+
+    def save_beside(self, checkpoint: Path) -> None:
+        """A reference that follows the policy is another one at every checkpoint."""
+        if self.args.sync_ref_model:
+            save_model(self.accelerator.unwrap_model(self.ref_model), str(checkpoint / _REFERENCE))
+
+    def restore_beside(self, checkpoint: Path) -> None:
+        """The reference as it was."""
+        if self.args.sync_ref_model:
+            load_model(self.accelerator.unwrap_model(self.ref_model), str(checkpoint / _REFERENCE))
 
     @contextlib.contextmanager
     def as_reference(self, policy: Policy) -> Iterator[Policy]:
@@ -226,10 +251,10 @@ class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ig
         return loss
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        # At this moment, so that a resume from here knows what an uninterrupted run knew.
+        # Before the checkpoint counts, so that a resume from here knows what an uninterrupted run knew.
         if self.reference_cache is not None:
             self.reference_cache.save()
+        super()._save_checkpoint(model, trial)
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         # Tokenised by `training.data`: TRL's truncation cuts EOS off and drops rows in silence.

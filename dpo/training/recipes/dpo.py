@@ -105,7 +105,7 @@ def _trainer(
     if not config.lora and policy.model is policy.network:
         # A copy of the policy in memory: TRL would load whatever the config's path names now.
         reference = copy.deepcopy(policy.network)
-    resuming = context.resumed is not None
+    resuming = context.checkpoint is not None
     trainer = PreferenceTrainer(
         policy, reference, trl_arguments(config, str(context.directory), precision, held_out is not None, resuming),
         rows, held_out, lora_config(policy, config) if config.lora else None, config.keep_checkpoints,

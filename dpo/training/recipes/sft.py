@@ -38,7 +38,7 @@ def sft(config: SftConfig) -> Run:
         names = ("chosen", "rejected") if len(pairs.evaluated) else ()
         held_out = {name: tokenize_answers(policy, pairs.evaluated, [name], limits)[0] for name in names}
         check_batch(config, len(answers))
-        resuming = context.resumed is not None
+        resuming = context.checkpoint is not None
         trainer = SftTrainer(
             policy, sft_arguments(config, str(context.directory), precision, bool(held_out), resuming), answers,
             held_out or None, config.optimizer, config.keep_checkpoints,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -21,13 +20,14 @@ from dpo.policies.loading import Policy, load_policy
 from dpo.preferences import Preferences
 from dpo.publishing.card import Publication, base_on_the_hub, model_card
 from dpo.runs import open_run
-from dpo.training.callbacks import ProgressBar, RecordCallback, SaveHook
+from dpo.training.callbacks import FirstProbes, LogAtSaves, ProgressBar, RecordCallback
+from dpo.training.checkpoints import ROWS, StagedCheckpoints, copy_tree, settings_of, staged
 from dpo.training.config import CommonConfig, RunConfig
 from dpo.training.context import Context
 from dpo.training.hardware import HardwareLog
 from dpo.training.precision import device_precision, training_device
 from dpo.training.probes import Probes
-from dpo.training.watch import Watch, save_weights
+from dpo.training.watch import BEST, POLICY, Watch, save_weights
 
 # Cautious peak rates, below those that suited the bundled policies (docs/training.md).
 # T5 moves about eight times as far as GPT-2 at one rate; an adapter takes about ten times the rate
@@ -105,7 +105,7 @@ def recorder(context: Context[Config], rows: int) -> RecordCallback:
 
 def update(
     context: Context[Config],
-    trainer: Trainer,
+    trainer: StagedCheckpoints,
     rows: RecordCallback,
     probes: Probes,
     shown: dict[str, str],
@@ -117,47 +117,63 @@ def update(
         shown: measures in the progress bar, by their names there.
         extra: callbacks of this recipe alone.
     """
-    record = context.record
+    record, stop = context.record, context.stop
     assert record is not None
+
+    def accompany(checkpoint: Path) -> None:
+        # What was measured and answered up to here is on disk before the checkpoint counts.
+        rows.flush()
+        if not stop.unscheduled:
+            probes(trainer.state.global_step)
+        record.copy_rows(checkpoint / ROWS)
+        if (context.directory / BEST).is_dir():
+            copy_tree(context.directory / BEST, checkpoint / BEST / POLICY)
+
+    trainer.accompany, trainer.settings = accompany, settings_of(record.info.get("config") or {})
     with contextlib.ExitStack() as stack:
-        callbacks: list[TrainerCallback] = [context.stop, *extra]
+        callbacks: list[TrainerCallback] = [LogAtSaves(), stop, *extra]
         if context.main:
             events = SummaryWriter(str(context.directory), purge_step=context.step + 1 if context.step else None)
             bar = ProgressBar(context.kind, shown)
             stack.callback(bar.close)  # or an error would be printed into its line
             hardware = stack.enter_context(HardwareLog(record, events, rows.began))
-            callbacks += [rows, hardware, SaveHook(probes), bar, TensorBoardCallback(events)]
+            callbacks += [rows, hardware, FirstProbes(probes), bar, TensorBoardCallback(events)]
             callbacks += [tracker() for tracker in get_reporting_integration_callbacks(context.config.report_to)]
         for callback in callbacks:
             trainer.add_callback(callback)
         trainer.remove_callback(PrinterCallback)
-        stack.enter_context(context.stop.listening())
+        stack.enter_context(stop.finishing("Stopping after this step, saving first"))
         started = time.monotonic()
         trainer.train(resume_from_checkpoint=str(context.checkpoint) if context.checkpoint else None)
         seconds = time.monotonic() - started
-    progress = (record.info.get("progress") or {}) | {"max_steps": trainer.state.max_steps}
-    record.update(progress=progress, training_seconds=round(seconds, 1))
+    record.update(progress=rows.progress(trainer.state), training_seconds=round(seconds, 1))
 
 
 def save(context: Context[Config], trainer: Trainer, policy: Policy, watch: Watch | None = None) -> None:
-    """Write the policy that is kept, its card, and how the training ended."""
-    record = context.record
+    """Write the policy that is kept with its card, then how the training ended."""
+    record, final = context.record, context.directory / POLICY
     assert record is not None
-    best, final = context.directory / "best", context.directory / "policy"
-    kept = watch is not None and watch.best is not None and best.is_dir()
-    if not kept:
-        save_weights(trainer, policy, final)
-    if not context.main:
-        return
-    if kept:
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(best, final)
-    _write_card(context, policy, final)
-    stopped = context.stop.requested and trainer.state.global_step < trainer.state.max_steps
-    reason = f"stopped by the user at step {trainer.state.global_step}" if stopped else None
-    if watch is not None and watch.reason is not None:
-        reason = watch.reason
-    record.update(state="stopped" if stopped else "finished", reason=reason)
+    kept = watch.best if watch is not None else None
+    with context.stop.finishing("Saving the policy first"):
+        if kept is None:
+            save_weights(trainer, policy, final, lambda directory: _write_card(context, policy, directory))
+        elif context.main:
+            with staged(final) as directory:
+                copy_tree(context.directory / BEST, directory)
+                _write_card(context, policy, directory)
+        if not context.main:
+            return
+        # From here on it is in policy/, and in the last checkpoint for a resume.
+        shutil.rmtree(context.directory / BEST, ignore_errors=True)
+        shutil.rmtree(context.scratch, ignore_errors=True)  # nobody tidies up a run that is finished
+        step = trainer.state.global_step if kept is None else kept["step"]
+        reason = watch.reason if watch is not None else None
+        stopped = context.stop.stopped_at is not None and reason is None
+        if stopped:
+            reason = f"stopped by the user at step {context.stop.stopped_at}"
+        record.update(
+            state="stopped" if stopped else "finished", reason=reason, policy=record.info["policy"] | {"step": step}
+        )
 
 
 def _write_card(context: Context[Config], policy: Policy, directory: Path) -> None:

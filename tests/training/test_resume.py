@@ -1,0 +1,160 @@
+"""A run that is killed, stopped or damaged and then resumed ends as one that was left alone, or says why it cannot."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import json
+import os
+import pty
+import select
+import shutil
+import termios
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from killing import SIGHUP, SIGINT, SIGKILL, SIGTERM, differences, fork, killed_at, watch_writes, writes_of
+
+import dpo.preferences.audit
+import dpo.training.run  # noqa: F401 (loaded once, for all children)
+from dpo.cli.main import main
+from dpo.errors import StorageError
+from dpo.runs import open_run
+from dpo.training.checkpoints import staged
+
+LONG = os.environ.get("DPO_LONG_TESTS")
+SETTINGS: dict[str, Any] = {
+    "dataset": "sample", "num_samples": 24, "eval_fraction": 0.25, "max_prompt_length": 24,
+    "max_completion_length": 24, "batch_size": 2, "max_steps": 6, "logging_steps": 2, "eval_steps": 3,
+    "save_steps": 2, "learning_rate": 3e-3, "probes": 1, "kl_prompts": 1, "device": "cpu",
+}  # fmt: skip
+MOVING = {"sync_ref_model": True, "ref_model_sync_steps": 1, "probes": 0, "kl_prompts": 0}
+Start = Callable[[Path], Callable[[], int]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Forked children cannot use threads of the parent, and sums must have one order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def starting(model: Path, verb: str = "train", **settings: Any) -> Start:
+    """What begins a training into a directory."""
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in (SETTINGS | settings).items()]
+    flags = [flag.removesuffix("=True") for flag in flags]
+
+    def start(out: Path) -> Callable[[], int]:
+        return functools.partial(main, [verb, f"--model={model}", f"--output-dir={out}", *flags])
+
+    return start
+
+
+def go_on(out: Path, start: Start, log: Path, verb: str = "train") -> int:
+    """Resume as a user would: begin again where there is no record yet, do nothing where the run is finished."""
+    if not (out / "run.json").exists():
+        return fork(start(out), log)
+    if json.loads((out / "run.json").read_text())["state"] == "finished":
+        return 0
+    return fork(functools.partial(main, [verb, "--resume", str(out)]), log)
+
+
+def moments(writes: list[str], most: int) -> list[int]:
+    """Numbers of writes at which to kill: the first of each kind, so that every stage comes in, then evenly spread."""
+    if LONG:
+        return list(range(1, len(writes) + 1))
+    stages = (
+        "open /.run.json", "/samples", "/metrics", "manifest.json", "os.rename /.saving/checkpoint",
+        "/policy/README", "rmdir /.scratch",
+    )  # fmt: skip
+    last = [max((index for index, what in enumerate(writes, 1) if stage in what), default=1) for stage in stages]
+    spread = [1 + round(index * (len(writes) - 1) / (most - len(last) - 1)) for index in range(most - len(last))]
+    return sorted({*last, *spread})
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "most"),
+    [("gpt2", {}, 11), ("t5", {"schedule": "constant"}, 11), ("gpt2", MOVING, 9)],
+    ids=["gpt2-linear", "t5-constant", "gpt2-moving-reference"],
+)
+def test_a_kill_at_any_write_changes_nothing(
+    family: str, settings: dict[str, Any], most: int, policy_dirs: dict[str, Path], tmp_path: Path
+) -> None:
+    start, log = starting(policy_dirs[family], **settings), tmp_path / "log"
+    whole = tmp_path / "whole"
+    writes = writes_of(start(whole), whole, log)
+    for number in moments(writes, most):
+        out = tmp_path / f"killed-{number}"
+        killed = fork(killed_at(number, SIGKILL, start(out), out), log)
+        what = f"killed at write {number} of {len(writes)}, {writes[number - 1]}"
+        assert killed == -SIGKILL, (what, killed, log.read_text())
+        assert go_on(out, start, log) == 0, (what, log.read_text())
+        assert differences(whole, out) == [], what
+        shutil.rmtree(out)
+
+
+def test_a_signal_is_heard_from_the_first_file_to_the_last(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
+    start, log = starting(policy_dirs["gpt2"]), tmp_path / "log"
+    whole = tmp_path / "whole"
+    writes = writes_of(start(whole), whole, log)
+
+    def first(what: str) -> int:
+        return next(number for number, write in enumerate(writes, 1) if what in write)
+
+    cases = [
+        (SIGTERM, first("/.scratch"), 2, None, "Stopped before the first update: nothing was written"),
+        (SIGINT, first("/audit.json"), 2, "stopped", "Stopped at once; go on with: dpo train --resume"),
+        (SIGHUP, first("/samples"), 0, "stopped", "Stopping after this step, saving first"),
+        (SIGHUP, first("/metrics") + 3, 0, "stopped", "Stopping after this step, saving first"),
+        (SIGTERM, first("/.saving/policy/config"), 0, "finished", "Saving the policy first"),
+    ]
+    for sign, number, code, state, line in cases:
+        out, what = tmp_path / f"{sign.name}-{number}", (sign.name, writes[number - 1])
+        assert fork(killed_at(number, sign, start(out), out), log) == code, (what, log.read_text())
+        output = log.read_text()
+        assert line in output and "Traceback" not in output, (what, output)
+        if state is None:
+            assert not out.exists()
+            continue
+        assert open_run(out).state == state, what
+        assert go_on(out, start, log) == 0, log.read_text()
+        assert differences(whole, out) == [], what
+
+
+def test_a_closed_terminal_saves_the_run(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
+    """The kernel sends SIGHUP, and whatever is written to the terminal from then on fails."""
+    out = tmp_path / "run"
+    start = starting(policy_dirs["gpt2"], max_steps=500, save_steps=500, eval_steps=500)
+    terminal, slave = pty.openpty()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        code = 99
+        try:
+            os.close(terminal)
+            os.setsid()
+            fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+            for number in (0, 1, 2):
+                os.dup2(slave, number)
+            watch_writes(out, lambda count, what: None if "/metrics" not in what else str(os.write(writing, b".")))
+            code = start(out)()
+        finally:
+            os._exit(code)
+    os.close(slave)
+    while reading not in select.select([terminal, reading], [], [])[0]:
+        os.read(terminal, 65536)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    run = open_run(out)
+    assert run.state == "stopped" and len(run.checkpoints) == 1 and run.progress["step"] < 500
+
+
+def test_a_full_disk_is_told_in_one_line_whatever_torch_calls_it(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="policy could not be saved"), staged(tmp_path / "policy"):
+        torch.save(torch.zeros(2**20), "/dev/full")
+    assert not (tmp_path / "policy").exists()
