@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -93,60 +93,74 @@ def score_pairs(
     `progress(done, total)` is called after each batch; once `cancelled()` holds, what is there is
     returned.
     """
-    ready: list[tuple[int, Ids, Ids, Ids, bool]] = []
-    left_out = 0
-    for index, pair in enumerate(pairs):
-        question = lens.question(prompt_of(lens.policy.tokenizer, pair))
-        (chosen, rejected), cuts = lens.answers([pair["chosen"], pair["rejected"]])
-        if longest is not None and max(len(chosen), len(rejected)) > longest:
-            left_out += 1
-            continue
-        try:
-            lens.check(question, chosen)
-            lens.check(question, rejected)
-        except PromptError:
-            left_out += 1
-            continue
-        ready.append((index, question, chosen, rejected, any(cuts)))
-    # Rows of like length stand together: less padding.
-    ready.sort(key=lambda row: len(row[1]) + max(len(row[2]), len(row[3])))
+    ready = _readable(lens, pairs, longest)
     made: list[PairScore] = []
     for start in range(0, len(ready), batch_size):
         if cancelled():
             break
         rows = ready[start : start + batch_size]
-        answers = [row[2] for row in rows] + [row[3] for row in rows]
-        batch, labels = lens.batch([row[1] for row in rows], answers)
+        answers = [row.chosen for row in rows] + [row.rejected for row in rows]
+        batch, labels = lens.batch([row.question for row in rows], answers)
         ours = _sums(lens.policy, batch, labels)
         if lens.reference is not None:
             theirs = _sums(lens.reference, batch, labels)
         else:
             with lens.policy.reference():
                 theirs = _sums(lens.policy, batch, labels)
-        count, beta = len(rows), lens.tuning.beta
-        for place, (index, _, chosen, rejected, cut) in enumerate(rows):
-            pair = pairs[index]
-            made.append(
-                PairScore(
-                    index=index,
-                    prompt=pair["prompt"],
-                    chosen=pair["chosen"],
-                    rejected=pair["rejected"],
-                    chosen_reward=beta * (ours[place] - theirs[place]),
-                    rejected_reward=beta * (ours[count + place] - theirs[count + place]),
-                    chosen_logp=ours[place],
-                    rejected_logp=ours[count + place],
-                    reference_chosen_logp=theirs[place],
-                    reference_rejected_logp=theirs[count + place],
-                    chosen_tokens=len(chosen),
-                    rejected_tokens=len(rejected),
-                    cut=cut,
-                    beta=beta,
-                    messages=pair.get("messages"),
-                )
-            )
+        for place, row in enumerate(rows):
+            sides = (ours[place], ours[len(rows) + place], theirs[place], theirs[len(rows) + place])
+            made.append(_scored(row, pairs[row.place], sides, lens.tuning.beta))
         progress(len(made), len(ready))
-    return sorted(made, key=lambda score: score.index), left_out
+    return sorted(made, key=lambda score: score.index), len(pairs) - len(ready)
+
+
+class _Row(NamedTuple):
+    """The tokens of the pair at a place; `cut` says that an answer was cut as its trainer cut it."""
+
+    place: int
+    question: Ids
+    chosen: Ids
+    rejected: Ids
+    cut: bool
+
+
+def _readable(lens: Lens, pairs: Sequence[Mapping[str, Any]], longest: int | None) -> list[_Row]:
+    """The pairs that fit, those of like length together: less padding."""
+    ready = []
+    for place, pair in enumerate(pairs):
+        (chosen, rejected), cuts = lens.answers([pair["chosen"], pair["rejected"]])
+        if longest is not None and max(len(chosen), len(rejected)) > longest:
+            continue
+        try:
+            question = lens.question(prompt_of(lens.policy.tokenizer, pair))
+            lens.check(question, chosen)
+            lens.check(question, rejected)
+        except PromptError:
+            continue
+        ready.append(_Row(place, question, chosen, rejected, any(cuts)))
+    return sorted(ready, key=lambda row: len(row.question) + max(len(row.chosen), len(row.rejected)))
+
+
+def _scored(row: _Row, pair: Mapping[str, Any], sides: tuple[float, float, float, float], beta: float) -> PairScore:
+    """`sides` are log-probabilities: chosen and rejected under the policy, then under the reference."""
+    chosen, rejected, reference_chosen, reference_rejected = sides
+    return PairScore(
+        index=row.place,
+        prompt=pair["prompt"],
+        chosen=pair["chosen"],
+        rejected=pair["rejected"],
+        chosen_reward=beta * (chosen - reference_chosen),
+        rejected_reward=beta * (rejected - reference_rejected),
+        chosen_logp=chosen,
+        rejected_logp=rejected,
+        reference_chosen_logp=reference_chosen,
+        reference_rejected_logp=reference_rejected,
+        chosen_tokens=len(row.chosen),
+        rejected_tokens=len(row.rejected),
+        cut=row.cut,
+        beta=beta,
+        messages=pair.get("messages"),
+    )
 
 
 def run_pairs(name: str, most: int | None = None) -> tuple[list[dict[str, Any]], str]:
