@@ -100,6 +100,16 @@ def test_of_very_many_rows_a_sample_of_texts_is_searched_for(monkeypatch: pytest
     assert np.isin(some.places, list(wrong)).mean() > 0.8
 
 
+def test_a_stretch_that_says_little_is_no_mispaired_block(write_pairs: Write) -> None:
+    # In one of five of 200 rows the answers take up words of their prompt: less than elsewhere, not at random.
+    rows = talk(1500)
+    for place in range(600, 800):
+        if place % 5:
+            for side, words in (("chosen", 20), ("rejected", 22)):
+                rows[place][side] = " ".join(f"word{(place * 7 + n) % 200}" for n in range(words))
+    assert not found(audited(write_pairs(rows)), "mispaired")
+
+
 def test_what_is_done_about_them(write_pairs: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = talk(500)
     whole = str(write_pairs(shuffled(rows, 0, 499, "rejected"), "whole.jsonl"))
