@@ -159,7 +159,8 @@ def save(context: Context[Config], trainer: Trainer, policy: Policy, watch: Watc
             save_weights(trainer, policy, final, lambda directory: _write_card(context, policy, directory))
         elif context.main:
             with staged(final) as directory:
-                copy_tree(context.directory / BEST, directory)
+                # Bytes of its own: what is written into the result later must not reach the checkpoints' best.
+                shutil.copytree(context.directory / BEST, directory, dirs_exist_ok=True)
                 _write_card(context, policy, directory)
         if not context.main:
             return
