@@ -13,8 +13,10 @@
     IDS: { temperature: "cmp-temperature", top_p: "cmp-top-p", top_k: "cmp-top-k", max_new_tokens: "cmp-max-new", seed: "cmp-seed" },
     known: {}, picked: [0, 1, 2, 3, 4, 5].map(() => null), linked: {},
     mode: "Text", samples: 1, noise: true, strength: { t5: 1, gpt2: 1 },
-    /* The generation on screen: request, arms, policies by pane, samples by pane, which of them is shown. */
+    /* The generation on screen: request, arms, policies, λ and seed by pane, samples by pane, which of them is shown. */
     run: null,
+    /* What stands in the composer now; the answers on screen may belong to something else. */
+    wanted: null,
     none: () => window.dash_clientside.no_update,
     put: (id, props) => window.dash_clientside.set_props(id, props),
     element(tag, className, text) {
@@ -37,6 +39,9 @@
       const arm = cmp.about(value);
       return arm.tuned && !arm.note ? cmp.strength[arm.family] ?? 1 : 1;
     },
+    /* The λ of the answer that a pane shows; without one, that of the next. */
+    shownLambda: (pane) => (cmp.run?.samples[pane]?.length ? cmp.run.lambdas[pane] : cmp.lambdaOf(cmp.picked[pane])),
+    writing: () => Boolean(cmp.run && !cmp.run.stream.over),
     sampleOf: (pane) => cmp.run?.samples[pane]?.[cmp.run.shown[pane]] || null,
     hidden: (pane) => window.dpo.votes?.hidden(pane),
     /* Whose rewards colour the answer of a pane: a tuned policy's own, a base's tuned neighbour's. */

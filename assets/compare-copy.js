@@ -5,37 +5,51 @@
   const quote = (text) => (/^[\w./-]+$/.test(text) ? text : "'" + text.replaceAll("'", "'\\''") + "'");
   const NUMBERS = ["temperature", "top_p", "top_k", "max_new_tokens", "seed"];
   const pythonOf = (value) => (value === true ? "True" : value === false ? "False" : value);
-  const settingsOf = (run) => [...NUMBERS.map((name) => [name, run.request[name]]), ...(run.same_noise ? [] : [["same_noise", false]])];
+  /* The answers' own settings, whatever stands above them by now. */
+  const settingsOf = (run, seed = run.request.seed) => [...NUMBERS.map((name) => [name, name === "seed" ? seed : run.request[name]]), ...(run.same_noise ? [] : [["same_noise", false]])];
   const turned = (run) => run.arms.some((arm) => run.lambdas[arm] !== 1);
   const turnsOf = (run, arm) => run.turns[arm] || [];
   const later = (run) => Math.max(0, ...run.arms.map((arm) => turnsOf(run, arm).length));
-  function command(run) {
-    const flags = settingsOf(run).map(([name, value]) => (value === false ? `--no-${name.replaceAll("_", "-")}` : `--${name.replaceAll("_", "-")} ${value}`));
-    const names = run.arms.map((arm) => quote(run.policies[arm]));
+  const seedOf = (run, arm) => run.samples[arm]?.[0]?.seed ?? run.request.seed;
+  /* A pane that was asked again has a seed, and a count of samples, of its own: a command, or a call, for each such group. */
+  function groups(run) {
+    const found = new Map();
+    for (const arm of run.arms) {
+      const seed = seedOf(run, arm), count = Math.max(run.samples[arm]?.length || 0, 1), key = `${seed} ${count}`;
+      if (!found.has(key)) found.set(key, { seed, count, arms: [] });
+      found.get(key).arms.push(arm);
+    }
+    return [...found.values()];
+  }
+  function commandOf(run, { seed, count, arms }) {
+    const flags = settingsOf(run, seed).map(([name, value]) => (value === false ? `--no-${name.replaceAll("_", "-")}` : `--${name.replaceAll("_", "-")} ${value}`));
+    const names = arms.map((arm) => quote(run.policies[arm]));
     return `dpo compare --prompt '${run.first.replaceAll("'", "'\\''")}' --policies ${names.join(" ")} ${flags.join(" ")}` +
-      (turned(run) ? ` --lambda ${run.arms.map((arm) => run.lambdas[arm]).join(" ")}` : "") + (run.count > 1 ? ` --samples ${run.count}` : "") +
-      (later(run) ? `  # the first turn of ${later(run) + 1}` : "");
+      (arms.some((arm) => run.lambdas[arm] !== 1) ? ` --lambda ${arms.map((arm) => run.lambdas[arm]).join(" ")}` : "") + (count > 1 ? ` --samples ${count}` : "");
+  }
+  function command(run) {
+    return groups(run).map((group) => commandOf(run, group)).join("\n") + (later(run) ? `  # the first turn of ${later(run) + 1}` : "");
   }
   const literal = (value) => (value === null || value === undefined ? "None" : JSON.stringify(value));
   function python(run) {
     const settings = settingsOf(run).filter(([name]) => name !== "seed").map(([name, value]) => `${name}=${pythonOf(value)}`).join(", ");
     const prompt = `prompt = ${literal(run.request.prompt)}`;
+    const seedsOf = ({ seed, count }) => (count > 1 ? `range(${seed}, ${seed + count})` : `[${seed}]`);
     if (!turned(run) && !later(run) && run.arms.every((arm) => !window.dpo.cmp.about(run.policies[arm]).note)) {
-      const seeds = run.count > 1 ? `range(${run.request.seed}, ${run.request.seed + run.count})` : `[${run.request.seed}]`;
-      const names = run.arms.map((arm) => `    ${literal(run.policies[arm])},`);
-      return `import dpo\n\n${prompt}\nfor name in [\n${names.join("\n")}\n]:\n    policy = dpo.load_policy(name)\n    for seed in ${seeds}:\n` +
+      const names = groups(run).flatMap((group) => group.arms.map((arm) => `    (${literal(run.policies[arm])}, ${seedsOf(group)}),`));
+      return `import dpo\n\n${prompt}\nfor name, seeds in [\n${names.join("\n")}\n]:\n    policy = dpo.load_policy(name)\n    for seed in seeds:\n` +
         `        text = dpo.generate(policy, [prompt], dpo.Sampling(${settings}, seed=seed))[0].text\n        print(name, seed, text, sep="\\n", end="\\n\\n")\n`;
     }
-    const arms = run.arms.map((arm) => {
+    const armOf = (arm) => {
       const turns = turnsOf(run, arm).length ? `, "turns": ${literal(turnsOf(run, arm))}` : "";
-      return `    {"policy": ${literal(run.policies[arm])}, "lambda": ${run.lambdas[arm]}${turns}},`;
-    });
-    return `import dpo\nfrom dpo.generation.engine import Engine\n\n${prompt}\narms = [\n${arms.join("\n")}\n]\n` +
-      `sampling = dpo.Sampling(${settings}, seed=${run.request.seed})\nengine, texts = Engine(), {}\n` +
-      `job = engine.submit(prompt, arms, sampling, samples=${run.count})\nfor event in engine.follow(job):\n` +
-      `    if event["event"] in ("token", "done"):\n        key = event["arm"], event["sample"]\n        texts[key] = texts.get(key, "") + event["text"]\n` +
-      `    elif event["event"] == "failed":\n        print(event["message"])\nengine.close()\nfor (arm, sample), text in sorted(texts.items()):\n` +
-      `    print(arms[arm]["policy"], sampling.seed + sample, text, sep="\\n", end="\\n\\n")\n`;
+      return `        {"policy": ${literal(run.policies[arm])}, "lambda": ${run.lambdas[arm]}${turns}},`;
+    };
+    const jobs = groups(run).map(({ seed, count, arms }) => `    (${seed}, ${count}, [\n${arms.map(armOf).join("\n")}\n    ]),`);
+    return `import dpo\nfrom dpo.generation.engine import Engine\n\n${prompt}\nengine = Engine()\nfor seed, samples, arms in [\n${jobs.join("\n")}\n]:\n` +
+      `    texts = {}\n    job = engine.submit(prompt, arms, dpo.Sampling(${settings}, seed=seed), samples=samples)\n` +
+      `    for event in engine.follow(job):\n        if event["event"] in ("token", "done"):\n            key = event["arm"], event["sample"]\n` +
+      `            texts[key] = texts.get(key, "") + event["text"]\n        elif event["event"] == "failed":\n            print(event["message"])\n` +
+      `    for (arm, sample), text in sorted(texts.items()):\n        print(arms[arm]["policy"], seed + sample, text, sep="\\n", end="\\n\\n")\nengine.close()\n`;
   }
   function text(run, nameOf) {
     const answers = run.arms.flatMap((arm) => run.samples[arm].filter(Boolean).map((sample) => {

@@ -13,38 +13,33 @@
     look.length += text.length;
   }
 
-  function handlers(mine, asked, { cancel }) {
-    const panes = cmp.panes, began = performance.now();
+  /* `stream` is the request these events answer: once it is over, or another one has begun, they count no more. */
+  function handlers(mine, stream, { cancel, finished }) {
+    const panes = cmp.panes, began = performance.now(), { asked } = stream;
     const of = (data) => { const pane = asked[data.arm], index = data.sample || 0; return { pane, index, sample: mine.samples[pane][index] }; };
     const seen = (pane, index) => cmp.run === mine && mine.shown[pane] === index;
     const each = (pane, act) => mine.samples[pane].forEach((sample, index) => { if (!sample.end && !sample.failed) act(sample, index); });
-    return {
-      job(data) { mine.job = data.job; if (mine.stopping) cancel(mine); },
+    const acts = {
+      job(data) { stream.job = data.job; if (stream.stopping) cancel(stream); },
       queued(data) {
         const wait = data.wait_seconds ? `, about ${Math.ceil(data.wait_seconds)} s` : "";
-        mine.note = data.position ? `${data.position} ahead in the queue${wait}` : "Waiting";
+        stream.note = data.position ? `${data.position} ahead in the queue${wait}` : "Waiting";
         for (const pane of asked) each(pane, (sample, index) => {
           sample.position = data.position;
           if (seen(pane, index)) panes.queued(pane);
         });
       },
       loading(data) {
-        mine.note = window.dpo.votes.blind() ? "Reading policies" : data.message;
+        stream.note = window.dpo.votes.blind() ? "Reading policies" : data.message;
         const pane = asked[data.arm];
         if (seen(pane, mine.shown[pane])) panes.loading(pane, data.message, data.share);
       },
       start(data) {
         const pane = asked[data.arm];
-        mine.note = null;
+        stream.note = null;
         each(pane, (sample) => Object.assign(sample, { live: true, position: undefined, note: data.note }));
-        const family = about(mine.policies[pane]).family;
-        if ($(`cmp-seen-${family}`)) {
-          const node = $(`cmp-seen-${family}`);
-          node.textContent = data.seen.replaceAll("\n", "⏎");
-          node.title = data.seen;
-          node.classList.remove("unseen");
-          $(`cmp-seen-count-${family}`).textContent = data.prompt_tokens ? `${data.prompt_tokens} tokens` : "";
-        }
+        mine.seen[about(mine.policies[pane]).family] = { text: data.seen, tokens: data.prompt_tokens };
+        if (cmp.run === mine) panes.seen();
         if (cmp.run === mine) panes.started(pane);
       },
       token(data) {
@@ -53,7 +48,7 @@
         sample.text += data.text;
         sample.tokens = data.tokens;
         if (data.log_ratio !== undefined && about(mine.policies[pane]).tuned) tint(sample, data.text, data.log_ratio);
-        if (seen(pane, index)) mine.dirty.add(pane);
+        if (seen(pane, index)) stream.dirty.add(pane);
       },
       done(data) {
         const { pane, index, sample } = of(data);
@@ -70,7 +65,10 @@
         each(pane, (sample) => Object.assign(sample, { failed: data.message, live: false }));
         if (cmp.run === mine) panes.show(pane);
       },
+      finished,
     };
+    const current = () => mine.stream.id === stream.id && !stream.over;
+    return Object.fromEntries(Object.entries(acts).map(([name, act]) => [name, (data) => { if (current()) act(data); }]));
   }
   function halted(mine, pane, index) {
     const sample = mine.samples[pane][index];

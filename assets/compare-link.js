@@ -15,7 +15,7 @@
     history.replaceState({}, "", "/?" + query);
   }
   let early = null; // who is quicker than the list of policies is answered when it is there
-  function ask(request) { remember(request); cmp.start(request, cmp.active()); }
+  function ask(request) { cmp.wanted = request; remember(request); cmp.start(request, cmp.active()); }
   /* Another policy in a pane: its answers go, and a tuned policy brings what it was tuned from. */
   function pick(pane, value, values) {
     const { linked, picked, run } = cmp;
@@ -30,12 +30,14 @@
       delete run.turns[pane];
       run.arms = run.arms.filter((arm) => arm !== pane);
       cmp.panes.show(pane);
+      cmp.panes.belong();
     }
     // Only where the place beside still holds a base.
     const left = pane - 1, reference = now && about(now).reference;
     if (pane % 2 && reference && cmp.known[reference] && values[left] && !about(values[left]).tuned && values[left] !== reference) put(`cmp-arm-${left}`, { value: reference });
   }
 
+  cmp.remember = remember;
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     compare: {
       generate(_clicks, prompt, temperature, topP, topK, maxNew, seed) {
@@ -53,11 +55,21 @@
         if (early && cmp.active().length) { ask(early); early = null; }
         return none();
       },
-      more(count, same) { cmp.samples = Math.min(8, Math.max(1, Number(count) || 1)); cmp.noise = same !== false; return none(); },
+      more(count, same) {
+        Object.assign(cmp, { samples: Math.min(8, Math.max(1, Number(count) || 1)), noise: same !== false });
+        cmp.panes.belong();
+        return none();
+      },
+      /* What stands in the composer: answers that belong to something else say so. */
+      wanted(prompt, temperature, topP, topK, maxNew, seed) {
+        cmp.wanted = { prompt: prompt || "", temperature, top_p: topP, top_k: topK, max_new_tokens: maxNew, seed };
+        cmp.panes.belong();
+        return none();
+      },
       strength(t5, gpt2) {
         Object.assign(cmp.strength, { t5: t5 ?? 1, gpt2: gpt2 ?? 1 });
         for (const family of FAMILIES) if ($(`cmp-lambda-value-${family}`)) $(`cmp-lambda-value-${family}`).textContent = cmp.strength[family].toFixed(2);
-        if ($("cmp-pane-0")) cmp.panes.layOut();
+        if ($("cmp-pane-0")) { cmp.panes.layOut(); cmp.panes.belong(); cmp.told(); }
         return none();
       },
       restore(search, ...values) {

@@ -12,15 +12,15 @@
       node.hidden = !value;
       if (!value) continue;
       const arm = about(value);
-      Object.assign(node.dataset, { name: arm.label, short: arm.short, tuned: String(+arm.tuned), family: arm.family || "" });
+      const lambda = cmp.shownLambda(pane), turned = lambda === 1 ? "" : ` λ ${lambda.toFixed(2)}`;
+      Object.assign(node.dataset, { name: arm.label + turned, short: arm.short + turned, tuned: String(+arm.tuned), family: arm.family || "" });
       node.className = `pane ${arm.family || "other"}`;
       const glyph = element("span", `glyph ${cmp.SHAPES[arm.family] || "square"} ${arm.family || "other"} ${arm.tuned ? "solid" : "hollow"}`);
       glyph.setAttribute("aria-hidden", "true");
       const name = $(`cmp-name-${pane}`);
       name.replaceChildren(glyph, element("span", "pane-name", arm.short));
       name.title = arm.label;
-      const lambda = cmp.lambdaOf(value);
-      if (lambda !== 1) name.append(element("span", "pill num", `λ ${lambda.toFixed(2)}`));
+      if (turned) name.append(element("span", "pill num", turned.trim()));
       node.setAttribute("aria-label", arm.label);
       node.querySelector(".js-lens").hidden = !cmp.lensPolicy(pane);
       note(pane);
@@ -49,6 +49,36 @@
     box.hidden = !turns.length;
     box.querySelector("summary").textContent = `${turns.length} earlier ${turns.length === 1 ? "turn" : "turns"}`;
     box.querySelector("div").replaceChildren(...turns.flatMap(([said, answer]) => [element("p", "asked", said), element("p", "answered", answer)]));
+  }
+
+  /* What each family was given for the answers on screen. */
+  function seen() {
+    for (const family of Object.keys(cmp.NAMES)) {
+      const node = $(`cmp-seen-${family}`), given = cmp.run?.seen[family];
+      if (!node) continue;
+      node.textContent = given ? given.text.replaceAll("\n", "⏎") : "shown with the first answer";
+      node.title = given?.text || "";
+      node.classList.toggle("unseen", !given);
+      $(`cmp-seen-count-${family}`).textContent = given?.tokens ? `${given.tokens} tokens` : "";
+    }
+  }
+  /* Answers that belong to another question or other settings than those above say so, and stand back. */
+  function belong() {
+    const run = cmp.run, now = cmp.wanted, line = $("cmp-belong");
+    if (!line) return;
+    const other = Boolean(run && now) && now.prompt !== run.first, names = [];
+    if (run && now) {
+      for (const name of cmp.FIELDS) if (now[name] !== run.request[name]) names.push(name.replaceAll("_", " "));
+      const turned = run.arms.filter((pane) => run.policies[pane] === cmp.picked[pane] && cmp.lambdaOf(cmp.picked[pane]) !== run.lambdas[pane]);
+      for (const family of new Set(turned.map((pane) => about(cmp.picked[pane]).family))) names.push(`λ of ${cmp.NAMES[family] || "another"}`);
+      if (cmp.samples !== run.count) names.push("samples");
+      if (cmp.noise !== run.same_noise) names.push("same noise");
+    }
+    const parts = [...(other ? [`Answers to: “${run.first.length > 80 ? `${run.first.slice(0, 79)}…` : run.first}”.`] : []), ...(names.length ? [`Settings changed since: ${names.join(", ")}.`] : [])];
+    line.textContent = parts.join(" ");
+    line.hidden = !parts.length;
+    $("cmp-rows").classList.toggle("stale", parts.length > 0);
+    document.querySelector(".sees").classList.toggle("stale", other);
   }
 
   function stat(value, label, extra = "") {
@@ -197,5 +227,5 @@
   function queued(pane) { pill(pane, "waiting"); state(pane, ...skeleton()); chips(pane); }
   function started(pane) { pill(pane, ""); state(pane); draw(pane); chips(pane); tabs(pane); note(pane); }
 
-  cmp.panes = { layOut, pill, draw, differ, chips, tabs, show, waiting, loading, queued, started };
+  cmp.panes = { layOut, seen, belong, pill, draw, differ, chips, tabs, show, waiting, loading, queued, started };
 })();

@@ -6,23 +6,23 @@
 
   /* ---- progress of the whole ---- */
   function progress() {
-    const run = cmp.run;
+    const run = cmp.run, { stream } = run;
     const all = run.arms.flatMap((pane) => run.samples[pane]);
     const finished = all.filter((s) => s?.end || s?.failed).length;
     const live = all.filter((s) => s?.live).length;
-    const seconds = ((performance.now() - run.started) / 1000).toFixed(1);
-    $("cmp-progress").textContent = run.over ? `${finished} of ${all.length} answered · ${run.seconds} s`
-      : live ? `Writing answer ${Math.min(finished + 1, all.length)} of ${all.length} · ${seconds} s` : run.note || "Waiting";
-    const status = run.over ? "Ready" : run.note && !live ? run.note : "Writing answers";
+    const seconds = ((performance.now() - stream.started) / 1000).toFixed(1);
+    $("cmp-progress").textContent = stream.over ? `${finished} of ${all.length} answered · ${stream.seconds} s`
+      : live ? `Writing answer ${Math.min(finished + 1, all.length)} of ${all.length} · ${seconds} s` : stream.note || "Waiting";
+    const status = stream.over ? "Ready" : stream.note && !live ? stream.note : "Writing answers";
     if ($("status-text").textContent !== status) $("status-text").textContent = status;
-    $("status-dot").classList.toggle("idle", run.over);
+    $("status-dot").classList.toggle("idle", stream.over);
   }
   function busy(on) { $("cmp-generate-box").hidden = on; $("cmp-stop-box").hidden = !on; }
   function paint() {
-    const run = cmp.run;
-    if (!run || run.over) return;
-    for (const pane of run.dirty) { panes.draw(pane); panes.chips(pane); }
-    run.dirty.clear();
+    if (!cmp.writing()) return;
+    const { dirty } = cmp.run.stream;
+    for (const pane of dirty) { panes.draw(pane); panes.chips(pane); }
+    dirty.clear();
     progress();
     requestAnimationFrame(paint);
   }
@@ -37,51 +37,58 @@
     return lambda === 1 && !turns.length ? policy : { policy, lambda, turns };
   }
   const fresh = (seed) => ({ text: "", tokens: 0, seed });
-  /* `into`: the generation of which these panes are asked again; `turns`: what each pane's conversation was so far. */
-  async function start(request, arms, { into = null, turns = [], first = request.prompt } = {}) {
-    if (cmp.run && !cmp.run.over) stop();
+  /* One request: its id tells its events from those of an earlier one, which may still arrive. */
+  function request_of(asked) {
+    return {
+      id: crypto.getRandomValues(new Uint32Array(3)).join("-"), controller: new AbortController(), started: performance.now(),
+      asked, dirty: new Set(), over: false, stopping: false, job: null, note: null,
+    };
+  }
+  /* `into`: the generation of which these panes are asked again; `from`: the one that is gone on from; `turns`: what
+     each pane's conversation was so far. A pane that is asked again, or goes on, keeps its λ. */
+  async function start(request, arms, { into = null, from = null, turns = [], first = request.prompt } = {}) {
+    if (cmp.writing()) halt();
     problem("");
     const count = into ? 1 : cmp.samples;
     const mine = (cmp.run = into || {
-      samples: [], shown: PANES.map(() => 0), policies: [], lambdas: [], turns, first, arms, request, same_noise: cmp.noise, count,
+      samples: [], shown: PANES.map(() => 0), policies: [], lambdas: [], turns, first, arms, request, count, seen: {},
+      same_noise: from ? from.same_noise : cmp.noise, strength: { ...(from || cmp).strength },
     });
-    Object.assign(mine, {
-      id: crypto.getRandomValues(new Uint32Array(3)).join("-"), controller: new AbortController(), started: performance.now(),
-      dirty: new Set(), over: false, stopping: false, job: null, note: null,
-    });
+    // The order in which answers are written would give blind policies away.
+    const asked = window.dpo.votes.blind() ? shuffled(arms) : arms, stream = (mine.stream = request_of(asked));
+    mine.id = stream.id;
     for (const pane of arms) {
+      const known = (into || from)?.policies[pane] === cmp.picked[pane] ? (into || from).lambdas[pane] : undefined;
       mine.samples[pane] = Array.from({ length: count }, (_, index) => fresh(request.seed + index));
       mine.shown[pane] = 0;
       mine.policies[pane] = cmp.picked[pane];
-      mine.lambdas[pane] = cmp.lambdaOf(cmp.picked[pane]);
+      mine.lambdas[pane] = known ?? cmp.lambdaOf(cmp.picked[pane]);
     }
     if (!into) { past.unshift(mine); past.splice(30); drawHistory(); }
     panes.layOut();
     active().forEach((pane) => (arms.includes(pane) ? panes.waiting(pane) : panes.show(pane)));
+    panes.seen(); panes.belong();
     busy(true);
     $("cmp-follow").hidden = true;
     progress();
     told();
     $("cmp-command").textContent = window.dpo.commandOf(mine);
     requestAnimationFrame(paint);
-    // The order in which answers are written would give blind policies away.
-    const asked = window.dpo.votes.blind() ? shuffled(arms) : arms;
     const tint = cmp.mode === "Reward tint" && arms.some((pane) => about(mine.policies[pane]).tuned);
     const body = { ...request, policies: asked.map((pane) => armOf(mine, pane)), samples: count, same_noise: mine.same_noise, log_ratios: tint };
     try {
       let finished = false;
-      await window.dpo.stream("/api/generate", body, {
-        ...cmp.events.handlers(mine, asked, { cancel }),
-        finished(data) { finished = true; agreement(mine, asked, data.same_tokens); },
-      }, mine.controller.signal);
-      if (!finished) throw new Error("The connection ended early; the text so far is kept.");
+      await window.dpo.stream("/api/generate", body, cmp.events.handlers(mine, stream, {
+        cancel, finished(data) { finished = true; agreement(mine, asked, data.same_tokens); },
+      }), stream.controller.signal);
+      if (!finished && !stream.over) throw new Error("The connection ended early; the text so far is kept.");
     } catch (error) {
-      if (error.name !== "AbortError" && cmp.run === mine) {
+      if (error.name !== "AbortError" && cmp.run === mine && !stream.over) {
         problem(error.message);
         for (const pane of arms) if (!mine.samples[pane].some((s) => s.text)) { mine.samples[pane] = []; panes.show(pane); }
       }
     }
-    finish(mine);
+    finish(mine, stream);
   }
   /* How much of two answers in a row is the same, token by token. */
   function agreement(mine, asked, shares) {
@@ -90,12 +97,12 @@
       if (a === (b ^ 1)) (mine.same ??= {})[a >> 1] = share;
     }
   }
-  function finish(mine) {
-    if (mine.over) return;
-    mine.over = true;
-    mine.seconds = ((performance.now() - mine.started) / 1000).toFixed(1);
-    mine.arms.forEach((pane) => mine.samples[pane].forEach((_, index) => cmp.events.halted(mine, pane, index)));
-    if (cmp.run !== mine) return;
+  function finish(mine, stream) {
+    if (stream.over) return;
+    stream.over = true;
+    stream.seconds = ((performance.now() - stream.started) / 1000).toFixed(1);
+    stream.asked.forEach((pane) => mine.samples[pane].forEach((_, index) => cmp.events.halted(mine, pane, index)));
+    if (cmp.run !== mine || mine.stream !== stream) return;
     busy(false);
     mine.arms.forEach(panes.differ);
     progress();
@@ -104,22 +111,30 @@
     told();
     reward(mine);
   }
-  function cancel(mine) {
-    fetch("/api/cancel", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ job: mine.job }) }).catch(() => {});
+  function cancel(stream) {
+    fetch("/api/cancel", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ job: stream.job }) }).catch(() => {});
   }
+  /* The server ends a job that it has begun, and says how; one that it has not told of is left. */
   function stop() {
-    const run = cmp.run;
-    if (!run || run.over) return;
-    run.stopping = true;
-    if (run.job) cancel(run);
-    else { run.controller.abort(); finish(run); }
+    if (!cmp.writing()) return;
+    const { stream } = cmp.run;
+    stream.stopping = true;
+    if (stream.job) cancel(stream);
+    else halt();
+  }
+  /* At once, because something else takes its place: what it still says is not heard. */
+  function halt() {
+    const mine = cmp.run, { stream } = mine;
+    if (stream.job) cancel(stream);
+    finish(mine, stream);
+    stream.controller.abort();
   }
   /* The implicit reward of finished answers to single questions, for the chips and the tint. */
   async function reward(mine) {
     for (const pane of mine.arms) {
       for (const [index, sample] of mine.samples[pane].entries()) {
         const arm = about(mine.policies[pane]);
-        if (cmp.run !== mine || !mine.over || !arm.tuned || arm.note || mine.turns[pane]?.length || !sample.end || !sample.text.trim() || sample.look) continue;
+        if (cmp.run !== mine || !mine.stream.over || !arm.tuned || arm.note || mine.turns[pane]?.length || !sample.end || !sample.text.trim() || sample.look) continue;
         const id = mine.id;
         try {
           await window.dpo.stream("/api/lens/look", { policies: [arm.policy], prompt: mine.request.prompt, texts: [sample.text] }, {
@@ -141,23 +156,23 @@
   const answered = () => (cmp.run ? cmp.run.arms.filter((pane) => sampleOf(pane)?.end) : []);
   function follow() {
     const box = $("cmp-follow"), turn = Math.max(0, ...PANES.map((pane) => cmp.run?.turns[pane]?.length || 0));
-    box.hidden = !cmp.run?.over || !answered().length;
+    box.hidden = !cmp.run || cmp.writing() || !answered().length;
     $("cmp-follow-note").textContent = `${turn ? `Turn ${turn + 1}. ` : ""}Each pane goes on from its own answer. The link keeps the first prompt only.`;
     $("cmp-over-box").hidden = !turn;
   }
   function next(text) {
     const run = cmp.run, arms = answered();
     if (!text.trim()) { $("cmp-next").focus(); return false; }
-    if (!run?.over || !arms.length) return false;
+    if (!run || cmp.writing() || !arms.length) return false;
     const turns = PANES.map((pane) => (arms.includes(pane) ? [...(run.turns[pane] || []), [run.request.prompt, sampleOf(pane).text]] : []));
-    start({ ...run.request, prompt: text }, arms, { turns, first: run.first });
+    start({ ...run.request, prompt: text }, arms, { from: run, turns, first: run.first });
     return true;
   }
   function startOver() {
     put("cmp-prompt", { value: cmp.run.first });
     cmp.run = null;
     active().forEach(panes.show);
-    panes.layOut();
+    panes.layOut(); panes.seen(); panes.belong();
     $("cmp-follow").hidden = true;
     $("cmp-repro").hidden = true;
     $("cmp-progress").textContent = "";
@@ -169,21 +184,29 @@
     $("cmp-history").replaceChildren(...past.map((old) => {
       const button = element("button", "", (old.turns.some((turns) => turns?.length) ? "↳ " : "") + old.request.prompt.slice(0, 80));
       button.type = "button";
-      button.addEventListener("click", () => {
-        if (cmp.run && !cmp.run.over) stop();
-        cmp.run = old;
-        put("cmp-prompt", { value: old.first });
-        for (const name of FIELDS) put(IDS[name], { value: old.request[name] });
-        PANES.forEach((pane) => { cmp.linked[pane] = old.policies[pane]; put(`cmp-arm-${pane}`, { value: old.policies[pane] }); });
-        cmp.picked = [...old.policies];
-        panes.layOut();
-        active().forEach(panes.show);
-        $("cmp-command").textContent = window.dpo.commandOf(old);
-        $("cmp-repro").hidden = false;
-        progress(); follow(); told();
-      });
+      button.addEventListener("click", () => { if (cmp.writing()) halt(); bringBack(old); });
       return button;
     }));
+  }
+
+  /* An earlier generation as it was: its answers, and above them the prompt and all settings that made them. */
+  function bringBack(old) {
+    cmp.run = old;
+    put("cmp-prompt", { value: old.first });
+    for (const name of FIELDS) put(IDS[name], { value: old.request[name] });
+    Object.assign(cmp, { picked: [...old.policies], strength: { ...old.strength }, samples: old.count, noise: old.same_noise });
+    PANES.forEach((pane) => { cmp.linked[pane] = old.policies[pane]; put(`cmp-arm-${pane}`, { value: old.policies[pane] }); });
+    for (const [family, value] of Object.entries(old.strength)) put(`cmp-lambda-${family}`, { value });
+    put("cmp-samples", { value: old.count });
+    put("cmp-noise", { checked: old.same_noise });
+    cmp.wanted = { ...old.request, prompt: old.first };
+    cmp.remember(cmp.wanted);
+    panes.layOut();
+    active().forEach(panes.show);
+    panes.seen(); panes.belong();
+    $("cmp-command").textContent = window.dpo.commandOf(old);
+    $("cmp-repro").hidden = false;
+    progress(); follow(); told();
   }
 
   /* ---- keys and buttons ---- */
@@ -214,7 +237,7 @@
     if ($("page-compare")?.hidden !== false) return;
     if ((event.ctrlKey || event.metaKey) && event.key === "Enter") {
       event.preventDefault();
-      if (cmp.run && !cmp.run.over) return;
+      if (cmp.writing()) return;
       const next = event.target.id === "cmp-next";
       window.dpo.hand(next ? "cmp-next" : "cmp-prompt");
       $(next ? "cmp-continue" : "cmp-generate").click();

@@ -43,7 +43,7 @@
       node.setAttribute("aria-label", `${body || (unit.tokens[0].text ? "blank" : "end of text")}, ${signed(unit.sum)} nat`);
       if (body) { node.textContent = body; box.append(lead, node); return; }
       // Blanks and the end of the text would be invisible: they get a sign of their own.
-      node.classList.add("mark");
+      node.classList.add("sign");
       node.textContent = unit.text ? visible(unit.text) : unit.tokens[0].id === look.tokens.at(-1).id ? "end" : unit.tokens[0].piece;
       box.append(node, lead.includes("\n") ? lead : "");
     });
@@ -128,7 +128,7 @@
       if (notes.length === 2 && Math.abs(ends[0] - ends[1]) < 0.16 * span) { const up = ends[0] >= ends[1] ? 0 : 1; notes[up].yshift = 14; notes[1 - up].yshift = -14; }
       Object.assign(layout, { annotations: notes, shapes: marks(place), margin: { l: 44, r: 78, t: 8, b: 40 } });
       layout.xaxis = { ...layout.xaxis, title: { text: "token position", font: { size: 12, color: lens.theme.neutral } }, range: [1, Math.max(...result.texts.map((l) => l.tokens.length))] };
-      layout.yaxis = { ...layout.yaxis, zeroline: true, zerolinecolor: lens.theme.neutral };
+      layout.yaxis = { ...layout.yaxis, autorange: true, zeroline: true, zerolinecolor: lens.theme.neutral };
       layout.datarevision = performance.now();
       layout.uirevision = performance.now();
       put(`lens-run-${place}`, { figure: { data: traces, layout } });

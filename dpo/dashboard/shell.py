@@ -61,7 +61,9 @@ def layout(pages: Sequence[Page], host: str, shown: Page) -> Any:
     first = pages[0]
     header = html.Div(
         [
-            html.A([html.Span(className="mark"), html.B("DPO Workbench")], href=first.path, className="brand js-nav"),
+            html.A(
+                [html.Span(className="brand-mark"), html.B("DPO Workbench")], href=first.path, className="brand js-nav"
+            ),
             html.Div(
                 [
                     action("help", "Shortcuts (?)", id="open-help", n_clicks=0),

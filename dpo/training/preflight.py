@@ -219,7 +219,7 @@ def _time(config: CommonConfig, updates: int | None, measured: _Measured | None)
         return Line("Time", "note", "unknown: the number of pairs is, until they are read")
     steps = f"{updates:,} updates of {config.batch_size * config.gradient_accumulation} pairs"
     if measured is None:
-        return Line("Time", "note", f"{steps}; no like run was measured yet, the first steps will tell")
+        return Line("Time", "note", f"{steps}; no similar run was measured yet, the first steps will tell")
     seconds = measured.seconds_per_pair * updates * config.batch_size * config.gradient_accumulation
     shown = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else _hours(seconds)
     return Line("Time", "ok", f"about {shown}: {steps} at the pace of {measured.name}")

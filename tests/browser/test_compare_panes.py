@@ -103,8 +103,10 @@ def test_strength_zero_is_the_base(serve: Any, open_page: Any) -> None:
         expect(page.locator(f"#cmp-differ-{row}")).to_contain_text("100% of tokens in the same place")
     slider = page.get_by_role("slider", name="Alignment strength of GPT-2")
     slider.press("End")
-    expect(page.locator("#cmp-name-3")).to_contain_text("λ 3.00")
+    expect(page.locator("#cmp-lambda-value-gpt2")).to_have_text("3.00")
+    expect(page.locator("#cmp-name-3")).to_contain_text("λ 0.00")  # as long as its answer is shown
     press_generate(page)
+    expect(page.locator("#cmp-name-3")).to_contain_text("λ 3.00")
     wait_done(page)
     assert page.locator("#cmp-out-3").inner_text() != page.locator("#cmp-out-2").inner_text()
     page.wait_for_function("location.search.includes('lambda_gpt2=3')")

@@ -35,6 +35,18 @@ def number(text: str) -> float:
     return float(text.replace("−", "-").replace("+", ""))
 
 
+def running(page: Page) -> dict[str, float]:
+    """What the running reward's axis shows, and the values from 0 on that it has to show."""
+    return page.evaluate(  # type: ignore[no-any-return]
+        """() => {
+          const plot = document.querySelector("#lens-run-0 .js-plotly-plot");
+          const [low, high] = plot._fullLayout.yaxis.range;
+          const values = [0, ...plot.data.flatMap((line) => [...line.y])];
+          return { low, high, least: Math.min(...values), most: Math.max(...values) };
+        }"""
+    )
+
+
 def test_tokens_sums_and_details_are_the_librarys(serve: Any, open_page: Any) -> None:
     page = open_page(link(serve([BUNDLED_RUNS])))
     scored(page)
@@ -134,6 +146,28 @@ def test_my_texts(serve: Any, open_page: Any) -> None:
     expect(page.locator(".heat-card")).to_have_count(1)
     expect(page.locator("#lens-heat-0-0")).to_contain_text("<img")
     assert page.locator("#lens-heats img").count() == 0
+    # A text of small rewards after one of large ones: the running reward's axis fits each, and grows for none.
+    sizes = []
+    for text in ("zebra " * 60, "Yes."):
+        page.locator("#lens-a").fill(text)
+        page.locator("#lens-a").press("Control+Enter")
+        page.wait_for_function(
+            "text => document.querySelector('#lens-heat-0-0')?.innerText.includes(text) &&"
+            " !document.querySelector('#lens-heats').classList.contains('stale')",
+            arg=text.split()[0],
+        )
+        count = page.locator("#lens-heat-0-0 .tok").count()
+        drawn = "count => document.querySelector('#lens-run-0 .js-plotly-plot')?.data?.[0]?.y.length === count"
+        page.wait_for_function(drawn, arg=count)
+        seen = running(page)
+        assert seen["low"] <= seen["least"] and seen["most"] <= seen["high"]
+        assert seen["most"] - seen["least"] > 0.6 * (seen["high"] - seen["low"])
+        sizes.append(seen["high"] - seen["low"])
+    assert sizes[1] < sizes[0] / 2
+    # Blanks, ends and symbols that the vocabulary lacks have a sign of their own, and no picture.
+    expect(page.locator(".tok.sign")).not_to_have_count(0)
+    pictures = "[...document.querySelectorAll('.tok')].map(token => getComputedStyle(token).backgroundImage)"
+    assert set(page.evaluate(pictures)) == {"none"}
     page.locator("#lens-a").fill("word " * 3000)
     page.locator("#lens-a").press("Control+Enter")
     expect(page.locator("#lens-status")).to_contain_text("shorten the text")

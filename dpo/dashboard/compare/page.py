@@ -35,6 +35,7 @@ def page(roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> list[Any]:
         html.H1("Compare", className="vh"),
         _composer(),
         _toolbar(),
+        html.P("", id="cmp-belong", className="sub belong", role="status", hidden=True),
         html.Div([_row(row, options(known)) for row in range(_PANES // 2)], className="rows", id="cmp-rows"),
         _follow(),
         _reproduce(),
@@ -77,6 +78,7 @@ def register(app: Dash, roots: Sequence[Path], remotes: Sequence[Remote] = ()) -
         Input("url", "search"),
         *(State(name, "value") for name in prompt_and_settings),
     )
+    browser("wanted", *(Input(name, "value") for name in prompt_and_settings))
     browser("arms", Input("cmp-known", "data"), *(Input(name, "value") for name in chosen))
     browser("more", Input("cmp-samples", "value"), Input("cmp-noise", "checked"))
     browser("view", Input("cmp-mode", "value"))

@@ -105,7 +105,7 @@ def _reading(app: Dash, roots: Sequence[Path], votes: Votes, access: Access) -> 
             return no_update, no_update, no_update, no_update, str(error)
         columns = columns_of(rows)
         alike = differing(rows)[1]
-        said = f"{len(kept)} of {len(rows)} runs" if len(kept) < len(rows) else f"{len(rows)} runs"
+        said = f"{len(kept)} of {_many(len(rows))}" if len(kept) < len(rows) else _many(len(rows))
         if rows and alike and len(rows) > 1:
             said += " · settings that do not differ are hidden (" + ", ".join(map(heading, alike[:5]))
             said += f" and {len(alike) - 5} more)" if len(alike) > 5 else ")"

@@ -60,7 +60,7 @@ def _state(app: Dash, roots: Sequence[Path]) -> None:
             "list": list_of(runs),
             "answers": answers_of(runs),
             "running": running,
-            "text": f"{len(runs)} runs" + (f" · {running} training" if running else ""),
+            "text": f"{len(runs)} run{'' if len(runs) == 1 else 's'}" + (f" · {running} training" if running else ""),
         }
 
     @app.callback(

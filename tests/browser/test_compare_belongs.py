@@ -1,0 +1,90 @@
+"""What Compare says of an answer is true of it, whatever is changed, asked again or looked back at meanwhile."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from asking import ask, press_generate, wait_done
+from playwright.sync_api import Page, expect
+
+from dpo import Sampling, generate, load_policy
+from dpo.runs import BUNDLED_RUNS
+
+GPT2 = "arm=demo/gpt2&arm=demo/gpt2-dpo"
+
+
+def answers(page: Page) -> list[str]:
+    return page.locator(".pane:visible .out").all_inner_texts()
+
+
+def test_labels_commands_and_history_belong_to_the_answers_shown(serve: Any, open_page: Any) -> None:
+    query = urlencode({"prompt": "Do you like tea?", "max_new_tokens": 12, "seed": 3})
+    page = open_page(f"{serve([BUNDLED_RUNS])}/?{query}&{GPT2}&lambda_gpt2=1.5")
+    expect(page.locator("#cmp-name-1")).to_contain_text("λ 1.50")
+    press_generate(page)
+    wait_done(page, 2)
+    first, address = answers(page), parse_qs(urlsplit(page.url).query)
+    expect(page.locator("#cmp-belong")).to_be_hidden()
+    # Another strength is that of the next answer, not of this one.
+    page.get_by_role("slider", name="Alignment strength of GPT-2").press("End")
+    expect(page.locator("#cmp-lambda-value-gpt2")).to_have_text("3.00")
+    expect(page.locator("#cmp-belong")).to_have_text("Settings changed since: λ of GPT-2.")
+    expect(page.locator("#cmp-rows")).to_have_class(re.compile("stale"))
+    expect(page.locator("#cmp-name-1")).to_contain_text("λ 1.50")
+    expect(page.locator("#cmp-vote-0 [data-verdict=b]")).to_have_text("DPO λ 1.50 better")
+    assert "--lambda 1 1.5" in page.locator("#cmp-command").inner_text()
+    page.get_by_role("textbox", name="Prompt").fill("And coffee?")
+    page.get_by_label("Seed", exact=True).fill("4")
+    expect(page.locator("#cmp-belong")).to_have_text(
+        "Answers to: “Do you like tea?”. Settings changed since: seed, λ of GPT-2."
+    )
+    expect(page.locator("#cmp-seen-gpt2")).to_have_text("Do you like tea?⏎")
+    press_generate(page)
+    wait_done(page, 2)
+    expect(page.locator("#cmp-belong")).to_be_hidden()
+    expect(page.locator("#cmp-name-1")).to_contain_text("λ 3.00")
+    assert answers(page) != first
+    # Looking back brings the answers, and all that made them.
+    page.locator("#cmp-history-open").click()
+    page.locator("#cmp-history").get_by_role("button").nth(1).click()
+    expect(page.locator("#cmp-out-1")).to_have_text(first[1])
+    expect(page.locator("#cmp-lambda-value-gpt2")).to_have_text("1.50")
+    expect(page.locator("#cmp-name-1")).to_contain_text("λ 1.50")
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("3")
+    expect(page.locator("#cmp-seen-gpt2")).to_have_text("Do you like tea?⏎")
+    expect(page.locator("#cmp-belong")).to_be_hidden()
+    assert parse_qs(urlsplit(page.url).query) == address
+    press_generate(page)
+    wait_done(page, 2)
+    assert answers(page) == first
+
+
+def test_asking_again_while_the_first_is_written_hears_the_second_only(serve: Any, open_page: Any) -> None:
+    page = open_page(f"{serve([BUNDLED_RUNS])}/?{urlencode({'temperature': 5, 'top_p': 1})}&{GPT2}")
+    expect(page.locator(".pane:visible")).to_have_count(2)
+    ask(page, "Tell me a very long story.", tokens=1500)
+    page.wait_for_function("document.getElementById('cmp-out-1').textContent.length > 20", timeout=120_000)
+    before = page.evaluate("window.dpo.compare.state().id")
+    page.locator("#cmp-pane-1").get_by_role("button", name="Answer again with another seed").click()
+    page.wait_for_function("before => window.dpo.compare.state().id !== before", arg=before)
+    kept = page.locator("#cmp-out-0").inner_text()
+    expect(page.locator("#cmp-stop-box")).to_be_visible()
+    page.wait_for_function("document.getElementById('cmp-out-1').textContent.length > 200", timeout=120_000)
+    # Stop is still there and acts, what is on screen is what came, and the other pane has kept its text.
+    expect(page.locator("#cmp-stop-box")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#cmp-generate-box")).to_be_visible()
+    shown, seed, other = page.evaluate(
+        "(({ samples }) => [samples[1][0].text, samples[1][0].seed, samples[0][0].text])(window.dpo.compare.state())"
+    )
+    assert page.locator("#cmp-out-1").text_content() == shown and seed > 0
+    assert page.locator("#cmp-out-0").inner_text() == kept == other
+    # The text is one policy's for one seed, from its first letter on.
+    settings = Sampling(temperature=5, top_p=1.0, top_k=0, max_new_tokens=40, seed=seed)
+    [alone] = generate(load_policy("demo/gpt2-dpo", device="cpu"), ["Tell me a very long story."], settings)
+    assert shown.strip().startswith(alone.text.strip()[:60])
+    command = page.locator("#cmp-command").inner_text()
+    assert "--policies demo/gpt2 " in command and "--policies demo/gpt2-dpo " in command
+    assert command.count("--max-new-tokens 1500") == 2 and f"--seed {seed}" in command
