@@ -66,7 +66,7 @@ def test_the_recipe_repairs_the_pairs_as_the_audit_does(shared: Path, tmp_path: 
     rows = [json.loads(line) for line in pairs.read_text(encoding="utf-8").splitlines()]
     log = [json.loads(line) for line in (tmp_path / "pairs.jsonl.log.jsonl").read_text(encoding="utf-8").splitlines()]
     changed = [entry for entry in log if entry["action"] == "changed"]
-    assert len(rows) == 6432 - (len(log) - len(changed)) and 80 < len(changed) < 160
+    assert len(rows) == 6432 - (len(log) - len(changed)) and 200 < len(changed) < 400
     assert max(entry["row"] for entry in log) < 1430
     given = [json.loads(line) for line in source.open(encoding="utf-8")]
     kept = {(row["prompt"], row["chosen"], row["rejected"]) for row in rows}
