@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         StepZeroError,
         StorageError,
     )
+    from dpo.evaluation.comparison.plan import EvaluationConfig
+    from dpo.evaluation.comparison.work import Evaluation, evaluate
     from dpo.generation.sampler import Generation, generate, stream
     from dpo.generation.settings import Sampling
     from dpo.policies.loading import Policy, load_policy
@@ -50,6 +52,8 @@ _HOMES = {
         "StepZeroError",
         "StorageError",
     ),
+    "dpo.evaluation.comparison.plan": ("EvaluationConfig",),
+    "dpo.evaluation.comparison.work": ("Evaluation", "evaluate"),
     "dpo.generation.sampler": ("Generation", "generate", "stream"),
     "dpo.generation.settings": ("Sampling",),
     "dpo.policies.loading": ("Policy", "load_policy"),
@@ -68,6 +72,8 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DpoError",
+    "Evaluation",
+    "EvaluationConfig",
     "Generation",
     "Metrics",
     "Policy",
@@ -82,6 +88,7 @@ __all__ = [
     "StepZeroError",
     "StorageError",
     "TrainConfig",
+    "evaluate",
     "find_runs",
     "generate",
     "load_policy",

@@ -10,6 +10,7 @@ from dpo.cli import chat, commands, generation, publishing
 from dpo.cli import runs as run_commands
 from dpo.cli.arguments import Parser, add_settings, fail
 from dpo.cli.data import add_data
+from dpo.cli.evaluate import add_eval
 from dpo.cli.evaluation import add_score
 from dpo.cli.sweep import add_sweep
 from dpo.cli.votes import add_votes
@@ -43,6 +44,7 @@ def parser() -> Parser:
     chat.add_command(actions)
 
     add_score(actions)
+    add_eval(actions)
     add_votes(actions)
 
     runs = actions.add_parser("runs", help="list, show, compare, export, import or remove runs")

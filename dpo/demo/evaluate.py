@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dpo.demo.cards import card
+from dpo.evaluation.comparison.measures import EMOJI, SPEAKS_OF_AI, emoji_count, repeated_4grams
 from dpo.evaluation.lens import open_lens
 from dpo.evaluation.pairs import PairScore, score_pairs, summary
 from dpo.evaluation.statistics.intervals import wilson
@@ -27,14 +26,6 @@ from dpo.policies.loading import load_policy
 from dpo.policies.names import BUNDLED, BUNDLED_RUNS
 from dpo.preferences import load_preferences
 from dpo.runs.record import RUN, read_json
-
-_EMOJI = re.compile("[\u2600-\u27bf\u2b50\u2b55\U0001f000-\U0001faff]")
-_SPEAKS_OF_AI = re.compile(
-    r"\b(AI|A\.I\.|artificial intelligence|language model|digital (assistant|entity|intelligence)|computer program"
-    r"|large language|machine learning|as a (professional|digital)|my programming"
-    r"|do not (possess|have) (personal|the))\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -53,8 +44,8 @@ class Quality:
 def quality(answers: Sequence[Generation]) -> Quality:
     """Measure a set of answers."""
     texts = [answer.text for answer in answers]
-    emoji = [bool(_EMOJI.search(text)) for text in texts]
-    formal = [bool(_SPEAKS_OF_AI.search(text)) for text in texts]
+    emoji = [bool(EMOJI.search(text)) for text in texts]
+    formal = [bool(SPEAKS_OF_AI.search(text)) for text in texts]
     count = len(answers)
     return Quality(
         n=count,
@@ -62,16 +53,9 @@ def quality(answers: Sequence[Generation]) -> Quality:
         emoji=sum(emoji) / count,
         speaks_of_ai=sum(formal) / count,
         ended=sum(answer.end == "eos" for answer in answers) / count,
-        repeated_4grams=sum(map(repetition, texts)) / count,
+        repeated_4grams=sum(map(repeated_4grams, texts)) / count,
         tokens=sum(answer.tokens for answer in answers) / count,
     )
-
-
-def repetition(text: str) -> float:
-    """Share of word 4-grams of a text that are repeats of an earlier one."""
-    words = text.lower().split()
-    grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
-    return sum(count - 1 for count in Counter(grams).values()) / len(grams) if grams else 0.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +96,7 @@ def ranking(name: str, pairs: Sequence[Mapping[str, Any]]) -> Ranking:
 
 
 def _by_emoji(score: PairScore) -> float:
-    gap = len(_EMOJI.findall(score.chosen)) - len(_EMOJI.findall(score.rejected))
+    gap = emoji_count(score.chosen) - emoji_count(score.rejected)
     return 0.5 if gap == 0 else float(gap > 0)
 
 

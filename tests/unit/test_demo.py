@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dpo.demo.evaluate import quality, repetition
+from dpo.demo.evaluate import quality
 from dpo.demo.recipe import prepare
+from dpo.evaluation.comparison.measures import repeated_4grams
 from dpo.generation.sampler import Generation, generate
 from dpo.generation.settings import Sampling
 from dpo.policies.loading import load_policy
@@ -86,5 +87,5 @@ def test_quality_counts_by_hand() -> None:
     measured = quality(answers)
     assert (measured.n, measured.emoji, measured.speaks_of_ai) == (3, 1 / 3, 1 / 3)
     assert measured.casual == 2 / 3 and measured.ended == 2 / 3
-    assert repetition("a b c d a b c d") == pytest.approx(1 / 5)
-    assert repetition("a b") == 0.0
+    assert repeated_4grams("a b c d a b c d") == pytest.approx(1 / 5)
+    assert repeated_4grams("a b") == 0.0

@@ -1,0 +1,139 @@
+"""The result of an evaluation as tables on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dpo.evaluation.comparison.measures import MEASURES
+from dpo.evaluation.comparison.wording import interval, percent, verdict_word
+
+_DIVERSITY = {"distinct_1": "distinct-1", "distinct_2": "distinct-2", "gzip_ratio": "gzip ratio"}
+_RULES = {"longer": "longer", "emoji": "more emoji"}
+
+
+def print_report(made: Mapping[str, Any]) -> None:
+    """Print every comparison, the measures beside the base, the held-out pairs, and what to know of the judges."""
+    print()
+    for row in made["comparisons"]:
+        print(row["sentence"])
+    _comparisons(made["comparisons"])
+    for row in made["gains"]:
+        _gain(row)
+    for row in made["measures"]:
+        if row["against"] is not None:
+            other = next(
+                one for one in made["measures"]
+                if one["policy"] == row["against"] and one["temperature"] == row["temperature"]
+            )  # fmt: skip
+            _measures(row, other)
+    for row in made["held_out"]:
+        _held_out(row)
+    _agreement(made["agreement"])
+    print()
+    print("95 % intervals over prompts; verdict words are adjusted for several comparisons by one judge (Holm)")
+    if not made["complete"]:
+        print("Not complete: some answers or verdicts are missing; run the same command again")
+
+
+def _comparisons(rows: Sequence[Mapping[str, Any]]) -> None:
+    table = [("win rate", "", "won", "tied", "lost", "equal length", "verdict", "judge", "comparison")]
+    for row in rows:
+        rate, controlled = row["win_rate"], row["length_controlled"]
+        if rate is None:
+            continue
+        table.append(
+            (
+                percent(rate["value"]), interval(rate).strip(), str(row["wins"]), str(row["ties"]), str(row["losses"]),
+                "-" if controlled is None else percent(controlled["value"]) + interval(controlled), verdict_word(row),
+                row["judge"], f"{row['policy']} against {row['against']}, temperature {row['temperature']:g}",
+            )
+        )  # fmt: skip
+    _print_table(table)
+    flipped = [row for row in rows if row["order"] is not None]
+    for row in flipped:
+        order = row["order"]
+        print(
+            f"{row['judge']}: {order['flips']} of {order['decided']} verdicts turned with the order, for the first "
+            f"{order['bias']['value'] * 100:+.1f} points too often"
+        )
+    invalid = sum(row["invalid"] for row in rows)
+    if invalid:
+        print(f"{invalid} verdicts were none and count for nobody")
+
+
+def _gain(row: Mapping[str, Any]) -> None:
+    difference = row["difference"]
+    (first, base), (second, other) = row["first"], row["second"]
+    print(
+        f"{first} over {base} minus {second} over {other}, by {row['judge']}, temperature {row['temperature']:g}: "
+        f"{difference['value'] * 100:+.1f} points{interval(difference)}"
+    )
+
+
+def _measures(row: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    heading = f"temperature {row['temperature']:g}", row["policy"], row["against"], "difference"
+    table: list[tuple[str, ...]] = [heading]
+    for name, measure in MEASURES.items():
+        own, base = (side["values"][name]["value"] for side in (row, other))
+        difference = row["values"][name]["difference"]
+        if own is None or base is None or difference is None:
+            continue
+        scale, digits = (100, 1) if measure.share else (1, 2)
+        sign = " %" if measure.share else ""
+        table.append(
+            (
+                measure.label,
+                *(f"{one['value'] * scale:.{digits}f}{sign}{interval(one, scale, digits)}" for one in (own, base)),
+                f"{difference['value'] * scale:+.{digits}f}{interval(difference, scale, digits)}",
+            )
+        )
+    for name, label in _DIVERSITY.items():
+        own, base = row["diversity"][name], other["diversity"][name]
+        if own is not None and base is not None:
+            label = f"{label} of {row['word_budget']:,} words"
+            table.append((label, f"{own:.3f}", f"{base:.3f}", f"{own - base:+.3f}"))
+    _print_table(table)
+    for side in (row, other):
+        if side["left_out"]:
+            print(f"{side['left_out']} prompts do not fit into the context of {side['policy']}")
+
+
+def _held_out(row: Mapping[str, Any]) -> None:
+    print()
+    name = row["policy"] + ("" if row["answers"] else " (judge)")
+    if row["accuracy"] is None:
+        print(f"{name}: no held-out pair fits into its context")
+        return
+    print(
+        f"{name} on {row['pairs']} held-out pairs: accuracy {percent(row['accuracy']['value'])}"
+        f"{interval(row['accuracy'])}, margin {row['margin']['value']:+.3f}{interval(row['margin'], 1, 3)}, "
+        f"loss {row['loss']['value']:.3f}{interval(row['loss'], 1, 3)}"
+    )
+    for rule, estimate in row["rules"].items():
+        print(f"  the rule {_rule(rule, row['shortcut'])} is right on {percent(estimate['value'])}{interval(estimate)}")
+    if row["left_out"]:
+        print(f"  {row['left_out']} pairs do not fit into its context")
+
+
+def _rule(name: str, shortcut: Mapping[str, Any] | None) -> str:
+    if name != "shortcut" or shortcut is None:
+        return f'"{_RULES.get(name, name)}"'
+    return f'"{"more" if shortcut["more"] else "less"} {shortcut["feature"]}" (the best on the training pairs)'
+
+
+def _agreement(rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        print()
+    for row in rows:
+        kappa = "no kappa: one verdict throughout"
+        if row["kappa"] is not None:
+            kappa = f"kappa {row['kappa']['value']:.2f}{interval(row['kappa'], 1, 2)}"
+        print(f"{row['first']} and {row['second']} agree on {percent(row['agree'])} of {row['verdicts']}, {kappa}")
+
+
+def _print_table(table: Sequence[Sequence[str]]) -> None:
+    print()
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    for row in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

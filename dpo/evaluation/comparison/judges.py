@@ -1,0 +1,99 @@
+"""Who may judge, by name (no torch here; `dpo.evaluation.comparison.judging` opens them)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from dpo.errors import ConfigError
+from dpo.evaluation.comparison.lineage import policy_hash
+from dpo.evaluation.comparison.rows import Row, key_of
+from dpo.evaluation.tuning import tuning_of
+
+Kind = Literal["rule", "reward", "people"]
+Winner = Literal["a", "b", "tie", "bad", "invalid"]
+"""`bad`: both are bad; `invalid`: the judge gave no verdict, which is no tie."""
+_REWARDS = {"reward": "sum", "reward-per-token": "mean per token"}
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Two answers to one prompt, in the order in which a judge is to see them."""
+
+    prompt: Row
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Who won: `a` is the first answer.  `scores` are of both answers, `raw` is what the judge wrote.
+
+    `error` says why there is no verdict and that it is worth asking again.
+    """
+
+    winner: Winner
+    scores: tuple[float, float] | None = None
+    raw: str | None = None
+    cost: float | None = None
+    error: str | None = None
+
+
+class Judge(Protocol):
+    """Judges duels.
+
+    A new kind of judge (a reward model, an endpoint) is one more class with this method, a `Kind`, and a line
+    in `parse_judge` and in `dpo.evaluation.comparison.judging.open_judge`.
+    """
+
+    def judge(self, duels: Sequence[Duel]) -> list[Verdict]:
+        """One verdict for each duel, in their order."""
+        ...
+
+
+@dataclass(frozen=True)
+class JudgeSpec:
+    """A judge before it is opened.
+
+    `identity` changes whenever its verdicts could.  `says` is what its win rate is a rate of.  `policy` is
+    whose implicit reward judges, `path` the file of the votes.  `orders` is `("",)` where the order of the two
+    answers cannot matter, else `("ab", "ba")`: it is asked in both.
+    """
+
+    name: str
+    kind: Kind
+    identity: str
+    says: str
+    policy: str | None = None
+    path: str | None = None
+    orders: tuple[str, ...] = ("",)
+
+
+def parse_judge(text: str, votes: str) -> JudgeSpec:
+    """The judge that a command line names.
+
+    `longer` and `emoji` are rules; `reward:POLICY` and `reward-per-token:POLICY` the implicit DPO reward
+    of a tuned policy; `votes` what people preferred on the Compare page.
+
+    Raises:
+        ConfigError: no judge is called so.
+        PolicyError: the policy is not there, or has no reference.
+    """
+    kind, colon, name = text.partition(":")
+    if text == "longer":
+        return JudgeSpec(
+            "longer", "rule", key_of("rule", "longer", 1), "the longer answer, a rule that reads no meaning"
+        )
+    if text == "emoji":
+        return JudgeSpec("emoji", "rule", key_of("rule", "emoji", 1), "more emoji, a rule that reads no meaning")
+    if text == "votes":
+        return JudgeSpec("votes", "people", "votes", "people's votes", path=votes)
+    if kind in _REWARDS and colon and name:
+        tuning = tuning_of(name)
+        reference = policy_hash(tuning.reference) if tuning.reference else "adapter off"
+        identity = key_of(kind, policy_hash(name), reference, tuning.beta, tuning.max_prompt, tuning.max_completion)
+        return JudgeSpec(text, "reward", identity, "agreement with the training preference", policy=name)
+    raise ConfigError(
+        f"No judge is called {text!r}: use reward:POLICY, reward-per-token:POLICY, votes, longer or emoji"
+    )

@@ -1,0 +1,185 @@
+"""Judges at work: rules, implicit rewards, and the votes of people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from dpo.evaluation.comparison.judges import Duel, Judge, JudgeSpec, Verdict, Winner
+from dpo.evaluation.comparison.measures import emoji_count
+from dpo.evaluation.comparison.plan import Plan
+from dpo.evaluation.comparison.rows import Row, key_of, pair_key
+from dpo.evaluation.lens import Lens, open_lens
+from dpo.evaluation.pairs import PairScore, score_pairs
+from dpo.evaluation.votes import Vote, Votes
+from dpo.policies.names import resolve, weights_state
+from dpo.policies.ranking import ranked_right
+from dpo.preferences.audit.surface import NAMES, features
+
+
+class Rule:
+    """The answer that has more of something wins."""
+
+    def __init__(self, name: str) -> None:
+        self.count = len if name == "longer" else emoji_count
+
+    def judge(self, duels: Sequence[Duel]) -> list[Verdict]:
+        """Compare the counts of both answers."""
+        return [_by_scores(self.count(duel.first), self.count(duel.second)) for duel in duels]
+
+
+class ImplicitReward:
+    """The answer with the higher DPO reward under a tuned policy wins, of the whole answer or per token.
+
+    Scores are those of `score_pairs`: what the trainer would log, cut where it cut.  Rewards whose
+    log-ratios differ by less than rounding does are equal, as in reward accuracy.
+    """
+
+    def __init__(self, lens: Lens, per_token: bool) -> None:
+        self.lens, self.per_token = lens, per_token
+
+    def judge(self, duels: Sequence[Duel]) -> list[Verdict]:
+        """Score both answers; `invalid` where prompt and answer do not fit into the policy's context."""
+        pairs = [_pair(duel.prompt, duel.first, duel.second) for duel in duels]
+        scores, _ = score_pairs(self.lens, pairs)
+        found = {score.index: self._verdict(score) for score in scores}
+        too_long = Verdict("invalid", raw="an answer does not fit into the judge's context")
+        return [found.get(place, too_long) for place in range(len(duels))]
+
+    def _verdict(self, score: PairScore) -> Verdict:
+        lengths = (score.chosen_tokens, score.rejected_tokens) if self.per_token else (1, 1)
+        first, second = score.chosen_reward / lengths[0], score.rejected_reward / lengths[1]
+        won = ranked_right(first - second, score.beta)
+        winner: Winner = "tie" if won == 0.5 else "a" if won else "b"
+        return Verdict(winner, (first, second))
+
+
+def open_judge(spec: JudgeSpec, device: str) -> Judge:
+    """Load what a judge needs.
+
+    Raises:
+        PolicyError: its policy or its reference cannot be loaded.
+    """
+    if spec.policy is None:
+        return Rule(spec.name)
+    return ImplicitReward(open_lens(spec.policy, device=device), spec.name.startswith("reward-per-token:"))
+
+
+def vote_rows(spec: JudgeSpec, plan: Plan) -> list[Row]:
+    """Votes on the plan's prompts between its policies, cast since their weights last changed, as verdicts.
+
+    A vote is on texts of its own, drawn at its own temperature; the row names the vote.
+
+    Raises:
+        StorageError: the votes cannot be read.
+    """
+    policies = plan.policies
+    asked = {prompt["prompt"]: prompt for prompt in plan.prompts if not prompt["messages"]}
+    since = {name: _changed(name) for name in policies}
+    rows = []
+    for vote in Votes(str(spec.path)).all():
+        prompt = asked.get(vote.prompt)
+        if prompt is None or "turns_a" in vote.settings:
+            continue
+        for policy, against in plan.comparisons:
+            if {vote.policy_a, vote.policy_b} != {policy, against} or _cast(vote) < max(since[policy], since[against]):
+                continue
+            straight = vote.policy_a == policy
+            winner: Winner = vote.verdict if straight or vote.verdict not in ("a", "b") else _OTHER[vote.verdict]
+            hashes = policies[policy], policies[against]
+            rows.append(
+                {
+                    "key": key_of(spec.identity, vote.key, policy, against, *hashes), "prompt": prompt["key"],
+                    "prompt_hash": prompt["hash"], "policy_a": policy, "hash_a": hashes[0], "policy_b": against,
+                    "hash_b": hashes[1], "temperature": vote.temperature, "seed": vote.seed_a, "sample": 0,
+                    "order": "ab" if straight else "ba", "judge": spec.name, "identity": spec.identity,
+                    "verdict": winner, "scores": None, "raw": None, "cost": None, "error": None, "cached": False,
+                    "vote": vote.key,
+                }
+            )  # fmt: skip
+    return rows
+
+
+def held_out_rows(plan: Plan, policy: str, known: Mapping[str, Row]) -> list[Row]:
+    """The held-out pairs of the plan's prompts under a tuned policy, those that are `known` left out.
+
+    Raises:
+        PolicyError: the policy or its reference cannot be loaded.
+    """
+    content, reference, beta = plan.tuned[policy]
+    waiting = []
+    for prompt in plan.prompts:
+        for place, pair in enumerate(prompt["pairs"]):
+            key = pair_key(prompt["key"], place, content, reference, beta)
+            if key not in known:
+                waiting.append((key, prompt, place, pair))
+    if not waiting:
+        return []
+    scores, _ = score_pairs(
+        open_lens(policy, device=plan.config.device),
+        [_pair(prompt, pair["chosen"], pair["rejected"]) for _, prompt, _, pair in waiting],
+    )
+    found = {score.index: score for score in scores}
+    return [
+        {
+            "kind": "pair", "key": key, "prompt": prompt["key"], "prompt_hash": prompt["hash"], "place": place,
+            "policy": policy, "policy_hash": content, "reference": reference, "beta": beta,
+            "rules": _rules(pair, plan.data["shortcut"]),
+        } | _measured(found.get(index))
+        for index, (key, prompt, place, pair) in enumerate(waiting)
+    ]  # fmt: skip
+
+
+def _measured(score: PairScore | None) -> Row:
+    if score is None:
+        return {"error": "does not fit into the policy's context"}
+    return {
+        "chosen_reward": score.chosen_reward, "rejected_reward": score.rejected_reward, "margin": score.margin,
+        "loss": math.log1p(math.exp(-score.margin)) if score.margin > -30 else -score.margin, "right": score.right,
+        "chosen_logp": score.chosen_logp, "rejected_logp": score.rejected_logp,
+        "chosen_tokens": score.chosen_tokens, "rejected_tokens": score.rejected_tokens,
+    }  # fmt: skip
+
+
+def _rules(pair: Mapping[str, str], shortcut: Row | None) -> dict[str, float]:
+    """How each rule that reads no meaning ranks a pair: 1 right, 0 wrong, a half for a tie."""
+    import pyarrow as pa
+
+    made = {}
+    for name, count in (("longer", len), ("emoji", emoji_count)):
+        made[name] = _right(count(pair["chosen"]) - count(pair["rejected"]))
+    if shortcut is not None:
+        column = NAMES.index(shortcut["feature"])
+        chosen, rejected = features(pa.array([pair["chosen"], pair["rejected"]], pa.string()))[:, column].tolist()
+        made["shortcut"] = _right((chosen - rejected) * (1 if shortcut["more"] else -1))
+    return made
+
+
+def _right(gap: float) -> float:
+    return 0.5 if gap == 0 else float(gap > 0)
+
+
+def _by_scores(first: float, second: float) -> Verdict:
+    return Verdict("tie" if first == second else "a" if first > second else "b", (float(first), float(second)))
+
+
+def _pair(prompt: Row, first: str, second: str) -> Row:
+    return {"prompt": prompt["prompt"], "messages": prompt["messages"], "chosen": first, "rejected": second}
+
+
+_OTHER: Mapping[str, Winner] = {"a": "b", "b": "a"}
+
+
+def _changed(name: str) -> float:
+    """When a policy's weights last changed (seconds since 1970); 0 for those that never do under their name."""
+    if resolve(name).kind in ("bundled", "hub"):
+        return 0.0
+    return max((changed / 1e9 for _path, changed, _size in weights_state(name)), default=0.0)
+
+
+def _cast(vote: Vote) -> float:
+    try:
+        return datetime.fromisoformat(vote.created).timestamp()
+    except ValueError:
+        return 0.0

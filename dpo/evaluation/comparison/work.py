@@ -1,0 +1,189 @@
+"""An evaluation from its plan to its result: generate, score, judge, and each only once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpo.evaluation.comparison.answering import generate_missing
+from dpo.evaluation.comparison.judges import Duel, Judge, JudgeSpec, Verdict
+from dpo.evaluation.comparison.judging import held_out_rows, open_judge, vote_rows
+from dpo.evaluation.comparison.lineage import NOT_DOWNLOADED
+from dpo.evaluation.comparison.plan import EvaluationConfig, Plan, make_plan
+from dpo.evaluation.comparison.result import result
+from dpo.evaluation.comparison.rows import Row, RowStore, key_of, verdict_key
+from dpo.policies.loading import load_policy
+
+Progress = Callable[[str, int, int], None]
+"""Called with the stage ("generate", "score" or "judge"), how much of it is done, and how much it is in all."""
+_AT_ONCE = 32  # verdicts between two writes
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation: its directory, what `eval.json` says, and what had to be done for it.
+
+    `generated` answers, `scored` held-out pairs, `judged` verdicts; all 0 where everything was there already.
+    """
+
+    path: Path
+    result: Row
+    generated: int
+    scored: int
+    judged: int
+
+
+def evaluate(
+    config: EvaluationConfig,
+    *,
+    announce: Callable[[Plan, RowStore], None] = lambda plan, store: None,
+    progress: Progress = lambda stage, done, total: None,
+) -> Evaluation:
+    """Answer held-out prompts with every policy, judge the answers, and say what that shows.
+
+    What is in the directory already is neither generated nor judged again, so that a stopped evaluation
+    goes on where it was; every batch is on the disk once it is done, also where this is interrupted.
+
+    >>> from dpo import EvaluationConfig, evaluate
+    >>> made = evaluate(EvaluationConfig(["demo/gpt2-dpo"], dataset="sample"))  # doctest: +SKIP
+    >>> made.result["comparisons"][0]["verdict"]  # doctest: +SKIP
+    'better'
+
+    Args:
+        announce: called once before anything is generated, with the plan and what is there already.
+        progress: called after each batch.
+
+    Raises:
+        ConfigError: settings out of range, an unknown judge, or nothing to compare with.
+        PolicyError: a policy is not there or cannot be loaded.
+        DataError: no held-out prompts.
+        BusyError: another process writes into the directory.
+        StorageError: the directory cannot be written.
+    """
+    plan = make_plan(config)
+    missing = [name for name, known in plan.policies.items() if known == NOT_DOWNLOADED]
+    for name in missing:
+        load_policy(name, device="cpu")
+    plan = make_plan(config) if missing else plan
+    store = RowStore(plan.directory)
+    announce(plan, store)
+    with store.writing():
+        store.add(*plan.prompts)
+        store.add(plan.row())
+        generated = generate_missing(plan, store, lambda done, total: progress("generate", done, total))
+        scored = _score(plan, store, progress)
+        judged = _judge(plan, store, progress)
+        made = result(store)
+        store.write_result(made)
+    return Evaluation(plan.directory, made, generated, scored, judged)
+
+
+def _score(plan: Plan, store: RowStore, progress: Progress) -> int:
+    """Held-out pairs under every tuned policy, those that judge too."""
+    scored = 0
+    for place, name in enumerate(plan.tuned):
+        progress("score", place, len(plan.tuned))
+        rows = held_out_rows(plan, name, store.pairs)
+        store.add(*rows)
+        scored += len(rows)
+    progress("score", len(plan.tuned), len(plan.tuned))
+    return scored
+
+
+def _judge(plan: Plan, store: RowStore, progress: Progress) -> int:
+    judged = 0
+    for spec in plan.judges:
+        if spec.kind == "people":
+            rows = vote_rows(spec, plan)
+            new = [row for row in rows if row["key"] not in store.verdicts]
+            store.add_verdicts(*new)
+            judged += len(new)
+        else:
+            judged += judge_missing(
+                spec, functools.partial(open_judge, spec, plan.config.device), plan, store, progress
+            )
+    return judged
+
+
+def judge_missing(
+    spec: JudgeSpec, open_it: Callable[[], Judge], plan: Plan, store: RowStore, progress: Progress
+) -> int:
+    """Ask a judge for the verdicts that are not in the store, in each of its orders; how many it was asked for.
+
+    Equal texts under one prompt are judged once; the verdict's other rows are `cached`.  The judge is opened only
+    if there is something to ask.  A verdict with an error is stored as a record and asked for again next time.
+    """
+    waiting = [
+        (prompt, a, b, order)
+        for prompt, a, b in _duels(plan, store)
+        for order in spec.orders
+        if verdict_key(spec.identity, a, b, order) not in store.verdicts
+    ]
+    if not waiting:
+        return 0
+    judge, asked = open_it(), 0
+    seen = {row["content"]: row for row in store.verdicts.values() if row["identity"] == spec.identity}
+    for start in range(0, len(waiting), _AT_ONCE):
+        batch = waiting[start : start + _AT_ONCE]
+        contents = [_content(spec, duel) for duel in batch]
+        fresh: dict[str, Duel] = {}
+        for content, (prompt, a, b, order) in zip(contents, batch, strict=True):
+            if content not in seen:
+                first, second = (b, a) if order == "ba" else (a, b)
+                fresh.setdefault(content, Duel(prompt, first["text"], second["text"]))
+        verdicts = dict(zip(fresh, judge.judge(list(fresh.values())), strict=True)) if fresh else {}
+        asked += len(verdicts)
+        rows = []
+        for content, duel in zip(contents, batch, strict=True):
+            made = verdicts.pop(content, None)
+            row = _verdict_row(spec, duel, content, made, seen.get(content))
+            rows.append(row)
+            if row["error"] is None:
+                seen[content] = row
+        store.add_verdicts(*rows)
+        progress("judge", start + len(batch), len(waiting))
+    return asked
+
+
+_Waiting = tuple[Row, Row, Row, str]
+
+
+def _content(spec: JudgeSpec, duel: _Waiting) -> str:
+    prompt, a, b, order = duel
+    return key_of(spec.identity, prompt["hash"], a["text"], b["text"], order)
+
+
+def _verdict_row(spec: JudgeSpec, duel: _Waiting, content: str, made: Verdict | None, known: Row | None) -> Row:
+    """A verdict as a row, where `a` is the policy's answer whatever the order; from the one that is `known`, if any."""
+    prompt, a, b, order = duel
+    row: Row = {
+        "key": verdict_key(spec.identity, a, b, order), "content": content, "prompt": prompt["key"],
+        "prompt_hash": prompt["hash"], "policy_a": a["policy"], "hash_a": a["policy_hash"], "policy_b": b["policy"],
+        "hash_b": b["policy_hash"], "temperature": a["temperature"], "seed": a["seed"], "sample": a["sample"],
+        "order": order, "judge": spec.name, "identity": spec.identity,
+    }  # fmt: skip
+    if made is None and known is not None:
+        same = {name: known[name] for name in ("verdict", "scores", "raw")}
+        return row | same | {"cost": None, "error": None, "cached": True}
+    made = made or Verdict("invalid", error="the same question failed just now")
+    turned = order == "ba"
+    winner = {"a": "b", "b": "a"}.get(made.winner, made.winner) if turned else made.winner
+    scores = None if made.scores is None else list(made.scores[::-1] if turned else made.scores)
+    return row | {
+        "verdict": None if made.error else winner, "scores": scores, "raw": made.raw, "cost": made.cost,
+        "error": made.error, "cached": False,
+    }  # fmt: skip
+
+
+def _duels(plan: Plan, store: RowStore) -> Iterator[tuple[Row, Row, Row]]:
+    """Prompt, the policy's answer and the other's, wherever both could answer."""
+    for policy, against in plan.comparisons:
+        for temperature, sample in plan.draws():
+            for prompt in plan.prompts:
+                a, b = (
+                    store.answers.get(plan.answer_key(prompt, name, temperature, sample)) for name in (policy, against)
+                )
+                if a is not None and b is not None and a["text"] is not None and b["text"] is not None:
+                    yield prompt, a, b
