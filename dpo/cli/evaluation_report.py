@@ -111,9 +111,16 @@ def _held_out(row: Mapping[str, Any]) -> None:
         f"loss {row['loss']['value']:.3f}{interval(row['loss'], 1, 3)}"
     )
     for rule, estimate in row["rules"].items():
+        if rule == "shortcut" and _is_listed(row["shortcut"]):
+            continue
         print(f"  the rule {_rule(rule, row['shortcut'])} is right on {percent(estimate['value'])}{interval(estimate)}")
     if row["left_out"]:
         print(f"  {row['left_out']} pairs do not fit into its context")
+
+
+def _is_listed(shortcut: Mapping[str, Any]) -> bool:
+    """Whether the best rule is one of those that are always shown."""
+    return bool(shortcut["more"]) and shortcut["feature"] in ("length", "emoji")
 
 
 def _rule(name: str, shortcut: Mapping[str, Any] | None) -> str:

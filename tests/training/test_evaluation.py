@@ -104,7 +104,7 @@ def test_the_numbers_are_those_of_the_rows(home: Path, whole: Path) -> None:
 
     made, store, run = read_result(whole), RowStore(whole), str(home / "run")
     [row] = [row for row in made["comparisons"] if row["judge"] == f"reward:{run}"]
-    assert row["relation"]["word"] == "related" and row["says"] == "agreement with the training preference"
+    assert row["relation"]["word"] == "related" and row["says"] == f"agreement with the training preference of {run}"
     answers = {(a["policy"], a["prompt_hash"]): a for a in store.answers.values()}
     base = str(home / "base")
     pairs = [

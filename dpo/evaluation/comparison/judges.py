@@ -14,7 +14,7 @@ from dpo.evaluation.tuning import tuning_of
 Kind = Literal["rule", "reward", "people"]
 Winner = Literal["a", "b", "tie", "bad", "invalid"]
 """`bad`: both are bad; `invalid`: the judge gave no verdict, which is no tie."""
-_REWARDS = {"reward": "sum", "reward-per-token": "mean per token"}
+_REWARDS = ("reward", "reward-per-token")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def parse_judge(text: str, votes: str) -> JudgeSpec:
         tuning = tuning_of(name)
         reference = policy_hash(tuning.reference) if tuning.reference else "adapter off"
         identity = key_of(kind, policy_hash(name), reference, tuning.beta, tuning.max_prompt, tuning.max_completion)
-        return JudgeSpec(text, "reward", identity, "agreement with the training preference", policy=name)
+        says = f"agreement with the training preference of {name}" + (" per token" if kind != "reward" else "")
+        return JudgeSpec(text, "reward", identity, says, policy=name)
     raise ConfigError(
         f"No judge is called {text!r}: use reward:POLICY, reward-per-token:POLICY, votes, longer or emoji"
     )

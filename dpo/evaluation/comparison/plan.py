@@ -194,7 +194,7 @@ def make_plan(config: EvaluationConfig) -> Plan:
         raise ConfigError(
             f"{names[0]} does not say what it was tuned from: name what to compare it with, --against POLICY"
         )
-    judges = tuple(parse_judge(text, config.votes) for text in ("longer", "emoji", *config.judges))
+    judges = tuple(parse_judge(text, config.votes) for text in (*config.judges, "longer", "emoji"))
     every = list(dict.fromkeys(name for pair in comparisons for name in pair))
     prompts, data = _prompts(config, tuple(every))
     hashes = {name: policy_hash(name) for name in every}

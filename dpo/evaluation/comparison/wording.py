@@ -49,7 +49,7 @@ def sentence(comparison: Mapping[str, Any]) -> str:
     if comparison["kind"] == "rule":
         says = f"{policy}'s answers {_RULES[comparison['judge']]} than {against}'s"
         return f"{says}: {word}, {numbers} {where}"
-    by = f"by {comparison['says']}" + (f" of {comparison['judge']}" if comparison["kind"] == "reward" else "")
+    by = f"by {comparison['says']}"
     related = comparison["relation"]
     note = f"; {related['word']} judge: {related['why']}" if related and related["word"] != "not related" else ""
     if word == _CANNOT_TELL:

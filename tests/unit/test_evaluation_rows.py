@@ -1,0 +1,161 @@
+"""The files of an evaluation whatever tears them, and what is counted in answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dpo.errors import ConfigError, DataError
+from dpo.evaluation.comparison.measures import distinct, gzip_ratio, measure
+from dpo.evaluation.comparison.result import result
+from dpo.evaluation.comparison.rows import ROWS, VERDICTS, RowStore, answer_key, read_result, verdict_key
+from dpo.evaluation.comparison.wording import passes, sentence
+from dpo.evaluation.statistics.intervals import win_rate
+
+SAMPLING = {"top_p": 0.9, "top_k": 0, "max_new_tokens": 8}
+
+
+def test_a_file_torn_anywhere_loses_only_its_last_row_and_grows_on(tmp_path: Path) -> None:
+    store = RowStore(tmp_path)
+    rows = [{"kind": "answer", "key": str(number), "text": "café 😄\n"} for number in range(3)]
+    with store.writing():
+        store.add(*rows)
+        store.add(rows[0])  # there already
+    content = (tmp_path / ROWS).read_bytes()
+    assert content.count(b"\n") == 3
+    start = content[:-1].rfind(b"\n") + 1
+    for end in range(start, len(content)):
+        (tmp_path / ROWS).write_bytes(content[:end])
+        torn = RowStore(tmp_path)
+        assert sorted(torn.answers) == ["0", "1"]
+        with torn.writing():
+            torn.add(*rows)
+        assert (tmp_path / ROWS).read_bytes() == content
+
+
+def test_damaged_rows_are_left_out_and_errors_are_no_verdicts(tmp_path: Path) -> None:
+    (tmp_path / ROWS).write_bytes(b'[1]\n{"kind": "answer"}\nnonsense\n{"kind": "answer", "key": "a"}\n')
+    (tmp_path / VERDICTS).write_text('{"key": "v", "error": "down"}\n{"key": "v", "error": null, "verdict": "a"}\n')
+    store = RowStore(tmp_path)
+    assert list(store.answers) == ["a"] and store.verdicts["v"]["verdict"] == "a"
+    with pytest.raises(DataError, match="holds no evaluation yet"):
+        result(store)
+    with pytest.raises(DataError, match="run dpo eval"):
+        read_result(tmp_path)
+
+
+def test_measures_by_hand() -> None:
+    made = measure("I'm an AI, it's true. I don't a b c d a b c d 😄😄", 20, "length")
+    assert made["emoji"] == 2 and made["has_emoji"] == 1 and made["speaks_of_ai"] == 1
+    assert made["contractions"] == 3 and made["first_person"] == 2
+    assert (made["ended"], made["cut"], made["tokens"]) == (0, 1, 20)
+    assert made["words"] == 16 and 0 < made["repeated_4grams"] < 0.2
+    assert measure("the dog's bone", 3, "eos")["contractions"] == 0
+    assert distinct(["a b a", "a c"], 1, 5) == pytest.approx(3 / 5)
+    assert distinct(["a b a", "a c"], 2, 5) == pytest.approx(1.0)  # no pair spans two texts
+    assert distinct(["a b a b x y"], 2, 4) == pytest.approx(2 / 3)
+    assert distinct(["a b"], 1, 5) is None and gzip_ratio([], 0) is None
+    assert (gzip_ratio(["word " * 50], 50) or 0) > 4 > (gzip_ratio([" ".join(map(str, range(50)))], 50) or 0)
+
+
+def made_up(path: Path, worths: list[list[str]], swapped: bool = False) -> dict[str, Any]:
+    """The result of rows written by hand: one list of verdicts (samples) a prompt."""
+    sides = ("base", "tuned") if swapped else ("tuned", "base")
+    hashes = {"tuned": "T", "base": "B"}
+    judge = {"name": "longer", "kind": "rule", "says": "x", "identity": "J", "orders": [""]}
+    prompts = [
+        {"kind": "prompt", "key": f"p{n}", "hash": f"h{n}", "prompt": "?", "messages": None, "pairs": [],
+         "slices": ["short prompt" if n % 2 else "long prompt"]}
+        for n in range(len(worths))
+    ]  # fmt: skip
+    answers, verdicts = [], []
+    other = {"a": "b", "b": "a"}
+    for prompt, samples in zip(prompts, worths, strict=True):
+        for sample, word in enumerate(samples):
+            pair = []
+            for name in sides:
+                text = "x" * (3 + sample) if name == "tuned" else "yy z"
+                key = answer_key(hashes[name], prompt["hash"], 0.7, sample, SAMPLING)
+                pair.append({"kind": "answer", "key": key, "text": text, "measures": measure(text, 4, "eos")})
+            answers += pair
+            shown = other.get(word, word) if swapped else word
+            verdicts.append({"key": verdict_key("J", *pair, ""), "verdict": shown, "scores": None, "error": None})
+    plan = {
+        "kind": "plan", "key": str(swapped), "policies": hashes, "comparisons": [list(sides)], "judges": [judge],
+        "tuned": {}, "temperatures": [0.7], "samples": max(map(len, worths)), "seed": 0, "sampling": SAMPLING,
+        "data": {"shortcut": None}, "prompts": [prompt["key"] for prompt in prompts], "margin": 0.05,
+    }  # fmt: skip
+    store = RowStore(path)
+    with store.writing():
+        store.add(*prompts, *answers, plan)
+        store.add_verdicts(*verdicts)
+    return result(RowStore(path))
+
+
+def test_the_prompt_is_the_unit_and_sides_mirror(tmp_path: Path) -> None:
+    worths = [["a", "a"], ["a", "b"], ["tie", "a"], ["b", "b"], ["a", "tie"], ["a", "a"], ["b", "tie"], ["a", "a"]] * 3
+    made = made_up(tmp_path / "straight", worths)
+    [row] = made["comparisons"]
+    h = [np.mean([{"a": 1, "b": 0, "tie": 0.5}[word] for word in prompt]) for prompt in worths]
+    expected = win_rate(h)
+    assert row["win_rate"]["value"] == expected.value and row["win_rate"]["low"] == expected.low
+    assert row["prompts"] == row["win_rate"]["n"] == 24 and made["complete"]
+    assert (row["wins"], row["ties"], row["losses"]) == (15, 3, 6)
+    assert set(row["slices"]) == {"short prompt", "long prompt"} and row["slices"]["long prompt"]["n"] == 12
+    [mirrored] = made_up(tmp_path / "swapped", worths, swapped=True)["comparisons"]
+    assert mirrored["win_rate"]["value"] == pytest.approx(1 - row["win_rate"]["value"], abs=1e-12)
+    assert mirrored["win_rate"]["low"] == pytest.approx(1 - row["win_rate"]["high"], abs=1e-12)
+    assert (mirrored["losses"], mirrored["ties"], mirrored["wins"]) == (15, 3, 6)
+
+
+def test_words_follow_numbers(tmp_path: Path) -> None:
+    sure = made_up(tmp_path / "sure", [["a"]] * 30)["comparisons"][0]
+    assert sure["verdict"] == "better" and "more often" in sure["sentence"] and "100.0 %" in sure["sentence"]
+    unsure = made_up(tmp_path / "unsure", [["a"], ["b"]] * 5)["comparisons"][0]
+    assert unsure["verdict"] == "cannot tell at this size" and unsure["verdict"] in unsure["sentence"]
+    equal = made_up(tmp_path / "equal", [["tie"]] * 80)["comparisons"][0]
+    assert equal["wins"] == equal["losses"] == 0 and equal["win_rate"]["value"] == 0.5
+    rated = sure | {
+        "kind": "reward",
+        "says": "agreement",
+        "relation": {"word": "related", "why": "it is itself judged"},
+    }
+    assert sentence(rated) == (
+        "tuned is better than base by agreement: 100.0 % (88.6 to 100.0) of 30 prompts at temperature 0.7; "
+        "related judge: it is itself judged"
+    )
+    assert passes(sure, 60)[0] and "passed" in passes(sure, 60)[1] and "cannot tell" not in passes(sure, 60)[1]
+    assert not passes(unsure, 51)[0] and "cannot tell" in passes(unsure, 51)[1]
+    assert passes(unsure, 50)[0]
+    # The printed number decides: 59.96 % is printed as 60.0 %.
+    rounded = unsure | {"win_rate": unsure["win_rate"] | {"value": 0.59960}}
+    assert passes(rounded, 60) == (True, passes(rounded, 60)[1]) and "60.0 %" in passes(rounded, 60)[1]
+
+
+def test_judges_are_named() -> None:
+    from dpo.evaluation.comparison.judges import parse_judge
+
+    assert parse_judge("votes", "v.sqlite").path == "v.sqlite"
+    assert (
+        parse_judge("reward:demo/gpt2-dpo", "").identity != parse_judge("reward-per-token:demo/gpt2-dpo", "").identity
+    )
+    with pytest.raises(ConfigError, match="No judge"):
+        parse_judge("reward:", "")
+
+
+def test_lineage_of_the_bundled_policies(tmp_path: Path) -> None:
+    from dpo.evaluation.comparison.lineage import base_policy, held_out_fraction, policy_hash, relation
+
+    assert base_policy("demo/gpt2-dpo") == "demo/gpt2" and held_out_fraction(("demo/t5-dpo", "demo/gpt2")) == 0.05
+    assert policy_hash("demo/gpt2") != policy_hash("demo/gpt2-dpo")
+    assert relation("demo/t5-dpo", "demo/gpt2").word == "related"
+    assert "itself" in relation("demo/t5-dpo", "demo/t5-dpo").why
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    before = policy_hash(str(tmp_path))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert policy_hash(str(tmp_path)) != before
+    assert relation("demo/t5-dpo", str(tmp_path)).word == "unknown" and base_policy(str(tmp_path)) is None
