@@ -14,7 +14,8 @@ import dpo
 
 def test_importing_dpo_loads_nothing_heavy() -> None:
     script = (
-        "import dpo, dpo.cli, sys; print([m for m in ('torch', 'transformers', 'trl', 'dash') if m in sys.modules])"
+        "import dpo, dpo.cli, dpo.evaluation.comparison.plan, dpo.evaluation.comparison.result, sys; "
+        "print([m for m in ('torch', 'transformers', 'trl', 'dash') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
