@@ -139,7 +139,7 @@
     $("cmp-votes-tables").replaceChildren(...(made.votes ? [
       tableOf("Bradley–Terry score, log-odds", ["Policy", "Score", "95% interval", "n"], made.strengths.map((s) => [s.policy, signed(s.score), s.low === null ? "too few votes" : `${signed(s.low)} to ${signed(s.high)}`, String(s.n)])),
       tableOf("Win rates", ["First over second", "Temp.", "Won", "95% interval", "n"], made.win_rates.map((r) => [`${r.first} over ${r.second}`, String(r.temperature), r.win_rate === null ? "–" : percent(r.win_rate), r.win_rate === null ? "only both bad" : r.low === null ? "too few votes" : `${percent(r.low)} to ${percent(r.high)}`, String(r.n)])),
-      make("p", "sub", "Intervals: bootstrap from 50 votes on; with fewer, or where all agree, Wilson’s for win rates and a normal one for scores."),
+      make("p", "sub", "Intervals by prompt: Wilson’s for win rates; for scores bootstrap from 50 prompts on, a normal one with fewer or where all agree."),
     ] : [make("p", "sub", "Generate, then choose the better answer under a row.")]));
     training(made.training);
   }

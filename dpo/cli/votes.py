@@ -47,7 +47,8 @@ def run_stats(arguments: argparse.Namespace) -> int:
         print(json.dumps(made.record(), indent=1, ensure_ascii=False))
         return 0
     print(f"{made.votes} votes ({made.blind} blind) by {made.voters} voters; {made.level:.0%} intervals")
-    print(f"(bootstrap from {MANY} votes on; with fewer, or where all agree, Wilson's for rates, normal for scores)")
+    scores = f"bootstrap from {MANY} prompts on, normal with fewer or where all agree"
+    print(f"(by prompt: Wilson's for rates; for scores {scores})")
     print("\nBradley-Terry score, log-odds")
     for strength in made.strengths:
         interval = "(too few votes)"

@@ -2,29 +2,35 @@
 
 A tie counts as half a win for each side; "both bad" prefers nobody and is only counted.
 
-Intervals are at 95 %.  From `MANY` votes on they are percentile bootstrap intervals (Efron 1979) over
-votes.  With fewer, and where all votes agree, that method says far too little or nothing (five wins of
-five, redrawn, are five wins of five): win rates then have Wilson's interval (1927), with a tie as half a
-success, and scores a normal one by the curvature of the likelihood.  A test holds what both cover.
+Intervals are at 95 %, with the prompt as the unit: several votes on one prompt are no independent evidence.
+Win rates have Wilson's interval (1927) on the effective number of votes.  Scores have percentile bootstrap
+intervals (Efron 1979) over prompts from `MANY` prompts on; with fewer, and where all votes agree, that method
+says far too little or nothing (five wins of five, redrawn, are five wins of five), and the interval is a normal
+one by the curvature of the likelihood, which takes votes for independent.  A test holds what both cover.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from dpo.evaluation.bradley_terry import bradley_terry, standard_errors
+from dpo.evaluation.statistics.intervals import LEVEL, wilson, win_rate
+from dpo.evaluation.statistics.strengths import bradley_terry, percentiles, resampled_by_prompt, standard_errors
 from dpo.evaluation.votes import Vote
 
 MANY = 50
-"""Votes from which on redrawing them tells how much they vary."""
-_LEVEL = 0.95
-_NORMAL = 1.959964  # standard errors on each side that hold this share of a normal distribution
+"""Prompts from which on redrawing them tells how much their votes vary."""
+# Keeps a policy that never lost finite, and is weak beside ten votes.
+PRIOR_VARIANCE = 25.0
+_NORMAL = 1.959964  # standard errors on each side that hold 95 % of a normal distribution
 _FEWEST = 5  # votes under which no interval is given
+
+_WORTH = {"win": 1.0, "tie": 0.5, "loss": 0.0}
+_WORTH_OF_A = {"a": 1.0, "tie": 0.5, "b": 0.0}
 
 Method = Literal["wilson", "normal", "bootstrap"]
 
@@ -33,7 +39,8 @@ Method = Literal["wilson", "normal", "bootstrap"]
 class Strength:
     """A policy's Bradley-Terry score (log-odds, mean 0 over policies) with its interval, over n votes.
 
-    `interval` is how it was made; there is none where n is under five, neither in `WinRate`.
+    `interval` is how it was made; there is none where n is under five, and in `WinRate` none where all votes are
+    on one prompt.
     """
 
     policy: str
@@ -94,15 +101,15 @@ def statistics(votes: Sequence[Vote], *, resamples: int = 1000, seed: int = 0) -
         votes=len(votes),
         blind=sum(vote.blind for vote in votes),
         voters=len({vote.voter for vote in votes}),
-        level=_LEVEL,
+        level=LEVEL,
         strengths=tuple(strengths(votes, resamples=resamples, seed=seed)),
-        win_rates=tuple(win_rates(votes, resamples=resamples, seed=seed)),
+        win_rates=tuple(win_rates(votes)),
     )
 
 
-def win_rates(votes: Sequence[Vote], *, resamples: int = 1000, seed: int = 0) -> list[WinRate]:
+def win_rates(votes: Sequence[Vote]) -> list[WinRate]:
     """One row for each pair of policies and temperature, most votes first."""
-    tallies: dict[tuple[str, str, float], Counter[str]] = {}
+    outcomes: dict[tuple[str, str, float], list[tuple[str, str]]] = {}
     for vote in votes:
         if vote.policy_a == vote.policy_b:
             continue
@@ -111,14 +118,14 @@ def win_rates(votes: Sequence[Vote], *, resamples: int = 1000, seed: int = 0) ->
         second = min(vote.policy_a, vote.policy_b)
         won = {"a": vote.policy_a, "b": vote.policy_b}.get(vote.verdict)
         outcome = vote.verdict if won is None else "win" if won == first else "loss"
-        tallies.setdefault((first, second, vote.temperature), Counter())[outcome] += 1
+        outcomes.setdefault((first, second, vote.temperature), []).append((outcome, vote.prompt))
     made = []
-    for (first, second, temperature), tally in tallies.items():
-        wins, losses, ties = tally["win"], tally["loss"], tally["tie"]
+    for (first, second, temperature), found in outcomes.items():
+        tally = Counter(outcome for outcome, _ in found)
+        worths = [(_WORTH[outcome], prompt) for outcome, prompt in found if outcome in _WORTH]
         made.append(
             WinRate(
-                first, second, temperature, wins, losses, ties, tally["bad"],
-                *_rate(wins, losses, ties, resamples, seed),
+                first, second, temperature, tally["win"], tally["loss"], tally["tie"], tally["bad"], *_rate(worths)
             )
         )  # fmt: skip
     return sorted(made, key=lambda row: (-row.n, row.first, row.second, row.temperature))
@@ -136,85 +143,58 @@ def tally(votes: Sequence[Vote], first: str, second: str) -> dict[str, dict[str,
     n = sum(wins.values())
     made: dict[str, dict[str, Any]] = {}
     for name in (first, second):
-        low, high = wilson(wins[name], n) if n else (None, None)
+        low, high = wilson(wins[name] / n, n) if n else (None, None)
         made[name] = {"wins": wins[name], "n": n, "share": wins[name] / n if n else None, "low": low, "high": high}
     return made
 
 
-def wilson(successes: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval (1927) of a share, `successes` of `n`; halves are allowed, n is at least 1."""
-    share, z = successes / n, _NORMAL**2 / n
-    middle = (share + z / 2) / (1 + z)
-    half = np.sqrt(share * (1 - share) * z + z * z / 4) / (1 + z)
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
-
-
 def strengths(votes: Sequence[Vote], *, resamples: int = 1000, seed: int = 0) -> list[Strength]:
     """Bradley-Terry scores of every policy that was voted on, strongest first."""
-    outcomes: Counter[tuple[str, str, bool]] = Counter()  # (winner, loser, False), or a tie with True
-    for vote in votes:
-        if vote.policy_a == vote.policy_b or vote.verdict == "bad":
-            continue
-        a, b = vote.policy_a, vote.policy_b
-        if vote.verdict == "tie":
-            outcomes[min(a, b), max(a, b), True] += 1
-        else:
-            outcomes[(*((a, b) if vote.verdict == "a" else (b, a)), False)] += 1
-    if not outcomes:
+    counted = [vote for vote in votes if vote.policy_a != vote.policy_b and vote.verdict != "bad"]
+    if not counted:
         return []
-    names = sorted({name for first, second, _ in outcomes for name in (first, second)})
+    names = sorted({name for vote in counted for name in (vote.policy_a, vote.policy_b)})
     place = {name: index for index, name in enumerate(names)}
-    counts = np.array(list(outcomes.values()))
-    # A tie is half a win each way, and the two halves are drawn together: they are one vote.
-    firsts = [(place[first], place[second]) for first, second, _ in outcomes]
-    duels = np.array([*firsts, *((second, first) for first, second in firsts)])
-    tied = np.array([tie for _, _, tie in outcomes])
-
-    def weights(drawn: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.where(tied, drawn / 2, drawn), np.where(tied, drawn / 2, 0.0)])
-
-    scores = bradley_terry(duels, weights(counts), len(names))
-    errors = standard_errors(duels, weights(counts), scores)
-    drawn = np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), size=resamples)
-    n = {name: sum(count for key, count in outcomes.items() if name in key[:2]) for name in names}
-    redrawn = any(_varies(name, outcomes, n[name]) for name in names)
-    samples = np.array([bradley_terry(duels, weights(row), len(names)) for row in drawn]) if redrawn else None
+    prompts = {prompt: index for index, prompt in enumerate(dict.fromkeys(vote.prompt for vote in counted))}
+    wins = np.zeros((len(prompts), len(names), len(names)))
+    for vote in counted:
+        a, b, table = place[vote.policy_a], place[vote.policy_b], wins[prompts[vote.prompt]]
+        table[a, b] += _WORTH_OF_A[vote.verdict]
+        table[b, a] += 1 - _WORTH_OF_A[vote.verdict]
+    every = wins.sum(0)
+    scores = bradley_terry(every, PRIOR_VARIANCE)
+    errors = standard_errors(every, scores, PRIOR_VARIANCE)
+    bootstrapped = {name for name in names if _varies(name, counted)}
+    lows, highs = scores - _NORMAL * errors, scores + _NORMAL * errors
+    if bootstrapped:
+        redrawn = percentiles(resampled_by_prompt(wins, resamples, seed, PRIOR_VARIANCE))
     made = []
-    for i, name in enumerate(names):
-        low: float | None = float(scores[i] - _NORMAL * errors[i])
-        high: float | None = float(scores[i] + _NORMAL * errors[i])
+    for name, i in place.items():
+        n = sum(name in (vote.policy_a, vote.policy_b) for vote in counted)
+        low: float | None = float(lows[i])
+        high: float | None = float(highs[i])
         method: Method | None = "normal"
-        if n[name] < _FEWEST:
+        if n < _FEWEST:
             low = high = method = None
-        elif samples is not None and _varies(name, outcomes, n[name]):
-            low, high = _percentiles(samples[:, i])
-            method = "bootstrap"
-        made.append(Strength(name, float(scores[i]), low, high, n[name], method))
+        elif name in bootstrapped:
+            low, high, method = float(redrawn[0][i]), float(redrawn[1][i]), "bootstrap"
+        made.append(Strength(name, float(scores[i]), low, high, n, method))
     return sorted(made, key=lambda strength: -strength.score)
 
 
-def _varies(name: str, outcomes: Mapping[tuple[str, str, bool], int], n: int) -> bool:
-    """Whether redrawing a policy's votes tells how sure its score is: there are many, and they differ."""
-    kinds = {"tie" if tie else first == name for first, second, tie in outcomes if name in (first, second)}
-    return n >= MANY and len(kinds) > 1
+def _varies(name: str, votes: Sequence[Vote]) -> bool:
+    """Whether redrawing prompts tells how sure a policy's score is: there are many, and their votes differ."""
+    own = [vote for vote in votes if name in (vote.policy_a, vote.policy_b)]
+    kinds = {"tie" if vote.verdict == "tie" else (vote.verdict == "a") == (vote.policy_a == name) for vote in own}
+    return len({vote.prompt for vote in own}) >= MANY and len(kinds) > 1
 
 
-def _percentiles(samples: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(samples, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return float(low), float(high)
-
-
-def _rate(
-    wins: int, losses: int, ties: int, resamples: int, seed: int
-) -> tuple[float | None, float | None, float | None, Method | None]:
-    """The share won with its interval and the interval's method."""
-    n = wins + losses + ties
-    if n == 0:
+def _rate(worths: Sequence[tuple[float, str]]) -> tuple[float | None, float | None, float | None, Method | None]:
+    """The share won with its interval and the interval's method, of votes and their prompts."""
+    if not worths:
         return None, None, None, None
-    share = (wins + ties / 2) / n
-    if n < _FEWEST:
-        return share, None, None, None
-    if n < MANY or n in (wins, losses, ties):
-        return share, *wilson(wins + ties / 2, n), "wilson"
-    sampled = np.random.default_rng(seed).multinomial(n, np.array([wins, losses, ties]) / n, size=resamples)
-    return share, *_percentiles((sampled[:, 0] + sampled[:, 2] / 2) / n), "bootstrap"
+    won, prompts = zip(*worths, strict=True)
+    made = win_rate(won, clusters=prompts)
+    if len(won) < _FEWEST or made.low is None:
+        return made.value, None, None, None
+    return made.value, made.low, made.high, "wilson"

@@ -8,6 +8,7 @@ import math
 import multiprocessing
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from scipy.stats import binomtest, multinomial
 
 from dpo.cli.main import main
 from dpo.errors import ConfigError, DataError, StorageError
-from dpo.evaluation.bradley_terry import bradley_terry, standard_errors
+from dpo.evaluation.statistics.strengths import bradley_terry, standard_errors
 from dpo.evaluation.vote_statistics import statistics, strengths, win_rates
 from dpo.evaluation.votes import Vote, Votes, export_pairs, preference_pairs
 from dpo.preferences import load_preferences
@@ -123,7 +124,7 @@ def test_two_policies_have_the_closed_form() -> None:
     # Without the prior the gap would be log(30 / 10); the prior takes a little off.
     assert best.score - worst.score == pytest.approx(math.log(3), abs=0.03)
     assert best.low is not None and best.high is not None and best.low < best.score < best.high and best.n == 40
-    [rate] = win_rates(votes, resamples=2000)
+    [rate] = win_rates(votes)
     assert (rate.first, rate.wins, rate.losses, rate.win_rate) == ("tuned", 30, 10, 0.75)
     # Wilson's interval of a share is close to the normal one here.
     half = 1.96 * math.sqrt(0.75 * 0.25 / 40)
@@ -200,10 +201,29 @@ def test_a_tie_is_drawn_as_one_vote() -> None:
 
 def test_standard_errors_are_those_of_the_logistic_regression() -> None:
     """For two policies the prior aside: the gap has variance 1 / (n p q), each score a quarter of it."""
-    duels, weights = np.array([[0, 1], [1, 0]]), np.array([300.0, 100.0])
-    scores = bradley_terry(duels, weights, 2)
+    wins = np.array([[0.0, 300.0], [100.0, 0.0]])
+    scores = bradley_terry(wins, 25.0)
     expected = math.sqrt(1 / (400 * 0.75 * 0.25) / 4)
-    assert standard_errors(duels, weights, scores) == pytest.approx([expected, expected], rel=0.01)
+    assert standard_errors(wins, scores, 25.0) == pytest.approx([expected, expected], rel=0.01)
+
+
+def test_many_votes_on_few_prompts_are_little_evidence() -> None:
+    """Ten equal votes on each prompt tell what one on each does, not ten times as much."""
+    once = [vote(n, "b" if n < 7 else "a") for n in range(10)]
+    often = [replace(one, key=f"{one.key}-{k}") for one in once for k in range(10)]
+    [few], [many] = win_rates(once), win_rates(often)
+    assert (many.n, few.n) == (100, 10) and (many.win_rate, many.low, many.high) == pytest.approx(
+        (few.win_rate, few.low, few.high), abs=1e-9
+    )
+    spread = [vote(n, "b" if n % 10 < 7 else "a") for n in range(60)]
+    repeated = [replace(one, key=f"{one.key}-{k}") for one in spread for k in range(10)]
+    widths = []
+    for votes in (spread, repeated):
+        best = strengths(votes, resamples=400)[0]
+        assert best.interval == "bootstrap" and best.low is not None and best.high is not None
+        widths.append(best.high - best.low)
+    assert widths[1] == pytest.approx(widths[0], rel=0.1)
+    assert win_rates(often[:10])[0].interval is None  # all on one prompt
 
 
 @pytest.mark.parametrize(
@@ -220,7 +240,7 @@ def test_intervals_hold_the_truth_as_often_as_they_claim(n: int, chance: float, 
         if likelihood < 1e-6:
             continue
         votes = [vote(k, verdict) for k, verdict in enumerate(["b"] * won + ["a"] * lost + ["tie"] * (n - won - lost))]
-        [rate] = win_rates(votes, resamples=100)
+        [rate] = win_rates(votes)
         tuned = next(strength for strength in strengths(votes, resamples=60) if strength.policy == "tuned")
         for side, (low, high, truth) in enumerate([(rate.low, rate.high, share), (tuned.low, tuned.high, true)]):
             assert low is not None and high is not None and low < high
@@ -264,7 +284,7 @@ def test_command_line(tmp_path: Path, capsys: Any) -> None:
     assert made["votes"] == 8 and made["win_rates"][0]["win_rate"] == 0.75 and made["win_rates"][0]["n"] == 8
     assert main(["votes", "stats", "--votes", str(path)]) == 0
     told = capsys.readouterr().out
-    assert "75% (41%-93%)" in told and "bootstrap from 50 votes on" in told
+    assert "75% (33%-95%)" in told and "bootstrap from 50 prompts on" in told
     target = tmp_path / "pairs.jsonl"
     assert main(["votes", "export", "--votes", str(path), "--output", str(target)]) == 0
     assert len(target.read_text().splitlines()) == 8

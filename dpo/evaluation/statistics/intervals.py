@@ -69,31 +69,34 @@ def paired_difference(first: npt.ArrayLike, second: npt.ArrayLike, level: float 
     return mean(np.asarray(first, float) - np.asarray(second, float), level)
 
 
-def effective_size(h: npt.ArrayLike, level: float = LEVEL) -> float:
-    """How many wins-or-losses tell as much as the values `h`: `m (1 - m) / SE^2 (z / t_{N-1})^2`, N where SE is 0.
+def effective_size(h: npt.ArrayLike, level: float = LEVEL, clusters: npt.ArrayLike | None = None) -> float:
+    """How many wins-or-losses tell as much as the values `h`: `m (1 - m) / SE^2 (z / t_{C-1})^2`, C where SE is 0.
 
-    The last factor makes a normal interval on it as wide as Student's on N prompts.
+    C is the number of `clusters`, of values without them.  The last factor makes a normal interval on it as wide
+    as Student's on C prompts.
     """
     given = np.asarray(h, float)
-    value, error = float(given.mean()), standard_error(given)
+    count = len(given) if clusters is None else len(np.unique(np.asarray(clusters)))
+    value, error = float(given.mean()), standard_error(given, clusters)
     if error == 0 or value in (0.0, 1.0):
-        return float(len(given))
+        return float(count)
     quantile = (1 + level) / 2
-    narrower = _normal(quantile) / _student(quantile, len(given) - 1)
+    narrower = _normal(quantile) / _student(quantile, count - 1)
     return value * (1 - value) / error**2 * narrower**2
 
 
-def win_rate(h: npt.ArrayLike, level: float = LEVEL) -> Estimate:
-    """Mean of `h` `(N,)`, one value in [0, 1] a prompt, with Wilson's interval (1927) on the effective size.
+def win_rate(h: npt.ArrayLike, level: float = LEVEL, clusters: npt.ArrayLike | None = None) -> Estimate:
+    """Mean of `h` `(N,)`, values in [0, 1], with Wilson's interval (1927) on the effective size.
 
+    One value a prompt; or, where prompts have different numbers of them, with the prompts as `clusters` `(N,)`.
     It never leaves [0, 1], is never of zero width, and needs no seed.
     """
     given = np.asarray(h, float)
     n, value = len(given), float(given.mean())
-    if n < 2:
+    if n < 2 or (clusters is not None and len(np.unique(np.asarray(clusters))) < 2):
         return Estimate(value, None, None, None, n, level)
-    low, high = wilson(value, effective_size(given, level), level)
-    return Estimate(value, low, high, standard_error(given), n, level)
+    low, high = wilson(value, effective_size(given, level, clusters), level)
+    return Estimate(value, low, high, standard_error(given, clusters), n, level)
 
 
 @functools.cache

@@ -37,6 +37,20 @@ def bradley_terry(wins: npt.ArrayLike, prior_variance: float = np.inf) -> Floats
     return scores - scores.mean(-1, keepdims=True)
 
 
+def standard_errors(wins: npt.ArrayLike, scores: Floats, prior_variance: float) -> Floats:
+    """`(P,)`: the scores' standard errors by the curvature at the scores (Laplace's approximation).
+
+    The inverse of the Hessian of the penalised likelihood of `wins` `(P, P)`, of which the mean over policies is
+    projected out because scores have mean 0.  It stays above 0 where all verdicts agree.
+    """
+    given = np.asarray(wins, float)
+    chance = 1 / (1 + np.exp(-(scores[:, None] - scores[None, :])))
+    weight = (given + given.T) * chance * (1 - chance)
+    hessian = np.diag(weight.sum(1) + 1 / prior_variance) - weight
+    centred = np.eye(len(scores)) - 1 / len(scores)
+    return np.asarray(np.sqrt(np.diag(centred @ np.linalg.inv(hessian) @ centred)))
+
+
 def resampled_by_prompt(
     wins: npt.ArrayLike, resamples: int = 2_000, seed: int = 0, prior_variance: float = 25.0
 ) -> Floats:
