@@ -45,8 +45,9 @@ def add_eval(actions: Any) -> None:
     command.add_argument("--temperatures", default="0.7", metavar="X,X", help="0 is greedy [0.7]")
     command.add_argument(
         "--judge", action="append", metavar="NAME", default=None,
-        help="reward:POLICY or reward-per-token:POLICY, the implicit reward of a tuned policy; votes, what people "
-        "preferred; may be given several times; the rules longer and emoji always judge too",
+        help="reward:POLICY or reward-per-token:POLICY, the implicit reward of a tuned policy; reward-model:NAME, "
+        "a sequence classifier; votes, what people preferred; may be given several times; the rules longer and emoji "
+        "always judge too",
     )  # fmt: skip
     command.add_argument("--votes", metavar="FILE", help="where the votes are [runs/votes.sqlite]")
     command.add_argument("--max-new-tokens", default="200", metavar="N", help="of an answer [200]")

@@ -225,7 +225,7 @@ def load_policy(
     if source.adapter:
         policy = _load_adapter(source, dtype, trainable_adapter, eager_attention, (quantization, device))
     else:
-        with _explained(source):
+        with explained(source):
             published = AutoTokenizer.from_pretrained(source.location, trust_remote_code=False)
             config = AutoConfig.from_pretrained(source.location, trust_remote_code=False)
             model = _load_weights(source.location, config, dtype, eager_attention, (quantization, device))
@@ -341,7 +341,7 @@ def _load_adapter(
     quantization, device = held
     place = "cpu" if quantization == "none" else device  # what is quantised is made where it stays
     base_policy = load_policy(base, device=place, dtype=dtype, eager_attention=eager, quantization=quantization)
-    with _explained(source):
+    with explained(source):
         tokenizer = (
             AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
             if (directory / "tokenizer_config.json").is_file()
@@ -356,7 +356,7 @@ def _load_adapter(
 
 
 @contextlib.contextmanager
-def _explained(source: Source) -> Iterator[None]:
+def explained(source: Source) -> Iterator[None]:
     """Turn what the libraries raise while loading into one line that says what to do."""
     where = f"{source.location} ({source.name})" if source.name != source.location else source.name
     try:

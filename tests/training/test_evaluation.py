@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import TEXTS, save_tiny
+import torch
+from tiny import TEXTS, save_tiny, tiny_gpt2
+from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from dpo.cli.main import main
 from dpo.errors import BusyError, ConfigError, DataError, PolicyError
+from dpo.evaluation.comparison import lineage
 from dpo.evaluation.comparison.judges import Duel, JudgeSpec, Verdict
 from dpo.evaluation.comparison.plan import EvaluationConfig, make_plan
 from dpo.evaluation.comparison.result import result
@@ -180,6 +183,30 @@ def test_what_changed_is_made_again_and_nothing_else(home: Path, whole: Path, tm
     assert make_plan(config_of(home, target, against=str(copy))).missing(RowStore(target)) == PROMPTS
 
 
+def test_a_copy_of_the_pairs_makes_a_judge_related_and_other_prompts_do_not(home: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (home / "pairs.jsonl").read_text(encoding="utf-8").splitlines()]
+    shutil.copytree(home / "run", tmp_path / "judge")
+    record = tmp_path / "judge" / "run.json"
+    info = json.loads(record.read_text(encoding="utf-8"))
+    pairs = tmp_path / "other.jsonl"
+    for change, word, why in (
+        (lambda text: text, "related", "common prompts"),
+        (lambda text: text + "!", "not related", "different prompts"),
+        (None, "unknown", "can be read"),
+    ):
+        if change is None:
+            pairs.unlink()
+        else:
+            changed = [row | {"prompt": change(row["prompt"]), "chosen": row["chosen"] + "."} for row in rows]
+            pairs.write_text("".join(json.dumps(row) + "\n" for row in changed), encoding="utf-8")
+        own = {"config": info["config"] | {"dataset": str(pairs)}, "dataset": info["dataset"] | {"fingerprint": word}}
+        record.write_text(json.dumps(info | own), encoding="utf-8")
+        (tmp_path / "judge" / "policy" / "vocab.json").write_text("{}")  # other files, so other weights
+        lineage._prompts_of.cache_clear()
+        found = lineage.relation(str(tmp_path / "judge"), str(home / "run"))
+        assert (found.word, why in found.why) == (word, True), found
+
+
 def test_two_equal_policies_tie(home: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(home / "base", copy)
@@ -230,6 +257,34 @@ def test_a_judge_of_both_orders_flips_is_counted_and_asked_again_after_errors(
     with store.writing():
         assert judge_missing(spec, lambda: judge, plan, store, lambda *_: None) == 2  # the errors only
     assert result(RowStore(target))["complete"]
+
+
+def test_a_reward_model_judges_by_its_own_scores(home: Path, whole: Path, tmp_path: Path) -> None:
+    tiny = tiny_gpt2()
+    model = GPT2ForSequenceClassification(GPT2Config(**tiny.network.config.to_dict() | {"num_labels": 1}))
+    torch.nn.init.normal_(model.score.weight)
+    model.eval().save_pretrained(tmp_path / "rm")
+    tiny.tokenizer.save_pretrained(tmp_path / "rm")
+    target, name = tmp_path / "e", f"reward-model:{tmp_path / 'rm'}"
+    shutil.copytree(whole, target)
+    made = evaluate(config_of(home, target, judges=[name]))
+    assert (made.generated, made.judged) == (0, PROMPTS) and made.result["complete"]
+    store, seen = RowStore(target), 0
+    for row in store.verdicts.values():
+        if row["judge"] != name:
+            continue
+        prompt = store.prompts[row["prompt"]]["prompt"]
+        for policy, score in zip(("policy_a", "policy_b"), row["scores"], strict=True):
+            [answer] = [a for a in store.answers.values() if (a["policy"], a["prompt"]) == (row[policy], row["prompt"])]
+            ids = tiny.tokenizer(prompt, answer["text"], return_tensors="pt")
+            with torch.no_grad():
+                assert score == pytest.approx(float(model(**ids).logits[0, 0]), abs=1e-5)
+        gap = row["scores"][0] - row["scores"][1]
+        assert row["verdict"] == ("tie" if abs(gap) < 1e-5 else "a" if gap > 0 else "b")
+        seen += 1
+    assert seen == PROMPTS
+    with pytest.raises(PolicyError, match="is no reward model"):
+        evaluate(config_of(home, target, judges=[f"reward-model:{home / 'base'}"]))
 
 
 def test_votes_on_the_prompts_judge_and_keep_their_temperature(home: Path, whole: Path, tmp_path: Path) -> None:

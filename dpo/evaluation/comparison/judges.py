@@ -11,7 +11,7 @@ from dpo.evaluation.comparison.lineage import policy_hash
 from dpo.evaluation.comparison.rows import Row, key_of
 from dpo.evaluation.tuning import tuning_of
 
-Kind = Literal["rule", "reward", "people"]
+Kind = Literal["rule", "reward", "model", "people"]
 Winner = Literal["a", "b", "tie", "bad", "invalid"]
 """`bad`: both are bad; `invalid`: the judge gave no verdict, which is no tie."""
 _REWARDS = ("reward", "reward-per-token")
@@ -57,8 +57,8 @@ class JudgeSpec:
     """A judge before it is opened.
 
     `identity` changes whenever its verdicts could.  `says` is what its win rate is a rate of.  `policy` is
-    whose implicit reward judges, `path` the file of the votes.  `orders` is `("",)` where the order of the two
-    answers cannot matter, else `("ab", "ba")`: it is asked in both.
+    whose implicit reward judges, `path` the file of the votes or the name of the reward model.  `orders` is
+    `("",)` where the order of the two answers cannot matter, else `("ab", "ba")`: it is asked in both.
     """
 
     name: str
@@ -74,7 +74,7 @@ def parse_judge(text: str, votes: str) -> JudgeSpec:
     """The judge that a command line names.
 
     `longer` and `emoji` are rules; `reward:POLICY` and `reward-per-token:POLICY` the implicit DPO reward
-    of a tuned policy; `votes` what people preferred on the Compare page.
+    of a tuned policy; `reward-model:NAME` a sequence classifier; `votes` what people preferred on the Compare page.
 
     Raises:
         ConfigError: no judge is called so.
@@ -95,6 +95,9 @@ def parse_judge(text: str, votes: str) -> JudgeSpec:
         identity = key_of(kind, policy_hash(name), reference, tuning.beta, tuning.max_prompt, tuning.max_completion)
         says = f"agreement with the training preference of {name}" + (" per token" if kind != "reward" else "")
         return JudgeSpec(text, "reward", identity, says, policy=name)
+    if kind == "reward-model" and name:
+        return JudgeSpec(text, "model", key_of(kind, policy_hash(name)), f"the reward model {name}", path=name)
     raise ConfigError(
-        f"No judge is called {text!r}: use reward:POLICY, reward-per-token:POLICY, votes, longer or emoji"
+        f"No judge is called {text!r}: use reward:POLICY, reward-per-token:POLICY, reward-model:NAME, votes, longer "
+        "or emoji"
     )

@@ -9,6 +9,7 @@ from datetime import datetime
 from dpo.evaluation.comparison.judges import Duel, Judge, JudgeSpec, Verdict, Winner
 from dpo.evaluation.comparison.measures import emoji_count
 from dpo.evaluation.comparison.plan import Plan
+from dpo.evaluation.comparison.reward_model import RewardModel
 from dpo.evaluation.comparison.rows import Row, key_of, pair_key
 from dpo.evaluation.lens import Lens, open_lens
 from dpo.evaluation.pairs import PairScore, score_pairs
@@ -59,8 +60,10 @@ def open_judge(spec: JudgeSpec, device: str) -> Judge:
     """Load what a judge needs.
 
     Raises:
-        PolicyError: its policy or its reference cannot be loaded.
+        PolicyError: its policy, its reference or the reward model cannot be loaded.
     """
+    if spec.kind == "model":
+        return RewardModel(str(spec.path), device)
     if spec.policy is None:
         return Rule(spec.name)
     return ImplicitReward(open_lens(spec.policy, device=device), spec.name.startswith("reward-per-token:"))

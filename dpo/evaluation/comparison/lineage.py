@@ -14,6 +14,7 @@ from dpo.errors import DpoError, PolicyError
 from dpo.evaluation.tuning import data_of, run_of, tuning_of
 from dpo.policies.names import base_of, resolve, weights_files, weights_state
 from dpo.preferences.spec import DataSpec
+from dpo.preferences.split import position
 from dpo.runs import Run
 
 # What besides the weights decides how a policy reads and writes.
@@ -133,7 +134,23 @@ def relation(judge: str, policy: str) -> Relation:
         {mark for _, mark in ours if mark} & {mark for _, mark in theirs if mark}
     ):
         return Relation("related", f"{judge} and {policy} were trained on the same pairs")
-    return Relation("not related", f"{judge} and {policy} were trained on different data")
+    # Other files may hold the same prompts: a repaired or filtered copy, a mix.
+    try:
+        first, second = (_prompts_of(tuple(trained_on(name))) for name in (judge, policy))
+    except DpoError as error:
+        return Relation("unknown", f"not all pairs that they were trained on can be read ({error})")
+    common = len(first & second)
+    if common:
+        return Relation("related", f"{judge} and {policy} were trained on {common:,} common prompts")
+    return Relation("not related", f"{judge} and {policy} were trained on different prompts")
+
+
+@functools.lru_cache(maxsize=16)
+def _prompts_of(specs: tuple[DataSpec, ...]) -> frozenset[int]:
+    """The prompts that were trained on, by their hash's place."""
+    from dpo.preferences.load import load
+
+    return frozenset(position(prompt) for spec in specs for prompt in load(spec).train["prompt"])
 
 
 def _data(name: str) -> set[tuple[str, str | None]]:
