@@ -7,6 +7,7 @@ part of it.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -98,6 +99,7 @@ class _Table:
                     row["temperature"],
                 )
                 self.votes.setdefault(where, []).append(row)
+        self._answers: dict[tuple[str, str, float, int], Row | None] = {}
         self._judged: dict[tuple[Any, ...], dict[str, _Judged]] = {}
 
     def units(self) -> Iterator[tuple[Row, str, str, float]]:
@@ -111,8 +113,12 @@ class _Table:
         return range(1 if t == 0 else self.plan["samples"])
 
     def answer(self, policy: str, prompt: Row, t: float, sample: int) -> Row | None:
-        known, seed = self.plan["policies"][policy], self.plan["seed"] + sample
-        return self.store.answers.get(answer_key(known, prompt["hash"], t, seed, self.plan["sampling"]))
+        where = (policy, prompt["hash"], t, sample)
+        if where not in self._answers:
+            known, seed = self.plan["policies"][policy], self.plan["seed"] + sample
+            key = answer_key(known, prompt["hash"], t, seed, self.plan["sampling"])
+            self._answers[where] = self.store.answers.get(key)
+        return self._answers[where]
 
     def written(self, policy: str, prompt: Row, t: float) -> list[Row]:
         """A policy's answers to a prompt, those left out that it could not give."""
@@ -149,13 +155,13 @@ class _Table:
             kinds.update(row["verdict"] for row in rows)
             worths = [_WORTH[row["verdict"]] for row in rows if row["verdict"] != "invalid"]
             if worths:
-                by_sample.append((float(np.mean(worths)), float(len(a["text"]) - len(b["text"]))))
+                by_sample.append((math.fsum(worths) / len(worths), float(len(a["text"]) - len(b["text"]))))
             if len(worths) == 2:
                 both.append((worths[0], worths[1]))
             scores += [row["scores"] for row in rows if row["scores"] is not None]
         if not kinds:
             return None
-        h = float(np.mean([worth for worth, _ in by_sample])) if by_sample else None
+        h = math.fsum(worth for worth, _ in by_sample) / len(by_sample) if by_sample else None
         return _Judged(h, tuple(by_sample), tuple(both), np.mean(scores, axis=0).tolist() if scores else None, kinds)
 
     def duels(self, policy: str, against: str, prompt: Row, t: float) -> Iterator[tuple[Row, Row]]:
@@ -297,7 +303,7 @@ def _measured(table: _Table, policy: str, t: float) -> Row:
 
 
 def _mean_of(rows: Sequence[Row], name: str) -> float:
-    return float(np.mean([row["measures"][name] for row in rows]))
+    return math.fsum(row["measures"][name] for row in rows) / len(rows)
 
 
 def _texts(table: _Table, policy: str, t: float) -> list[Row]:
