@@ -46,9 +46,10 @@ def add_eval(actions: Any) -> None:
     command.add_argument(
         "--judge", action="append", metavar="NAME", default=None,
         help="reward:POLICY or reward-per-token:POLICY, the implicit reward of a tuned policy; reward-model:NAME, "
-        "a sequence classifier; votes, what people preferred; may be given several times; the rules longer and emoji "
-        "always judge too",
+        "a sequence classifier; endpoint:URL#MODEL, a chat model behind an OpenAI-compatible address; votes, what "
+        "people preferred; may be given several times; the rules longer and emoji always judge too",
     )  # fmt: skip
+    command.add_argument("--judge-tokens", metavar="N", help="what endpoints may spend in one go [no limit]")
     command.add_argument("--votes", metavar="FILE", help="where the votes are [runs/votes.sqlite]")
     command.add_argument("--max-new-tokens", default="200", metavar="N", help="of an answer [200]")
     command.add_argument("--seed", default="0", metavar="N", help="same seed, same answers [0]")
@@ -88,7 +89,9 @@ def run_eval(arguments: argparse.Namespace) -> int:
 
         print_report(made.result)
         print(_work_done(made))
-    return 0 if least is None else _checked(made, config.judges[0], least, out)
+    nothing = _failures(made)
+    code = 0 if least is None else _checked(made, config.judges[0], least, out)
+    return 2 if nothing else code
 
 
 def _config(arguments: argparse.Namespace) -> EvaluationConfig:
@@ -101,12 +104,13 @@ def _config(arguments: argparse.Namespace) -> EvaluationConfig:
         for name in ("prompts", "samples", "max_new_tokens", "seed", "batch_size")
     }
     temperatures = [float(to_number("temperature", text)) for text in arguments.temperatures.split(",")]
-    share = arguments.eval_fraction
+    share, most = arguments.eval_fraction, arguments.judge_tokens
     config = EvaluationConfig(
         arguments.policies, arguments.against, arguments.dataset, arguments.split, columns_of(vars(arguments)),
         None if share is None else float(to_number("--eval-fraction", share)),
         temperatures=temperatures, judges=arguments.judge or [], votes=arguments.votes or str(DEFAULT_VOTES),
-        device=arguments.device, output_dir=arguments.output_dir, **whole,
+        device=arguments.device, output_dir=arguments.output_dir,
+        judge_tokens=None if most is None else int(to_number("--judge-tokens", most, whole=True)), **whole,
     )  # fmt: skip
     config.validate()
     return config
@@ -143,6 +147,9 @@ def _announce(plan: Plan, store: RowStore, out: Any) -> None:
         f"(in 4 of 5 evaluations, without ties); for 5 points it takes {needed:,} prompts",
         file=out,
     )
+    for judge in plan.judges:
+        if judge.kind == "endpoint":
+            print(f"Prompts and answers are sent to {str(judge.path).partition('#')[0]}", file=out)
     missing = plan.missing(store)
     if missing:
         most = duration(seconds_to_generate(plan, store))
@@ -183,6 +190,17 @@ def _work_done(made: Evaluation) -> str:
         f"{_count(made.generated, 'answer')} generated, {_count(made.scored, 'held-out pair')} scored, "
         f"{_count(made.judged, 'verdict')} asked for; everything is in {made.path}"
     )
+
+
+def _failures(made: Evaluation) -> bool:
+    """Say which judges failed and why; whether one of them has no verdict at all."""
+    nothing = False
+    for judge, (failed, why) in made.failed.items():
+        given = next(card["verdicts"] for card in made.result["judges"] if card["name"] == judge)
+        kept = f"{_count(given, 'verdict')} of it kept" if given else "it gave no verdict"
+        print(f"dpo: {judge}: {_count(failed, 'question')} failed, {why}; {kept}, run it again", file=sys.stderr)
+        nothing = nothing or not given
+    return nothing
 
 
 def _checked(made: Evaluation, judge: str, least: float, out: Any) -> int:

@@ -9,9 +9,12 @@ import re
 import shlex
 import shutil
 import signal
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -25,7 +28,7 @@ from dpo.evaluation.comparison.judges import Duel, JudgeSpec, Verdict
 from dpo.evaluation.comparison.plan import EvaluationConfig, make_plan
 from dpo.evaluation.comparison.result import result
 from dpo.evaluation.comparison.rows import ROWS, VERDICTS, RowStore, read_result
-from dpo.evaluation.comparison.work import evaluate, judge_missing
+from dpo.evaluation.comparison.work import Asked, evaluate, judge_missing
 from dpo.evaluation.pairs import score_pairs
 from dpo.evaluation.votes import Vote, Votes
 from dpo.preferences.split import is_held_out
@@ -247,7 +250,7 @@ def test_a_judge_of_both_orders_flips_is_counted_and_asked_again_after_errors(
     judge = _First(hashes[0], hashes[1])
     with store.writing():
         store.add(plan.row())
-        assert judge_missing(spec, lambda: judge, plan, store, lambda *_: None) == 2 * PROMPTS
+        assert judge_missing(spec, lambda: judge, plan, store, lambda *_: None) == Asked(2 * PROMPTS, 2, "no answer")
     made = result(RowStore(target))
     [row] = made["comparisons"]
     assert not made["complete"] and row["prompts"] == PROMPTS - 2 and row["invalid"] == 2
@@ -255,7 +258,7 @@ def test_a_judge_of_both_orders_flips_is_counted_and_asked_again_after_errors(
     assert row["order"]["bias"]["value"] == 0.5 and row["order"]["flips"] == row["order"]["decided"] == PROMPTS - 2
     judge.down, store = "", RowStore(target)
     with store.writing():
-        assert judge_missing(spec, lambda: judge, plan, store, lambda *_: None) == 2  # the errors only
+        assert judge_missing(spec, lambda: judge, plan, store, lambda *_: None).count == 2  # the errors only
     assert result(RowStore(target))["complete"]
 
 
@@ -285,6 +288,117 @@ def test_a_reward_model_judges_by_its_own_scores(home: Path, whole: Path, tmp_pa
     assert seen == PROMPTS
     with pytest.raises(PolicyError, match="is no reward model"):
         evaluate(config_of(home, target, judges=[f"reward-model:{home / 'base'}"]))
+
+
+class _Chat(BaseHTTPRequestHandler):
+    """A chat server: the longer answer is better, unless `mode` has it do something else."""
+
+    mode, asked = "judge", 0
+    seen: ClassVar[set[Any]] = set()
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing is printed."""
+
+    def do_GET(self) -> None:
+        self.send_response(404)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        kind = type(self)
+        kind.asked += 1
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        found = re.search(r"Answer A:\n(.*?)\n\nAnswer B:\n(.*?)\n\nVerdict:", body["messages"][1]["content"], re.S)
+        assert found is not None and body["temperature"] == 0 and body["model"] in ("big", "small")
+        first, second = map(len, found.groups())
+        word = "C" if first == second else "A" if first > second else "B"
+        status, text = 200, f"Not [[C]], I think.\n[[{word}]]"
+        if kind.mode == "first":
+            text = "[[A]]"
+        if kind.mode == "nonsense":
+            text = "Both have merits."
+        if kind.mode == "unknown":
+            status = 404
+        if kind.mode == "busy" and found.groups() not in kind.seen:
+            status = 429
+        kind.seen.add(found.groups())
+        content = {"model": "big-2026", "choices": [{"message": {"content": text}}], "usage": {"total_tokens": 10}}
+        sent = json.dumps(content if status == 200 else {"error": "no such model"}).encode()
+        self.send_response(status)
+        self.send_header("retry-after", "0")
+        self.send_header("content-length", str(len(sent)))
+        self.end_headers()
+        self.wfile.write(sent)
+
+
+@pytest.fixture
+def chat() -> Iterator[str]:
+    """The address of a chat server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Chat)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_chat_model_judges_in_both_orders_over_http(
+    home: Path,
+    whole: Path,
+    tmp_path: Path,
+    chat: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Busy, of one opinion, without one, unknown, at its limit, gone: what was judged is kept, no error counts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dpo.evaluation.comparison.endpoint._ASKED_TWICE", 1)
+
+    def judged(mode: str, **settings: Any) -> Any:
+        _Chat.mode, _Chat.asked = mode, 0
+        _Chat.seen.clear()
+        target = tmp_path / mode
+        if not target.exists():
+            shutil.copytree(whole, target)
+        return evaluate(config_of(home, target, judges=[f"endpoint:{chat}#big"], **settings))
+
+    made = judged("judge")
+    rows = {row["judge"]: row for row in made.result["comparisons"]}
+    endpoint, longer = rows[f"endpoint:{chat}#big"], rows["longer"]
+    assert (endpoint["wins"], endpoint["ties"], endpoint["losses"]) == (
+        longer["wins"],
+        longer["ties"],
+        longer["losses"],
+    )
+    assert endpoint["order"]["bias"]["value"] == 0 and made.judged == 2 * PROMPTS and made.result["complete"]
+    card = made.result["judges"][0]
+    assert card["models"] == ["big-2026"] and card["repeated"] == card["repeated_alike"] == 2 * PROMPTS
+    assert _Chat.asked == 4 * PROMPTS
+    assert judged("judge").judged == 0 and _Chat.asked == 0
+    assert judged("first").result["comparisons"][0]["order"]["bias"]["value"] == 0.5
+    assert judged("busy").result["comparisons"][0]["wins"] == endpoint["wins"]
+    nonsense = judged("nonsense")
+    assert nonsense.result["comparisons"][0]["invalid"] == 2 * PROMPTS and nonsense.result["complete"]
+    unknown = judged("unknown")
+    assert unknown.failed[f"endpoint:{chat}#big"] == (2 * PROMPTS, f"{chat} answers with status 404 ({NO_MODEL})")
+    assert not unknown.result["complete"] and unknown.result["comparisons"][0]["win_rate"] is None
+    shutil.move(tmp_path / "unknown", tmp_path / "limit")
+    some = judged("limit", judge_tokens=1)
+    left = some.failed[f"endpoint:{chat}#big"]
+    assert 0 < left[0] < 2 * PROMPTS and "the limit of 1 tokens is reached" in left[1]
+    assert judged("limit").judged == left[0] and judged("limit").result["complete"]
+    line = ["eval", str(home / "run"), "--prompts", str(PROMPTS), "--max-new-tokens", "6", "--device", "cpu"]
+    line += ["--output-dir", str(tmp_path / "limit")]
+    _Chat.mode = "unknown"
+    assert main([*line, "--judge", f"endpoint:{chat}#small"]) == 2
+    out = capsys.readouterr()
+    assert f"Prompts and answers are sent to {chat}" in out.out and "it gave no verdict" in out.err
+    assert main([*line, "--judge", "endpoint:http://127.0.0.1:9/v1#big"]) == 2
+    assert "can't be asked" in capsys.readouterr().err
+    assert main([*line, "--judge", "endpoint:nowhere"]) == 2
+
+
+NO_MODEL = '{"error": "no such model"}'
 
 
 def test_votes_on_the_prompts_judge_and_keep_their_temperature(home: Path, whole: Path, tmp_path: Path) -> None:

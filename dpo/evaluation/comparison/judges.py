@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 from dpo.errors import ConfigError
 from dpo.evaluation.comparison.lineage import policy_hash
 from dpo.evaluation.comparison.rows import Row, key_of
 from dpo.evaluation.tuning import tuning_of
 
-Kind = Literal["rule", "reward", "model", "people"]
+Kind = Literal["rule", "reward", "model", "endpoint", "people"]
 Winner = Literal["a", "b", "tie", "bad", "invalid"]
 """`bad`: both are bad; `invalid`: the judge gave no verdict, which is no tie."""
 _REWARDS = ("reward", "reward-per-token")
@@ -30,6 +31,7 @@ class Duel:
 class Verdict:
     """Who won: `a` is the first answer.  `scores` are of both answers, `raw` is what the judge wrote.
 
+    `cost` is in tokens, `model` what the judge calls itself, `repeat` who won when it was asked once more.
     `error` says why there is no verdict and that it is worth asking again.
     """
 
@@ -38,6 +40,8 @@ class Verdict:
     raw: str | None = None
     cost: float | None = None
     error: str | None = None
+    model: str | None = None
+    repeat: Winner | None = None
 
 
 class Judge(Protocol):
@@ -57,8 +61,8 @@ class JudgeSpec:
     """A judge before it is opened.
 
     `identity` changes whenever its verdicts could.  `says` is what its win rate is a rate of.  `policy` is
-    whose implicit reward judges, `path` the file of the votes or the name of the reward model.  `orders` is
-    `("",)` where the order of the two answers cannot matter, else `("ab", "ba")`: it is asked in both.
+    whose implicit reward judges, `path` the file of the votes, the name of the reward model or URL#MODEL.
+    `orders` is `("",)` where the order of the two answers cannot matter, else `("ab", "ba")`: it is asked in both.
     """
 
     name: str
@@ -73,8 +77,9 @@ class JudgeSpec:
 def parse_judge(text: str, votes: str) -> JudgeSpec:
     """The judge that a command line names.
 
-    `longer` and `emoji` are rules; `reward:POLICY` and `reward-per-token:POLICY` the implicit DPO reward
-    of a tuned policy; `reward-model:NAME` a sequence classifier; `votes` what people preferred on the Compare page.
+    `longer` and `emoji` are rules; `reward:POLICY` and `reward-per-token:POLICY` the implicit DPO reward of a tuned
+    policy; `reward-model:NAME` a sequence classifier; `endpoint:URL#MODEL` a chat model; `votes` what people
+    preferred on the Compare page.
 
     Raises:
         ConfigError: no judge is called so.
@@ -97,7 +102,24 @@ def parse_judge(text: str, votes: str) -> JudgeSpec:
         return JudgeSpec(text, "reward", identity, says, policy=name)
     if kind == "reward-model" and name:
         return JudgeSpec(text, "model", key_of(kind, policy_hash(name)), f"the reward model {name}", path=name)
+    if kind == "endpoint":
+        return _endpoint(text, name)
     raise ConfigError(
-        f"No judge is called {text!r}: use reward:POLICY, reward-per-token:POLICY, reward-model:NAME, votes, longer "
-        "or emoji"
+        f"No judge is called {text!r}: use reward:POLICY, reward-per-token:POLICY, reward-model:NAME, "
+        "endpoint:URL#MODEL, votes, longer or emoji"
     )
+
+
+def _endpoint(text: str, where: str) -> JudgeSpec:
+    from dpo.evaluation.comparison.endpoint import MOST_TOKENS, SYSTEM, TEMPLATE
+
+    url, _, model = where.partition("#")
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        known = False
+    if not known or not model:
+        raise ConfigError(f"--judge {text}: give endpoint:URL#MODEL, such as endpoint:http://gpu:8000/v1#my-7b")
+    identity = key_of("endpoint", url.rstrip("/"), model, SYSTEM, TEMPLATE, MOST_TOKENS)
+    return JudgeSpec(text, "endpoint", identity, f"the verdict of {model}", path=where, orders=("ab", "ba"))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from dpo.evaluation.comparison.endpoint import open_endpoint
 from dpo.evaluation.comparison.judges import Duel, Judge, JudgeSpec, Verdict, Winner
 from dpo.evaluation.comparison.measures import emoji_count
 from dpo.evaluation.comparison.plan import Plan
@@ -56,12 +57,17 @@ class ImplicitReward:
         return Verdict(winner, (first, second))
 
 
-def open_judge(spec: JudgeSpec, device: str) -> Judge:
+def open_judge(spec: JudgeSpec, device: str, most_tokens: int | None = None) -> Judge:
     """Load what a judge needs.
 
+    Args:
+        most_tokens: what an endpoint may spend in this call of the command; None for no limit.
+
     Raises:
-        PolicyError: its policy, its reference or the reward model cannot be loaded.
+        PolicyError: its policy, its reference or the reward model cannot be loaded, or nothing answers there.
     """
+    if spec.kind == "endpoint":
+        return open_endpoint(str(spec.path), most_tokens)
     if spec.kind == "model":
         return RewardModel(str(spec.path), device)
     if spec.policy is None:

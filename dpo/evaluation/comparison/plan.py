@@ -36,7 +36,8 @@ class EvaluationConfig:
     `dataset` None is the data of the first policy's run.  `eval_fraction` is the share of its prompts, by
     hash, that may be used; None: what all the policies' runs held out, which is the most that is allowed.
     `judges` are read by `parse_judge`; the two rules "the longer answer" and "more emoji" always judge too.
-    `output_dir` None is a directory in the run of the only policy, or in `evaluations` here.
+    `judge_tokens` is what endpoints may spend in one go, None for no limit.  `output_dir` None is a directory in
+    the run of the only policy, or in `evaluations` here.
     """
 
     policies: Sequence[str]
@@ -50,6 +51,7 @@ class EvaluationConfig:
     temperatures: Sequence[float] = (0.7,)
     judges: Sequence[str] = ()
     votes: str = str(DEFAULT_VOTES)
+    judge_tokens: int | None = None
     max_new_tokens: int = 200
     seed: int = 0
     batch_size: int = 16
@@ -75,6 +77,8 @@ class EvaluationConfig:
                 raise ConfigError(f"{name} is {value}: it must be from 1 to {most:,}")
         if self.eval_fraction is not None and not 0 < self.eval_fraction < 1:
             raise ConfigError(f"eval_fraction is {self.eval_fraction:g}: it must be above 0 and under 1")
+        if self.judge_tokens is not None and self.judge_tokens < 1:
+            raise ConfigError(f"judge_tokens is {self.judge_tokens}: it must be at least 1")
         if not self.temperatures:
             raise ConfigError("No temperature is named: give one, such as 0.7")
         for temperature in self.temperatures:

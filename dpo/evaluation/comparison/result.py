@@ -342,12 +342,23 @@ def _held_out(table: _Table, policy: str) -> Row:
 
 
 def _card(table: _Table, judge: Row) -> Row:
-    """A judge's verdicts counted; its held-out accuracy stands in `held_out` under its policy."""
+    """A judge's verdicts counted; its held-out accuracy stands in `held_out` under its policy.
+
+    `repeated` questions were asked twice, `repeated_alike` got the same verdict; `models` is what the judge called
+    itself, `tokens` what it spent.
+    """
     kinds: Counter[str] = Counter()
     for other, policy, against, t in table.units():
         if other["name"] == judge["name"]:
             kinds += table.kinds(judge, policy, against, t)
+    rows = [
+        row for row in table.store.verdicts.values() if row.get("identity") == judge["identity"] and "vote" not in row
+    ]
+    repeats = [row["verdict"] == row["repeat"] for row in rows if row.get("repeat")]
     return {name: judge[name] for name in ("name", "kind", "says")} | {
+        "repeated": len(repeats), "repeated_alike": sum(repeats),
+        "models": sorted({row["model"] for row in rows if row.get("model")}),
+        "tokens": math.fsum(row.get("cost") or 0 for row in rows),
         "policy": judge.get("policy"), "verdicts": kinds.total(), "ties": kinds["tie"] + kinds["bad"],
         "invalid": kinds["invalid"],
     }  # fmt: skip

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dpo.evaluation.comparison.answering import generate_missing
-from dpo.evaluation.comparison.judges import Duel, Judge, JudgeSpec, Verdict
+from dpo.evaluation.comparison.judges import Duel, Judge, JudgeSpec, Verdict, Winner
 from dpo.evaluation.comparison.judging import held_out_rows, open_judge, vote_rows
 from dpo.evaluation.comparison.lineage import NOT_DOWNLOADED
 from dpo.evaluation.comparison.plan import EvaluationConfig, Plan, make_plan
@@ -26,6 +26,7 @@ class Evaluation:
     """A finished evaluation: its directory, what `eval.json` says, and what had to be done for it.
 
     `generated` answers, `scored` held-out pairs, `judged` verdicts; all 0 where everything was there already.
+    `failed` has the judges that gave no answer to some question: how many times, and why.
     """
 
     path: Path
@@ -33,6 +34,16 @@ class Evaluation:
     generated: int
     scored: int
     judged: int
+    failed: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions to a judge: how many, how many of them failed, and why the last one did."""
+
+    count: int = 0
+    failed: int = 0
+    why: str = ""
 
 
 def evaluate(
@@ -77,7 +88,8 @@ def evaluate(
         judged = _judge(plan, store, progress)
         made = result(store)
         store.write_result(made)
-    return Evaluation(plan.directory, made, generated, scored, judged)
+    failed = {name: (asked.failed, asked.why) for name, asked in judged.items() if asked.failed}
+    return Evaluation(plan.directory, made, generated, scored, sum(asked.count for asked in judged.values()), failed)
 
 
 def _score(plan: Plan, store: RowStore, progress: Progress) -> int:
@@ -92,25 +104,24 @@ def _score(plan: Plan, store: RowStore, progress: Progress) -> int:
     return scored
 
 
-def _judge(plan: Plan, store: RowStore, progress: Progress) -> int:
-    judged = 0
+def _judge(plan: Plan, store: RowStore, progress: Progress) -> dict[str, Asked]:
+    """What each judge was asked for."""
+    judged: dict[str, Asked] = {}
     for spec in plan.judges:
         if spec.kind == "people":
-            rows = vote_rows(spec, plan)
-            new = [row for row in rows if row["key"] not in store.verdicts]
+            new = [row for row in vote_rows(spec, plan) if row["key"] not in store.verdicts]
             store.add_verdicts(*new)
-            judged += len(new)
-        else:
-            judged += judge_missing(
-                spec, functools.partial(open_judge, spec, plan.config.device), plan, store, progress
-            )
+            judged[spec.name] = Asked(len(new))
+            continue
+        open_it = functools.partial(open_judge, spec, plan.config.device, plan.config.judge_tokens)
+        judged[spec.name] = judge_missing(spec, open_it, plan, store, progress)
     return judged
 
 
 def judge_missing(
     spec: JudgeSpec, open_it: Callable[[], Judge], plan: Plan, store: RowStore, progress: Progress
-) -> int:
-    """Ask a judge for the verdicts that are not in the store, in each of its orders; how many it was asked for.
+) -> Asked:
+    """Ask a judge for the verdicts that are not in the store, in each of its orders.
 
     Equal texts under one prompt are judged once; the verdict's other rows are `cached`.  The judge is opened only
     if there is something to ask.  A verdict with an error is stored as a record and asked for again next time.
@@ -122,8 +133,8 @@ def judge_missing(
         if verdict_key(spec.identity, a, b, order) not in store.verdicts
     ]
     if not waiting:
-        return 0
-    judge, asked = open_it(), 0
+        return Asked()
+    judge, asked = open_it(), Asked()
     seen = {row["content"]: row for row in store.verdicts.values() if row["identity"] == spec.identity}
     for start in range(0, len(waiting), _AT_ONCE):
         batch = waiting[start : start + _AT_ONCE]
@@ -134,7 +145,8 @@ def judge_missing(
                 first, second = (b, a) if order == "ba" else (a, b)
                 fresh.setdefault(content, Duel(prompt, first["text"], second["text"]))
         verdicts = dict(zip(fresh, judge.judge(list(fresh.values())), strict=True)) if fresh else {}
-        asked += len(verdicts)
+        errors = [made.error for made in verdicts.values() if made.error is not None]
+        asked = Asked(asked.count + len(verdicts), asked.failed + len(errors), errors[-1] if errors else asked.why)
         rows = []
         for content, duel in zip(contents, batch, strict=True):
             made = verdicts.pop(content, None)
@@ -144,6 +156,8 @@ def judge_missing(
                 seen[content] = row
         store.add_verdicts(*rows)
         progress("judge", start + len(batch), len(waiting))
+        if all(row["error"] is not None for row in rows):
+            break  # it answers nothing any more: what is missing is asked for next time
     return asked
 
 
@@ -165,16 +179,22 @@ def _verdict_row(spec: JudgeSpec, duel: _Waiting, content: str, made: Verdict | 
         "order": order, "judge": spec.name, "identity": spec.identity,
     }  # fmt: skip
     if made is None and known is not None:
-        same = {name: known[name] for name in ("verdict", "scores", "raw")}
-        return row | same | {"cost": None, "error": None, "cached": True}
+        same = {name: known.get(name) for name in ("verdict", "scores", "raw", "model")}
+        return row | same | {"cost": None, "error": None, "cached": True, "repeat": None}
     made = made or Verdict("invalid", error="the same question failed just now")
     turned = order == "ba"
-    winner = {"a": "b", "b": "a"}.get(made.winner, made.winner) if turned else made.winner
     scores = None if made.scores is None else list(made.scores[::-1] if turned else made.scores)
     return row | {
-        "verdict": None if made.error else winner, "scores": scores, "raw": made.raw, "cost": made.cost,
-        "error": made.error, "cached": False,
+        "verdict": None if made.error else _of_policy(made.winner, turned), "scores": scores, "raw": made.raw,
+        "cost": made.cost, "error": made.error, "cached": False, "model": made.model,
+        "repeat": made.repeat and _of_policy(made.repeat, turned),
     }  # fmt: skip
+
+
+def _of_policy(winner: Winner, turned: bool) -> Winner:
+    """The winner where `a` is the policy's answer, of one where `a` is the answer that stood first."""
+    others: dict[Winner, Winner] = {"a": "b", "b": "a"}
+    return others.get(winner, winner) if turned else winner
 
 
 def _duels(plan: Plan, store: RowStore) -> Iterator[tuple[Row, Row, Row]]:
