@@ -30,6 +30,12 @@ def print_report(made: Mapping[str, Any]) -> None:
     for row in made["held_out"]:
         _held_out(row)
     _agreement(made["agreement"])
+    for card in made["judges"]:
+        if card["models"]:
+            print(
+                f"{card['name']} calls itself {', '.join(card['models'])}; {card['tokens']:,.0f} tokens; of "
+                f"{card['repeated']} questions asked twice {card['repeated_alike']} had the same verdict"
+            )
     print()
     print("95 % intervals over prompts; verdict words are adjusted for several comparisons by one judge (Holm)")
     if not made["complete"]:
