@@ -1,16 +1,64 @@
-"""Evaluations with the tiny run of `tests/training/conftest.py`."""
+"""Evaluations with the tiny run of `tests/training/conftest.py`, and of rows written by hand."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dpo.evaluation.comparison.measures import measure
 from dpo.evaluation.comparison.plan import EvaluationConfig
+from dpo.evaluation.comparison.result import result
+from dpo.evaluation.comparison.rows import RowStore, answer_key, verdict_key
 
 PROMPTS = 4
+SAMPLING = {"top_p": 0.9, "top_k": 0, "max_new_tokens": 8}
 
 
 def config_of(home: Path, target: Path, **settings: Any) -> EvaluationConfig:
     run = str(home / "run")
     given = {"judges": [f"reward:{run}"], "prompts": PROMPTS, "max_new_tokens": 6, "batch_size": 3, "device": "cpu"}
     return EvaluationConfig([run], output_dir=str(target), votes=str(target / "votes.sqlite"), **(given | settings))
+
+
+def by_hand(path: Path, worths: list[list[str]], swapped: bool = False, votes: Sequence[str] = ()) -> dict[str, Any]:
+    """The result of rows written by hand: one list of verdicts (samples) a prompt, and a vote on each of the first."""
+    sides = ("base", "tuned") if swapped else ("tuned", "base")
+    hashes = {"tuned": "T", "base": "B"}
+    judge = {"name": "longer", "kind": "rule", "says": "x", "identity": "J", "orders": [""]}
+    prompts = [
+        {"kind": "prompt", "key": f"p{n}", "hash": f"h{n}", "prompt": "?", "messages": None, "pairs": [],
+         "slices": ["short prompt" if n % 2 else "long prompt"]}
+        for n in range(len(worths))
+    ]  # fmt: skip
+    answers, verdicts = [], []
+    other = {"a": "b", "b": "a"}
+    for prompt, samples in zip(prompts, worths, strict=True):
+        for sample, word in enumerate(samples):
+            pair = []
+            for name in sides:
+                text = "x" * (3 + sample) if name == "tuned" else "yy z"
+                key = answer_key(hashes[name], prompt["hash"], 0.7, sample, SAMPLING)
+                pair.append({"kind": "answer", "key": key, "text": text, "measures": measure(text, 4, "eos")})
+            answers += pair
+            shown = other.get(word, word) if swapped else word
+            verdicts.append({"key": verdict_key("J", *pair, ""), "verdict": shown, "scores": None, "error": None})
+    judges = [judge]
+    if votes:
+        judges.append({"name": "votes", "kind": "people", "says": "y", "identity": "votes", "orders": [""]})
+    for prompt, word in zip(prompts, votes, strict=False):
+        verdicts.append(
+            {"key": f"vote {prompt['key']}", "vote": "1", "identity": "votes", "prompt_hash": prompt["hash"],
+             "policy_a": sides[0], "policy_b": sides[1], "hash_a": hashes[sides[0]], "hash_b": hashes[sides[1]],
+             "temperature": 0.7, "verdict": word, "error": None}
+        )  # fmt: skip
+    plan = {
+        "kind": "plan", "key": str(swapped), "policies": hashes, "comparisons": [list(sides)], "judges": judges,
+        "tuned": {}, "temperatures": [0.7], "samples": max(map(len, worths)), "seed": 0, "sampling": SAMPLING,
+        "data": {"shortcut": None}, "prompts": [prompt["key"] for prompt in prompts], "margin": 0.05,
+    }  # fmt: skip
+    store = RowStore(path)
+    with store.writing():
+        store.add(*prompts, *answers, plan)
+        store.add_verdicts(*verdicts)
+    return result(RowStore(path))

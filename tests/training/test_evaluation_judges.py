@@ -7,14 +7,14 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from evaluations import PROMPTS, config_of
+from evaluations import PROMPTS, by_hand, config_of
 from tiny import tiny_gpt2
 from transformers import GPT2Config, GPT2ForSequenceClassification
 
@@ -26,6 +26,7 @@ from dpo.evaluation.comparison.plan import make_plan
 from dpo.evaluation.comparison.result import result
 from dpo.evaluation.comparison.rows import RowStore
 from dpo.evaluation.comparison.work import Asked, evaluate, judge_missing
+from dpo.evaluation.statistics.judges import corrected_by_people
 from dpo.evaluation.votes import Vote, Votes
 
 
@@ -132,10 +133,6 @@ class _Chat(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Nothing is printed."""
 
-    def do_GET(self) -> None:
-        self.send_response(404)
-        self.end_headers()
-
     def do_POST(self) -> None:
         kind = type(self)
         kind.asked += 1
@@ -229,7 +226,8 @@ def test_a_chat_model_judges_in_both_orders_over_http(
     out = capsys.readouterr()
     assert f"Prompts and answers are sent to {chat}" in out.out and "it gave no verdict" in out.err
     assert main([*line, "--judge", "endpoint:http://127.0.0.1:9/v1#big"]) == 2
-    assert "can't be asked" in capsys.readouterr().err
+    out = capsys.readouterr()
+    assert "can't be asked" in out.err and "are longer than" in out.out  # the others have judged
     assert main([*line, "--judge", "endpoint:nowhere"]) == 2
 
 
@@ -257,6 +255,18 @@ def test_votes_on_the_prompts_judge_and_keep_their_temperature(
     vote("6", "What nobody was asked?", "a")
     made = evaluate(config_of(tuned_home, target, judges=["votes"]))
     [row] = [row for row in made.result["comparisons"] if row["judge"] == "votes"]
-    assert made.generated == 0 and row["prompts"] == 3
+    assert made.generated == 0 and row["prompts"] == 3 and row["people"] is None
     assert (row["wins"], row["ties"], row["losses"], row["both_bad"]) == (1, 2, 0, 1)
     assert row["win_rate"]["value"] == pytest.approx((0.5 + 1 + 0.5) / 3)
+
+
+def test_votes_on_some_prompts_correct_a_judge(tmp_path: Path) -> None:
+    """The estimate of prediction-powered inference on the votes' prompts and the others, and none from few votes."""
+    made_up = [["a"], ["b"], ["tie"], ["a"]] * 6
+    votes = ["a", "b", "a", "tie", "b", "a", "a", "b", "tie", "a"]
+    row = by_hand(tmp_path / "e", made_up, votes=votes)["comparisons"][0]
+    worth = {"a": 1.0, "b": 0.0, "tie": 0.5}
+    judge = [worth[one[0]] for one in made_up]
+    estimate, weight = corrected_by_people([worth[one] for one in votes], judge[:10], judge[10:])
+    assert row["people"] == asdict(estimate) | {"weight": weight}
+    assert by_hand(tmp_path / "few", made_up, votes=votes[:9])["comparisons"][0]["people"] is None

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from evaluations import by_hand
 
 from dpo.errors import ConfigError, DataError
 from dpo.evaluation.comparison.measures import distinct, gzip_ratio, measure
 from dpo.evaluation.comparison.result import result
-from dpo.evaluation.comparison.rows import ROWS, VERDICTS, RowStore, answer_key, read_result, verdict_key
+from dpo.evaluation.comparison.rows import ROWS, VERDICTS, RowStore, read_result
 from dpo.evaluation.comparison.wording import passes, sentence
 from dpo.evaluation.statistics.intervals import win_rate
-
-SAMPLING = {"top_p": 0.9, "top_k": 0, "max_new_tokens": 8}
 
 
 def test_a_file_torn_anywhere_loses_only_its_last_row_and_grows_on(tmp_path: Path) -> None:
@@ -62,43 +60,9 @@ def test_measures_by_hand() -> None:
     assert (gzip_ratio(["word " * 50], 50) or 0) > 4 > (gzip_ratio([" ".join(map(str, range(50)))], 50) or 0)
 
 
-def made_up(path: Path, worths: list[list[str]], swapped: bool = False) -> dict[str, Any]:
-    """The result of rows written by hand: one list of verdicts (samples) a prompt."""
-    sides = ("base", "tuned") if swapped else ("tuned", "base")
-    hashes = {"tuned": "T", "base": "B"}
-    judge = {"name": "longer", "kind": "rule", "says": "x", "identity": "J", "orders": [""]}
-    prompts = [
-        {"kind": "prompt", "key": f"p{n}", "hash": f"h{n}", "prompt": "?", "messages": None, "pairs": [],
-         "slices": ["short prompt" if n % 2 else "long prompt"]}
-        for n in range(len(worths))
-    ]  # fmt: skip
-    answers, verdicts = [], []
-    other = {"a": "b", "b": "a"}
-    for prompt, samples in zip(prompts, worths, strict=True):
-        for sample, word in enumerate(samples):
-            pair = []
-            for name in sides:
-                text = "x" * (3 + sample) if name == "tuned" else "yy z"
-                key = answer_key(hashes[name], prompt["hash"], 0.7, sample, SAMPLING)
-                pair.append({"kind": "answer", "key": key, "text": text, "measures": measure(text, 4, "eos")})
-            answers += pair
-            shown = other.get(word, word) if swapped else word
-            verdicts.append({"key": verdict_key("J", *pair, ""), "verdict": shown, "scores": None, "error": None})
-    plan = {
-        "kind": "plan", "key": str(swapped), "policies": hashes, "comparisons": [list(sides)], "judges": [judge],
-        "tuned": {}, "temperatures": [0.7], "samples": max(map(len, worths)), "seed": 0, "sampling": SAMPLING,
-        "data": {"shortcut": None}, "prompts": [prompt["key"] for prompt in prompts], "margin": 0.05,
-    }  # fmt: skip
-    store = RowStore(path)
-    with store.writing():
-        store.add(*prompts, *answers, plan)
-        store.add_verdicts(*verdicts)
-    return result(RowStore(path))
-
-
 def test_the_prompt_is_the_unit_and_sides_mirror(tmp_path: Path) -> None:
     worths = [["a", "a"], ["a", "b"], ["tie", "a"], ["b", "b"], ["a", "tie"], ["a", "a"], ["b", "tie"], ["a", "a"]] * 3
-    made = made_up(tmp_path / "straight", worths)
+    made = by_hand(tmp_path / "straight", worths)
     [row] = made["comparisons"]
     h = [np.mean([{"a": 1, "b": 0, "tie": 0.5}[word] for word in prompt]) for prompt in worths]
     expected = win_rate(h)
@@ -106,18 +70,18 @@ def test_the_prompt_is_the_unit_and_sides_mirror(tmp_path: Path) -> None:
     assert row["prompts"] == row["win_rate"]["n"] == 24 and made["complete"]
     assert (row["wins"], row["ties"], row["losses"]) == (15, 3, 6)
     assert set(row["slices"]) == {"short prompt", "long prompt"} and row["slices"]["long prompt"]["n"] == 12
-    [mirrored] = made_up(tmp_path / "swapped", worths, swapped=True)["comparisons"]
+    [mirrored] = by_hand(tmp_path / "swapped", worths, swapped=True)["comparisons"]
     assert mirrored["win_rate"]["value"] == pytest.approx(1 - row["win_rate"]["value"], abs=1e-12)
     assert mirrored["win_rate"]["low"] == pytest.approx(1 - row["win_rate"]["high"], abs=1e-12)
     assert (mirrored["losses"], mirrored["ties"], mirrored["wins"]) == (15, 3, 6)
 
 
 def test_words_follow_numbers(tmp_path: Path) -> None:
-    sure = made_up(tmp_path / "sure", [["a"]] * 30)["comparisons"][0]
+    sure = by_hand(tmp_path / "sure", [["a"]] * 30)["comparisons"][0]
     assert sure["verdict"] == "better" and "more often" in sure["sentence"] and "100.0 %" in sure["sentence"]
-    unsure = made_up(tmp_path / "unsure", [["a"], ["b"]] * 5)["comparisons"][0]
+    unsure = by_hand(tmp_path / "unsure", [["a"], ["b"]] * 5)["comparisons"][0]
     assert unsure["verdict"] == "cannot tell at this size" and unsure["verdict"] in unsure["sentence"]
-    equal = made_up(tmp_path / "equal", [["tie"]] * 80)["comparisons"][0]
+    equal = by_hand(tmp_path / "equal", [["tie"]] * 80)["comparisons"][0]
     assert equal["wins"] == equal["losses"] == 0 and equal["win_rate"]["value"] == 0.5
     rated = sure | {
         "kind": "reward",

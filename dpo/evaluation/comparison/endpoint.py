@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dpo.errors import PolicyError
 from dpo.evaluation.comparison.judges import Duel, Verdict, Winner
 from dpo.evaluation.comparison.rows import key_of
 from dpo.generation.remote import API_KEY
@@ -137,18 +136,8 @@ class Endpoint:
 
 
 def open_endpoint(where: str, most_tokens: int | None) -> Endpoint:
-    """The judge at `URL#MODEL`.
-
-    Raises:
-        PolicyError: it cannot be reached at all.
-    """
-    import httpx2 as httpx
-
+    """The judge at `URL#MODEL`; whether it answers is seen when it is asked."""
     url, _, model = where.partition("#")
-    try:
-        httpx.get(f"{url.rstrip('/')}/models", timeout=10.0)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise PolicyError(f"{url} can't be asked ({error}): is the server running, and is this its address?") from error
     return Endpoint(url, model, most_tokens)
 
 

@@ -64,7 +64,7 @@ def open_judge(spec: JudgeSpec, device: str, most_tokens: int | None = None) -> 
         most_tokens: what an endpoint may spend in this call of the command; None for no limit.
 
     Raises:
-        PolicyError: its policy, its reference or the reward model cannot be loaded, or nothing answers there.
+        PolicyError: its policy, its reference or the reward model cannot be loaded.
     """
     if spec.kind == "endpoint":
         return open_endpoint(str(spec.path), most_tokens)
