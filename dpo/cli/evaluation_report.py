@@ -62,8 +62,8 @@ def _comparisons(rows: Sequence[Mapping[str, Any]]) -> None:
             value = f"{percent(people['value'])}{interval(people)}"
             print(
                 f"{row['policy']} against {row['against']}, temperature {row['temperature']:g}: by people, "
-                f"made surer by {row['judge']} (weight {people['weight']:.2f}): {value} from {people['n']} voted prompts, "
-                "if these are a random part"
+                f"made surer by {row['judge']} (weight {people['weight']:.2f}): {value} from "
+                f"{people['n']} voted prompts, if these are a random part"
             )
     flipped = [row for row in rows if row["order"] is not None]
     for row in flipped:

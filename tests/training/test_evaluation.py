@@ -18,7 +18,7 @@ from tiny import save_tiny
 
 from dpo.cli.main import main
 from dpo.errors import BusyError, ConfigError, DataError, PolicyError
-from dpo.evaluation.comparison.plan import make_plan
+from dpo.evaluation.comparison.plan import EvaluationConfig, make_plan
 from dpo.evaluation.comparison.result import result
 from dpo.evaluation.comparison.rows import ROWS, VERDICTS, RowStore, read_result
 from dpo.evaluation.comparison.work import evaluate
@@ -139,6 +139,32 @@ def test_two_equal_policies_tie(tuned_home: Path, tmp_path: Path) -> None:
     assert made.generated == PROMPTS  # equal weights answer once
     assert {row["win_rate"]["value"] for row in made.result["comparisons"]} == {0.5}
     assert {row["verdict"] for row in made.result["comparisons"]} <= {"cannot tell at this size", "equivalent"}
+
+
+def test_conversations_several_samples_and_temperatures_in_the_other_family(tmp_path: Path) -> None:
+    """T5, prompts of several turns, greedy beside sampled; policies that no run tells anything of."""
+    for seed, name in enumerate(("one", "two")):
+        save_tiny("t5", tmp_path / name, seed)
+    rows = []
+    for number in range(12):
+        asked = [("user", f"Hello {number}"), ("assistant", "Hi!"), ("user", "Do you have a go-to karaoke jam?")]
+        turns = [{"role": role, "content": text} for role, text in asked]
+        rows.append(
+            {side: [*turns, {"role": "assistant", "content": f"{side} {number}"}] for side in ("chosen", "rejected")}
+        )
+    pairs = tmp_path / "talks.jsonl"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    made = evaluate(
+        EvaluationConfig(
+            [str(tmp_path / "one"), str(tmp_path / "two")], dataset=str(pairs), eval_fraction=0.5, samples=2,
+            temperatures=(0.0, 1.0), max_new_tokens=5, device="cpu", output_dir=str(tmp_path / "e"),
+        )
+    )  # fmt: skip
+    prompts = RowStore(tmp_path / "e").prompts.values()
+    assert made.result["complete"] and all(len(prompt["messages"]) == 3 for prompt in prompts)
+    assert made.generated == 2 * 3 * len(prompts) and 1 < len(prompts) < 12
+    assert [row["against"] for row in made.result["comparisons"]] == [str(tmp_path / "one")] * 4
+    assert made.scored == 0 and made.result["held_out"] == []
 
 
 @pytest.mark.parametrize(

@@ -262,11 +262,11 @@ def test_votes_on_the_prompts_judge_and_keep_their_temperature(
 
 def test_votes_on_some_prompts_correct_a_judge(tmp_path: Path) -> None:
     """The estimate of prediction-powered inference on the votes' prompts and the others, and none from few votes."""
-    made_up = [["a"], ["b"], ["tie"], ["a"]] * 6
+    verdicts = [["a"], ["b"], ["tie"], ["a"]] * 6
     votes = ["a", "b", "a", "tie", "b", "a", "a", "b", "tie", "a"]
-    row = by_hand(tmp_path / "e", made_up, votes=votes)["comparisons"][0]
+    row = by_hand(tmp_path / "e", verdicts, votes=votes)["comparisons"][0]
     worth = {"a": 1.0, "b": 0.0, "tie": 0.5}
-    judge = [worth[one[0]] for one in made_up]
+    judge = [worth[one[0]] for one in verdicts]
     estimate, weight = corrected_by_people([worth[one] for one in votes], judge[:10], judge[10:])
     assert row["people"] == asdict(estimate) | {"weight": weight}
-    assert by_hand(tmp_path / "few", made_up, votes=votes[:9])["comparisons"][0]["people"] is None
+    assert by_hand(tmp_path / "few", verdicts, votes=votes[:9])["comparisons"][0]["people"] is None
