@@ -132,8 +132,8 @@ TUNING: dict[str, dict[str, Any]] = {
 def dpo_config(kind: str, pairs: Path, runs: Path) -> TrainConfig:
     """Settings of DPO on a bundled base, with LoRA: the adapter does as well as all weights and is small.
 
-    Answers of more than 256 tokens, 7 % of the pairs, are left out: prompt and answer share GPT-2's context, and a
-    cut answer would teach to stop in the middle.
+    Pairs with an answer of more than 256 tokens, 30 % of them, are left out: prompt and answer share GPT-2's
+    context, and a cut answer would teach to stop in the middle.
     """
     family, _, variant = kind.partition("-")
     return TrainConfig(

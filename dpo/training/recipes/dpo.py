@@ -6,6 +6,7 @@ The loss, the reference and the update are TRL's, in `dpo.training.trainer`; thi
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from transformers import PreTrainedModel, set_seed
 from dpo.errors import StepZeroError
 from dpo.policies.families import prompt_of
 from dpo.policies.loading import Policy
-from dpo.policies.names import portable_name
+from dpo.policies.names import BUNDLED, portable_name
 from dpo.policies.vocabulary import vocabulary_of
 from dpo.runs import Run, RunRecord, open_run
 from dpo.training.config import TrainConfig
@@ -115,6 +116,10 @@ def _trainer(
     if config.lora:
         # PEFT notes the path the base was loaded from; a name outlives a move to another machine.
         policy.model.peft_config["default"].base_model_name_or_path = portable_name(config.model)
+        if config.model in BUNDLED:
+            # At every save PEFT would ask the hub for the base of this name, to see whether its vocabulary has grown;
+            # rows of new tokens are in the adapter by themselves (`lora_config`).
+            policy.model.save_pretrained = partial(policy.model.save_pretrained, save_embedding_layers=False)
     return trainer
 
 
