@@ -132,8 +132,9 @@ def loss_with_known_ratios(family: str, path: Path, **settings: Any) -> tuple[fl
     """The trainer's loss, the policy's per-token log-probabilities `(4, length)`, their mask, the inputs."""
     trainer, inputs = trainer_of(family, path, **settings)
     with torch.no_grad():
-        own = trainer._own_logps(inputs)
-        reference = own - torch.tensor([*CHOSEN, *REJECTED], dtype=own.dtype)
+        own = trainer._summed(trainer._scored(inputs), inputs)
+        ratios = torch.tensor([CHOSEN, REJECTED], dtype=own.dtype).t()
+        reference = own - ratios.repeat(1, 2)
         loss = trainer._loss_against(reference, inputs)
         labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
         given = {k: v for k, v in inputs.items() if k not in ("completion_mask", "rows", "pair_keys")}
@@ -189,7 +190,7 @@ def test_length_desensitised_tails_count_less(family: str, tmp_path: Path) -> No
     """Liu et al. 2024 (LD-DPO), eq. 9: log-probabilities beyond the shared length count alpha."""
     trainer, inputs = trainer_of(family, tmp_path, ld_alpha=0.3)
     with torch.no_grad():
-        own = trainer._own_logps(inputs)
+        own = trainer._summed(trainer._scored(inputs), inputs)
         labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
         given = {k: v for k, v in inputs.items() if k not in ("completion_mask", "rows", "pair_keys")}
         scored = trainer.model(**given, labels=labels, fused_lm_head=True)
@@ -202,6 +203,6 @@ def test_length_desensitised_tails_count_less(family: str, tmp_path: Path) -> No
         assert len(tokens) == mine
         shared = min(mine, other)
         weighted.append(sum(tokens[:shared]) + 0.3 * sum(tokens[shared:]))
-    assert own.tolist() == pytest.approx(weighted, rel=1e-6)
+    assert own[:, :2].t().flatten().tolist() == pytest.approx(weighted, rel=1e-6)
     margins = torch.tensor([weighted[0] - weighted[2], weighted[1] - weighted[3]])
     assert loss == pytest.approx(float(-F.logsigmoid(BETA * margins).mean()), rel=1e-5)

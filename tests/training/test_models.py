@@ -72,9 +72,9 @@ def test_dropout_of_an_adapter_acts_though_all_other_dropout_is_off(tmp_path: Pa
                 value.fill_(0.05)
     inputs = trainer._prepare_inputs(trainer.data_collator(list(rows)))
     trainer.model.train()
-    assert not torch.equal(trainer._own_logps(inputs), trainer._own_logps(inputs))
+    assert not torch.equal(trainer._scored(inputs).log_probs, trainer._scored(inputs).log_probs)
     trainer.model.eval()
-    torch.testing.assert_close(trainer._own_logps(inputs), trainer._own_logps(inputs))
+    torch.testing.assert_close(trainer._scored(inputs).log_probs, trainer._scored(inputs).log_probs)
 
 
 def test_a_run_from_an_adapter_keeps_it_as_reference(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
