@@ -131,6 +131,23 @@ def test_what_changed_is_made_again_and_nothing_else(tuned_home: Path, evaluated
     assert make_plan(config_of(tuned_home, target, against=str(copy))).missing(RowStore(target)) == PROMPTS
 
 
+def test_what_one_run_held_out_of_few_prompts_another_may_have_seen(tuned_home: Path, tmp_path: Path) -> None:
+    """Of data whose every hash says training, the first prompt is held out all the same: good for that run alone."""
+    asked = [f"Few {number}?" for number in range(20) if not is_held_out(f"Few {number}?", 0.3)][:5]
+    few = tmp_path / "few.jsonl"
+    rows = [{"prompt": prompt, "chosen": "Yes!", "rejected": "No."} for prompt in asked]
+    few.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    run = tmp_path / "run"
+    shutil.copytree(tuned_home / "run", run)
+    info = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    (run / "run.json").write_text(json.dumps(info | {"config": info["config"] | {"dataset": str(few)}}))
+    given = config_of(tuned_home, tmp_path / "e", judges=())
+    [prompt] = make_plan(replace(given, policies=[str(run)])).prompts
+    assert prompt["prompt"] in asked
+    with pytest.raises(DataError, match="none of its prompts is held out"):
+        make_plan(replace(given, policies=[str(run), str(tuned_home / "run")]))
+
+
 def test_two_equal_policies_tie(tuned_home: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(tuned_home / "base", copy)

@@ -242,6 +242,7 @@ def _prompts(config: EvaluationConfig, policies: tuple[str, ...]) -> tuple[tuple
         spec = spec if config.columns == Columns() else replace(spec, columns=config.columns)
     else:
         spec = DataSpec(str(config.dataset), config.split or "train", config.columns, eval_fraction=fraction)
+    shared = own is not None and all(other.source == own.source for other in trained)
     try:
         loaded = load(spec)
     except DataError as error:
@@ -250,8 +251,8 @@ def _prompts(config: EvaluationConfig, policies: tuple[str, ...]) -> tuple[tuple
         raise DataError(f"The pairs of the run cannot be read ({error}). Name the prompts with --dataset") from error
     found: dict[str, Row] = {}
     for pair in loaded.held_out:
-        # Of data that a run was trained on what it held out is known; of others only the hash tells.
-        if own is None and trained and not is_held_out(pair["prompt"], fraction):
+        # Of few prompts a run holds one out whatever its hash, and another run may have been trained on that one.
+        if trained and not shared and not is_held_out(pair["prompt"], fraction):
             continue
         messages = pair.get("messages")
         row = found.setdefault(key_of(pair["prompt"], messages), _prompt_row(pair["prompt"], messages))
