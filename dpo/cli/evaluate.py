@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _STAGES = {
     "generate": ("generate", "answer"),
-    "score": ("score held-out pairs", "policy"),
+    "score": ("score held-out pairs", "pair"),
     "judge": ("judge", "verdict"),
 }
 

@@ -11,7 +11,7 @@ from evaluations import by_hand
 
 from dpo.errors import ConfigError, DataError
 from dpo.evaluation.comparison.measures import distinct, gzip_ratio, measure
-from dpo.evaluation.comparison.result import result
+from dpo.evaluation.comparison.result import _count, _difference, result
 from dpo.evaluation.comparison.rows import ROWS, VERDICTS, RowStore, read_result
 from dpo.evaluation.comparison.wording import passes, sentence
 from dpo.evaluation.statistics.intervals import win_rate
@@ -74,6 +74,18 @@ def test_the_prompt_is_the_unit_and_sides_mirror(tmp_path: Path) -> None:
     assert mirrored["win_rate"]["value"] == pytest.approx(1 - row["win_rate"]["value"], abs=1e-12)
     assert mirrored["win_rate"]["low"] == pytest.approx(1 - row["win_rate"]["high"], abs=1e-12)
     assert (mirrored["losses"], mirrored["ties"], mirrored["wins"]) == (15, 3, 6)
+
+
+def test_measures_claim_no_certainty_and_stay_in_their_range(tmp_path: Path) -> None:
+    made = by_hand(tmp_path / "e", [["a"], ["a"], ["b"]])["measures"]
+    own, base = (row["values"] for row in made)
+    # All answers have 4 tokens and ended: nothing says how the next prompt's would be.
+    for name in ("tokens", "ended"):
+        assert own[name]["difference"]["value"] == 0 and own[name]["difference"]["low"] is None
+    assert own["tokens"]["value"]["low"] is None and 0 < own["ended"]["value"]["low"] < 1
+    assert _difference([1.0, 1.0, 0.0], [0.0, 0.0, 1.0], share=True).high == 1.0
+    assert _difference([9.0, 1.0, 0.0], [0.0, 0.0, 1.0], share=False).high > 1.0
+    assert _count([0.0, 0.0, 1.0]).low == 0.0 and base["words"]["value"]["value"] == 2
 
 
 def test_words_follow_numbers(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from dpo.evaluation.comparison.endpoint import open_endpoint
@@ -110,34 +110,41 @@ def vote_rows(spec: JudgeSpec, plan: Plan) -> list[Row]:
     return rows
 
 
-def held_out_rows(plan: Plan, policy: str, known: Mapping[str, Row]) -> list[Row]:
-    """The held-out pairs of the plan's prompts under a tuned policy, those that are `known` left out.
+def waiting_pairs(plan: Plan, policy: str, known: Mapping[str, Row]) -> list[tuple[str, Row, int]]:
+    """Key, prompt and place of the held-out pairs that are not `known` under a tuned policy."""
+    content, reference, beta = plan.tuned[policy]
+    return [
+        (key, prompt, place)
+        for prompt in plan.prompts
+        for place in range(len(prompt["pairs"]))
+        if (key := pair_key(prompt["key"], place, content, reference, beta)) not in known
+    ]
+
+
+def held_out_rows(
+    plan: Plan, policy: str, waiting: Sequence[tuple[str, Row, int]], at_once: int
+) -> Iterator[list[Row]]:
+    """The waiting pairs under a tuned policy, `at_once` at a time.
 
     Raises:
         PolicyError: the policy or its reference cannot be loaded.
     """
     content, reference, beta = plan.tuned[policy]
-    waiting = []
-    for prompt in plan.prompts:
-        for place, pair in enumerate(prompt["pairs"]):
-            key = pair_key(prompt["key"], place, content, reference, beta)
-            if key not in known:
-                waiting.append((key, prompt, place, pair))
-    if not waiting:
-        return []
-    scores, _ = score_pairs(
-        open_lens(policy, device=plan.config.device),
-        [_pair(prompt, pair["chosen"], pair["rejected"]) for _, prompt, _, pair in waiting],
-    )
-    found = {score.index: score for score in scores}
-    return [
-        {
-            "kind": "pair", "key": key, "prompt": prompt["key"], "prompt_hash": prompt["hash"], "place": place,
-            "policy": policy, "policy_hash": content, "reference": reference, "beta": beta,
-            "rules": _rules(pair, plan.data["shortcut"]),
-        } | _measured(found.get(index))
-        for index, (key, prompt, place, pair) in enumerate(waiting)
-    ]  # fmt: skip
+    lens = open_lens(policy, device=plan.config.device)
+    for start in range(0, len(waiting), at_once):
+        batch = [
+            (key, prompt, place, prompt["pairs"][place]) for key, prompt, place in waiting[start : start + at_once]
+        ]
+        scores, _ = score_pairs(lens, [_pair(prompt, pair["chosen"], pair["rejected"]) for _, prompt, _, pair in batch])
+        found = {score.index: score for score in scores}
+        yield [
+            {
+                "kind": "pair", "key": key, "prompt": prompt["key"], "prompt_hash": prompt["hash"], "place": place,
+                "policy": policy, "policy_hash": content, "reference": reference, "beta": beta,
+                "rules": _rules(pair, plan.data["shortcut"]),
+            } | _measured(found.get(index))
+            for index, (key, prompt, place, pair) in enumerate(batch)
+        ]  # fmt: skip
 
 
 def _measured(score: PairScore | None) -> Row:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -144,9 +144,8 @@ def _gains(table: Table) -> Iterator[Row]:
             first, second = (table.judged(judge, pair[0], pair[1], t) for pair in (one, other))
             common = [key for key in first if key in second]
             if common:
-                difference = paired_difference(
-                    [first[key].h or 0.0 for key in common], [second[key].h or 0.0 for key in common]
-                )
+                won = [first[key].h or 0.0 for key in common], [second[key].h or 0.0 for key in common]
+                difference = _difference(*won, share=True)
                 yield {
                     "judge": judge["name"], "temperature": t, "first": list(one), "second": list(other),
                     "difference": asdict(difference),
@@ -165,12 +164,11 @@ def _measured(table: Table, policy: str, t: float) -> Row:
     values: Row = {}
     for name, measure in MEASURES.items():
         means = {key: _mean_of(own[key], name) for key in answered}
-        estimate = (win_rate if measure.share else mean)(list(means.values())) if means else None
-        difference = (
-            paired_difference([means[key] for key in common], [_mean_of(other[key], name) for key in common])
-            if common
-            else None
-        )
+        estimate = None if not means else win_rate(list(means.values())) if measure.share else _count(means.values())
+        difference = None
+        if common:
+            theirs = [_mean_of(other[key], name) for key in common]
+            difference = _difference([means[key] for key in common], theirs, measure.share)
         values[name] = {
             "value": None if estimate is None else asdict(estimate),
             "difference": None if difference is None else asdict(difference),
@@ -186,6 +184,25 @@ def _measured(table: Table, policy: str, t: float) -> Row:
         "values": values, "word_budget": budget,
         "diversity": {name: of(texts, budget) if budget else None for name, of in DIVERSITY.items()},
     }  # fmt: skip
+
+
+def _difference(first: Sequence[float], second: Sequence[float], share: bool) -> Estimate:
+    """The mean paired difference; of shares no further from 0 than 1."""
+    made = _sure(paired_difference(first, second))
+    if not share or made.low is None or made.high is None:
+        return made
+    return replace(made, low=max(-1.0, made.low), high=min(1.0, made.high))
+
+
+def _count(values: Iterable[float]) -> Estimate:
+    """The mean of what cannot be negative."""
+    made = _sure(mean(list(values)))
+    return made if made.low is None else replace(made, low=max(0.0, made.low))
+
+
+def _sure(made: Estimate) -> Estimate:
+    """Without an interval where all prompts are alike: one of no width would claim to know all other prompts."""
+    return replace(made, low=None, high=None) if made.error == 0 else made
 
 
 def _mean_of(rows: Sequence[Row], name: str) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dpo.evaluation.comparison.answering import generate_missing
 from dpo.evaluation.comparison.judges import Duel, Judge, JudgeSpec, Verdict, Winner
-from dpo.evaluation.comparison.judging import held_out_rows, open_judge, vote_rows
+from dpo.evaluation.comparison.judging import held_out_rows, open_judge, vote_rows, waiting_pairs
 from dpo.evaluation.comparison.lineage import NOT_DOWNLOADED
 from dpo.evaluation.comparison.plan import EvaluationConfig, Plan, make_plan
 from dpo.evaluation.comparison.result import result
@@ -18,7 +18,7 @@ from dpo.policies.loading import load_policy
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage ("generate", "score" or "judge"), how much of it is done, and how much it is in all."""
-_AT_ONCE = 32  # verdicts between two writes
+_AT_ONCE = 32  # pairs or verdicts between two writes
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,16 @@ def evaluate(
 
 def _score(plan: Plan, store: RowStore, progress: Progress) -> int:
     """Held-out pairs under every tuned policy, those that judge too."""
-    scored = 0
-    for place, name in enumerate(plan.tuned):
-        progress("score", place, len(plan.tuned))
-        rows = held_out_rows(plan, name, store.pairs)
-        store.add(*rows)
-        scored += len(rows)
-    progress("score", len(plan.tuned), len(plan.tuned))
+    waiting = {name: waiting_pairs(plan, name, store.pairs) for name in plan.tuned}
+    total, scored = sum(map(len, waiting.values())), 0
+    for name, pairs in waiting.items():
+        if not pairs:
+            continue
+        progress("score", scored, total)
+        for rows in held_out_rows(plan, name, pairs, _AT_ONCE):
+            store.add(*rows)
+            scored += len(rows)
+            progress("score", scored, total)
     return scored
 
 
