@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from dpo.policies.loading import load_policy, save_tokenizer
 from dpo.policies.names import BUNDLED, BUNDLED_RUNS
 from dpo.policies.text import lossless
-from dpo.runs.record import METRICS, RUN, SAMPLES, read_json, read_lines
+from dpo.runs.record import AUDIT, METRICS, RUN, SAMPLES, read_json, read_lines
 
 
 def bundle(run: Path, with_policy: bool = True) -> Path:
@@ -28,7 +28,11 @@ def bundle(run: Path, with_policy: bool = True) -> Path:
     target.mkdir(parents=True)
     for name in (METRICS, SAMPLES):
         shutil.copyfile(run / name, target / name)
-    info = _portable(read_json(run / RUN), str(run.absolute().parent.parent))
+    work = str(run.absolute().parent.parent)
+    info = _portable(read_json(run / RUN), work)
+    if (run / AUDIT).is_file():
+        audit = _portable(read_json(run / AUDIT), work)
+        (target / AUDIT).write_text(json.dumps(audit, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (target / RUN).write_text(json.dumps(info | {"host": None, "pid": None}, indent=1, ensure_ascii=False) + "\n")
     _write_events(run, target)
     if with_policy:

@@ -13,6 +13,13 @@ _SHARE = 0.2  # of the margin
 _NOISE = 0.5  # nats per answer that no training is free of
 
 
+def _change(case: Case) -> Change:
+    """The likelihood of the chosen answer beside the loss; where it is there already, a lower rate."""
+    if "sft" in case.loss_types:
+        return Change("--learning-rate", case.slower(2), "half; the sft loss that keeps chosen answers likely is on")
+    return Change("--loss-type", "sigmoid sft", "keeps the chosen answers likely; or a lower --learning-rate")
+
+
 def check(case: Case) -> Verdict | None:
     """Chosen falls below 0 and rejected as well; how grave that is, the distance and its share of the margin say."""
     chosen, rejected = case.judged("rewards/chosen"), case.judged("rewards/rejected")
@@ -43,6 +50,6 @@ def check(case: Case) -> Verdict | None:
             rejected.evidence("rejected reward"),
             chosen.best_evidence("best chosen reward", 1),
         ),
-        Change("--loss-type", "sigmoid sft", "keeps the chosen answers likely; or a lower --learning-rate"),
+        _change(case),
         SOURCE,
     )
