@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import queue
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from dpo.errors import ConfigError, PolicyError
@@ -17,7 +20,6 @@ API_KEY = "DPO_REMOTE_API_KEY"
 _SECONDS = 60.0  # without a byte
 _CONNECT_SECONDS = 10.0
 _LOOK_SECONDS = 0.1  # between two looks whether the answer is still wanted
-_OVER: Final[dict[str, Any]] = {}
 _ENDS = {"stop": "eos", "length": "length", None: "length"}
 
 
@@ -106,24 +108,64 @@ def _until(
     cancelled: Callable[[], bool], source: AsyncGenerator[dict[str, Any], None]
 ) -> Iterator[dict[str, Any] | None]:
     """What `source` gives, and None as the last once `cancelled()` holds; the connection is closed then."""
-    loop = asyncio.new_event_loop()
+    reader = _Reader(source)
+    reader.start()
     try:
-        while True:
-            coming = loop.create_task(anext(source, _OVER))
-            while not coming.done():
-                loop.run_until_complete(asyncio.wait({coming}, timeout=_LOOK_SECONDS))
-                if cancelled():
-                    coming.cancel()
-                    loop.run_until_complete(asyncio.wait({coming}))
-                    yield None
-                    return
-            chunk = coming.result()
-            if chunk is _OVER:
-                return
-            yield chunk
+        while not cancelled():
+            try:
+                chunk = reader.chunks.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                continue
+            if chunk is not None:
+                yield chunk
+                continue
+            if reader.error is not None:
+                raise reader.error
+            return
+        yield None
     finally:
-        loop.run_until_complete(source.aclose())
-        loop.close()
+        reader.stop()
+
+
+class _Reader(threading.Thread):
+    """Reads `source` in an event loop of its own: the caller may be in one already, as in a notebook.
+
+    `chunks` has what was read, None last; `error` is what ended it early.
+    """
+
+    def __init__(self, source: AsyncGenerator[dict[str, Any], None]) -> None:
+        super().__init__(daemon=True)
+        self.source = source
+        self.chunks: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self.error: Exception | None = None
+        self._begun = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def run(self) -> None:
+        """Read to the end, or until `stop`."""
+        with contextlib.suppress(asyncio.CancelledError):
+            try:
+                asyncio.run(self._read())
+            except Exception as error:
+                self.error = error
+        self._begun.set()
+        self.chunks.put(None)
+
+    async def _read(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        self._begun.set()
+        async with contextlib.aclosing(self.source) as source:
+            async for chunk in source:
+                self.chunks.put(chunk)
+
+    def stop(self) -> None:
+        """Close the connection, wherever reading is, and wait for that."""
+        self._begun.wait()
+        if self._loop is not None and self._task is not None:
+            with contextlib.suppress(RuntimeError):  # over already: its loop is closed
+                self._loop.call_soon_threadsafe(self._task.cancel)
+        self.join()
 
 
 def _body(model: str, prompt: str, sampling: Sampling, sample: int) -> dict[str, Any]:

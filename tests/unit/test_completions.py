@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -170,6 +171,16 @@ def test_a_remote_arm_that_fails_says_why(address: str, policy_dirs: dict[str, P
         list(complete(address, "hello", Sampling(temperature=0, beams=2), lambda: False))
     with pytest.raises(ConfigError, match="remote server"):
         ArmSpec(f"{address}#m", 0.5).validate()
+
+
+def test_a_remote_server_can_be_asked_within_an_event_loop(address: str, policy_dirs: dict[str, Path]) -> None:
+    """As in a notebook, whose cells run in one."""
+
+    async def ask() -> str:
+        name = f"{address}#{policy_dirs['gpt2']}"
+        return "".join(piece.text for piece in complete(name, "hello", Sampling(max_new_tokens=4), lambda: False))
+
+    assert asyncio.run(ask())
 
 
 def test_cancelling_a_remote_arm_keeps_its_text(address: str, policy_dirs: dict[str, Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -80,7 +81,8 @@ def test_units_of_rewards() -> None:
     one = series.Shown(run, "t5", "t5", 0, run.metrics())
     assert series.scale_of(one, "÷ β") == pytest.approx(10)
     per_token = series.scale_of(one, "Per token")
-    assert per_token == pytest.approx(2 * 224 / 43351)
+    rows = [json.loads(line) for line in (Path(T5) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert per_token == pytest.approx(2 * rows[-1]["examples"] / rows[-1]["tokens"])
     unknown = series.Shown(type(run)(run.path, {}), "x", "x", 0, long_run())
     assert series.scale_of(unknown, "÷ β") is None and series.scale_of(unknown, "Per token") is None
 
@@ -178,7 +180,7 @@ def test_log_y_is_for_measures_that_are_never_negative() -> None:
     asked = {"runs": [T5], "log": True, "charts": {"loss": None, "chosen": None, "kl": None, "lr": None}}
     charts = {chart["key"]: chart for chart in draw(asked, [BUNDLED_RUNS])["charts"] if not chart["hidden"]}
     kinds = {key: chart["figure"]["layout"]["yaxis"]["type"] for key, chart in charts.items()}
-    assert kinds == {"loss": "log", "chosen": "linear", "lr": "log"}
+    assert kinds == {"loss": "log", "chosen": "linear", "kl": "linear", "lr": "log"}
     assert "zeros have no place on a logarithmic axis" in charts["lr"]["note"]  # the warm-up begins at 0
 
 
