@@ -203,3 +203,15 @@ def test_a_kept_checkpoint_leads_to_compare(tmp_path: Path) -> None:
     assert query == {"prompt": ["Tea?"], "arm": ["demo/t5", str(kept)]}
     later = to_html(said([one], 9, "Tea?"))  # its policy was not kept
     assert "href" not in later and '<span class="new">9</span>' in later
+
+
+def test_ln_2_is_drawn_where_a_loss_starts_there() -> None:
+    """The bundled T5 has a second loss beside DPO's and starts at 1.8; the broken run has DPO's alone."""
+
+    def notes(run: str) -> str:
+        asked = {"runs": [run], "charts": {"loss": None}}
+        [chart] = [chart for chart in draw(asked, [BUNDLED_RUNS])["charts"] if chart["key"] == "loss"]
+        return str(chart["figure"]["layout"]["annotations"])
+
+    assert "ln 2" not in notes(T5)
+    assert "ln 2" in notes(f"{T5}-high-rate")

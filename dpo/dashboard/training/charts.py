@@ -76,7 +76,8 @@ class View:
     """How curves are shown: the axis, its part that is zoomed to, and whether names are those of runs.
 
     `key` stands for all that gives the axes their meaning (runs, unit, axis, scale): a zoom of the
-    user's holds as long as it is the same.
+    user's holds as long as it is the same.  `ln2`: whether a loss on screen starts there, so that the
+    line means something.
     """
 
     axis: str = "Step"
@@ -84,6 +85,7 @@ class View:
     several: bool = False
     span: tuple[float, float] | None = None
     key: str = ""
+    ln2: bool = True
 
 
 def figure(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view: View) -> Figure:
@@ -109,7 +111,8 @@ def figure(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view:
     made = layout()
     notes = []
     shapes = [_cursor()]
-    if chart.reference is not None and not (log_y and chart.reference <= 0):
+    means = view.ln2 or chart.key != "loss"
+    if means and chart.reference is not None and not (log_y and chart.reference <= 0):
         shapes.append(
             {
                 "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chart.reference, "y1": chart.reference,

@@ -35,6 +35,7 @@ from dpo.dashboard.web.reading import body
 from dpo.errors import RunError
 from dpo.runs import Metrics
 from dpo.runs.answers import answer_measures
+from dpo.runs.doctor.case import starts_at_ln2
 
 _UNITS = {"÷ β": "nats (÷ β)", "Per token": "per token of prompt and answer"}
 
@@ -65,7 +66,8 @@ def draw(asked: Mapping[str, Any], roots: Sequence[Path]) -> dict[str, Any]:
     seen = _span(asked.get("span"), entries, axis)
     log_y = bool(asked.get("log"))
     key = zlib.crc32(repr((sorted(str(entry.run.path) for entry in entries), unit, axis, log_y)).encode())
-    view = View(axis, log_y, several(entries), seen, f"{key:x}")
+    ln2 = any(starts_at_ln2(entry.run) for entry in entries)
+    view = View(axis, log_y, several(entries), seen, f"{key:x}", ln2)
     missing = axis_missing(entries, axis)
     drawn = []
     for chart in CHARTS:

@@ -22,6 +22,19 @@ _KL_BUDGET = 10.0
 _STARTS_AT_LN2 = ("sigmoid", "robust", "sigmoid_norm")
 
 
+def loss_types(run: Run) -> list[str]:
+    """The losses of a run; sigmoid, TRL's default, where the record does not say."""
+    value = run.config.get("loss_type")
+    names = [value] if isinstance(value, str) else list(value or ["sigmoid"])
+    return [str(name) for name in names]
+
+
+def starts_at_ln2(run: Run) -> bool:
+    """Whether the loss is ln 2 where policy and reference agree: DPO's alone is, a sum with another term is not."""
+    names = loss_types(run)
+    return run.kind == "dpo" and len(names) == 1 and names[0] in _STARTS_AT_LN2
+
+
 @dataclass(frozen=True, eq=False)
 class Curve:
     """One measure: steps, values, and whether they are held-out ones."""
@@ -148,9 +161,7 @@ class Case:
     @property
     def loss_types(self) -> list[str]:
         """The losses of the run; sigmoid, TRL's default, where the record does not say."""
-        value = self.run.config.get("loss_type")
-        names = [value] if isinstance(value, str) else list(value or ["sigmoid"])
-        return [str(name) for name in names]
+        return loss_types(self.run)
 
     @property
     def expected_first_loss(self) -> float | None:
@@ -158,7 +169,7 @@ class Case:
         check = self.run.step_zero or {}
         if isinstance(check.get("expected"), int | float):
             return float(check["expected"])
-        return LN2 if len(self.loss_types) == 1 and self.loss_types[0] in _STARTS_AT_LN2 else None
+        return LN2 if starts_at_ln2(self.run) else None
 
     @property
     def rate(self) -> float | None:
