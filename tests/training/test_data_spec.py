@@ -204,6 +204,6 @@ def test_held_out_needs_a_run_that_held_something_out(capsys: Any) -> None:
     assert "give either" in capsys.readouterr().err
     assert main(["score", "--policy", "demo/gpt2-dpo", "--text", "a", "--messages", "{"]) == 2
     assert "--messages is not JSON" in capsys.readouterr().err
-    assert tuning_of("demo/gpt2-dpo").drop_over == 104
+    assert tuning_of("demo/gpt2-dpo").drop_over == 256
     with pytest.raises(ConfigError):
         DataSpec("a=0").sources()
