@@ -187,7 +187,7 @@ def open_run(path: str | Path) -> Run:
     """The run in a directory: ours, any Hugging Face or TRL output directory, or TensorBoard event files.
 
     >>> from dpo.runs import BUNDLED_RUNS
-    >>> run = open_run(BUNDLED_RUNS / "Llama-3-gpt2-dpo")
+    >>> run = open_run(BUNDLED_RUNS / "Llama-3-t5-dpo-high-rate")
     >>> round(run.metrics().columns["loss"][0], 4)
     0.6931
 
