@@ -25,6 +25,7 @@ from dpo.training.precision import resolved_precision
 from dpo.training.probes import Probes
 from dpo.training.recipes.steps import recorder, save, update
 
+TOKENIZER = "tokenizer"
 _FOR_TOKENIZER = 20_000_000  # characters of text that a tokenizer is trained on, spread over all of it
 
 
@@ -63,6 +64,7 @@ def pretrain(config: PretrainConfig) -> Run:
             "bytes": corpus.size, "passes": round(batches.passes, 3),
         }  # fmt: skip
         record = context.open_record(config, policy, dataset, precision)
+        _keep(context, tokenizer)
         if context.step:
             trainer.tokens_seen = int(open_run(context.directory).metrics().last("tokens") or 0)
         with torch.random.fork_rng(devices=[]):
@@ -77,26 +79,28 @@ def pretrain(config: PretrainConfig) -> Run:
 def _tokenizer(context: Context[PretrainConfig], corpus: Corpus) -> PreTrainedTokenizerBase:
     """The tokenizer of the run that is resumed, the one that was named, or one trained on the text.
 
-    It is kept in the run's directory from the start: training a Unigram vocabulary again may order equal
-    pieces in another way.
-
     Raises:
         ConfigError: the named one cannot be read, or loses text.
     """
-    config, own = context.config, context.directory / "tokenizer"
+    config, own = context.config, context.directory / TOKENIZER
     if context.resumed is not None and own.is_dir():
         return _read(own)
     if config.tokenizer:
-        tokenizer = _read(Path(config.tokenizer))
-    else:
-        texts = ["\n".join(document) for document in corpus.train]
-        every = max(1, sum(map(len, texts)) // _FOR_TOKENIZER)
-        make = train_unigram if config.family == SEQ2SEQ.key else train_bpe
-        tokenizer = make(texts[::every], config.vocabulary)
-    if context.main:
-        with staged(own) as directory:
+        return _read(Path(config.tokenizer))
+    texts = ["\n".join(document) for document in corpus.train]
+    every = max(1, sum(map(len, texts)) // _FOR_TOKENIZER)
+    make = train_unigram if config.family == SEQ2SEQ.key else train_bpe
+    return make(texts[::every], config.vocabulary)
+
+
+def _keep(context: Context[PretrainConfig], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Keep the tokenizer in the run's directory: training a Unigram vocabulary again may order equal pieces otherwise.
+
+    After the record: a directory without one is no run, and nobody could go on with it.
+    """
+    if context.main and not (context.directory / TOKENIZER).is_dir():
+        with staged(context.directory / TOKENIZER) as directory:
             save_tokenizer(tokenizer, directory)
-    return tokenizer
 
 
 def _read(directory: Path) -> PreTrainedTokenizerBase:
