@@ -44,7 +44,7 @@ def living(pid: int, born: float | None = None, boot: float | None = None) -> ps
 def lock_is_held(path: Path) -> bool | None:
     """Whether a process on this machine holds the lock file; None if there is none, or it cannot be asked.
 
-    The lock is shared for a moment and given back at once; `dpo.training.start.claim` waits that long.
+    The lock is shared for a moment and given back at once; `dpo.training.preconditions.claim` waits that long.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -21,7 +21,7 @@ _MARKS = {"ok": "ok ", "info": "-  ", "warn": "!  ", "bad": "!! "}
 
 def add_verbs(verbs: Any) -> None:
     """Register the verbs of `dpo runs`."""
-    from dpo.runs.exchange import FORMATS
+    from dpo.runs.import_export import FORMATS
 
     export = verbs.add_parser("export", help="all measures of a run as CSV, JSON lines or Parquet")
     export.add_argument("run", metavar="RUN", help="name or directory of a run")
@@ -79,7 +79,7 @@ def add_doctor(actions: Any) -> None:
 
 def export_run(arguments: argparse.Namespace) -> int:
     """`dpo runs export RUN`."""
-    from dpo.runs.exchange import FORMATS, export
+    from dpo.runs.import_export import FORMATS, export
 
     run = find_run(arguments.run, run_roots(arguments))
     suffix = Path(arguments.output).suffix[1:] if arguments.output else ""
@@ -128,7 +128,7 @@ def compare_runs(arguments: argparse.Namespace) -> int:
 
 def remove_runs(arguments: argparse.Namespace) -> int:
     """`dpo runs rm RUN`: asks first, and refuses bundled, running and foreign runs."""
-    from dpo.runs.exchange import removable
+    from dpo.runs.import_export import removable
 
     roots = run_roots(arguments)
     runs = [find_run(name, roots) for name in arguments.names]
@@ -147,7 +147,7 @@ def remove_runs(arguments: argparse.Namespace) -> int:
 
 def import_run(arguments: argparse.Namespace) -> int:
     """`dpo runs import SOURCE`."""
-    from dpo.runs.exchange import import_runs
+    from dpo.runs.import_export import import_runs
 
     for directory in import_runs(arguments.source, arguments.output_dir, arguments.name):
         print(f"Imported {directory}. Look at it: dpo doctor {directory}")

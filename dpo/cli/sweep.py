@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo.policies.names import DEFAULT_RUNS
-from dpo.training.plan import Plan, read_plan
+from dpo.training.sweep_plan import Plan, read_plan
 
 _ABOUT = """Trains the same thing with different settings and says which did best on the held-out pairs.
 The file names fixed settings, the space to search, and how (see docs/sweeps.md). The same command again goes on with

@@ -11,8 +11,8 @@ from flask import has_request_context, request
 
 from dpo.dashboard import api, compare, data, lens, runs_page, shell, training, web
 from dpo.dashboard.compare import votes as voting
-from dpo.dashboard.data.desk import Desk
-from dpo.dashboard.training import launch, learn
+from dpo.dashboard.data.audit_jobs import Desk
+from dpo.dashboard.training import jobs_api, learn
 from dpo.dashboard.web.access import LOCAL, Access
 from dpo.dashboard.web.headers import hash_of
 from dpo.dashboard.web.names import Allowed
@@ -96,7 +96,7 @@ def create_app(
     worker = LensWorker()
     desk = Desk(Path(data_directory))
     allowed = Allowed(access, tuple(roots), tuple(remote.url for remote in remotes), Path(data_directory))
-    streams, jobs = Streams(), Jobs(launch.own_root(roots))
+    streams, jobs = Streams(), Jobs(jobs_api.own_root(roots))
     cast = Votes(votes, wait_seconds=2.0)  # a page waits with a thread of the server
 
     pages = app.pages = _pages(access, roots, remotes, desk)
@@ -109,7 +109,7 @@ def create_app(
     runs_page.register(app, roots, access, cast)
     voting.register(app.server, cast, jobs, roots)
     api.register(app.server, engine, allowed, streams)
-    launch.register(app.server, jobs, roots, access)
+    jobs_api.register(app.server, jobs, roots, access)
     learn.register(app.server, worker, allowed, streams)
     app.server.config["services"] = (engine, worker, desk)
     return app

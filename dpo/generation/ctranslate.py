@@ -17,9 +17,9 @@ from typing import Any, Literal
 from peft import PeftModel
 
 from dpo.errors import ConfigError, PolicyError
+from dpo.generation.detokenizer import Writer
 from dpo.generation.sampler import End, Piece
 from dpo.generation.settings import Sampling
-from dpo.generation.writing import Writer
 from dpo.policies.families import Ids, Prompt
 from dpo.policies.loading import Policy
 from dpo.policies.scoring import score

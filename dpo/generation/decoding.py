@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache
 
-from dpo.generation import lean
-from dpo.generation.lean_weights import Unsupported, read
+from dpo.generation import fast_decoder
+from dpo.generation.fast_weights import Unsupported, read
 from dpo.policies.families import Ids
 from dpo.policies.loading import Policy
 
@@ -66,15 +66,15 @@ class Decoding:
         self._of = [keys.index(member.key) for member, _ in rows]  # each row's member, outside order
         order = sorted(range(len(rows)), key=self._of.__getitem__)
         self._arrange(order)
-        self._lean: lean.Gpt2 | lean.T5 | None = None
+        self._fast: fast_decoder.Gpt2 | fast_decoder.T5 | None = None
         self._plain: list[_Modules] = []
         self._start([rows[i] for i in order], plain)
 
     def feed(self, tokens: Tensor) -> None:
         """Append one token to each row, `(rows,)`, and compute the logits of the next."""
         tokens = tokens if self._inner is None else tokens[self._inner]
-        if self._lean is not None:
-            self._set(self._lean.step(tokens, self._sections))
+        if self._fast is not None:
+            self._set(self._fast.step(tokens, self._sections))
             return
         parts = [
             model.feed(tokens[start:end])
@@ -92,8 +92,8 @@ class Decoding:
         old_sections = self._sections
         self._of = of
         self._arrange(order)
-        if self._lean is not None:
-            self._lean.keep(torch.tensor(inner_rows, device=self.device))
+        if self._fast is not None:
+            self._fast.keep(torch.tensor(inner_rows, device=self.device))
             return
         kept = []
         for model, (_, start, end) in zip(self._plain, old_sections, strict=True):
@@ -108,7 +108,7 @@ class Decoding:
         self._inner = None if order == list(range(len(order))) else torch.tensor(order, device=self.device)
         self._outer = None if self._inner is None else self._inner.argsort()
         inside = [self._of[i] for i in order]
-        self._sections: list[lean.Section] = []
+        self._sections: list[fast_decoder.Section] = []
         for member in dict.fromkeys(inside):
             start = inside.index(member)
             self._sections.append((member, start, start + inside.count(member)))
@@ -126,10 +126,10 @@ class Decoding:
         self._set(torch.cat(logits))
         if not plain:
             with contextlib.suppress(Unsupported):
-                self._lean = self._leave_modules(all(len(ids) == width for _, ids in rows))
+                self._fast = self._leave_modules(all(len(ids) == width for _, ids in rows))
                 self._plain = []
 
-    def _leave_modules(self, same_length: bool) -> lean.Gpt2 | lean.T5:
+    def _leave_modules(self, same_length: bool) -> fast_decoder.Gpt2 | fast_decoder.T5:
         parts = []
         for member in self.members:
             with member.active() as policy:
@@ -140,8 +140,8 @@ class Decoding:
         mask = None if same_length else torch.cat([model.mask for model in self._plain])
         if kind == "GPT2LMHeadModel":
             lengths = torch.cat([model.mask.sum(1) for model in self._plain])
-            return lean.Gpt2(parts, cache, lengths, mask)
-        return lean.T5(parts, cache, mask)
+            return fast_decoder.Gpt2(parts, cache, lengths, mask)
+        return fast_decoder.T5(parts, cache, mask)
 
 
 class _Modules:

@@ -23,7 +23,7 @@ from dpo.generation.spec import ArmSpec
 from dpo.serving.service import Event, Service, Work
 
 if TYPE_CHECKING:
-    from dpo.generation.work import Worker
+    from dpo.generation.worker import Worker
 
 logger = logging.getLogger(__name__)
 MOST_ARMS = 8
@@ -100,7 +100,7 @@ class Engine(Service[Job]):
     def _serve(self, job: Job) -> Callable[[], None] | None:
         if self._worker is None:
             job.emit("loading", arm=0, message="Starting PyTorch", policy="", share=None, bytes=None)
-            from dpo.generation.work import Worker
+            from dpo.generation.worker import Worker
 
             self._worker = Worker(self.device, self.memory, self.dtype)
         return self._worker.run(job)

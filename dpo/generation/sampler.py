@@ -20,11 +20,11 @@ from torch import Tensor
 
 from dpo.errors import ConfigError
 from dpo.generation.beams import search
-from dpo.generation.choice import Chooser
 from dpo.generation.decoding import Decoding, Member
+from dpo.generation.detokenizer import Writer
 from dpo.generation.noise import Noise
 from dpo.generation.settings import Sampling, check_lambda
-from dpo.generation.writing import Writer
+from dpo.generation.token_sampler import Chooser
 from dpo.policies.families import Ids, Prompt
 from dpo.policies.loading import Policy
 

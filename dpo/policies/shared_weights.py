@@ -1,7 +1,7 @@
 """Equal tensors of loaded policies are one: an adapter's base and that base, layers that training left alone.
 
 It saves their memory (the lens and the engine each hold policies, and use them at the same time), and
-rows of two policies that share weights read them once (`dpo.generation.lean`).
+rows of two policies that share weights read them once (`dpo.generation.fast_decoder`).
 """
 
 from __future__ import annotations

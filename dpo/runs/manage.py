@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpo.errors import RunError, StorageError
-from dpo.runs.exchange import removable
 from dpo.runs.files import write_atomically
 from dpo.runs.find import BUNDLED_RUNS, find_runs
+from dpo.runs.import_export import removable
 from dpo.runs.reader import Run
 from dpo.runs.record import NOTE, RUN, RunRecord, read_json
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from dpo.errors import BusyError
-from dpo.serving.line import Line
+from dpo.serving.fair_queue import Line
 
 logger = logging.getLogger(__name__)
 Event = dict[str, Any]

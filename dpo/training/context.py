@@ -22,16 +22,24 @@ from dpo.errors import ConfigError, DpoError, RunError, StorageError
 from dpo.policies.loading import Policy
 from dpo.preferences import Preferences
 from dpo.runs import Run, RunRecord, SilentRecord
+from dpo.training.best_policy import restore_best
 from dpo.training.checkpoints import ROWS, newest_whole, say, settings_of
 from dpo.training.config import CommonConfig, RunConfig
-from dpo.training.guard import memory_explained
+from dpo.training.finite_checks import memory_explained
 from dpo.training.pairs import load_pairs
 from dpo.training.precision import check_device
+from dpo.training.preconditions import (
+    SCRATCH,
+    check_trackers,
+    claim,
+    reference_kind,
+    refuse_existing,
+    release,
+    with_resume,
+)
 from dpo.training.processes import process_count, process_index
 from dpo.training.settings import COMMANDS
-from dpo.training.start import SCRATCH, check_trackers, claim, reference_kind, refuse_existing, release, with_resume
 from dpo.training.stopping import StopOnSignal
-from dpo.training.watch import restore_best
 
 Config = TypeVar("Config", bound=RunConfig)
 _VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")

@@ -28,8 +28,8 @@ from dpo.errors import BusyError, ConfigError, DpoError, RunError
 from dpo.processes import identity, living, lock_is_held
 from dpo.runs.files import reason, write_atomically
 from dpo.runs.record import LOCK
+from dpo.training.command_line import command
 from dpo.training.config import CommonConfig
-from dpo.training.flags import command
 from dpo.training.job import Job, read_job, record_of
 from dpo.training.job_files import (
     EXIT,
@@ -46,7 +46,7 @@ from dpo.training.job_files import (
     tail,
     unwritable,
 )
-from dpo.training.plan import plan_of
+from dpo.training.sweep_plan import plan_of
 
 FOLDER = ".jobs"  # within a directory of runs; a dot keeps it out of the list of runs
 MOST_WAITING = 50

@@ -19,7 +19,7 @@ from dpo.policies.scoring import install_scoring_head
 from dpo.training.checkpoints import StagedCheckpoints
 from dpo.training.config import SftConfig
 from dpo.training.data import AnswerCollator, LengthGroupedSampler
-from dpo.training.guard import FiniteSteps
+from dpo.training.finite_checks import FiniteSteps
 from dpo.training.measures import AnswerLoss
 from dpo.training.optimizers import MuonWithAdamW
 from dpo.training.trainer import trainer_arguments

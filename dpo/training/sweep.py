@@ -33,8 +33,8 @@ from dpo.errors import ConfigError, DpoError, RunError, StorageError
 from dpo.processes import identity, living
 from dpo.runs import Run, open_run
 from dpo.training.config import BEST_BY
-from dpo.training.plan import Choices, Plan
-from dpo.training.storage import open_storage
+from dpo.training.sweep_plan import Choices, Plan
+from dpo.training.sweep_storage import open_storage
 
 _POLL = 0.5  # seconds between two looks at a training
 _BEAT = 10.0  # seconds between two signs of life of a worker

@@ -31,7 +31,7 @@ from dpo.policies.sharing import shares_exactly
 from dpo.training.checkpoints import StagedCheckpoints
 from dpo.training.config import CommonConfig, RunConfig, TrainConfig
 from dpo.training.data import LengthGroupedSampler, PairCollator
-from dpo.training.guard import FiniteSteps
+from dpo.training.finite_checks import FiniteSteps
 from dpo.training.measures import PairMeasures, Remembered, pair_table
 from dpo.training.precision import training_device
 from dpo.training.reference import ReferenceCache, cache_directory, identity

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from dpo.runs import RunRecord, open_run
 from dpo.runs.manage import note_of
-from dpo.training.plan import plan_of
+from dpo.training.sweep_plan import plan_of
 
 Write = Callable[..., RunRecord]
 

@@ -22,7 +22,7 @@ from dpo.policies.loading import load_policy, save_policy
 from dpo.policies.scoring import score
 from dpo.runs import open_run
 from dpo.training.config import TrainConfig
-from dpo.training.guard import memory_explained
+from dpo.training.finite_checks import memory_explained
 from dpo.training.run import train
 
 __all__ = ["one_thread"]  # the fixture acts here too

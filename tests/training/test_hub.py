@@ -17,7 +17,7 @@ from hub_server import Hub, Repo, serving
 from PIL import Image
 
 from dpo.cli.main import main
-from dpo.dashboard.compare.arms import DEFAULT, arms
+from dpo.dashboard.compare.policies import DEFAULT, arms
 from dpo.policies.loading import load_policy
 from dpo.policies.scoring import score
 from dpo.publishing.push import push

@@ -20,8 +20,8 @@ from test_training_runs import rows_of
 
 from dpo.errors import ConfigError
 from dpo.runs import find_runs, open_run
-from dpo.training.plan import Plan, read_plan
 from dpo.training.sweep import Sweep, _process
+from dpo.training.sweep_plan import Plan, read_plan
 
 SETTINGS: dict[str, Any] = {
     "dataset": "sample", "num_samples": 40, "eval_fraction": 0.2, "max_eval_pairs": 4, "max_prompt_length": 40,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dpo.errors import StorageError
-from dpo.training.storage import open_storage
+from dpo.training.sweep_storage import open_storage
 
 FOUND = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 INITDB = shutil.which("initdb") or (str(FOUND[-1]) if FOUND else None)
@@ -51,6 +51,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_workers_that_begin_at_once_all_find_the_tables(server: str) -> None:
-    line = "import sys; from dpo.training.storage import open_storage; open_storage(sys.argv[1]).get_all_studies()"
+    line = "import sys; from dpo.training.sweep_storage import open_storage as o; o(sys.argv[1]).get_all_studies()"
     begun = [subprocess.Popen([sys.executable, "-c", line, server]) for _ in range(4)]
     assert [process.wait(120) for process in begun] == [0, 0, 0, 0]

@@ -15,12 +15,12 @@ from transformers import GenerationConfig
 
 from dpo.errors import ConfigError
 from dpo.generation.beams import whole_characters
-from dpo.generation.choice import Chooser, filters
 from dpo.generation.decoding import Decoding, Member
+from dpo.generation.detokenizer import Writer
 from dpo.generation.noise import Noise
 from dpo.generation.sampler import Arm, Piece, answer, generate, stream
 from dpo.generation.settings import Sampling
-from dpo.generation.writing import Writer
+from dpo.generation.token_sampler import Chooser, filters
 from dpo.policies.characters import BORDER
 from dpo.policies.loading import Policy
 from dpo.policies.scoring import score_batch
@@ -82,7 +82,7 @@ def test_a_batch_of_members_has_the_logits_of_plain_transformers(family: str, ki
         rows.append((Member(tuned, off=True), prompts[0]))
     with torch.inference_mode():
         ours, theirs = Decoding(rows), Decoding(rows, plain=True)
-        assert ours._lean is not None and theirs._lean is None
+        assert ours._fast is not None and theirs._fast is None
         for step in range(6):
             tokens = torch.arange(len(rows)) * 7 + step + 3
             for decoding in (ours, theirs):

@@ -99,7 +99,7 @@ def test_a_look_at_the_head_reads_no_more(write_pairs: Write) -> None:
 
 
 def test_of_very_many_pairs_a_sample_is_audited(write_pairs: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpo.preferences.audit.run.MOST_PAIRS", 900)
+    monkeypatch.setattr("dpo.preferences.audit.audit.MOST_PAIRS", 900)
     result = audited(write_pairs(shuffled(talk(1500), 500, 900, "rejected")))
     assert (result.rows, result.pairs, result.scope()) == (1500, 900, "900 of 1,500 pairs")
     [(first, last)] = found(result, "mispaired")[0].rows  # rows of the source, not of the sample

@@ -12,9 +12,9 @@ from tiny import TEXTS, tiny
 from tokenizers import Tokenizer, decoders, models
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
+from dpo.generation.detokenizer import Writer
 from dpo.generation.sampler import Arm, answer, generate, stream
 from dpo.generation.settings import Sampling
-from dpo.generation.writing import Writer
 from dpo.policies.characters import BORDER, NOWHERE, Characters
 from dpo.policies.loading import Policy, load_policy
 

@@ -20,7 +20,7 @@ from dpo.cli.main import main
 from dpo.generation.engine import Job
 from dpo.generation.settings import Sampling
 from dpo.generation.spec import ArmSpec
-from dpo.generation.work import _prompt
+from dpo.generation.worker import _prompt
 
 ROOT = Path(__file__).resolve().parents[2]
 ARM = ArmSpec("tiny")

@@ -25,7 +25,7 @@ from dpo.generation.engine import Engine, Job
 from dpo.generation.settings import Sampling
 from dpo.generation.spec import ArmSpec, permitted, reference_of
 from dpo.generation.store import PolicyStore
-from dpo.serving.line import Line
+from dpo.serving.fair_queue import Line
 
 GREEDY = Sampling(temperature=0, max_new_tokens=6)
 

@@ -24,8 +24,8 @@ from dpo.cli.main import parser
 from dpo.errors import BusyError, ConfigError, RunError
 from dpo.runs import RunRecord
 from dpo.training import jobs as module
+from dpo.training.command_line import arguments, command_line
 from dpo.training.config import SftConfig, TrainConfig
-from dpo.training.flags import arguments, command_line
 from dpo.training.jobs import SWEEP, Job, Jobs, run_directory, work
 from dpo.training.preflight import parameters, preflight
 from dpo.training.settings import make

@@ -15,8 +15,8 @@ import pytest
 from talks import Rows, Write, audited, found, shuffled, talk
 
 from dpo.cli import main
+from dpo.dashboard.data.audit_jobs import Desk
 from dpo.dashboard.data.cards import finding_cards, remedies
-from dpo.dashboard.data.desk import Desk
 from dpo.dashboard.data.mapping import _cut
 from dpo.preferences.audit import repairing
 from dpo.preferences.audit import scattered as search

@@ -18,9 +18,9 @@ from serving import api_server
 
 from dpo import hub
 from dpo.dashboard.application import create_app
-from dpo.dashboard.data import desk as desks
-from dpo.dashboard.data.desk import Desk
-from dpo.dashboard.training.rail import rows
+from dpo.dashboard.data import audit_jobs as desks
+from dpo.dashboard.data.audit_jobs import Desk
+from dpo.dashboard.training.run_picker import rows
 from dpo.dashboard.web.access import LOCAL, Access
 from dpo.dashboard.web.names import Allowed
 from dpo.errors import BusyError, ConfigError, DataError
@@ -30,7 +30,7 @@ from dpo.generation.settings import Sampling
 from dpo.generation.spec import MOST_TURNS, ArmSpec
 from dpo.preferences.normalise import Columns
 from dpo.runs import open_run
-from dpo.training.plan import plan_of
+from dpo.training.sweep_plan import plan_of
 
 PAIRS = "".join(json.dumps({"prompt": f"p{n}?", "chosen": f"yes {n}", "rejected": f"no {n}"}) + "\n" for n in range(20))
 

@@ -13,12 +13,12 @@ from transformers import GenerationConfig
 
 from dpo.errors import ConfigError, PromptError
 from dpo.generation.beams import whole_characters
-from dpo.generation.choice import Chooser, filters
 from dpo.generation.decoding import Decoding, Member
+from dpo.generation.detokenizer import Writer
 from dpo.generation.noise import Noise
 from dpo.generation.sampler import generate, stream
 from dpo.generation.settings import Sampling
-from dpo.generation.writing import Writer
+from dpo.generation.token_sampler import Chooser, filters
 from dpo.policies.loading import Policy, load_policy
 
 FAMILIES = ["t5", "gpt2"]

@@ -10,7 +10,7 @@ import yaml
 
 from dpo.cli.main import main
 from dpo.errors import ConfigError
-from dpo.training.plan import Choices, Plan, Range, read_plan
+from dpo.training.sweep_plan import Choices, Plan, Range, read_plan
 
 GOOD: dict[str, Any] = {
     "method": "tpe", "trials": 4, "settings": {"model": "demo/gpt2", "max-steps": 4},

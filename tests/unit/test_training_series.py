@@ -17,10 +17,10 @@ from dash import html
 from dpo.dashboard.application import create_app
 from dpo.dashboard.markup import to_html
 from dpo.dashboard.training import series
+from dpo.dashboard.training.answers import said
 from dpo.dashboard.training.charts import CHARTS, LARGE, View, figure
 from dpo.dashboard.training.drawing import curves_of, draw
-from dpo.dashboard.training.rail import MOST_RUNS
-from dpo.dashboard.training.said import said
+from dpo.dashboard.training.run_picker import MOST_RUNS
 from dpo.runs import BUNDLED_RUNS, Metrics, RunRecord, open_run
 from dpo.runs.live import OpenRuns
 

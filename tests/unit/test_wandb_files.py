@@ -11,7 +11,7 @@ import pytest
 
 from dpo.errors import RunError
 from dpo.runs import open_run
-from dpo.runs.exchange import import_runs
+from dpo.runs.import_export import import_runs
 from dpo.runs.wandb_files import _records, wandb_files
 
 

@@ -15,7 +15,7 @@ import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
 from dpo.dashboard.compare import votes
-from dpo.dashboard.compare.arms import DEFAULT, EXAMPLES, arms, options, records
+from dpo.dashboard.compare.policies import DEFAULT, EXAMPLES, arms, options, records
 from dpo.dashboard.components import action, button, card, glyph, icon, number
 from dpo.dashboard.theme import FAMILY_LABEL
 from dpo.generation.remote import Remote

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dash import Dash
 
 from dpo.dashboard.data import callbacks, export
-from dpo.dashboard.data.desk import Desk
+from dpo.dashboard.data.audit_jobs import Desk
 from dpo.dashboard.data.page import page
 
 

@@ -10,8 +10,8 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html,
 
 from dpo.dashboard.components import card, icon
 from dpo.dashboard.data import mapping, pairs
+from dpo.dashboard.data.audit_jobs import Desk, Job
 from dpo.dashboard.data.cards import finding_cards, length_line, lengths, remedies
-from dpo.dashboard.data.desk import Desk, Job
 from dpo.dashboard.data.export import EXPORT
 from dpo.dashboard.data.page import MODELS
 from dpo.dashboard.data.table import Asked, codes_of, listed, select

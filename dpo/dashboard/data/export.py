@@ -8,7 +8,7 @@ import numpy as np
 from flask import Flask, Response, request
 from werkzeug.exceptions import NotFound
 
-from dpo.dashboard.data.desk import Desk
+from dpo.dashboard.data.audit_jobs import Desk
 from dpo.dashboard.data.table import Asked, exported, select
 from dpo.errors import ConfigError
 

@@ -9,8 +9,8 @@ import dash_mantine_components as dmc
 from dash import dcc, html
 
 from dpo.dashboard.components import action, button, card, command, icon, page_title
+from dpo.dashboard.data.audit_jobs import MOST_UPLOAD, Desk
 from dpo.dashboard.data.cards import lengths
-from dpo.dashboard.data.desk import MOST_UPLOAD, Desk
 from dpo.dashboard.data.table import BLOCK, column_definitions
 
 MODELS = ["demo/t5", "demo/gpt2", "t5", "gpt2"]

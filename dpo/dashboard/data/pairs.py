@@ -8,7 +8,7 @@ from typing import Any
 
 from dash import html
 
-from dpo.dashboard.data.desk import Job
+from dpo.dashboard.data.audit_jobs import Job
 
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 

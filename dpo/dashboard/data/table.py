@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo.dashboard.data.desk import Job
+from dpo.dashboard.data.audit_jobs import Job
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -16,7 +16,7 @@ from dpo.dashboard.components import button, card, command, icon, page_title
 from dpo.dashboard.runs_page import figures
 from dpo.dashboard.runs_page.report import report
 from dpo.dashboard.runs_page.table import MEASURES, Row, columns_of, differing, filtered, heading, rows_of
-from dpo.dashboard.training.updates import signature_of
+from dpo.dashboard.training.callbacks import signature_of
 from dpo.dashboard.web.access import Access, Right
 from dpo.errors import DpoError, StorageError
 from dpo.evaluation.votes import Vote, Votes

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dpo.dashboard.training.kept import base, policies
+from dpo.dashboard.training.checkpoints import base, policies
 from dpo.dashboard.training.series import read
 from dpo.errors import ConfigError, RunError
 from dpo.evaluation.votes import Vote

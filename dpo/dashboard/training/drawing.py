@@ -15,7 +15,7 @@ from dpo.dashboard.markup import to_html
 from dpo.dashboard.training.charts import CHARTS, LARGE, Chart, View, figure, sentence
 from dpo.dashboard.training.doctor import panel
 from dpo.dashboard.training.panels import kpis, live_line, title_line
-from dpo.dashboard.training.rail import MOST_RUNS
+from dpo.dashboard.training.run_picker import MOST_RUNS
 from dpo.dashboard.training.series import (
     AXES,
     NORMALISED,

@@ -10,11 +10,11 @@ import dash_mantine_components as dmc
 from dash import dcc, html
 
 from dpo.dashboard.components import button, card, command, icon, page_title
-from dpo.dashboard.training import learn, start
+from dpo.dashboard.training import learn, new_run
+from dpo.dashboard.training.callbacks import answers_of, list_of
 from dpo.dashboard.training.charts import LARGE, SMALL, Chart
-from dpo.dashboard.training.rail import preselected, rail
+from dpo.dashboard.training.run_picker import preselected, rail
 from dpo.dashboard.training.series import AXES, NORMALISED
-from dpo.dashboard.training.updates import answers_of, list_of
 from dpo.glossary import define
 from dpo.runs import find_runs
 
@@ -63,7 +63,7 @@ def page(roots: Sequence[Path]) -> list[Any]:
             hidden=not runs,
         ),
         _empty(roots, bool(runs)),
-        start.drawer(),
+        new_run.drawer(),
         dcc.Store(id="tr-list", data=list_of(runs)),
         dcc.Store(id="tr-answers", data=answers_of(runs)),
         dcc.Store(id="tr-probes", data=[]),

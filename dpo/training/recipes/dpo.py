@@ -19,6 +19,7 @@ from dpo.policies.loading import Policy
 from dpo.policies.names import BUNDLED, portable_name
 from dpo.policies.vocabulary import vocabulary_of
 from dpo.runs import Run, RunRecord, open_run
+from dpo.training.best_policy import Watch, drift_monitor, save_weights
 from dpo.training.config import TrainConfig
 from dpo.training.context import Context, opened
 from dpo.training.data import Limits, count_rows, tokenize_pairs
@@ -28,7 +29,6 @@ from dpo.training.probes import Probes, fitting
 from dpo.training.processes import process_index
 from dpo.training.recipes.steps import check_batch, load_trainable, recorder, rows_of_update, save, update, with_rate
 from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
-from dpo.training.watch import Watch, drift_monitor, save_weights
 
 STEP_ZERO_TOLERANCE = 1e-4
 

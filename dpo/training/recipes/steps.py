@@ -20,6 +20,7 @@ from dpo.policies.loading import Policy, load_policy
 from dpo.preferences import Preferences
 from dpo.publishing.card import Publication, base_on_the_hub, model_card
 from dpo.runs import open_run
+from dpo.training.best_policy import BEST, POLICY, Watch, save_weights
 from dpo.training.callbacks import FirstProbes, LogAtSaves, ProgressBar, RecordCallback
 from dpo.training.checkpoints import ROWS, StagedCheckpoints, copy_tree, settings_of, staged
 from dpo.training.config import CommonConfig, RunConfig
@@ -27,7 +28,6 @@ from dpo.training.context import Context
 from dpo.training.hardware import HardwareLog
 from dpo.training.precision import device_precision, training_device
 from dpo.training.probes import Probes
-from dpo.training.watch import BEST, POLICY, Watch, save_weights
 
 # Cautious peak rates, below those that suited the bundled policies (docs/training.md).
 # T5 moves about eight times as far as GPT-2 at one rate; an adapter takes about ten times the rate

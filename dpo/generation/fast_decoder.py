@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers.activations import ACT2FN
 
-from dpo.generation.lean_weights import Affine, Parts
+from dpo.generation.fast_weights import Affine, Parts
 
 Section = tuple[int, int, int]  # (member, first row, row after the last)
 _ROOM = 64  # positions that a cache grows by at least

@@ -22,8 +22,8 @@ from dpo.errors import AccessError, ConfigError, RunError, quoted
 from dpo.policies.names import BUNDLED, DEFAULT_RUNS, SHORT_NAMES
 from dpo.preferences.sources import NAMED
 from dpo.runs import BUNDLED_RUNS, find_runs, open_run
+from dpo.training.command_line import command_line, in_order
 from dpo.training.config import CommonConfig, SftConfig, TrainConfig
-from dpo.training.flags import command_line, in_order
 from dpo.training.job import resumable
 from dpo.training.jobs import Jobs, run_directory
 from dpo.training.preflight import preflight

@@ -8,7 +8,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import html
 
-from dpo.dashboard.compare.arms import note
+from dpo.dashboard.compare.policies import note
 from dpo.dashboard.components import glyph, icon
 from dpo.dashboard.theme import FAMILY_LABEL
 from dpo.runs import Run

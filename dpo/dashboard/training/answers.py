@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from dash import html
 
 from dpo.dashboard.components import glyph, icon, policy_name
-from dpo.dashboard.training.kept import Own, base, own_samples, policies
+from dpo.dashboard.training.checkpoints import Own, base, own_samples, policies
 from dpo.dashboard.training.series import Shown
 from dpo.runs import Sample
 

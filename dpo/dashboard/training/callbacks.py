@@ -11,11 +11,11 @@ import numpy as np
 from dash import ClientsideFunction, Dash, Input, Output, State, no_update
 from flask import Response, jsonify
 
-from dpo.dashboard.training import drawing, kept
+from dpo.dashboard.training import checkpoints, drawing
+from dpo.dashboard.training.answers import said
+from dpo.dashboard.training.checkpoints import own_samples
 from dpo.dashboard.training.drawing import chosen
-from dpo.dashboard.training.kept import own_samples
-from dpo.dashboard.training.rail import rows
-from dpo.dashboard.training.said import said
+from dpo.dashboard.training.run_picker import rows
 from dpo.dashboard.training.series import Shown, across
 from dpo.dashboard.web.reading import body
 from dpo.runs import Run, find_runs
@@ -125,7 +125,7 @@ def _checkpoints(app: Dash, roots: Sequence[Path]) -> None:
         entries, notes = chosen([str(path) for path in runs] if isinstance(runs, list) else [], roots)
         found: list[dict[str, Any]] = []
         for entry in entries:
-            known, start = kept.policies(entry.run), kept.base(entry.run)
+            known, start = checkpoints.policies(entry.run), checkpoints.base(entry.run)
             steps = [*([(0, start)] if start is not None and known else []), *sorted(known.items())]
             found += [
                 {"run": str(entry.run.path), "label": entry.label, "step": step, "policy": policy}
