@@ -37,9 +37,10 @@ from dpo.dashboard.web.access import LOCAL
 from dpo.dashboard.web.names import Allowed
 from dpo.dashboard.web.streams import Streams
 from dpo.generation.engine import Engine, Job
-from dpo.generation.sampler import Arm, answer, generate, suit_threads
+from dpo.generation.sampler import answer, generate, suit_threads
 from dpo.generation.settings import Sampling
 from dpo.generation.store import PolicyStore
+from dpo.generation.tracks import Arm
 from dpo.policies.families import Prompt
 from dpo.policies.loading import Policy
 from dpo.policies.scoring import score

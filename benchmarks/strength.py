@@ -17,9 +17,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import transformers
 
-from dpo.generation.sampler import Arm, answer, suit_threads
+from dpo.generation.sampler import answer, suit_threads
 from dpo.generation.settings import Sampling
 from dpo.generation.store import PolicyStore
+from dpo.generation.tracks import Arm
 from dpo.preferences import load_preferences
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)

@@ -20,7 +20,8 @@ from dpo.evaluation.comparison.measures import EMOJI, SPEAKS_OF_AI, emoji_count,
 from dpo.evaluation.lens import open_lens
 from dpo.evaluation.pairs import PairScore, score_pairs, summary
 from dpo.evaluation.statistics.intervals import wilson
-from dpo.generation.sampler import Generation, generate
+from dpo.generation.pieces import Generation
+from dpo.generation.sampler import generate
 from dpo.generation.settings import Sampling
 from dpo.policies.loading import load_policy
 from dpo.policies.names import BUNDLED, BUNDLED_RUNS

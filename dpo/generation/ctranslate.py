@@ -18,7 +18,7 @@ from peft import PeftModel
 
 from dpo.errors import ConfigError, PolicyError
 from dpo.generation.detokenizer import Writer
-from dpo.generation.sampler import End, Piece
+from dpo.generation.pieces import End, Piece
 from dpo.generation.settings import Sampling
 from dpo.policies.families import Ids, Prompt
 from dpo.policies.loading import Policy

@@ -11,10 +11,12 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from dpo.errors import DpoError, PromptError
+from dpo.generation.pieces import Piece
 from dpo.generation.remote import complete
-from dpo.generation.sampler import Arm, Piece, answer, suit_threads
+from dpo.generation.sampler import answer, suit_threads
 from dpo.generation.spec import ArmSpec, Turns, reference_of
 from dpo.generation.store import PolicyStore
+from dpo.generation.tracks import Arm
 from dpo.policies.families import Prompt, plain_conversation
 from dpo.policies.loading import Policy
 

@@ -18,9 +18,11 @@ from dpo.generation.beams import whole_characters
 from dpo.generation.decoding import Decoding, Member
 from dpo.generation.detokenizer import Writer
 from dpo.generation.noise import Noise
-from dpo.generation.sampler import Arm, Piece, answer, generate, stream
+from dpo.generation.pieces import Piece
+from dpo.generation.sampler import answer, generate, stream
 from dpo.generation.settings import Sampling
 from dpo.generation.token_sampler import Chooser, filters
+from dpo.generation.tracks import Arm
 from dpo.policies.characters import BORDER
 from dpo.policies.loading import Policy
 from dpo.policies.scoring import score_batch
@@ -385,10 +387,10 @@ def _theirs(policy: Policy, **values: Any) -> list[int]:
 
 
 def _ids(policy: Policy, settings: Sampling) -> list[int]:
-    from dpo.generation.sampler import _groups, _Track
+    from dpo.generation.tracks import Track, groups_of
 
-    track = _Track(Arm(policy), 0, 0, PROMPT, settings, False)
-    [group] = _groups([track], settings)
+    track = Track(Arm(policy), 0, 0, PROMPT, settings, False)
+    [group] = groups_of([track], settings)
     while group.tracks:
         list(group.advance())
     return track.writer.ids

@@ -13,8 +13,9 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from dpo.generation.detokenizer import Writer
-from dpo.generation.sampler import Arm, answer, generate, stream
+from dpo.generation.sampler import answer, generate, stream
 from dpo.generation.settings import Sampling
+from dpo.generation.tracks import Arm
 from dpo.policies.characters import BORDER, NOWHERE, Characters
 from dpo.policies.loading import Policy, load_policy
 

@@ -10,7 +10,8 @@ import pytest
 from dpo.demo.evaluate import quality
 from dpo.demo.recipe import prepare
 from dpo.evaluation.comparison.measures import repeated_4grams
-from dpo.generation.sampler import Generation, generate
+from dpo.generation.pieces import Generation
+from dpo.generation.sampler import generate
 from dpo.generation.settings import Sampling
 from dpo.policies.loading import load_policy
 from dpo.policies.names import BUNDLED, BUNDLED_RUNS, resolve

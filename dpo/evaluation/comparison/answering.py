@@ -10,7 +10,8 @@ from dpo.errors import PromptError
 from dpo.evaluation.comparison.measures import measure
 from dpo.evaluation.comparison.plan import Plan
 from dpo.evaluation.comparison.rows import Row, RowStore
-from dpo.generation.sampler import Generation, generate, suit_threads
+from dpo.generation.pieces import Generation
+from dpo.generation.sampler import generate, suit_threads
 from dpo.policies.families import prompt_of
 from dpo.policies.loading import Policy, load_policy
 
