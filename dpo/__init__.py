@@ -10,96 +10,64 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from dpo import errors
+
 if TYPE_CHECKING:
-    from dpo.errors import (
-        BusyError,
-        ConfigError,
-        DataError,
-        DpoError,
-        PolicyError,
-        PromptError,
-        RunError,
-        StepZeroError,
-        StorageError,
-    )
-    from dpo.evaluation.comparison.plan import EvaluationConfig
-    from dpo.evaluation.comparison.work import Evaluation, evaluate
-    from dpo.generation.sampler import Generation, generate, stream
-    from dpo.generation.settings import Sampling
-    from dpo.policies.loading import Policy, load_policy
-    from dpo.policies.scoring import score
-    from dpo.preferences import Preferences, load_preferences
-    from dpo.pretraining.config import PretrainConfig
-    from dpo.pretraining.recipe import pretrain
-    from dpo.runs import Metrics, Run, find_runs, open_run
-    from dpo.training.config import SftConfig, TrainConfig
-    from dpo.training.run import sft, train
+    from dpo.errors import *  # noqa: F403
+    from dpo.evaluation.comparison.plan import EvaluationConfig as EvaluationConfig
+    from dpo.evaluation.comparison.work import Evaluation as Evaluation
+    from dpo.evaluation.comparison.work import evaluate as evaluate
+    from dpo.generation.pieces import Generation as Generation
+    from dpo.generation.sampler import generate as generate
+    from dpo.generation.sampler import stream as stream
+    from dpo.generation.settings import Sampling as Sampling
+    from dpo.policies.loading import Policy as Policy
+    from dpo.policies.loading import load_policy as load_policy
+    from dpo.policies.scoring import score as score
+    from dpo.preferences import Preferences as Preferences
+    from dpo.preferences import load_preferences as load_preferences
+    from dpo.pretraining.config import PretrainConfig as PretrainConfig
+    from dpo.pretraining.recipe import pretrain as pretrain
+    from dpo.runs import Metrics as Metrics
+    from dpo.runs import Run as Run
+    from dpo.runs import find_runs as find_runs
+    from dpo.runs import open_run as open_run
+    from dpo.training.config import SftConfig as SftConfig
+    from dpo.training.config import TrainConfig as TrainConfig
+    from dpo.training.recipes.dpo import train as train
+    from dpo.training.recipes.sft import sft as sft
 
 # Where it is installed it warns at every start of a missing extra for 4-bit weights, used or not.
 logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)
 # PEFT and TRL ask for it at every adapter and every reference pass.
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
-_HOMES = {
-    "dpo.errors": (
-        "BusyError",
-        "ConfigError",
-        "DataError",
-        "DpoError",
-        "PolicyError",
-        "PromptError",
-        "RunError",
-        "StepZeroError",
-        "StorageError",
-    ),
-    "dpo.evaluation.comparison.plan": ("EvaluationConfig",),
-    "dpo.evaluation.comparison.work": ("Evaluation", "evaluate"),
-    "dpo.generation.sampler": ("Generation", "generate", "stream"),
-    "dpo.generation.settings": ("Sampling",),
-    "dpo.policies.loading": ("Policy", "load_policy"),
-    "dpo.policies.scoring": ("score",),
-    "dpo.preferences": ("Preferences", "load_preferences"),
-    "dpo.runs": ("Metrics", "Run", "find_runs", "open_run"),
-    "dpo.pretraining.config": ("PretrainConfig",),
-    "dpo.pretraining.recipe": ("pretrain",),
-    "dpo.training.config": ("SftConfig", "TrainConfig"),
-    "dpo.training.run": ("sft", "train"),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {
+    "EvaluationConfig": "dpo.evaluation.comparison.plan",
+    "Evaluation": "dpo.evaluation.comparison.work",
+    "evaluate": "dpo.evaluation.comparison.work",
+    "Generation": "dpo.generation.pieces",
+    "generate": "dpo.generation.sampler",
+    "stream": "dpo.generation.sampler",
+    "Sampling": "dpo.generation.settings",
+    "Policy": "dpo.policies.loading",
+    "load_policy": "dpo.policies.loading",
+    "score": "dpo.policies.scoring",
+    "Preferences": "dpo.preferences",
+    "load_preferences": "dpo.preferences",
+    "Metrics": "dpo.runs",
+    "Run": "dpo.runs",
+    "find_runs": "dpo.runs",
+    "open_run": "dpo.runs",
+    "PretrainConfig": "dpo.pretraining.config",
+    "pretrain": "dpo.pretraining.recipe",
+    "SftConfig": "dpo.training.config",
+    "TrainConfig": "dpo.training.config",
+    "train": "dpo.training.recipes.dpo",
+    "sft": "dpo.training.recipes.sft",
+} | {name: "dpo.errors" for name, kind in vars(errors).items() if isinstance(kind, type)}
 
-__all__ = [
-    "BusyError",
-    "ConfigError",
-    "DataError",
-    "DpoError",
-    "Evaluation",
-    "EvaluationConfig",
-    "Generation",
-    "Metrics",
-    "Policy",
-    "PolicyError",
-    "Preferences",
-    "PretrainConfig",
-    "PromptError",
-    "Run",
-    "RunError",
-    "Sampling",
-    "SftConfig",
-    "StepZeroError",
-    "StorageError",
-    "TrainConfig",
-    "evaluate",
-    "find_runs",
-    "generate",
-    "load_policy",
-    "load_preferences",
-    "open_run",
-    "pretrain",
-    "score",
-    "sft",
-    "stream",
-    "train",
-]
+__all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name: str) -> Any:
@@ -109,4 +77,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

@@ -19,7 +19,7 @@ from dpo.training.processes import process_index
 def train(arguments: argparse.Namespace) -> int:
     """`dpo train`."""
     config = settings(arguments, TrainConfig)
-    from dpo.training.run import train as run_training
+    from dpo.training.recipes.dpo import train as run_training
 
     return _report(run_training(config), "train")
 
@@ -27,7 +27,7 @@ def train(arguments: argparse.Namespace) -> int:
 def sft(arguments: argparse.Namespace) -> int:
     """`dpo sft`."""
     config = settings(arguments, SftConfig)
-    from dpo.training.run import sft as run_sft
+    from dpo.training.recipes.sft import sft as run_sft
 
     return _report(run_sft(config), "sft")
 

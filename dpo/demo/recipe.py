@@ -31,7 +31,8 @@ from dpo.preferences import load_preferences
 from dpo.preferences.audit.clean import Remedies, clean
 from dpo.pretraining.tokenizers import train_bpe, train_unigram
 from dpo.training.config import SftConfig, TrainConfig
-from dpo.training.run import sft, train
+from dpo.training.recipes.dpo import train
+from dpo.training.recipes.sft import sft
 
 VOCABULARY = 4096
 SEED = 0

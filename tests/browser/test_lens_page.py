@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from dpo.evaluation.lens import open_lens
 from dpo.runs import BUNDLED_RUNS
 from dpo.training.config import TrainConfig
-from dpo.training.run import train
+from dpo.training.recipes.dpo import train
 from dpo.training.settings import make
 
 PROMPT, CHOSEN, REJECTED = "Do you like tea?", "Oh, I love tea! 😄 You?", "As an AI, I do not drink <b>tea</b>."

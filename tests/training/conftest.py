@@ -12,7 +12,7 @@ from tiny import TEXTS, save_tiny
 
 from dpo.evaluation.comparison.work import evaluate
 from dpo.training.config import TrainConfig
-from dpo.training.run import train
+from dpo.training.recipes.dpo import train
 from dpo.training.settings import make
 
 

@@ -28,7 +28,7 @@ from dpo.preferences.spec import DataSpec
 from dpo.runs import Run
 from dpo.training.config import TrainConfig
 from dpo.training.pairs import load_pairs
-from dpo.training.run import train
+from dpo.training.recipes.dpo import train
 from dpo.training.settings import make
 
 FAMILIES = ["t5", "gpt2"]

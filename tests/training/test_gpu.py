@@ -19,7 +19,8 @@ from dpo.policies.loading import load_policy
 from dpo.policies.scoring import score
 from dpo.runs import open_run
 from dpo.training.config import SftConfig, TrainConfig
-from dpo.training.run import sft, train
+from dpo.training.recipes.dpo import train
+from dpo.training.recipes.sft import sft
 
 pytestmark = pytest.mark.gpu
 

@@ -23,7 +23,7 @@ from dpo.policies.scoring import score
 from dpo.runs import open_run
 from dpo.training.config import TrainConfig
 from dpo.training.finite_checks import memory_explained
-from dpo.training.run import train
+from dpo.training.recipes.dpo import train
 
 __all__ = ["one_thread"]  # the fixture acts here too
 

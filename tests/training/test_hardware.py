@@ -16,7 +16,7 @@ from dpo.errors import ConfigError
 from dpo.runs import RunRecord, open_run
 from dpo.training.config import TrainConfig
 from dpo.training.hardware import HardwareLog, Sensor, gpu_sensor, host_sensor, sensors
-from dpo.training.run import train
+from dpo.training.recipes.dpo import train
 
 SETTINGS: dict[str, Any] = {
     "dataset": "sample", "num_samples": 40, "max_prompt_length": 40, "max_completion_length": 40, "batch_size": 4,

@@ -23,7 +23,7 @@ from dpo.policies.scoring import score
 from dpo.publishing.push import push
 from dpo.runs import find_runs, open_run
 from dpo.training.config import TrainConfig
-from dpo.training.run import train
+from dpo.training.recipes.dpo import train
 
 ROOT = Path(__file__).parents[2]
 TEXT = ["Do you like tea?"], ["I do! 🍵"]

@@ -22,7 +22,7 @@ from dpo.policies.families import disable_dropout
 from dpo.policies.loading import Policy
 from dpo.training.config import TrainConfig
 from dpo.training.data import Limits, tokenize_pairs
-from dpo.training.run import train
+from dpo.training.recipes.dpo import train
 from dpo.training.settings import make
 from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
 

@@ -22,7 +22,8 @@ from dpo.runs.doctor.rules.health import healthy
 from dpo.runs.doctor.verdict import Limits
 from dpo.training.config import SftConfig, TrainConfig
 from dpo.training.measures import PairMeasures
-from dpo.training.run import sft, train
+from dpo.training.recipes.dpo import train
+from dpo.training.recipes.sft import sft
 
 __all__ = ["one_thread"]  # the fixture acts here too
 

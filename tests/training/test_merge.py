@@ -22,7 +22,7 @@ from dpo.publishing.push import push
 from dpo.publishing.use import transformers_code
 from dpo.runs import BUNDLED_RUNS, open_run
 from dpo.training.config import TrainConfig
-from dpo.training.run import train
+from dpo.training.recipes.dpo import train
 
 PROMPTS = ["Do you like tea?", "Any fun plans for the week?"]
 ANSWERS = ["Sure! 😄\n{ok}", "I am unable to make plans."]

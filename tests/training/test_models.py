@@ -18,7 +18,7 @@ from dpo.policies.scoring import score
 from dpo.training import data
 from dpo.training.config import TrainConfig
 from dpo.training.data import Limits, tokenize_answers, tokenize_pairs
-from dpo.training.run import train
+from dpo.training.recipes.dpo import train
 
 __all__ = ["one_thread"]
 TEMPLATE = (

@@ -15,7 +15,8 @@ from dpo.runs import open_run
 from dpo.training import precision
 from dpo.training.config import SftConfig, TrainConfig
 from dpo.training.precision import check_device, resolved_precision
-from dpo.training.run import sft, train
+from dpo.training.recipes.dpo import train
+from dpo.training.recipes.sft import sft
 
 __all__ = ["one_thread"]  # the fixture acts here too
 

@@ -19,7 +19,7 @@ import torch
 from killing import SIGHUP, SIGINT, SIGKILL, SIGTERM, differences, fork, killed_at, watch_writes, writes_of
 
 import dpo.preferences.audit
-import dpo.training.run  # noqa: F401 (loaded once, for all children)
+import dpo.training.recipes.dpo  # noqa: F401 (loaded once, for all children)
 from dpo.cli.main import main
 from dpo.errors import StorageError
 from dpo.runs import open_run

@@ -24,7 +24,8 @@ from dpo.policies.scoring import score
 from dpo.preferences.audit import Audit
 from dpo.runs import open_run
 from dpo.training.config import SftConfig, TrainConfig
-from dpo.training.run import sft, train
+from dpo.training.recipes.dpo import train
+from dpo.training.recipes.sft import sft
 
 BASE: dict[str, Any] = {
     "dataset": "sample",
