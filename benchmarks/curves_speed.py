@@ -27,12 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 from plotly.io.json import to_json_plotly
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from dpo.dashboard.training.charts import LARGE, View, figure
 from dpo.dashboard.training.drawing import curves_of
 from dpo.dashboard.training.series import reduced, shown
 from dpo.runs import open_run
-from dpo.runs.tfevents import masked_crc
 
 
 def write_events(path: Path, points: int) -> None:
@@ -47,7 +47,7 @@ def write_events(path: Path, points: int) -> None:
             value = Summary.Value(tag="train/loss", simple_value=loss)
             message = Event(wall_time=1.7e9 + step / 10, step=step, summary=Summary(value=[value])).SerializeToString()
             head = struct.pack("<Q", len(message))
-            checks = (struct.pack("<I", masked_crc(part)) for part in (head, message))
+            checks = (struct.pack("<I", masked_crc32c(part)) for part in (head, message))
             file.write(head + next(checks) + message + next(checks))
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-
-from dpo.runs.tfevents import masked_crc
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 
 def frame(event: Event) -> bytes:
     message = event.SerializeToString()
     head = struct.pack("<Q", len(message))
-    return head + struct.pack("<I", masked_crc(head)) + message + struct.pack("<I", masked_crc(message))
+    return head + struct.pack("<I", masked_crc32c(head)) + message + struct.pack("<I", masked_crc32c(message))
 
 
 def scalar(tag: str, step: int, value: float, wall: float = 1000.0) -> bytes:

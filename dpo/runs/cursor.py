@@ -209,12 +209,12 @@ class EventMetrics:
         chunks = []
         if self._began is None:
             # The first record of each tag; of records that were all damaged nothing is left.
-            firsts = [float(part.walls[0][0]) for part in events.tags.values() if len(part.walls[0])]
-            self._began = min(filter(math.isfinite, firsts), default=None)
+            self._began = min(filter(math.isfinite, (part.walls[0] for part in events.tags.values())), default=None)
         for tag, part in events.tags.items():
-            sound = (part.steps[0] >= 0) & (part.steps[0] <= MOST_STEP) & np.isfinite(part.walls[0])
+            steps, walls, values = np.array(part.steps), np.array(part.walls), np.array(part.values)
+            sound = (steps >= 0) & (steps <= MOST_STEP) & np.isfinite(walls)
             events.damaged += int((~sound).sum())
-            steps, walls, values = part.steps[0][sound], part.walls[0][sound], part.values[0][sound]
+            steps, walls, values = steps[sound], walls[sound], values[sound]
             name = one_line(measure_name(tag))
             if not len(steps) or not name:
                 continue

@@ -16,8 +16,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import numpy as np
-
 from dpo.runs.files import MOST_LOG_BYTES, MOST_STATE_BYTES, open_file, parse, read_object
 from dpo.runs.schema import MOST_STEP, fit_config
 from dpo.runs.tfevents import read_events
@@ -150,14 +148,13 @@ def _of_events(path: Path, identity: tuple[int, int, int]) -> Logged:
     for part in parts:
         for tag, scalars in part.tags.items():
             name = tag.rpartition("/")[2]
-            steps, values = np.concatenate(scalars.steps), np.concatenate(scalars.values)
-            sound = (steps >= 0) & (steps <= MOST_STEP)
-            if not sound.any():
+            sound = [pair for pair in zip(scalars.steps, scalars.values, strict=True) if 0 <= pair[0] <= MOST_STEP]
+            if not sound:
                 continue
-            step = max(step, int(steps[sound].max()))
+            step = max(step, max(at for at, _ in sound))
             ended |= name == _RUNTIME
             if name == "epoch":
-                epochs += [(int(at), float(value)) for at, value in zip(steps[sound], values[sound], strict=True)]
+                epochs += sound
     return Logged(
         _object(first.texts.get(_ARGUMENTS)), _object(first.texts.get(_MODEL)), step,
         tuple(pair for pair in epochs if math.isfinite(pair[1])), ended,

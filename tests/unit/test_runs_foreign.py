@@ -32,9 +32,9 @@ def test_event_files_are_read_as_tensorboard_reads_them(name: str) -> None:
     assert ours.damaged == 0 and sorted(ours.tags) == sorted(theirs.Tags()["scalars"])
     for tag in ours.tags:
         expected = theirs.Scalars(tag)
-        assert ours.tags[tag].steps[0].tolist() == [point.step for point in expected]
-        assert ours.tags[tag].values[0].tolist() == [point.value for point in expected]
-        assert ours.tags[tag].walls[0].tolist() == [point.wall_time for point in expected]
+        assert ours.tags[tag].steps == [point.step for point in expected]
+        assert ours.tags[tag].values == [point.value for point in expected]
+        assert ours.tags[tag].walls == [point.wall_time for point in expected]
 
 
 def test_a_writer_of_torch_is_followed_while_it_writes(tmp_path: Path) -> None:
