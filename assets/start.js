@@ -132,7 +132,7 @@
       if (found.lines) $("st-lines").replaceChildren(...found.lines.map(line));
     } catch (error) { if (error instanceof TypeError) failed(error); else problem(error.message); }
   }
-  const signs = { ok: ["check", "OK"], warn: ["warn", "Check"], bad: ["stop", "Problem"], note: ["help", "Note"] };
+  const signs = { ok: ["check", "OK"], warning: ["warn", "Check"], fault: ["stop", "Problem"], note: ["help", "Note"] };
   function line(found) {
     const [icon, text] = signs[found.level];
     const sign = make("span", { className: "i i-" + icon, style: "width:14px;height:14px" });

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dpo.preferences.audit import Audit
     from dpo.preferences.normalise import Columns, Normalised
 
-_MARKS = {"high": "!!", "warning": " !", "note": "  "}
+_MARKS = {"fault": "!!", "warning": " !", "note": "  "}
 _STRIPPED = ("emoji", "exclamation", "lines", "markdown")
 _REMEDIES = {
     "drop_identical": "rows whose two answers are equal",

@@ -16,7 +16,7 @@ from dpo.policies.names import DEFAULT_RUNS
 from dpo.runs import BUNDLED_RUNS, Run, find_run, summarise
 from dpo.runs.files import one_line
 
-_MARKS = {"ok": "ok ", "info": "-  ", "warn": "!  ", "bad": "!! "}
+_MARKS = {"ok": "ok ", "note": "-  ", "warning": "!  ", "fault": "!! "}
 
 
 def add_verbs(verbs: Any) -> None:

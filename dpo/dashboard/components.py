@@ -8,6 +8,7 @@ import dash_mantine_components as dmc
 from dash import html
 
 from dpo.dashboard.theme import FAMILY_LABEL
+from dpo.severity import Severity
 
 _SHAPES = {"t5": "circle", "gpt2": "diamond", None: "square"}
 
@@ -42,10 +43,10 @@ def page_title(title: str, sub: Any, *right: Any) -> html.Div:
     )
 
 
-def light(state: str) -> html.Span:
-    """Traffic light by shape first, colour second: ok, warn or bad; `note` is no light but a remark."""
+def light(state: Severity) -> html.Span:
+    """A severity by shape first, colour second."""
     name, text = {
-        "ok": ("check", "OK"), "warn": ("warn", "Check"), "bad": ("stop", "Problem"), "note": ("help", "Note"),
+        "ok": ("check", "OK"), "warning": ("warn", "Check"), "fault": ("stop", "Problem"), "note": ("help", "Note"),
     }[state]  # fmt: skip
     return html.Span([icon(name, 14), html.Span(text, className="vh")], className=f"light {state}")
 

@@ -156,11 +156,11 @@ def _audited(run: Run) -> str:
         found = Audit.from_json(read_file(run.path / AUDIT).decode())
     except (OSError, ValueError, RecursionError, DpoError):
         return ""
-    grave = found.grave()
+    severe = found.severe()
     lines = ["### What an audit found in it", "", f"Of {found.scope()}, before the first update:", ""]
-    lines += [f"* {finding.sentence}." for finding in grave[:_FINDINGS]]
-    lines += [f"* {len(grave) - _FINDINGS} more findings of these kinds."] if len(grave) > _FINDINGS else []
-    return "\n".join(lines if grave else [*lines[:-1], "Nothing grave was found."])
+    lines += [f"* {finding.sentence}." for finding in severe[:_FINDINGS]]
+    lines += [f"* {len(severe) - _FINDINGS} more findings of these kinds."] if len(severe) > _FINDINGS else []
+    return "\n".join(lines if severe else [*lines[:-1], "No fault was found."])
 
 
 def _unit(run: Run) -> str:

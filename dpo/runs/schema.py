@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo.runs.files import one_line, printable, whole_characters
+from dpo.severity import SEVERITIES, severity_of
 
 MOST_STEP = 2**53
 """The largest whole number that a float64 holds exactly; columns are float64."""
@@ -211,8 +212,18 @@ _SAMPLE = Table(
     {"step": whole(), "index": whole(), "prompt": answer, "policy": answer, "reference": maybe(answer)},
     others=lambda value: None, needed=("step", "prompt", "policy"),
 )  # fmt: skip
+
+
+def _severity(value: Any) -> str:
+    try:
+        return severity_of(value)
+    except (TypeError, ValueError) as error:
+        raise Misfit("one of " + ", ".join(SEVERITIES)) from error
+
+
 _FINDING = Table({
-    "code": text(200), "evidence": Table({"accuracy": number(0, 1), "pairs": maybe(whole()), "rule": text(200)}),
+    "code": text(200), "severity": _severity,
+    "evidence": Table({"accuracy": number(0, 1), "pairs": maybe(whole()), "rule": text(200)}),
     "remedy": maybe(text()),
 })  # fmt: skip
 

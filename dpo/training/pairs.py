@@ -42,7 +42,7 @@ def audit_pairs(pairs: Preferences, config: CommonConfig, vocabularies: Sequence
 def record_audit(
     directory: Path, pairs: Preferences, config: CommonConfig, vocabularies: Sequence[Vocabulary] = ()
 ) -> None:
-    """Write `audit.json` into a run's directory, and say on standard error what is grave.
+    """Write `audit.json` into a run's directory, and say on standard error what is severe.
 
     The card and the curve doctor read it.  One that is there already (a resumed run's) is kept.  A
     training is not lost because its audit fails: that is told, and the run goes on without.
@@ -65,15 +65,15 @@ def record_audit(
 
 
 def opening_lines(found: Audit, path: Path) -> list[str]:
-    """What is said at the start of a training: mispaired rows with the command that mends them, then what is grave.
+    """What is said at the start of a training: mispaired rows with the command that mends them, then other faults.
 
     `path` is where all of the audit is.
     """
     from dpo.preferences.audit.findings import line
     from dpo.preferences.audit.mispaired import CODES
 
-    mispaired = [finding for finding in found.grave() if finding.code in CODES]
-    others = [finding for finding in found.findings if finding.severity == "high" and finding not in mispaired]
+    mispaired = [finding for finding in found.severe() if finding.code in CODES]
+    others = [finding for finding in found.findings if finding.severity == "fault" and finding not in mispaired]
     lines = [f"in the audit of {found.scope()}: {line(finding)}" for finding in mispaired]
     if remedy := found.measures.get(MEND):
         lines.append(f"mispaired rows teach nothing of the preference; mend them: {remedy}")

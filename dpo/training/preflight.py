@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -23,18 +23,17 @@ from dpo.policies.names import base_of, context, resolve
 from dpo.preferences.sources import NAMED, SAMPLE, is_local
 from dpo.preferences.spec import DataSpec
 from dpo.runs import Run
+from dpo.severity import SEVERITIES, Severity
 from dpo.training.config import CommonConfig, TrainConfig
 from dpo.training.pairs import MOST_AUDITED, audit_pairs, load_pairs
 
 if TYPE_CHECKING:
     from dpo.preferences.audit import Audit
 
-Level = Literal["ok", "warn", "bad", "note"]
 GB = 1e9
 # AdamW in fp32: weights, gradients, two moments; then the frozen reference (docs/training.md).
 _FULL_BYTES, _REFERENCE_BYTES, _FROZEN_BYTES = 16, 4, 4
 _CHECKPOINT_BYTES = 12  # weights and two moments
-_SEVERITY = {"high": "grave", "warning": "to check", "note": "to know"}
 _QUICK_BYTES = 4_000_000  # of a file of pairs: read and audited within seconds
 
 
@@ -43,7 +42,7 @@ class Line:
     """One thing that was looked at, and what was found."""
 
     topic: str
-    level: Level
+    level: Severity
     text: str
 
 
@@ -58,7 +57,7 @@ def _adapter(config: CommonConfig) -> bool:
 def preflight(config: CommonConfig, root: Path, known: Sequence[Run]) -> list[dict[str, Any]]:
     """Look before starting; `root` is where the run will be written, `known` are runs to measure by.
 
-    A policy or data that cannot be found is a line of level `bad`, not an exception.
+    A policy or data that cannot be found is a line of level `fault`, not an exception.
     """
     count, policy = _policy(config)
     lines, pairs = _data(config)
@@ -104,7 +103,7 @@ def _policy(config: CommonConfig) -> tuple[int | None, Line]:
     try:
         count = parameters(config.model)
     except (DpoError, OSError, ValueError) as error:
-        return None, Line("Policy", "bad", " ".join(str(error).split()))
+        return None, Line("Policy", "fault", " ".join(str(error).split()))
     if count is None:
         return None, Line("Policy", "note", f"{config.model} is not on this machine yet: it will be fetched first")
     kind = "a LoRA adapter on it is trained" if _adapter(config) else "what it trained before is trained further"
@@ -116,7 +115,7 @@ def _lengths(config: CommonConfig) -> list[Line]:
     try:
         config.check_context(config.model, resolve(config.model).family, context(config.model))
     except ConfigError as error:
-        return [Line("Lengths", "bad", str(error))]
+        return [Line("Lengths", "fault", str(error))]
     except DpoError:
         return []  # told of the policy already
     return []
@@ -134,7 +133,7 @@ def _data(config: CommonConfig) -> tuple[list[Line], int | None]:
             return _glimpsed(config), config.num_samples
         return _read(config)
     except DpoError as error:
-        return [Line("Data", "bad", " ".join(str(error).split()))], None
+        return [Line("Data", "fault", " ".join(str(error).split()))], None
 
 
 def _bytes(source: str) -> int:
@@ -147,7 +146,7 @@ def _read(config: CommonConfig) -> tuple[list[Line], int | None]:
     train, held_out = len(loaded.train), len(loaded.held_out)
     short = train < config.batch_size
     text = f"{train:,} training and {held_out:,} held-out pairs"
-    line = Line("Data", "bad" if short else "ok", text + (f": fewer than --batch-size {config.batch_size}" * short))
+    line = Line("Data", "fault" if short else "ok", text + (f": fewer than --batch-size {config.batch_size}" * short))
     return [line, *_summary(audit_pairs(loaded, config), config)], train
 
 
@@ -168,18 +167,17 @@ def _glimpsed(config: CommonConfig) -> list[Line]:
 
 def _summary(result: Audit, config: CommonConfig) -> list[Line]:
     from dpo.preferences.audit.remedies import mend_mispaired
-    from dpo.preferences.audit.result import SEVERITIES
 
     counts = Counter(finding.severity for finding in result.findings)
-    said = ", ".join(f"{counts[severity]} {_SEVERITY[severity]}" for severity in SEVERITIES if counts[severity])
-    grave = result.grave()
-    if not grave:
-        nothing = f"nothing grave was found in {result.scope()}" + (f" ({said})" if said else "")
+    summary = ", ".join(f"{count} {word}{'s' * (count > 1)}" for word in SEVERITIES if (count := counts[word]))
+    severe = result.severe()
+    if not severe:
+        nothing = f"no fault was found in {result.scope()}" + (f" ({summary})" if summary else "")
         return [Line("Audit", "ok", nothing)]
     more = " · see the Data page for the rest" if len(result.findings) > 2 else ""
-    lines = [Line("Audit", "warn", f"{said}: " + "; ".join(finding.sentence for finding in grave[:2]) + more)]
+    lines = [Line("Audit", "warning", f"{summary}: " + "; ".join(finding.sentence for finding in severe[:2]) + more)]
     if remedy := mend_mispaired(result, DataSpec.of(vars(config))):
-        lines.append(Line("Mispaired", "warn", f"mend them before you train: {remedy}"))
+        lines.append(Line("Mispaired", "warning", f"mend them before you train: {remedy}"))
     return lines
 
 
@@ -263,5 +261,5 @@ def _disk(config: CommonConfig, count: int | None, root: Path) -> Line:
     return Line("Disk", _room(need, free), f"{need / GB:.2f} GB at most, checkpoints included; {have}")
 
 
-def _room(need: float, free: float) -> Level:
-    return "bad" if need > free else "warn" if need > 0.8 * free else "ok"
+def _room(need: float, free: float) -> Severity:
+    return "fault" if need > free else "warning" if need > 0.8 * free else "ok"

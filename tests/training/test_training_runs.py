@@ -92,7 +92,7 @@ def test_the_record_of_a_run(family: str, policy_dirs: dict[str, Path], tmp_path
     assert (limits["prompt"]["limit"], limits["chosen"]["limit"]) == (40, 60)
     card = (directory / "policy" / "README.md").read_text(encoding="utf-8")
     assert "### What an audit found in it\n\nOf 60 pairs" in card
-    assert all(finding.sentence in card for finding in found.grave()) and found.grave()
+    assert all(finding.sentence in card for finding in found.severe()) and found.severe()
     # The saved policy is the trained one, and plain transformers loads it.
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 

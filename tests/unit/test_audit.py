@@ -34,7 +34,7 @@ def test_a_shuffled_block_is_found_where_it_is(side: str, write_pairs: Write) ->
     assert abs(first - 500) <= 50
     assert abs(last - 900) <= 50
     assert finding.evidence["side"] == side
-    assert finding.severity == "high"
+    assert finding.severity == "fault"
 
 
 def test_answers_that_say_nothing_of_their_prompt_are_no_block(write_pairs: Write) -> None:
@@ -99,7 +99,7 @@ def test_a_look_at_the_head_reads_no_more(write_pairs: Write) -> None:
 
 
 def test_of_very_many_pairs_a_sample_is_audited(write_pairs: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpo.preferences.audit.audit.MOST_PAIRS", 900)
+    monkeypatch.setattr("dpo.preferences.audit.pipeline.MOST_PAIRS", 900)
     result = audited(write_pairs(shuffled(talk(1500), 500, 900, "rejected")))
     assert (result.rows, result.pairs, result.scope()) == (1500, 900, "900 of 1,500 pairs")
     [(first, last)] = found(result, "mispaired")[0].rows  # rows of the source, not of the sample
@@ -171,7 +171,7 @@ def test_tokens_of_a_vocabulary(write_pairs: Write) -> None:
     assert tokens["rejected"]["tokens"]["max"] == longest
     over = np.mean([len(row["rejected"].encode()) + 1 > 150 for row in rows])
     assert tokens["rejected"]["over_limit"] == pytest.approx(over, abs=1e-4)
-    assert found(result, "unk")[0].severity == "high"
+    assert found(result, "unk")[0].severity == "fault"
     assert found(result, "truncated")
     assert found(result, "shortcut-unk")[0].evidence["accuracy"] > 0.95
 
@@ -180,10 +180,12 @@ def test_json_round_trip(write_pairs: Write, tmp_path: Path) -> None:
     result = audited(write_pairs(shuffled(talk(600), 100, 300, "rejected")))
     assert Audit.from_json(result.to_json()) == Audit.from_json(Audit.from_json(result.to_json()).to_json())
     assert Audit.from_json(result.to_json()).findings[0].rows == result.findings[0].rows
-    assert result.worst() == "high"
+    assert result.worst() == "fault"
     result.save(tmp_path / "audit.json")
     assert Audit.from_json((tmp_path / "audit.json").read_text(encoding="utf-8")).source == result.source
-    for text in ("{}", "[]", "nonsense"):
+    earlier = result.to_json().replace('"severity": "fault"', '"severity": "high"')
+    assert '"high"' in earlier and Audit.from_json(earlier) == Audit.from_json(result.to_json())
+    for text in ("{}", "[]", "nonsense", earlier.replace('"high"', '"dire"')):
         with pytest.raises(DataError, match="no audit"):
             Audit.from_json(text)
 

@@ -98,7 +98,7 @@ def test_the_bundled_bases_are_healthy(name: str) -> None:
 def test_of_the_bundled_tunings_the_shortcut_is_said_first(name: str) -> None:
     found = verdicts(BUNDLED_RUNS / name)
     assert next(iter(found)) == "shortcut"
-    assert {verdict.severity for verdict in found.values()} <= {"warn", "info"}
+    assert {verdict.severity for verdict in found.values()} <= {"warning", "note"}
 
 
 def test_what_is_on_already_is_not_advised() -> None:
@@ -110,14 +110,14 @@ def test_what_is_on_already_is_not_advised() -> None:
 def test_the_bundled_run_with_too_high_a_rate_is_read_through() -> None:
     found = verdicts(BUNDLED_RUNS / "Llama-3-t5-dpo-high-rate")
     assert {"saturation", "likelihood displacement", "KL budget spent"} <= set(found)
-    assert next(iter(found.values())).severity == "bad"
+    assert next(iter(found.values())).severity == "fault"
     fix = found["likelihood displacement"].change
     assert fix is not None and (fix.flag, fix.value) == ("--loss-type", "sigmoid sft")
 
 
 def test_event_files_of_old_trainers_are_diagnosed_without_a_flag(tmp_path: Path) -> None:
     t5 = verdicts(old_t5(tmp_path))
-    assert next(iter(t5)) == "step-0 mismatch" and t5["step-0 mismatch"].severity == "bad"
+    assert next(iter(t5)) == "step-0 mismatch" and t5["step-0 mismatch"].severity == "fault"
     assert t5["step-0 mismatch"].evidence[0].value == pytest.approx(8.05)
     assert "dropout" in t5["step-0 mismatch"].sentence
     gpt2 = verdicts(old_gpt2(tmp_path))
@@ -157,7 +157,7 @@ def test_no_learning(tmp_path: Path) -> None:
 def test_divergence_of_the_loss(tmp_path: Path) -> None:
     rows = changed(healthy_rows(), 70, loss=lambda step: 0.4 + 0.1 * (step - 70))
     found = verdicts(record(tmp_path / "run", rows))
-    assert found["divergence"].severity == "bad"
+    assert found["divergence"].severity == "fault"
     assert found["divergence"].evidence[0].step is not None and found["divergence"].evidence[0].step <= 75
 
 
@@ -174,7 +174,7 @@ def test_saturation(tmp_path: Path) -> None:
     assert "From step 40 on every held-out pair" in found["saturation"].sentence
 
 
-@pytest.mark.parametrize(("nats", "severity"), [(2.0, "info"), (20.0, "warn"), (80.0, "bad")])
+@pytest.mark.parametrize(("nats", "severity"), [(2.0, "note"), (20.0, "warning"), (80.0, "fault")])
 def test_likelihood_displacement(nats: float, severity: str, tmp_path: Path) -> None:
     rows = []
     for step in range(101):
@@ -184,7 +184,7 @@ def test_likelihood_displacement(nats: float, severity: str, tmp_path: Path) -> 
     found = verdicts(record(tmp_path / "run", rows))
     assert found["likelihood displacement"].severity == severity
     assert "healthy" not in found
-    assert ("The pairs are ranked" in found["likelihood displacement"].sentence) is (severity == "info")
+    assert ("The pairs are ranked" in found["likelihood displacement"].sentence) is (severity == "note")
 
 
 def test_length_exploitation(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_gradient_spikes(tmp_path: Path) -> None:
 
 def test_shortcut_known_from_the_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evidence = {"rule": "emoji", "accuracy": 0.97, "pairs": 40}
-    finding = Finding("shortcut-emoji", "high", "x", (), 0, evidence, "--strip-shortcut emoji")
+    finding = Finding("shortcut-emoji", "fault", "x", (), 0, evidence, "--strip-shortcut emoji")
     audit = Audit("pairs.jsonl", "prompt, chosen, rejected", 1.0, 90, 90, (finding,), {})
     rows = changed(healthy_rows(), 60, **{"eval_rewards/accuracies": 0.95, "rewards/accuracies": 0.95})
     path = record(tmp_path / "run", rows)
@@ -245,8 +245,8 @@ def test_shortcut_known_from_the_audit(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_less_than_a_trivial_rule_and_pairs_that_do_not_belong_together(tmp_path: Path) -> None:
-    rule = Finding("shortcut-emoji", "high", "x", (), 0, {"rule": "emoji", "accuracy": 0.97, "pairs": 150}, "")
-    block = Finding("mispaired", "high", "x", ((0, 106),), 107, {"side": "rejected"}, "--repair-mispaired")
+    rule = Finding("shortcut-emoji", "fault", "x", (), 0, {"rule": "emoji", "accuracy": 0.97, "pairs": 150}, "")
+    block = Finding("mispaired", "fault", "x", ((0, 106),), 107, {"side": "rejected"}, "--repair-mispaired")
     rows = changed(healthy_rows(), 60, **{"eval_rewards/accuracies": 0.77, "rewards/accuracies": 0.77})
     path = record(tmp_path / "run", rows)
 
@@ -271,7 +271,7 @@ def test_less_than_a_trivial_rule_and_pairs_that_do_not_belong_together(tmp_path
 def test_a_rule_that_counts_goes_before_one_of_many_words(tmp_path: Path) -> None:
     def rule(name: str, accuracy: float, remedy: str = "") -> Finding:
         code, evidence = f"shortcut-{name.split()[0]}", {"rule": name, "accuracy": accuracy, "pairs": 300}
-        return Finding(code, "high", "x", (), 0, evidence, remedy)
+        return Finding(code, "fault", "x", (), 0, evidence, remedy)
 
     rows = changed(healthy_rows(), 60, **{"eval_rewards/accuracies": 1.0, "rewards/accuracies": 1.0})
     path = record(tmp_path / "run", rows)
@@ -374,7 +374,7 @@ def test_after_a_step_zero_mismatch_nothing_is_concluded_from_the_rewards(tmp_pa
     (entry,) = shown([(run, run.metrics())])
     tiles = {label: value(entry) for label, _, value in panels._TILES}
     assert {label: tiles[label][2] for label in ("Step-0 loss", "Loss", "Margin", "Accuracy", "KL to reference")} == {
-        "Step-0 loss": "bad", "Loss": None, "Margin": None, "Accuracy": None, "KL to reference": None,
+        "Step-0 loss": "fault", "Loss": None, "Margin": None, "Accuracy": None, "KL to reference": None,
     }  # fmt: skip
     assert tiles["KL to reference"][0] == "–"
 

@@ -217,11 +217,11 @@ def test_parameters_are_counted_from_the_headers(policy_dirs: dict[str, Path]) -
 def test_preflight_names_what_is_missing(tmp_path: Path) -> None:
     found = {line["topic"]: line for line in preflight(TrainConfig(), tmp_path / "not" / "there", [])}
     assert found["Policy"]["level"] == "ok" and "5.1 million" in found["Policy"]["text"]
-    assert "training and" in found["Data"]["text"] and found["Audit"]["level"] in ("ok", "warn")
+    assert "training and" in found["Data"]["text"] and found["Audit"]["level"] in ("ok", "warning")
     assert found["Time"]["level"] == "note"  # no like run was measured
     assert found["Disk"]["level"] == "ok"
     bad = preflight(TrainConfig(model="demo/none", dataset=str(tmp_path / "no.jsonl")), tmp_path, [])
-    assert [line["topic"] for line in bad if line["level"] == "bad"] == ["Policy", "Data"]
+    assert [line["topic"] for line in bad if line["level"] == "fault"] == ["Policy", "Data"]
 
 
 def test_preflight_audits_the_head_of_a_large_file(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_preflight_audits_the_head_of_a_large_file(tmp_path: Path) -> None:
     found = {line["topic"]: line for line in preflight(TrainConfig(dataset=str(path)), tmp_path, [])}
     read = "large.jsonl: the first 3,072 pairs were read, more follow, which the Data page audits"
     assert found["Data"]["text"] == read
-    assert found["Audit"]["level"] == "warn" and "alone tells chosen from rejected" in found["Audit"]["text"]
+    assert found["Audit"]["level"] == "warning" and "alone tells chosen from rejected" in found["Audit"]["text"]
     away = {line["topic"]: line for line in preflight(TrainConfig(dataset="orca=1,sample=1"), tmp_path, [])}
     assert away["Data"]["text"] == "orca is fetched from the hub first: dpo data audit looks into it"
 def test_preflight_names_lengths_beyond_the_context(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_preflight_names_lengths_beyond_the_context(policy_dirs: dict[str, Path]
     for config in (TrainConfig, SftConfig):
         long = config(model=str(policy_dirs["gpt2"]), max_prompt_length=100, max_completion_length=29)
         found = {line["topic"]: line for line in preflight(long, tmp_path, [])}
-        assert found["Lengths"]["level"] == "bad"
+        assert found["Lengths"]["level"] == "fault"
         assert re.match(
             "--max-prompt-length 100 and --max-completion-length 29 need 129 tokens, .* has a context of 128: lower",
             found["Lengths"]["text"],
@@ -262,8 +262,8 @@ def test_preflight_counts_the_findings_of_the_audit(tmp_path: Path, write_pairs:
         line["topic"]: line
         for line in preflight(TrainConfig(dataset=str(write_pairs(rows + same + rows))), tmp_path, [])
     }
-    assert found["Audit"]["level"] == "warn"
-    assert re.match(r"(\d+ grave, )?(\d+ to check, )?\d+ to know: ", found["Audit"]["text"]), found["Audit"]["text"]
+    assert found["Audit"]["level"] == "warning"
+    assert re.match(r"(\d+ faults?, )?(\d+ warnings?, )?\d+ notes?: ", found["Audit"]["text"]), found["Audit"]["text"]
 
 
 def test_time_comes_from_a_like_run(tmp_path: Path) -> None:

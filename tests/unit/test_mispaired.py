@@ -57,7 +57,7 @@ def test_a_side_in_another_order_is_found_by_its_links(side: str, write_pairs: W
     rows = shuffled(talk(400), 0, 399, side)
     result = audited(write_pairs(rows))
     [finding] = found(result, "mispaired")
-    assert (finding.severity, finding.evidence["side"], finding.rows) == ("high", side, ((0, 399),))
+    assert (finding.severity, finding.evidence["side"], finding.rows) == ("fault", side, ((0, 399),))
     links = result.measures["links"]
     broken = [power for link, power in links.items() if side in link.split("-")]
     assert max(broken) < 0.6 < max(links.values())
@@ -80,7 +80,7 @@ def test_single_rows_are_named_and_the_others_counted(side: str, write_pairs: Wr
     result = audited(write_pairs(rows))
     [finding] = [finding for finding in found(result, "mispaired-rows") if finding.evidence["side"] == side]
     named = {row for first, last in finding.rows for row in range(first, last + 1)}
-    assert finding.severity in ("high", "warning")
+    assert finding.severity in ("fault", "warning")
     assert len(named & wrong) > 0.5 * len(wrong)
     assert len(named & wrong) > 0.85 * len(named)
     assert finding.evidence["precision"] == pytest.approx(len(named & wrong) / len(named), abs=0.12)
@@ -195,7 +195,7 @@ def test_a_training_says_how_to_mend_its_pairs_and_the_line_works_as_printed(
     assert "shortcut-" not in output and command.endswith("--repair-mispaired")
     assert main(shlex.split(command)[1:]) == 0
     mended = load_pairs(replace(config, dataset=shlex.split(cleaned)[0]))
-    assert not any(finding.code in CODES for finding in audit_pairs(mended, config).grave())
+    assert not any(finding.code in CODES for finding in audit_pairs(mended, config).severe())
     looked = {line["topic"]: line["text"] for line in preflight(config, tmp_path, [])}
     assert "mend them before you train: dpo data clean 'my pairs.jsonl' --eval-fraction 0.1" in looked["Mispaired"]
     mixed = replace(config, dataset="my pairs.jsonl=2,sample=1")

@@ -51,8 +51,8 @@ def test_a_run_with_little_has_a_card_and_no_picture(tmp_path: Path) -> None:
 def test_findings_are_in_the_card_and_rows_of_private_data_stay_home(tmp_path: Path) -> None:
     record = RunRecord.create(tmp_path / "run", {"name": "run", "kind": "dpo", "config": {"model": "gpt2"}})
     findings = [
-        Finding("mispaired", "high", "Rows 0 to 9 are mispaired", ((0, 9),), 10),
-        Finding("secret", "high", "1 row holds what looks like an access token", ((7, 7),), 1),
+        Finding("mispaired", "fault", "Rows 0 to 9 are mispaired", ((0, 9),), 10),
+        Finding("secret", "fault", "1 row holds what looks like an access token", ((7, 7),), 1),
         Finding("licence", "note", "The licence is not known"),
     ]
     found = Audit("/home/me/pairs.jsonl", "x", 1.0, 90, 90, tuple(findings), {"sampled_of": 900})

@@ -228,7 +228,7 @@ class Desk:
         with self._working:
             try:
                 from dpo.preferences.audit import audit
-                from dpo.preferences.audit.audit import MOST_PAIRS
+                from dpo.preferences.audit.pipeline import MOST_PAIRS
                 from dpo.preferences.audit.signals import measure
                 from dpo.preferences.normalise import normalise
                 from dpo.preferences.preview import preview

@@ -48,7 +48,6 @@ TITLES = {
     "unpaired": "Answers without a partner",
 }
 SHORTCUT = "shortcut-"
-_STATES = {"high": "bad", "warning": "warn", "note": "note"}
 
 
 def finding_cards(result: Audit) -> list[html.Article]:
@@ -70,7 +69,7 @@ def remedies(result: Audit, source: str, flags: str = "") -> str:
 
 
 def _shortcut_card(rules: Sequence[Finding]) -> html.Article:
-    state = _STATES[rules[0].severity]
+    state = rules[0].severity
     bars = [minibar(rule.evidence["rule"], rule.evidence["accuracy"]) for rule in rules]
     reached = rules[0].evidence.get("reward_accuracy")
     if reached is not None:
@@ -92,7 +91,7 @@ def _shortcut_card(rules: Sequence[Finding]) -> html.Article:
 
 def finding_card(finding: Finding, pairs: int) -> html.Article:
     """One finding: state, title, how much, sentence, evidence, remedy."""
-    state = _STATES[finding.severity]
+    state = finding.severity
     head = [light(state), html.H3(TITLES.get(finding.code, finding.code))]
     if finding.count:
         head.append(html.B(f"{finding.count:,} row{'' if finding.count == 1 else 's'}", className="num push"))

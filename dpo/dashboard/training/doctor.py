@@ -12,14 +12,13 @@ from dpo.dashboard.theme import FAMILY_LABEL
 from dpo.dashboard.training.series import Shown, several, verdicts
 from dpo.runs.doctor import Verdict
 from dpo.runs.doctor.verdict import number
-
-_ORDER = ("bad", "warn", "ok", "info")
+from dpo.severity import rank
 
 
 def panel(entries: Sequence[Shown]) -> list[Any]:
-    """Verdicts on all runs on screen, the gravest first."""
+    """Verdicts on all runs on screen, the most severe first."""
     found = [(entry, verdict) for entry in entries for verdict in verdicts(entry)]
-    found.sort(key=lambda pair: _ORDER.index(pair[1].severity))
+    found.sort(key=lambda pair: rank(pair[1].severity))
     many = several(entries)
     # Two are read in full; of a ruined run the rest would fill the screen.
     items = [_item(call_name(entry, many), verdict, place < 2) for place, (entry, verdict) in enumerate(found)]
@@ -40,7 +39,7 @@ def _item(name: str, verdict: Verdict, unfolded: bool) -> html.Details:
     parts: list[Any] = [
         html.Summary(
             [
-                light(verdict.severity if verdict.severity != "info" else "note"),
+                light(verdict.severity),
                 html.H3(f"{name}: {verdict.title}"),
                 icon("chevron-d", 14),
             ]

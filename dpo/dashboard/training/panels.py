@@ -14,10 +14,10 @@ from dpo.glossary import define
 from dpo.runs.answers import answer_measures
 from dpo.runs.doctor.verdict import number
 from dpo.runs.newest import HELD_OUT, TRAINING, Newest, newest
+from dpo.severity import is_severe, rank
 
 Value = tuple[str, str, str | None]  # what is shown, a small addition, the light
 _MISMATCH = "step-0 mismatch"
-_GRAVITY = {"info": 0, "ok": 1, "warn": 2, "bad": 3}
 
 
 def kpis(entries: Sequence[Shown], problems: Sequence[str]) -> html.Section:
@@ -25,20 +25,19 @@ def kpis(entries: Sequence[Shown], problems: Sequence[str]) -> html.Section:
     dpo = [entry for entry in entries if entry.run.kind == "dpo"]
     tiles = [_tile(label, tip, read, dpo) for label, tip, read in _TILES] if dpo else []
     many = several(entries)
-    sentences = [html.Span([light("bad"), problem]) for problem in problems]
+    sentences = [html.Span([light("fault"), problem]) for problem in problems]
     for entry in entries:
         verdict = gravest(entry)
-        state = "note" if verdict.severity == "info" else verdict.severity
-        more = sum(other.severity in ("warn", "bad") for other in verdicts(entry)) - 1
+        more = sum(is_severe(other.severity) for other in verdicts(entry)) - 1
         text = [html.B(call_name(entry, many)), f" {verdict.title}" + (f" (and {more} more)" if more > 0 else "")]
-        sentences.append(html.Span([light(state), html.Span(text)]))
+        sentences.append(html.Span([light(verdict.severity), html.Span(text)]))
         if entry.run.state in ("failed", "interrupted"):
             reason = entry.run.info.get("reason") or "its process is gone"
-            sentences.append(html.Span([light("bad"), f"{entry.label} {entry.run.state}: {reason}"]))
+            sentences.append(html.Span([light("fault"), f"{entry.label} {entry.run.state}: {reason}"]))
         for measure, steps in entry.metrics.not_finite.items():
             if measure == "loss":
                 times = "once" if len(steps) == 1 else f"{len(steps)} times"
-                sentences.append(html.Span([light("bad"), f"{entry.label}: loss was not finite {times}"]))
+                sentences.append(html.Span([light("fault"), f"{entry.label}: loss was not finite {times}"]))
     if not sentences:
         sentences = [html.Span("Choose a run at the left.")]
     jump = html.A([icon("pulse"), "Curve doctor"], href="#tr-doctor", className="jump")
@@ -98,8 +97,8 @@ def _judged(entry: Shown, *codes: str) -> str | None:
     found = verdicts(entry)
     if _MISMATCH not in codes and any(verdict.code == _MISMATCH for verdict in found):
         return None
-    states = [v.severity for v in found if v.code in codes and v.severity != "info"]
-    return max(states, key=_GRAVITY.__getitem__) if states else "ok"
+    states = [v.severity for v in found if v.code in codes and v.severity != "note"]
+    return min(states, key=rank, default="ok")
 
 
 def _step_zero(entry: Shown) -> Value:
@@ -133,7 +132,7 @@ def _margin(entry: Shown) -> Value:
         return "–", "", None
     state = _judged(entry, "likelihood displacement", "no learning")
     small = _not_held_out(reached)
-    return number(value), small, "warn" if value <= 0 and entry.metrics.rows > 3 and state == "ok" else state
+    return number(value), small, "warning" if value <= 0 and entry.metrics.rows > 3 and state == "ok" else state
 
 
 def _accuracy(entry: Shown) -> Value:

@@ -1,6 +1,6 @@
 """What is wrong with preference pairs: found with evidence, and put right (no torch here)."""
 
-from dpo.preferences.audit.audit import audit
+from dpo.preferences.audit.pipeline import audit
 from dpo.preferences.audit.result import Audit, Finding
 from dpo.preferences.audit.tokens import Limits, Vocabulary
 

@@ -14,9 +14,9 @@ from typing import Any, TextIO
 import numpy as np
 
 from dpo.errors import ConfigError, StorageError
-from dpo.preferences.audit.audit import contradicted
 from dpo.preferences.audit.findings import leaking_pairs
 from dpo.preferences.audit.pairing import NAMES, SIDES
+from dpo.preferences.audit.pipeline import contradicted
 from dpo.preferences.audit.repairing import repair
 from dpo.preferences.audit.shortcuts import FEWEST_PAIRS, bag_of_words
 from dpo.preferences.audit.signals import Progress, Signals, measure

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo.preferences.audit.result import Finding, Ranges, Severity, ranges, shown
+from dpo.preferences.audit.result import Finding, Ranges, ranges, shown
 from dpo.preferences.audit.shortcuts import Rule
 from dpo.preferences.audit.signals import Signals
 from dpo.preferences.collect import ALONE
+from dpo.severity import Severity
 
 _DROPPED: Mapping[str, tuple[str, Severity, str]] = {
     "with equal answers": ("identical-sides", "warning", "have the same text as chosen and rejected answer"),
@@ -35,7 +36,7 @@ def dropped(reasons: Mapping[str, list[int]], rows: int) -> list[Finding]:
     for reason, numbers in reasons.items():
         code, severity, says = _DROPPED.get(reason, ("unreadable", "warning", f"gave no pair ({reason})"))
         if len(numbers) > rows // 10 and reason != ALONE:  # most replies of a tree are neither the best nor the worst
-            severity = "high"
+            severity = "fault"
         remedy = (
             "--drop-identical" if code == "identical-sides" else "training leaves these rows out; dpo data clean too"
         )
@@ -125,7 +126,7 @@ def shortcuts(rules: Sequence[Rule], words: Sequence[str], reached: float | None
     for rule in rules:
         if rule.accuracy < _SHORTCUT_WARNING:
             continue
-        severity: Severity = "high" if rule.accuracy >= _SHORTCUT_HIGH else "warning"
+        severity: Severity = "fault" if rule.accuracy >= _SHORTCUT_HIGH else "warning"
         beside = f"; the run's reward accuracy is {reached:.3f}" if reached is not None else ""
         sentence = (
             f"“{rule.says}” alone tells chosen from rejected in {rule.accuracy:.1%} of {rule.pairs:,} pairs that the "
@@ -156,7 +157,7 @@ def swapped(rows: NDArray[np.int64], blocks: Sequence[tuple[int, int]], signals:
         numbers = signals.row[first : last + 1]
         found.append(
             Finding(
-                "swapped-block", "high",
+                "swapped-block", "fault",
                 f"Rows {int(numbers[0])} to {int(numbers[-1])} look swapped: there the words of chosen answers are "
                 "those of rejected ones elsewhere",
                 _span(numbers), len(numbers), {}, "--drop-swapped, or swap them in the source",
@@ -185,7 +186,7 @@ def tokens(name: str, measures: Mapping[str, Any]) -> list[Finding]:
         )
         found.append(
             Finding(
-                "unk", "high" if abs(gap) > _UNK_GAP else "warning", sentence, (), 0,
+                "unk", "fault" if abs(gap) > _UNK_GAP else "warning", sentence, (), 0,
                 {"model": name, "chosen": chosen["with_unk_published"], "rejected": rejected["with_unk_published"],
                  "after_lossless": [chosen["with_unk_lossless"], rejected["with_unk_lossless"]]},
                 "train with the lossless vocabulary (dpo train does): "
@@ -207,7 +208,7 @@ def tokens(name: str, measures: Mapping[str, Any]) -> list[Finding]:
             flag = "--max-prompt-length" if side == "prompt" else "--max-completion-length"
             found.append(
                 Finding(
-                    "truncated", "high" if over > 0.3 else "warning",
+                    "truncated", "fault" if over > 0.3 else "warning",
                     f"{over:.1%} of {'prompts' if side == 'prompt' else side + ' answers'} are over "
                     f"{measures[side]['limit']} tokens of {name} and would be cut",
                     evidence={"model": name, "side": side, "share": over, "tokens": measures[side]["tokens"]},
@@ -224,7 +225,7 @@ def private(signals: Signals, secrets: Iterable[str]) -> list[Finding]:
         secret = kind in set(secrets)
         found.append(
             _finding(
-                "secret" if secret else "personal-data", "high" if secret else "warning",
+                "secret" if secret else "personal-data", "fault" if secret else "warning",
                 _rows(len(places), f"hold what looks like {'an' if kind[0] in 'aeI' else 'a'} {kind}"),
                 signals.row[np.array(places)], {"kind": kind},
                 "--drop-private" + ("; and make the secret invalid" if secret else ""),

@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpo.preferences.audit.pairing import NAMES, Block, Pairing, Side
-from dpo.preferences.audit.result import Finding, Severity, ranges
+from dpo.preferences.audit.result import Finding, ranges
 from dpo.preferences.audit.scattered import Scattered
 from dpo.preferences.audit.signals import Signals
+from dpo.severity import Severity
 
 CODES = ("mispaired", "mispaired-rows")
 # Under this no side can be told to be another prompt's: 0.5 is chance.
 _POWERLESS = 0.6
 # Of a displaced side at least one text in twenty fits another row clearly; of texts that say nothing none does.
 _AT_HOME_ELSEWHERE = 0.03
-_GRAVE_SHARE = 0.05
+_FAULT_SHARE = 0.05
 _BLOCKS: Mapping[Side, str] = {
     "prompt": "have prompts that fit neither of their answers",
     "chosen": "have chosen answers that belong to other prompts",
@@ -58,7 +59,7 @@ def _block(block: Block, signals: Signals) -> Finding:
     evidence = dict(block.evidence) | {"side": block.side}
     remedy = "--repair-mispaired or --drop-mispaired"
     # A block is all rows from its first to its last, also where only some of them were looked at.
-    return Finding("mispaired", "high", sentence, ((first, last),), len(rows), evidence, remedy)
+    return Finding("mispaired", "fault", sentence, ((first, last),), len(rows), evidence, remedy)
 
 
 def _side(pairing: Pairing, side: Side, signals: Signals) -> Finding:
@@ -73,7 +74,7 @@ def _side(pairing: Pairing, side: Side, signals: Signals) -> Finding:
         return Finding("unrelated-side", "warning", sentence, (), 0, evidence, remedy)
     sentence += f", and {pairing.column_homes:.0%} clearly fit another one: they are in another order"
     remedy = "--repair-mispaired, or mend what wrote the data"
-    return Finding("mispaired", "high", sentence, ((int(rows[0]), int(rows[-1])),), len(rows), evidence, remedy)
+    return Finding("mispaired", "fault", sentence, ((int(rows[0]), int(rows[-1])),), len(rows), evidence, remedy)
 
 
 def _single(found: Scattered, signals: Signals) -> Finding:
@@ -94,7 +95,7 @@ def _single(found: Scattered, signals: Signals) -> Finding:
         sentence = f"{what}; {found.by_chance:.0f} would by chance: too few to say that rows are mispaired"
         return Finding("mispaired-rows", "note", sentence, ranges(rows), count, evidence, "read these rows first")
     share = (found.estimated or count) / total
-    severity: Severity = "high" if share >= _GRAVE_SHARE else "warning"
+    severity: Severity = "fault" if share >= _FAULT_SHARE else "warning"
     sentence = f"{what} ({found.by_chance:.0f} would by chance){found.rest()}"
     remedy = "--drop-mispaired leaves out those that can be named; mend what wrote the data for the rest"
     return Finding("mispaired-rows", severity, sentence, ranges(rows), count, evidence, remedy)

@@ -66,7 +66,7 @@ def mend_mispaired(result: Audit, spec: DataSpec) -> str | None:
     """The end of a sentence: how to mend mispaired rows of a training's data; None if there are none, or no remedy."""
     from dpo.preferences.audit.mispaired import CODES
 
-    found = [finding for finding in result.grave() if finding.code in CODES]
+    found = [finding for finding in result.severe() if finding.code in CODES]
     sources, flags = list(spec.sources()), reading_flags(spec)
     if not found:
         return None

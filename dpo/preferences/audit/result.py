@@ -7,12 +7,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dpo.errors import DataError
+from dpo.severity import Severity, is_severe, rank, severity_of
 
-Severity = Literal["high", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = ("high", "warning", "note")
 MOST_RANGES = 500
 VERSION = 1
 Ranges = tuple[tuple[int, int], ...]
@@ -50,13 +49,12 @@ class Audit:
     version: int = VERSION
 
     def worst(self) -> Severity | None:
-        """The gravest severity found."""
-        found = {finding.severity for finding in self.findings}
-        return next((severity for severity in SEVERITIES if severity in found), None)
+        """The severity of the worst finding."""
+        return min((finding.severity for finding in self.findings), key=rank, default=None)
 
-    def grave(self) -> list[Finding]:
-        """The findings that are more than a note, the gravest first."""
-        return [finding for finding in self.findings if finding.severity != "note"]
+    def severe(self) -> list[Finding]:
+        """The findings that are more than a note, the most severe first."""
+        return [finding for finding in self.findings if is_severe(finding.severity)]
 
     def scope(self) -> str:
         """What was looked at: "6,432 pairs", "5,000 of 160,800 pairs", "the first 5,120 pairs"."""
@@ -82,11 +80,7 @@ class Audit:
                 raise DataError(
                     f"this audit has version {values['version']}, this dpo reads up to {VERSION}: update it"
                 )
-            findings = tuple(
-                Finding(**(entry | {"rows": tuple((first, last) for first, last in entry["rows"])}))
-                for entry in values.pop("findings")
-            )
-            return cls(findings=findings, **values)
+            return cls(findings=tuple(map(_finding, values.pop("findings"))), **values)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"this is no audit ({error}): make one with dpo data audit SOURCE --json FILE") from error
 
@@ -95,6 +89,11 @@ class Audit:
         waiting = path.with_name(path.name + ".part")
         waiting.write_text(self.to_json() + "\n", encoding="utf-8")
         waiting.replace(path)
+
+
+def _finding(entry: dict[str, Any]) -> Finding:
+    rows = tuple((first, last) for first, last in entry["rows"])
+    return Finding(**(entry | {"severity": severity_of(entry["severity"]), "rows": rows}))
 
 
 def ranges(rows: Iterable[int]) -> Ranges:

@@ -28,8 +28,9 @@ from dpo.runs.doctor.rules import (
     shortcut,
     step_zero,
 )
-from dpo.runs.doctor.verdict import Change, Evidence, Limits, Severity, Source, Verdict
+from dpo.runs.doctor.verdict import Change, Evidence, Limits, Source, Verdict
 from dpo.runs.reader import Run
+from dpo.severity import is_severe, rank
 
 RULES: tuple[Callable[[Case], Verdict | None], ...] = (
     step_zero.check,
@@ -52,12 +53,11 @@ RULES: tuple[Callable[[Case], Verdict | None], ...] = (
 _OF_REWARDS = (
     learning.check, saturation.check, displacement.check, overfit.check, overfit.unlearned, shortcut.check,
 )  # fmt: skip
-_ORDER = ("bad", "warn", "ok", "info")
 _FEWEST_ROWS = 3
 
 
 def diagnose(run: Run, limits: Limits | None = None, audit: Mapping[str, Any] | None = None) -> list[Verdict]:
-    """All verdicts on a run, the gravest first; never empty.
+    """All verdicts on a run, the most severe first; never empty.
 
     `audit` is that of the run's data, as `dpo data audit --json` writes it; without one, `audit.json`
     in the run's directory counts.
@@ -71,9 +71,9 @@ def diagnose(run: Run, limits: Limits | None = None, audit: Mapping[str, Any] | 
     verdicts = [verdict for rule in rules if (verdict := rule(case)) is not None]
     if metrics.rows < _FEWEST_ROWS:
         verdicts.append(health.too_early(case))
-    elif not any(verdict.severity in ("bad", "warn") or verdict.code == displacement.CODE for verdict in verdicts):
+    elif not any(is_severe(verdict.severity) or verdict.code == displacement.CODE for verdict in verdicts):
         verdicts.append(health.healthy(case))
-    return sorted(verdicts, key=lambda verdict: _ORDER.index(verdict.severity))
+    return sorted(verdicts, key=lambda verdict: rank(verdict.severity))
 
 
-__all__ = ["RULES", "Case", "Change", "Evidence", "Limits", "Severity", "Source", "Verdict", "diagnose"]
+__all__ = ["RULES", "Case", "Change", "Evidence", "Limits", "Source", "Verdict", "diagnose"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
-Severity = Literal["ok", "info", "warn", "bad"]
+from dpo.severity import Severity
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Source:
 class Verdict:
     """One regime that a run is in.
 
-    `severity` is ok, info (worth knowing), warn (look before trusting the run) or bad (do not use it).
+    `severity` is ok, note (worth knowing), warning (look before trusting the run) or fault (do not use it).
     """
 
     code: str

@@ -26,7 +26,7 @@ def mispaired(case: Case) -> Verdict | None:
     return Verdict(
         "mispaired",
         "pairs that do not belong together",
-        "warn",
+        "warning",
         f"In {share} the {sides} text belongs to another prompt: there the loss teaches to tell prompts apart, "
         "not answers.",
         (Evidence("mispaired pairs in the audit", rows), Evidence("audited pairs", pairs)),

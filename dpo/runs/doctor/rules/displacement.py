@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.verdict import Change, Severity, Source, Verdict
+from dpo.runs.doctor.verdict import Change, Source, Verdict
+from dpo.severity import Severity
 
 SOURCE = Source(
     "Razin et al. 2024, Unintentional Unalignment: Likelihood Displacement in DPO", "https://arxiv.org/abs/2410.08847"
@@ -21,7 +22,7 @@ def _change(case: Case) -> Change:
 
 
 def check(case: Case) -> Verdict | None:
-    """Chosen falls below 0 and rejected as well; how grave that is, the distance and its share of the margin say."""
+    """Chosen falls below 0 and rejected as well; how severe that is, the distance and its share of the margin say."""
     chosen, rejected = case.judged("rewards/chosen"), case.judged("rewards/rejected")
     if case.run.kind != "dpo" or len(chosen) < 2 or len(rejected) < 2:
         return None
@@ -31,18 +32,19 @@ def check(case: Case) -> Verdict | None:
     if nats < _NOISE or rejected.level >= 0 or margin <= 0:
         return None
     limits = case.limits
-    grave: Severity = "info"
+    severity: Severity = "note"
     if fall >= _SHARE * margin and nats >= limits.displaced_nats:
-        grave = "bad" if nats > limits.ruined_nats else "warn"
+        severity = "fault" if nats > limits.ruined_nats else "warning"
     since = f"since step {step}" if step > chosen.steps[0] else "from the start"
-    mild = "a little, as it does in most DPO runs" if grave == "info" else "clearly"
-    ranked = f"The pairs are ranked, but both rewards fall {since}" if grave == "info" else f"Both rewards fall {since}"
-    title = "pairs are ranked, chosen answers get less likely" if grave == "info" else "chosen answers get less likely"
+    mild = severity == "note"
+    how = "a little, as it does in most DPO runs" if mild else "clearly"
+    ranked = "The pairs are ranked, but both" if mild else "Both"
+    title = ("pairs are ranked, " if mild else "") + "chosen answers get less likely"
     return Verdict(
         CODE,
         title,
-        grave,
-        f"{ranked}, the chosen one {mild}: a chosen answer has lost {nats:.3g} nats, and the "
+        severity,
+        f"{ranked} rewards fall {since}, the chosen one {how}: a chosen answer has lost {nats:.3g} nats, and the "
         f"margin of {margin:.3g} comes from pushing the rejected one down further. Read the answers before "
         "trusting the margin.",
         (

@@ -22,7 +22,7 @@ def check(case: Case) -> Verdict | None:
         return Verdict(
             "divergence",
             "numbers that are not finite",
-            "bad",
+            "fault",
             f"From step {min(steps)} on {name} is not a finite number {_times(len(steps))}; a policy saved after that "
             "is most likely ruined.",
             (Evidence(f"points of {name} are not finite, the first", len(steps), min(steps)),),
@@ -40,7 +40,7 @@ def check(case: Case) -> Verdict | None:
     return Verdict(
         "divergence",
         "the loss runs away",
-        "bad",
+        "fault",
         f"The loss climbs from about {lowest:.3g} near step {step} to about {end:.3g}, above where it began: "
         "the updates are too large for this policy.",
         (

@@ -37,7 +37,7 @@ def check(case: Case) -> Verdict | None:
     return Verdict(
         "gradient spikes",
         "single updates far too large",
-        "warn",
+        "warning",
         f"{len(spikes)} of {len(norms)} logged updates {verb} a gradient more than {case.limits.spike:.0f} times their "
         f"neighbours', the worst {later[worst]:.3g} at step {step} (usual there: {usual[worst]:.3g}).",
         (

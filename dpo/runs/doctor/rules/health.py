@@ -32,4 +32,4 @@ def too_early(case: Case) -> Verdict:
     rows, state = case.metrics.rows, case.run.state
     logged = "Nothing was logged" if rows == 0 else f"Only {rows} step{'s were' if rows > 1 else ' was'} logged"
     more = "come back after a few more" if state == "running" else f"the run is {state}, and a rule needs three"
-    return Verdict("too early", "not enough points", "info", f"{logged}: {more}.")
+    return Verdict("too early", "not enough points", "note", f"{logged}: {more}.")

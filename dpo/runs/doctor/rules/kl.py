@@ -41,7 +41,7 @@ def _verdict(case: Case, found: Evidence, since: int) -> Verdict:
     return Verdict(
         "KL budget spent",
         "far from the reference",
-        "warn",
+        "warning",
         f"Since step {since} the policy is further from its reference than the budget of {case.kl_budget:.3g} "
         f"nats allows ({found.value:.3g} now): more margin from here on tends to cost text quality.",
         (found, Evidence("nats are the budget", case.kl_budget)),

@@ -24,7 +24,7 @@ def check(case: Case) -> Verdict | None:
     return Verdict(
         "no learning",
         "the policy has hardly moved",
-        "warn",
+        "warning",
         f"After {margin.last_step} steps the margin is {margin.level:.2g} and the loss still {loss.level:.4f}: "
         "the policy ranks pairs as the reference does.",
         (

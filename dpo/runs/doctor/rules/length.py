@@ -27,7 +27,7 @@ def check(case: Case) -> Verdict | None:
     return Verdict(
         "length exploitation",
         "answers grow longer",
-        "warn",
+        "warning",
         f"At step {step} the policy's answers are {ratio:.2g} times as long as the reference's: a sum of log-ratios "
         "over tokens rewards length.",
         (

@@ -27,7 +27,7 @@ def check(case: Case) -> Verdict | None:
     return Verdict(
         "over-optimisation",
         "held-out pairs get worse",
-        "warn",
+        "warning",
         f"The held-out loss was lowest at step {step} ({lowest:.3g}) and is {held.last:.3g} now, while the training "
         f"loss fell on to {train.level:.3g}: what is learned after step {step} does not carry over.",
         (
@@ -48,7 +48,7 @@ def unlearned(case: Case) -> Verdict | None:
     return Verdict(
         "held-out loss rises",
         "held-out answers get less likely" if case.run.kind != "dpo" else "held-out pairs get worse",
-        "warn",
+        "warning",
         f"The held-out loss went from {held.first:.4g} to {held.last:.4g}: what was learned so far does not carry "
         "over.",
         (

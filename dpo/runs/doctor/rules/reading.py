@@ -16,7 +16,7 @@ def damage(case: Case) -> Verdict | None:
     return Verdict(
         "damaged record",
         "parts could not be read",
-        "info",
+        "note",
         "Read as far as it is good: " + "; ".join(problems) + ".",
     )
 
@@ -31,7 +31,7 @@ def clock(case: Case) -> Verdict | None:
     return Verdict(
         "clock went back",
         "wall time is not in order",
-        "info",
+        "note",
         f"The clock goes back by {times[place - 1] - times[place]:.0f} s at step {int(steps[place])} (a changed clock, "
         "or files of two machines): read this run by step, not by time.",
         (Evidence("seconds back", float(times[place - 1] - times[place]), int(steps[place])),),

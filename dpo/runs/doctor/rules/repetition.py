@@ -29,7 +29,7 @@ def check(case: Case) -> Verdict | None:
     return Verdict(
         "repetition collapse",
         "answers repeat themselves",
-        "bad",
+        "fault",
         f"At step {step} {share:.0%} of the word triples in the policy's answers are repeats ({before:.0%} in the "
         f"reference's){shown}.",
         (

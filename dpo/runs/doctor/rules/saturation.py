@@ -29,7 +29,7 @@ def check(case: Case) -> Verdict | None:
     return Verdict(
         "saturation",
         "the pairs are separated completely",
-        "warn",
+        "warning",
         f"From step {since} on every {where} pair is ranked right and the loss is down to {loss.level:.2g}: something "
         "easy tells chosen from rejected (style, emoji, length), and going on only pushes the policy further away.",
         (

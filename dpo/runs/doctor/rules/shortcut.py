@@ -41,7 +41,7 @@ def check(case: Case) -> Verdict | None:
     return Verdict(
         "shortcut",
         "accuracy no longer informs",
-        "warn",
+        "warning",
         f"{sentence}: judge by the answers and by votes.",
         _evidence(accuracy, rules),
         Change("--dataset", "FILE", remedy),
@@ -55,7 +55,7 @@ def _below(case: Case, accuracy: Curve, rules: Sequence[_Rule]) -> Verdict:
     return Verdict(
         "below a trivial rule",
         "less learned than a trivial rule knows",
-        "warn",
+        "warning",
         f"A rule that {best.does} ranks {best.accuracy:.2f} of such pairs rightly, the policy only "
         f"{accuracy.last:.2f}: it was trained too little, or the pairs do not belong together.",
         _evidence(accuracy, rules),

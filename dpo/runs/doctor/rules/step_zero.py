@@ -37,7 +37,7 @@ def check(case: Case) -> Verdict | None:
     return Verdict(
         "step-0 mismatch",
         "policy and reference do not start equal",
-        "bad",
+        "fault",
         f"The loss starts at {loss:.4g} where equal models give {expected:.4g}, so the rewards do not measure tuning: "
         f"{dropout}a wrong reference, or another number format for one of the two. "
         "Only a loss other than sigmoid may start elsewhere.",

@@ -14,7 +14,7 @@ from dpo.preferences.audit import tokens
 from dpo.preferences.audit.language import languages
 from dpo.preferences.audit.mispaired import mispaired
 from dpo.preferences.audit.pairing import by_chance, ratios_of, stretches
-from dpo.preferences.audit.result import SEVERITIES, Audit
+from dpo.preferences.audit.result import Audit
 from dpo.preferences.audit.shortcuts import FEWEST_PAIRS, Rule, bag_of_words, first_words, simple_rule, surface_rules
 from dpo.preferences.audit.signals import Progress, Signals, measure
 from dpo.preferences.audit.surface import SECRET
@@ -22,6 +22,7 @@ from dpo.preferences.audit.tokens import Limits, Vocabulary
 from dpo.preferences.audit.tokens import measure as measure_tokens
 from dpo.preferences.normalise import Normalised, drawn
 from dpo.preferences.sources import licence_of
+from dpo.severity import rank
 
 MOST_PAIRS = 200_000
 """Pairs that are compared with each other: about a minute and 1.5 GB on a CPU core, however large the file is."""
@@ -103,7 +104,7 @@ def audit(
         confidence=round(data.recognised.confidence, 3),
         rows=data.rows,
         pairs=len(data.pairs),
-        findings=tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))),
+        findings=tuple(sorted(found, key=lambda finding: rank(finding.severity))),
         measures=measures,
         seconds=round(time.perf_counter() - began, 2),
     )
