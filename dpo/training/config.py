@@ -11,16 +11,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from dpo.errors import ConfigError
+from dpo.losses import LOSSES, acting
 from dpo.training.settings import check_range, setting
 
-LOSS_TYPES = (
-    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
-    "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
-)  # fmt: skip
-# Losses in which TRL uses label smoothing; elsewhere it would be ignored in silence.
-SMOOTHED = {"exo_pair", "robust", "aot", "aot_unpaired"}
-# Losses built from f-divergence scores; the others read the log-ratios and would ignore the choice.
-DIVERGENT = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop"}
 DIVERGENCES = ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence")
 TRACKERS = ("wandb", "trackio", "mlflow")
 # What `--keep-best` and `--early-stopping` judge by: the measure's name and whether more is better.
@@ -144,7 +137,7 @@ class TrainConfig(CommonConfig):
     kind = "dpo"
 
     beta: float = setting("preference loss", "strength of the pull towards the reference", 0.1, above=0.0)
-    loss_type: list[str] = setting("preference loss", "one or more of TRL's losses", ["sigmoid"], choices=LOSS_TYPES)
+    loss_type: list[str] = setting("preference loss", "one or more of TRL's losses", ["sigmoid"], choices=tuple(LOSSES))
     loss_weights: list[float] | None = setting("preference loss", "a weight for each loss", None)
     label_smoothing: float = setting(
         "preference loss", "share of labels taken as wrong (robust, exo_pair, aot)", 0.0, low=0.0, high=0.499
@@ -201,18 +194,11 @@ class TrainConfig(CommonConfig):
         """See `CommonConfig.validate`; also the contradictions between losses and their settings."""
         super().validate()
         if not self.loss_type:
-            raise ConfigError("--loss-type is empty: give one of " + ", ".join(LOSS_TYPES))
+            raise ConfigError("--loss-type is empty: give one of " + ", ".join(LOSSES))
         if self.loss_weights is not None and len(self.loss_weights) != len(self.loss_type):
             raise ConfigError(
                 f"--loss-weights has {len(self.loss_weights)} values for {len(self.loss_type)} losses: give one each"
             )
-        if self.label_smoothing > 0 and not SMOOTHED & set(self.loss_type):
-            raise ConfigError(
-                f"--label-smoothing does nothing with --loss-type {' '.join(self.loss_type)}: "
-                f"use one of {', '.join(sorted(SMOOTHED))}, or leave it out"
-            )
-        if "exo_pair" in self.loss_type and self.label_smoothing == 0:
-            raise ConfigError("--loss-type exo_pair needs --label-smoothing above 0 (the EXO paper uses 1e-3)")
         self._check_loss_options()
         self._check_adapter_options()
         if self.early_stopping is not None and self.keep_best == "none":
@@ -228,24 +214,32 @@ class TrainConfig(CommonConfig):
         """Refuse what TRL would accept and then ignore, or fail on only when training starts."""
         losses, defaults = set(self.loss_type), {spec.name: spec.default for spec in dataclasses.fields(self)}
         named = "--loss-type " + " ".join(self.loss_type)
-        if self.f_divergence_type != "reverse_kl" and not losses <= DIVERGENT:
+        for name in losses:
+            usual = LOSSES[name].paper_smoothing
+            if usual and self.label_smoothing == 0:
+                raise ConfigError(f"--loss-type {name} needs --label-smoothing above 0 (its paper uses {usual:g})")
+        for name in ("label_smoothing", "discopop_tau"):
+            if getattr(self, name) != defaults[name] and not losses & set(acting(name)):
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} does nothing with {named}: "
+                    f"use --loss-type {' or '.join(sorted(acting(name)))}, or leave it out"
+                )
+        if self.f_divergence_type != "reverse_kl" and not losses <= set(acting("f_divergence_type")):
             raise ConfigError(
                 f"--f-divergence-type {self.f_divergence_type} has no meaning for {named}: "
-                f"use {', '.join(sorted(DIVERGENT))}"
+                f"use {', '.join(sorted(acting('f_divergence_type')))}"
             )
         if self.f_alpha_divergence_coef != defaults["f_alpha_divergence_coef"] and (
             self.f_divergence_type != "alpha_divergence"
         ):
             raise ConfigError("--f-alpha-divergence-coef needs --f-divergence-type alpha_divergence")
-        if self.discopop_tau != defaults["discopop_tau"] and "discopop" not in losses:
-            raise ConfigError(f"--discopop-tau does nothing with {named}: use --loss-type discopop")
-        if self.use_weighting and losses & {"aot", "aot_unpaired"}:
-            raise ConfigError("--use-weighting weighs pairs, which aot sorts apart: use another --loss-type")
-        if losses & {"aot", "aot_unpaired"} and self.batch_size == 1:
+        if self.use_weighting and not losses <= set(acting("use_weighting")):
+            raise ConfigError(f"--use-weighting weighs pairs, which {named} sorts apart: use another --loss-type")
+        if self.batch_size == 1 and any(LOSSES[name].compares_pairs for name in losses):
             raise ConfigError(f"{named} compares the pairs of a batch: set --batch-size to 2 or more")
-        if losses == {"sft"} and (self.ld_alpha is not None or self.sync_ref_model):
+        if (self.ld_alpha is not None or self.sync_ref_model) and not any(LOSSES[name].has_margin for name in losses):
             raise ConfigError(
-                "--loss-type sft alone has no reference and no margin: leave out --ld-alpha and --sync-ref-model"
+                f"{named} alone has no reference and no margin: leave out --ld-alpha and --sync-ref-model"
             )
         moved = ("ref_model_mixup_alpha", "ref_model_sync_steps")
         changed = [name for name in moved if getattr(self, name) != defaults[name]]

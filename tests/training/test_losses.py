@@ -7,17 +7,20 @@ and REJECTED below.  What is left of each loss is then a few lines of plain arit
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ids import id_rows
 from test_trl_contract import FAMILIES, tiny
 from torch.nn import functional as F
 
+from dpo.losses import LOSSES, Options, Pairs, preference_loss
 from dpo.training.config import TrainConfig
 from dpo.training.settings import make
 from dpo.training.trainer import PreferenceTrainer, trl_arguments
@@ -142,20 +145,36 @@ def loss_with_known_ratios(family: str, path: Path, **settings: Any) -> tuple[fl
     return float(loss), tokens.log_probs, tokens, inputs
 
 
+def from_the_table(logps: torch.Tensor, **settings: Any) -> float:
+    """The loss of `dpo.losses`, with log-probabilities `(4, length)` of the policy and the known log-ratios."""
+    (chosen, rejected), ratios = logps.double().sum(1).numpy().reshape(2, 2), np.array([CHOSEN, REJECTED])
+    lengths = np.array([CHOSEN_LENGTHS, REJECTED_LENGTHS], dtype=float)
+    pairs = Pairs(chosen, rejected, chosen - ratios[0], rejected - ratios[1], *lengths)
+    known = {spec.name for spec in dataclasses.fields(Options)}
+    options = Options(**{"beta": BETA} | {name: value for name, value in settings.items() if name in known})
+    return preference_loss(settings.get("loss_type", ["sigmoid"]), settings.get("loss_weights"), pairs, options)
+
+
+def test_every_loss_is_tested() -> None:
+    assert {*BY_HAND, "aot", "sft"} == set(LOSSES)
+
+
 @pytest.mark.parametrize("loss", BY_HAND)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_loss_has_the_value_of_its_paper(family: str, loss: str, tmp_path: Path) -> None:
     settings, expected = BY_HAND[loss]
-    measured, *_ = loss_with_known_ratios(family, tmp_path, loss_type=[loss], **settings)
+    measured, logps, *_ = loss_with_known_ratios(family, tmp_path, loss_type=[loss], **settings)
     assert measured == pytest.approx(expected, rel=1e-6)
+    assert from_the_table(logps, loss_type=[loss], **settings) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_options_have_the_value_of_their_paper(family: str, variant: str, tmp_path: Path) -> None:
     settings, expected = VARIANTS[variant]
-    measured, *_ = loss_with_known_ratios(family, tmp_path, **settings)
+    measured, logps, *_ = loss_with_known_ratios(family, tmp_path, **settings)
     assert measured == pytest.approx(expected, rel=1e-4 if "f_alpha_divergence_coef" in settings else 1e-6)
+    assert from_the_table(logps, **settings) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -165,12 +184,14 @@ def test_aot_sorts_the_margins_of_policy_and_reference(family: str, tmp_path: Pa
     own = (chosen - rejected).tolist()
     reference = [m - (c - r) for m, c, r in zip(own, CHOSEN, REJECTED, strict=True)]
     assert measured == pytest.approx(sorted_sides(own, reference), rel=1e-6)
+    assert from_the_table(logps, loss_type=["aot"]) == pytest.approx(measured, rel=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sft_is_the_mean_token_loss_of_the_chosen_answers(family: str, tmp_path: Path) -> None:
     measured, logps, *_ = loss_with_known_ratios(family, tmp_path, loss_type=["sft"])
     assert measured == pytest.approx(-float(logps[:2].sum()) / sum(CHOSEN_LENGTHS), rel=1e-6)
+    assert from_the_table(logps, loss_type=["sft"]) == pytest.approx(measured, rel=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

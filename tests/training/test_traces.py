@@ -15,7 +15,8 @@ import torch
 from ids import id_rows
 from tiny import tiny_weights
 
-from dpo.training.config import LOSS_TYPES, TrainConfig
+from dpo.losses import LOSSES
+from dpo.training.config import TrainConfig
 from dpo.training.settings import make
 from dpo.training.trainer import PreferenceTrainer, trl_arguments
 
@@ -39,7 +40,7 @@ def trace(family: str, loss: str, directory: Path) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-@pytest.mark.parametrize("loss", LOSS_TYPES)
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("family", ["t5", "gpt2"])
 def test_fifty_steps_are_what_they_were(family: str, loss: str, tmp_path: Path) -> None:
     stored = json.loads(STORED.read_text(encoding="utf-8"))[family][loss]
@@ -53,7 +54,7 @@ if __name__ == "__main__":
 
     with tempfile.TemporaryDirectory() as scratch:
         content = {
-            family: {loss: [round(x, 7) for x in trace(family, loss, Path(scratch))] for loss in LOSS_TYPES}
+            family: {loss: [round(x, 7) for x in trace(family, loss, Path(scratch))] for loss in LOSSES}
             for family in ("t5", "gpt2")
         }
     STORED.write_text(json.dumps(content) + "\n", encoding="utf-8")

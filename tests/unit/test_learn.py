@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+import dpo
+from dpo import losses
 from dpo.dashboard.application import create_app
 from dpo.dashboard.training.charts import CHARTS
 from dpo.dashboard.training.page import _WORDS
 from dpo.dashboard.web.access import Access
 from dpo.errors import ConfigError
 from dpo.glossary import TERMS, define, page
-from dpo.training.config import LOSS_TYPES
-from dpo.training.losses import LOSSES, Shape, curve
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -32,12 +33,26 @@ def test_every_chart_has_its_word() -> None:
 
 
 def test_every_loss_of_the_margin_is_drawn() -> None:
-    assert set(LOSSES) == set(LOSS_TYPES) - {"sft"}
+    assert set(losses.margin_losses()) == set(losses.LOSSES) - {"sft"}
     with pytest.raises(ConfigError, match="no loss of the margin"):
-        curve("sft", np.zeros(1), Shape())
+        losses.curve(losses.LOSSES["sft"], np.zeros(1), losses.Options())
 
 
-@pytest.mark.parametrize("name", LOSSES)
+def test_the_page_of_losses_is_the_table() -> None:
+    assert (DOCS / "losses.md").read_text(encoding="utf-8") == losses.page()
+
+
+def test_losses_are_named_in_their_table_alone() -> None:
+    """One more needs no other file; `sft` is a kind of run too, `sigmoid` the default, and a rule may advise one."""
+    home = Path(dpo.__file__).parent
+    named = set(losses.LOSSES) - {"sft", "sigmoid"}
+    for path in home.rglob("*.py"):
+        if path != home / "losses.py" and "rules" not in path.parts:
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            assert not named & {node.value for node in nodes if isinstance(node, ast.Constant)}, path
+
+
+@pytest.mark.parametrize("name", losses.margin_losses())
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_losses_are_trls(name: str, smoothing: float) -> None:
     """TRL's own `_compute_loss`, on log-probabilities that give the margins."""
@@ -61,8 +76,9 @@ def test_losses_are_trls(name: str, smoothing: float) -> None:
             "ref_chosen_logps": torch.zeros(1), "ref_rejected_logps": torch.zeros(1),
         }  # fmt: skip
         loss = DPOTrainer._compute_loss(trainer, lambda out=output, **_: out, inputs, False)
-        shape = Shape(beta=beta, tokens=float(length), label_smoothing=smoothing)
-        assert curve(name, np.array([margin]), shape)[0] == pytest.approx(float(loss), abs=2e-6, rel=1e-5)
+        options = losses.Options(beta=beta, label_smoothing=smoothing)
+        drawn = losses.curve(losses.LOSSES[name], np.array([margin]), options, tokens=length)
+        assert drawn[0] == pytest.approx(float(loss), abs=2e-6, rel=1e-5)
 
 
 class _Output:

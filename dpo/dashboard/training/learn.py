@@ -22,13 +22,13 @@ from dpo.dashboard.web.streams import Streams
 from dpo.errors import ConfigError, PolicyError, RunError, quoted
 from dpo.evaluation.worker import LensWorker, Task
 from dpo.glossary import TERMS
+from dpo.losses import LOSSES, Options, curve, margin_losses
 from dpo.policies.names import weights_state
 from dpo.runs import Run, open_run
-from dpo.training.losses import LOSSES, Shape, curve
 
 PAIRS = 128
 """Held-out pairs that are measured at most: seconds with a small policy on two cores."""
-_ALWAYS = ("sigmoid", "hinge", "ipo")
+_ALWAYS = margin_losses()[:3]
 _DASHES = ("solid", "8px,3px", "3px,3px", "8px,3px,2px,3px")
 
 
@@ -36,16 +36,16 @@ def panel() -> html.Section:
     """The card at the foot of the Training page; drawn by assets/learn.js."""
     words = sorted(TERMS.values(), key=lambda term: term.name.lower())
     chips = [
-        html.Button(name, type="button", className="ex js-loss", title=f"{loss.about} ({loss.paper})",
+        html.Button(name, type="button", className="ex js-loss", title=f"{LOSSES[name].about} ({LOSSES[name].paper})",
                     **{"data-loss": name, "aria-pressed": "true" if name in _ALWAYS else "false"})
-        for name, loss in LOSSES.items()
+        for name in margin_losses()
     ]  # fmt: skip
     playground = html.Details(
         [
             html.Summary([html.H2("Loss playground"), html.Span("what each loss asks of a pair", className="sub")]),
             html.P(
                 "Every loss over the margin, scaled to 1 at margin 0; the chosen ones are drawn in ink. Where a loss "
-                "looks at both rewards, each is taken to make half of the margin. sft does not look at the margin.",
+                "looks at both rewards, each is taken to make half of the margin.",
                 className="sub",
             ),
             html.Div(chips, className="row loss-chips", role="group", **{"aria-label": "Losses drawn in ink"}),
@@ -167,18 +167,21 @@ def draw(asked: Mapping[str, Any], run: Run | None, margins: list[float] | None)
         ConfigError: an unknown loss.
     """
     given = asked.get("losses")
-    own = [name for name in (run.config.get("loss_type") or [] if run else []) if name in LOSSES]
+    own = [name for name in (run.config.get("loss_type") or [] if run else []) if name in margin_losses()]
     inked = [str(name) for name in given] if isinstance(given, list) else list(dict.fromkeys([*own, *_ALWAYS]))
+    unknown = [name for name in inked if name not in margin_losses()]
+    if unknown:
+        raise ConfigError(f"{quoted(unknown[0])} is no loss of the margin: choose from {', '.join(margin_losses())}")
     config = run.config if run else {}
-    shape = Shape(
+    options = Options(
         beta=float(config.get("beta") or 0.1), label_smoothing=float(config.get("label_smoothing") or 0.0),
         discopop_tau=float(config.get("discopop_tau") or 0.05),
     )  # fmt: skip
     reach = max(4.0, *(abs(value) * 1.1 for value in margins)) if margins else 4.0
     x = np.linspace(-reach, reach, 161)
     traces, notes = [], []
-    for name in [*(other for other in LOSSES if other not in inked), *inked]:
-        y = curve(name, x, shape) / curve(name, np.zeros(1), shape)
+    for name in [*(other for other in margin_losses() if other not in inked), *inked]:
+        y = curve(LOSSES[name], x, options) / curve(LOSSES[name], np.zeros(1), options)
         drawn = name in inked
         line = {"color": NEUTRAL if drawn else rgba(NEUTRAL, 0.35), "width": 2.25 if drawn else 1}
         if drawn:

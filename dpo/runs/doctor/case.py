@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tsdownsample import MinMaxLTTBDownsampler
 
+from dpo import losses
 from dpo.runs.doctor.verdict import Evidence, Limits
 from dpo.runs.metrics import Floats, Metrics
 from dpo.runs.reader import Run, Sample
@@ -18,8 +19,6 @@ from dpo.runs.reader import Run, Sample
 LN2 = math.log(2)
 _MOST_POINTS = 5000
 _KL_BUDGET = 10.0
-# TRL's losses that are softplus(-margin) or a mean with it at margin 0, and so start at ln 2.
-_STARTS_AT_LN2 = ("sigmoid", "robust", "sigmoid_norm")
 
 
 def loss_types(run: Run) -> list[str]:
@@ -30,9 +29,8 @@ def loss_types(run: Run) -> list[str]:
 
 
 def starts_at_ln2(run: Run) -> bool:
-    """Whether the loss is ln 2 where policy and reference agree: DPO's alone is, a sum with another term is not."""
-    names = loss_types(run)
-    return run.kind == "dpo" and len(names) == 1 and names[0] in _STARTS_AT_LN2
+    """Whether the loss is ln 2 where policy and reference agree."""
+    return run.kind == "dpo" and losses.starts_at_ln2(loss_types(run))
 
 
 @dataclass(frozen=True, eq=False)
