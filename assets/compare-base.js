@@ -7,12 +7,12 @@
   const cmp = {
     $,
     PANES: [0, 1, 2, 3, 4, 5],
-    NAMES: { t5: "T5", gpt2: "GPT-2" },
-    SHAPES: { t5: "circle", gpt2: "diamond" },
+    FAMILIES: ["seq2seq", "causal"],
+    SHAPES: { seq2seq: "circle", causal: "diamond" },
     FIELDS: ["temperature", "top_p", "top_k", "max_new_tokens", "seed"],
     IDS: { temperature: "cmp-temperature", top_p: "cmp-top-p", top_k: "cmp-top-k", max_new_tokens: "cmp-max-new", seed: "cmp-seed" },
     known: {}, picked: [0, 1, 2, 3, 4, 5].map(() => null), linked: {},
-    mode: "Text", samples: 1, noise: true, strength: { t5: 1, gpt2: 1 },
+    mode: "Text", samples: 1, noise: true, strength: { seq2seq: 1, causal: 1 },
     /* The generation on screen: request, arms, policies, λ and seed by pane, samples by pane, which of them is shown. */
     run: null,
     /* What stands in the composer now; the answers on screen may belong to something else. */
@@ -29,9 +29,11 @@
     about(value) {
       if (cmp.known[value]) return cmp.known[value];
       const policy = value.replace(ENGINE, ""), plain = policy !== value || /^https?:/.test(value);
-      const { family = null, tuned = false } = cmp.known[policy] || {};
-      return { value, policy, label: value, short: value.split("/").pop() || value, family, tuned, note: plain ? PLAIN : null };
+      const { family = null, tuned = false, model = null } = cmp.known[policy] || {};
+      return { value, policy, label: value, short: value.split("/").pop() || value, family, tuned, model, note: plain ? PLAIN : null };
     },
+    /* What the policies of a family in these panes are called: T5, BART, Llama. */
+    modelsOf: (family, panes) => [...new Set(panes.map((pane) => cmp.about(cmp.picked[pane])).filter((policy) => policy.family === family).map((policy) => policy.model || "Other"))],
     active: () => cmp.PANES.filter((pane) => cmp.picked[pane]),
     partner: (pane) => (cmp.picked[pane ^ 1] ? pane ^ 1 : null),
     /* Only our own loop can turn a policy up or down. */

@@ -3,7 +3,8 @@
   "use strict";
   const cmp = window.dpo.cmp, { $, PANES, FIELDS, IDS, put, none, about } = cmp;
   const STANDARD = ["demo/t5", "demo/t5-dpo", "demo/gpt2", "demo/gpt2-dpo", null, null];
-  const FAMILIES = ["t5", "gpt2"];
+  const FAMILIES = cmp.FAMILIES;
+  const FORMER = { seq2seq: "t5", causal: "gpt2" }; // what links of earlier versions call a family
 
   function remember(request) {
     const query = new URLSearchParams({ prompt: request.prompt, ...Object.fromEntries(FIELDS.map((name) => [name, request[name]])) });
@@ -66,25 +67,28 @@
         cmp.panes.belong();
         return none();
       },
-      strength(t5, gpt2) {
-        Object.assign(cmp.strength, { t5: t5 ?? 1, gpt2: gpt2 ?? 1 });
+      strength(...values) {
+        FAMILIES.forEach((family, place) => { cmp.strength[family] = values[place] ?? 1; });
         for (const family of FAMILIES) if ($(`cmp-lambda-value-${family}`)) $(`cmp-lambda-value-${family}`).textContent = cmp.strength[family].toFixed(2);
         if ($("cmp-pane-0")) { cmp.panes.layOut(); cmp.panes.belong(); cmp.told(); }
         return none();
       },
       restore(search, ...values) {
         const query = new URLSearchParams(search || ""), same = () => values.map(none);
-        if (location.pathname !== "/" || !["prompt", "arm", ...FAMILIES, ...FIELDS].some((name) => query.has(name))) return same();
+        if (location.pathname !== "/" || !["prompt", "arm", ...Object.values(FORMER), ...FIELDS].some((name) => query.has(name))) return same();
         const asked = query.getAll("arm").slice(0, PANES.length);
         // Links of earlier versions name pairs: base|tuned.
-        FAMILIES.forEach((family, row) => { const pair = query.get(family)?.split("|"); if (pair?.length === 2) [asked[2 * row], asked[2 * row + 1]] = pair; });
+        FAMILIES.forEach((family, row) => { const pair = query.get(FORMER[family])?.split("|"); if (pair?.length === 2) [asked[2 * row], asked[2 * row + 1]] = pair; });
         // A link that names panes names them all: the rest are closed.
         if (query.has("arm")) while (asked.length < PANES.length) asked.push("");
         asked.forEach((value, pane) => { if (value) cmp.linked[pane] = value; cmp.picked[pane] = value || null; put(`cmp-arm-${pane}`, { value: value || null }); });
         if (asked.length) setTimeout(cmp.panes.layOut);
         if (query.has("samples")) put("cmp-samples", { value: parseInt(query.get("samples"), 10) || 1 });
         if (query.has("noise")) put("cmp-noise", { checked: query.get("noise") !== "own" });
-        for (const family of FAMILIES) if (query.has(`lambda_${family}`) && $(`cmp-lambda-${family}`)) put(`cmp-lambda-${family}`, { value: parseFloat(query.get(`lambda_${family}`)) || 0 });
+        for (const family of FAMILIES) {
+          const asked = query.get(`lambda_${family}`) ?? query.get(`lambda_${FORMER[family]}`);
+          if (asked !== null && $(`cmp-lambda-${family}`)) put(`cmp-lambda-${family}`, { value: parseFloat(asked) || 0 });
+        }
         if (["Word diff", "Reward tint"].includes(query.get("show"))) put("cmp-mode", { value: query.get("show") });
         const numbers = FIELDS.map((name) => { const n = parseFloat(query.get(name)); return Number.isFinite(n) ? n : none(); });
         return [query.get("prompt") ?? none(), ...numbers];

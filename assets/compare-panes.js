@@ -3,7 +3,7 @@
   "use strict";
   const cmp = window.dpo.cmp, { $, PANES, element, about, sampleOf, hidden, partner } = cmp;
   const ENDS = { eos: "ended itself", stopped: "stopped", stop: "met a stop string" };
-  const KINDS = { t5: "encoder–decoder", gpt2: "decoder only" };
+  const KINDS = { seq2seq: "encoder–decoder", causal: "decoder only" };
   const CLAMP = 0.8;
 
   function layOut() {
@@ -30,8 +30,12 @@
       $(`cmp-row-${row}`).hidden = !panes.length;
       $(`cmp-row-${row}`).querySelector(".duo-body").classList.toggle("single", panes.length === 1);
       const families = [...new Set(panes.map((pane) => about(cmp.picked[pane]).family))];
-      $(`cmp-row-title-${row}`).textContent = families.map((f) => cmp.NAMES[f] || "Other").join(" and ");
+      $(`cmp-row-title-${row}`).textContent = [...new Set(families.flatMap((family) => cmp.modelsOf(family, panes)))].join(" and ");
       $(`cmp-row-kind-${row}`).textContent = families.length === 1 ? KINDS[families[0]] || "" : "";
+    }
+    for (const node of document.querySelectorAll("[data-family-name]")) {
+      const models = cmp.modelsOf(node.dataset.familyName, cmp.active());
+      if (models.length) node.textContent = models.join(", ");
     }
     $("cmp-add").disabled = cmp.active().length === PANES.length;
     document.querySelectorAll(".js-remove").forEach((button) => { button.disabled = cmp.active().length <= 2; });
@@ -53,7 +57,7 @@
 
   /* What each family was given for the answers on screen. */
   function seen() {
-    for (const family of Object.keys(cmp.NAMES)) {
+    for (const family of cmp.FAMILIES) {
       const node = $(`cmp-seen-${family}`), given = cmp.run?.seen[family];
       if (!node) continue;
       node.textContent = given ? given.text.replaceAll("\n", "⏎") : "shown with the first answer";
@@ -70,7 +74,7 @@
     if (run && now) {
       for (const name of cmp.FIELDS) if (now[name] !== run.request[name]) names.push(name.replaceAll("_", " "));
       const turned = run.arms.filter((pane) => run.policies[pane] === cmp.picked[pane] && cmp.lambdaOf(cmp.picked[pane]) !== run.lambdas[pane]);
-      for (const family of new Set(turned.map((pane) => about(cmp.picked[pane]).family))) names.push(`λ of ${cmp.NAMES[family] || "another"}`);
+      for (const family of new Set(turned.map((pane) => about(cmp.picked[pane]).family))) names.push(`λ of ${cmp.modelsOf(family, turned).join(", ")}`);
       if (cmp.samples !== run.count) names.push("samples");
       if (cmp.noise !== run.same_noise) names.push("same noise");
     }

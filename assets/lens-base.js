@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const $ = (id) => document.getElementById(id);
-  const NAMES = { t5: "T5", gpt2: "GPT-2" }, SHAPES = { t5: "circle", gpt2: "diamond" };
+  const SHAPES = { seq2seq: "circle", causal: "diamond" };
   function make(tag, className, ...children) {
     const node = document.createElement(tag);
     if (className) node.className = className;
@@ -14,7 +14,7 @@
   const percent = (share, digits = 0) => (100 * share).toFixed(digits) + "%";
   const stat = (value, label, extra = "") => make("span", "stat " + extra, make("b", "num", value), make("span", "", label));
   const glyph = (family, tuned) => { const node = make("span", `glyph ${SHAPES[family]} ${family} ${tuned ? "solid" : "hollow"}`); node.setAttribute("aria-hidden", "true"); return node; };
-  const policy = (family, tuned) => make("span", "policy", glyph(family, tuned), `${NAMES[family]} ${tuned ? "DPO" : "base"}`);
+  const policy = ({ family, model }, tuned) => make("span", "policy", glyph(family, tuned), `${model} ${tuned ? "DPO" : "base"}`);
   const visible = (text) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replace(/^ /, "␣") || "␣";
   const ratio = (token) => window.dpo.heat.ratio(token);
   const bin = (value) => window.dpo.heat.bin(value, lens.view.clamp);

@@ -86,24 +86,24 @@
         return chip;
       })));
     }
-    const row = (tuned, logp, rank) => make("div", "cmp", policy(result.family, tuned),
+    const row = (tuned, logp, rank) => make("div", "cmp", policy(result, tuned),
       make("div", "trip", make("b", "", plain(logp)), make("b", "", String(rank)), make("b", "", percent(Math.exp(logp), 1))));
     parts.push(make("div", "num cmpbox", make("div", "trip h", make("span", "", "log-prob"), make("span", "", "rank"), make("span", "", "share")),
       row(true, token.policy_logp, token.policy_rank), row(false, token.reference_logp, token.reference_rank)));
-    parts.push(make("div", "top5", top(result.family, true, token.policy_top, token), top(result.family, false, token.reference_top, token)));
+    parts.push(make("div", "top5", top(result, true, token.policy_top, token), top(result, false, token.reference_top, token)));
     parts.push(make("div", "tok-keys", make("span", "sub", "← → token"), make("span", "sub", lens.pinned ? "Enter lets go" : "Enter pins")));
     $("lens-token").className = "card tokcard";
     $("lens-token").replaceChildren(...parts);
   }
-  function top(family, tuned, candidates, token) {
+  function top(result, tuned, candidates, token) {
     const most = Math.max(...candidates.map((c) => c.share));
     const rows = candidates.map((candidate) => {
       const bar = make("div", "bar" + (tuned ? "" : " hollow"));
       bar.style.width = percent(candidate.share / most, 1);
-      bar.style.setProperty("--c", `var(--${family})`);
+      bar.style.setProperty("--c", `var(--${result.family})`);
       return make("div", "t5row" + (candidate.text === token.piece ? " hit" : ""), make("span", "tk mono", visible(candidate.text)), make("div", "", bar), make("span", "sub num", percent(candidate.share, 1)));
     });
-    return make("div", "", make("div", "t5head row tight", policy(family, tuned), make("span", "sub", "top 5")), ...rows);
+    return make("div", "", make("div", "t5head row tight", policy(result, tuned), make("span", "sub", "top 5")), ...rows);
   }
 
   /* ---- running reward ---- */

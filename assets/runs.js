@@ -3,7 +3,7 @@
   "use strict";
   const cells = (window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {});
   const functions = (window.dashAgGridFunctions = window.dashAgGridFunctions || {});
-  const SHAPES = { t5: "circle", gpt2: "diamond" };
+  const SHAPES = { seq2seq: "circle", causal: "diamond" };
   const BAD = new Set(["failed", "killed", "damaged"]);
   const node = (...parts) => window.React.createElement(...parts);
 

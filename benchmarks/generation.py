@@ -79,7 +79,7 @@ def sequential(policies: list[Policy], sampling: Sampling) -> tuple[int, float, 
             pad_token_id=policy.pad_token_id, decoder_start_token_id=policy.decoder_start,
         )  # fmt: skip
         # Made here: `generate` sizes the cache by the encoder's depth, too small for a deeper decoder.
-        seq2seq = policy.family.key == "t5"
+        seq2seq = policy.family.has_encoder
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache()) if seq2seq else DynamicCache()
         # The policies say in their files that training has no use for a cache; generation does.
         out = policy.model.generate(  # type: ignore[operator]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from dpo.errors import ConfigError
+from dpo.families import FAMILIES
 from dpo.generation.engine import Engine, Job
 from dpo.generation.settings import Sampling, to_number
 from dpo.generation.spec import ArmSpec, reference_of
@@ -18,7 +19,9 @@ from dpo.policies.names import BUNDLED, check_weights
 from dpo.serving.service import Event
 
 ARMS = tuple(BUNDLED)
-_LABELS = {"demo/t5": "T5 base", "demo/t5-dpo": "T5 DPO", "demo/gpt2": "GPT-2 base", "demo/gpt2-dpo": "GPT-2 DPO"}
+_LABELS = {facts.base: f"{facts.label} base" for facts in FAMILIES} | {
+    facts.tuned: f"{facts.label} DPO" for facts in FAMILIES
+}
 _ENDS = {"eos": "ended itself", "length": "hit the token limit", "stopped": "stopped", "stop": "met a stop text"}
 _MEMORY = 1 << 40  # a command's policies all stay loaded
 

@@ -7,10 +7,8 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import html
 
-from dpo.dashboard.theme import FAMILY_LABEL
+from dpo.dashboard.theme import SYMBOL
 from dpo.severity import Severity
-
-_SHAPES = {"t5": "circle", "gpt2": "diamond", None: "square"}
 
 
 def icon(name: str, size: int = 16) -> html.Span:
@@ -21,13 +19,12 @@ def icon(name: str, size: int = 16) -> html.Span:
 def glyph(family: str | None, tuned: bool = True) -> html.Span:
     """Policy identity: shape is the family, filled is tuned, hollow is base."""
     fill = "solid" if tuned else "hollow"
-    return html.Span(className=f"glyph {_SHAPES[family]} {family or 'other'} {fill}", **{"aria-hidden": "true"})
+    return html.Span(className=f"glyph {SYMBOL[family]} {family or 'other'} {fill}", **{"aria-hidden": "true"})
 
 
-def policy_name(family: str | None, tuned: bool = True, label: str | None = None) -> html.Span:
+def policy_name(family: str | None, tuned: bool, label: str) -> html.Span:
     """Glyph and name."""
-    name = label or f"{FAMILY_LABEL[family]} {'DPO' if tuned else 'base'}"
-    return html.Span([glyph(family, tuned), name], className="policy")
+    return html.Span([glyph(family, tuned), label], className="policy")
 
 
 def card(*children: Any, cls: str = "", **attributes: Any) -> html.Section:

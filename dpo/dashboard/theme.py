@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-T5, GPT2 = "#4476e5", "#d9691e"
+from dpo.families import FAMILIES
+
+_HUES = {"blue": "#4476e5", "orange": "#d9691e"}
 CHOSEN, REJECTED = "#2f9a4a", "#9a66d0"
 NEUTRAL = "#8a8e97"  # at least 3:1 on both card colours
 OTHER = "#8a8e97"
-FAMILY_COLOR = {"t5": T5, "gpt2": GPT2, None: OTHER}
-FAMILY_LABEL = {"t5": "T5", "gpt2": "GPT-2", None: "Other"}
-SYMBOL = {"t5": "circle", "gpt2": "diamond", None: "square"}
+FAMILY_COLOR: dict[str | None, str] = {facts.key: _HUES[facts.color] for facts in FAMILIES} | {None: OTHER}
+FAMILY_HEADING: dict[str | None, str] = {facts.key: facts.kind for facts in FAMILIES} | {None: "Other"}
+SYMBOL: dict[str | None, str] = {facts.key: facts.symbol for facts in FAMILIES} | {None: "square"}
 # One for each run of a family that can be on screen at once (`rail.MOST_RUNS`): none looks like another.
 DASHES = ("solid", "8px,3px", "3px,3px", "8px,3px,2px,3px", "16px,4px", "8px,3px,2px,3px,2px,3px")
 SANS = '"Emoji only", Inter, ui-sans-serif, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'

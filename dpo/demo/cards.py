@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from dpo.families import facts_of
+
 _TARGETS = {"casual": 0.9, "ended": 0.9}
 
 
 def card(info: dict[str, Any], measured: dict[str, Any], base: dict[str, Any] | None) -> str:
     """Markdown for one bundled policy; `base` holds the measures of the policy it was tuned from."""
     tuned = info["kind"] == "dpo"
-    family = "T5 (encoder-decoder)" if info["family"] == "t5" else "GPT-2 (decoder-only)"
+    facts = facts_of(info["family"])
+    assert facts is not None, info["family"]
+    family = f"{facts.label} ({facts.kind.lower()})"
     config, data = info["config"], info["dataset"]
     start = (
         f"`{config['model']}` with LoRA (rank {config['lora_rank']})" if config.get("lora") else f"`{config['model']}`"
@@ -30,7 +34,7 @@ def card(info: dict[str, Any], measured: dict[str, Any], base: dict[str, Any] | 
     return f"""---
 license: llama3
 language: en
-tags: [{"dpo" if tuned else "sft"}, {info["family"]}]
+tags: [{"dpo" if tuned else "sft"}, {facts.word}]
 datasets: [HumanLLMs/Human-Like-DPO-Dataset]
 ---
 # {info["name"]}

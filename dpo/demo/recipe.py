@@ -20,12 +20,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
-from dpo.policies.families import CAUSAL, SEQ2SEQ
+from dpo.families import CAUSAL, FAMILIES, SEQ2SEQ, Facts, facts_of
+from dpo.policies import families
 from dpo.policies.loading import Policy, save_policy
 from dpo.preferences import load_preferences
 from dpo.preferences.audit.clean import Remedies, clean
@@ -48,22 +49,22 @@ def prepare(data: str, work: Path) -> Path:
     return target
 
 
-def random_policy(family: Literal["t5", "gpt2"], pairs: Path, work: Path) -> Path:
+def random_policy(family: Facts, pairs: Path, work: Path) -> Path:
     """A tokenizer of the training side's text and a model with random weights; returns its directory."""
-    directory = work / f"{family}-random"
+    directory = work / f"{family.word}-random"
     if (directory / "config.json").exists():
         return directory
     train = load_preferences(str(pairs)).train
     texts = [text for name in ("prompt", "chosen", "rejected") for text in train[name]]
     torch.manual_seed(SEED)
-    if family == "gpt2":
+    if not family.has_encoder:
         tokenizer = train_bpe(texts, VOCABULARY)
         end = tokenizer.eos_token_id
         config = GPT2Config(
             vocab_size=len(tokenizer), n_positions=512, n_embd=256, n_layer=5, n_head=4,
             activation_function="gelu_pytorch_tanh", bos_token_id=end, eos_token_id=end, pad_token_id=end,
         )  # fmt: skip
-        policy = Policy("random", GPT2LMHeadModel(config), tokenizer, CAUSAL)
+        policy = Policy("random", GPT2LMHeadModel(config), tokenizer, families.CAUSAL)
     else:
         tokenizer = train_unigram(texts, VOCABULARY)
         t5 = T5Config(
@@ -71,12 +72,12 @@ def random_policy(family: Literal["t5", "gpt2"], pairs: Path, work: Path) -> Pat
             num_decoder_layers=4, feed_forward_proj="relu", decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
             dropout_rate=0.0,
         )  # fmt: skip
-        policy = Policy("random", T5ForConditionalGeneration(t5), tokenizer, SEQ2SEQ)
+        policy = Policy("random", T5ForConditionalGeneration(t5), tokenizer, families.SEQ2SEQ)
     save_policy(policy, directory)
     return directory
 
 
-def base_configs(family: str, model: Path, pairs: Path, runs: Path) -> list[SftConfig]:
+def base_configs(family: Facts, model: Path, pairs: Path, runs: Path) -> list[SftConfig]:
     """Settings of the base's two stages: short answers first, which are learned quickest, then longer ones.
 
     Two stages fit a laptop: a step costs what its answers are long, and most of what a small model
@@ -103,18 +104,18 @@ def base_configs(family: str, model: Path, pairs: Path, runs: Path) -> list[SftC
         device="cpu",
         precision="fp32",
         seed=SEED,
-        output_dir=str(runs / f"Llama-3-{family}-sft-short"),
+        output_dir=str(runs / f"Llama-3-{family.word}-sft-short"),
     )
     second = dataclasses.replace(
         first,
-        model=str(runs / f"Llama-3-{family}-sft-short"),
+        model=str(runs / f"Llama-3-{family.word}-sft-short"),
         learning_rate=1.5e-3,
         max_steps=SECOND_STAGE_STEPS,
         max_completion_length=256,
         eval_steps=200,
         save_steps=200,
         seed=SEED + 1,
-        output_dir=str(runs / f"Llama-3-{family}-sft"),
+        output_dir=str(runs / f"Llama-3-{family.word}-sft"),
     )
     return [first, second]
 
@@ -124,9 +125,9 @@ def base_configs(family: str, model: Path, pairs: Path, runs: Path) -> list[SftC
 # and at a rate seventeen times as high, is kept for what it teaches.
 _GENTLE = {"max_steps": 90, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.5]}
 TUNING: dict[str, dict[str, Any]] = {
-    "gpt2": _GENTLE | {"learning_rate": 3e-4},
-    "t5": _GENTLE | {"learning_rate": 6e-4},
-    "t5-high-rate": {"learning_rate": 1e-2, "max_steps": 30, "max_completion_length": 128},
+    CAUSAL.word: _GENTLE | {"learning_rate": 3e-4},
+    SEQ2SEQ.word: _GENTLE | {"learning_rate": 6e-4},
+    f"{SEQ2SEQ.word}-high-rate": {"learning_rate": 1e-2, "max_steps": 30, "max_completion_length": 128},
 }
 
 
@@ -161,7 +162,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", required=True, help="the Human-Like DPO pairs (.jsonl) or human-like")
     parser.add_argument("--work", type=Path, required=True, help="where to build")
-    parser.add_argument("--base", choices=("t5", "gpt2"), help="train this family's base from random weights")
+    bases = [facts.word for facts in FAMILIES]
+    parser.add_argument("--base", choices=bases, help="train this family's base from random weights")
     parser.add_argument("--dpo", choices=tuple(TUNING), help="tune a bundled base")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
     arguments = parser.parse_args()
@@ -169,9 +171,10 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     pairs = prepare(arguments.data, arguments.work)
     runs = arguments.work / "runs"
-    if arguments.base:
-        start = random_policy(arguments.base, pairs, arguments.work)
-        for config in base_configs(arguments.base, start, pairs, runs):
+    family = facts_of(arguments.base)
+    if family is not None:
+        start = random_policy(family, pairs, arguments.work)
+        for config in base_configs(family, start, pairs, runs):
             if not (Path(str(config.output_dir)) / "policy").is_dir():
                 sft(config)
     if arguments.dpo:

@@ -23,7 +23,7 @@ from torch import Tensor
 from dpo.errors import PolicyError, PromptError
 from dpo.evaluation.tuning import Tuning, tuning_of
 from dpo.evaluation.units import UNITS, spans
-from dpo.policies.families import CAUSAL, Batch, Ids, Prompt, output_head
+from dpo.policies.families import Batch, Ids, Prompt, output_head
 from dpo.policies.loading import Policy, fit_embeddings, load_policy
 from dpo.policies.logps import token_logps
 
@@ -173,8 +173,7 @@ class Lens:
             PromptError: in one line, with the numbers.
         """
         context = self.policy.family.context(self.policy.network.config)
-        causal = self.policy.family.key == "gpt2"
-        needed = len(question) + len(answer) if causal else max(len(question), len(answer))
+        needed = self.policy.family.facts.positions(len(question), len(answer))
         if context is None and needed > MOST_TOKENS:
             raise PromptError(f"A text has {needed} tokens: the lens reads {MOST_TOKENS} at most, shorten it")
         if context is not None and needed > context:
@@ -185,9 +184,7 @@ class Lens:
     def batch(self, questions: Sequence[Ids], answers: Sequence[Ids]) -> tuple[Batch, Tensor]:
         """Model inputs and labels; answer `i` belongs to question `i % len(questions)`."""
         policy = self.policy
-        # One row for each answer: rows that share a prompt are exact for most models only.
-        family = CAUSAL if policy.family.key == "gpt2" else policy.family
-        batch = family.collate(questions, answers, policy.pad_token_id, policy.decoder_start)
+        batch = policy.family.unshared.collate(questions, answers, policy.pad_token_id, policy.decoder_start)
         batch = {name: value.to(policy.device) for name, value in batch.items()}
         return batch, batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
 

@@ -45,7 +45,7 @@ def search(policy: Policy, ids: Ids, sampling: Sampling, cancelled: Callable[[],
         eos_token_id=policy.eos_token_id, pad_token_id=policy.pad_token_id,
         decoder_start_token_id=policy.decoder_start,
     )  # fmt: skip
-    seq2seq = policy.family.key == "t5"
+    seq2seq = policy.family.has_encoder
     # Made here: `generate` sizes the cache by the encoder's depth, too small for a deeper decoder.
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache()) if seq2seq else DynamicCache()
     rows = torch.tensor([ids], device=policy.device)

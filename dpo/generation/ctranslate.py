@@ -42,7 +42,7 @@ class Converted:
         self._difference: str | None = None
         # Not the policy itself: what is converted must not keep it in memory.
         self.tokenizer, self.family = policy.tokenizer, policy.family
-        self.seq2seq = policy.family.key == "t5"
+        self.seq2seq = policy.family.has_encoder
         with tempfile.TemporaryDirectory(prefix="dpo-ct2-") as folder:
             _convert(policy, folder, compute)
             kind = ctranslate2.Translator if self.seq2seq else ctranslate2.Generator

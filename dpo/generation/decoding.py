@@ -150,7 +150,7 @@ class _Modules:
     def __init__(self, member: Member, prompts: Sequence[Ids], width: int) -> None:
         self.member = member
         policy = member.policy
-        self.seq2seq = policy.family.key == "t5"
+        self.seq2seq = policy.family.has_encoder
         # Each prompt is read once, however many rows answer it.
         unique = list(dict.fromkeys(map(tuple, prompts)))
         fill = [[policy.pad_token_id] * (width - len(ids)) for ids in unique]

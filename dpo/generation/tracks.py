@@ -106,7 +106,7 @@ class Track:
         self.luck = (self.sampling.seed + self.sample, said, salt)
         self.rows: tuple[int | None, int | None] = (None, None)
         # What `generate` of transformers counts as said: GPT-2's prompt, T5's start token.
-        start = policy.decoder_start if policy.family.key == "t5" else None
+        start = policy.decoder_start if policy.family.has_encoder else None
         self.said = self.encoded if start is None else [start]
 
     def members(self) -> list[Member]:

@@ -1,1 +1,1 @@
-"""A policy is a model with its tokenizer and its family (T5-like or GPT-2-like)."""
+"""A policy is a model with its tokenizer and its family (encoder-decoder or decoder-only)."""

@@ -23,8 +23,7 @@ def sampled_answers(policy: Policy, prompts: Sequence[Ids], tokens: int, seed: i
     """
     pad = policy.pad_token_id
     longest = max(map(len, prompts))
-    # Decoder-only models go on at the right end of the row.
-    left = policy.family.key == "gpt2"
+    left, encodes = policy.family.facts.padding_side == "left", policy.family.has_encoder
     rows, masks = [], []
     for ids in prompts:
         padding, ones = [pad] * (longest - len(ids)), [1] * len(ids)
@@ -38,11 +37,11 @@ def sampled_answers(policy: Policy, prompts: Sequence[Ids], tokens: int, seed: i
             do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=tokens, num_beams=1,
             pad_token_id=pad, eos_token_id=policy.eos_token_id, use_cache=True,
             # `generate` sizes T5's cache by its encoder: too short where the decoder has more layers (demo/t5).
-            **({} if left else {"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())}),
+            **({"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())} if encodes else {}),
         )  # fmt: skip
     end = policy.eos_token_id
     answers = []
-    for row in out[:, longest if left else 1 :].tolist():
+    for row in out[:, 1 if encodes else longest :].tolist():
         answers.append(row[: row.index(end) + 1] if end in row else row)
     return answers
 

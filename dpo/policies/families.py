@@ -1,4 +1,7 @@
-"""The one place that knows how decoder-only (GPT-2) and encoder-decoder (T5) models differ.
+"""How decoder-only (GPT-2, Llama) and encoder-decoder (T5, BART) models read prompts and write answers.
+
+What else differs between the two is in the tables of `dpo.families`, which load no model; nothing outside these
+two modules asks which family a policy is by name.
 
 Both see a prompt and answer with a completion that ends in EOS.  Prompt and completion are
 tokenised apart, so that the tokens a policy is trained on are the tokens it will be asked to
@@ -17,12 +20,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from dpo import families
+from dpo.families import Facts, FamilyKey
 from dpo.policies.cross_attention import prompt_cache
 from dpo.policies.names import T5_LIKE, context_of
 from dpo.policies.sharing import may_share, pack, packed_states, worth_packing
@@ -37,10 +42,22 @@ Prompt = str | list[dict[str, str]]
 class Family(ABC):
     """How one kind of model reads prompts and writes completions."""
 
-    key: Literal["t5", "gpt2"]
-    label: str
-    has_encoder: bool
-    """Whether prompts go into an encoder of their own."""
+    facts: Facts
+
+    @property
+    def key(self) -> FamilyKey:
+        """What records and pages call it."""
+        return self.facts.key
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether prompts go into an encoder of their own."""
+        return self.facts.has_encoder
+
+    @property
+    def unshared(self) -> Family:
+        """The same, with a row of its own for every answer: rows that share a prompt are exact for most models only."""
+        return self
 
     def encode_prompts(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> list[Ids]:
         """Token ids of each prompt exactly as the model sees it.
@@ -96,12 +113,14 @@ class Causal(Family):
     `width` is the model's hidden size where answers to one prompt may share a row, 0 where not.
     """
 
-    key: Literal["t5", "gpt2"] = "gpt2"
-    label = "GPT-2"
-    has_encoder = False
+    facts = families.CAUSAL
 
     def __init__(self, width: int = 0) -> None:
         self.width = width
+
+    @property
+    def unshared(self) -> Family:
+        return CAUSAL
 
     def _encode_plain(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[Ids]:
         return encode_texts(tokenizer, [prompt + "\n" for prompt in prompts])
@@ -138,9 +157,7 @@ class Causal(Family):
 class Seq2Seq(Family):
     """Encoder-decoder models: T5 and BART."""
 
-    key: Literal["t5", "gpt2"] = "t5"
-    label = "T5"
-    has_encoder = True
+    facts = families.SEQ2SEQ
 
     def _encode_plain(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[Ids]:
         end = _eos(tokenizer)

@@ -121,7 +121,7 @@ class Policy:
         limit = self.family.context(self.network.config)
         if limit is None:
             return _UNBOUNDED_PROMPT
-        return limit if self.family.key == "t5" else limit - len(prompt_ids)
+        return self.family.facts.room(limit, len(prompt_ids))
 
     @property
     def characters(self) -> Characters | None:
@@ -148,7 +148,7 @@ class Policy:
         limit = self.family.context(self.network.config)
         if limit is None:
             return _UNBOUNDED_PROMPT
-        return limit if self.family.key == "t5" else limit - max(reserve, 1)
+        return self.family.facts.room(limit, max(reserve, 1))
 
 
 def pick_device(device: str = "auto") -> torch.device:

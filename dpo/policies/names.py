@@ -6,6 +6,7 @@ checkpoint or model directory, the name of a run under `runs/`, or a Hugging Fac
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dpo.errors import ConfigError, PolicyError
+from dpo.families import FAMILIES, FamilyKey, architecture_of, facts_of, family_key
 from dpo.runs.files import checkpoint_step, read_object, reason
 
-FamilyKey = Literal["t5", "gpt2"]
 Kind = Literal["bundled", "run", "checkpoint", "directory", "hub"]
 
 _MOST_ADAPTERS = 8  # on top of each other
@@ -24,12 +25,11 @@ T5_LIKE = ("t5", "mt5", "umt5", "longt5")
 BUNDLED_RUNS = Path(__file__).resolve().parent.parent / "demo" / "runs"
 # Models trained on data that Llama 3 wrote carry its name (the data's licence asks for it).
 BUNDLED: Mapping[str, str] = {
-    "demo/t5": "Llama-3-t5-sft",
-    "demo/t5-dpo": "Llama-3-t5-dpo",
-    "demo/gpt2": "Llama-3-gpt2-sft",
-    "demo/gpt2-dpo": "Llama-3-gpt2-dpo",
+    name: f"Llama-3-{facts.word}-{stage}"
+    for facts in FAMILIES
+    for name, stage in ((facts.base, "sft"), (facts.tuned, "dpo"))
 }
-SHORT_NAMES: Mapping[str, str] = {"t5": "google-t5/t5-small", "gpt2": "openai-community/gpt2"}
+SHORT_NAMES: Mapping[str, str] = {facts.word: facts.hub_id for facts in FAMILIES}
 DEFAULT_RUNS = Path("runs")
 WEIGHTS = ("fp32", "bf16")
 _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
@@ -40,7 +40,8 @@ class Source:
     """Where a policy comes from.
 
     `location` is a directory, or a hub id when `kind` is "hub".  `family` is None when only the
-    hub could tell.  `adapter` says whether the directory holds a PEFT adapter instead of weights.
+    hub could tell, `architecture` (the class's name) also where the files do not say it.  `adapter` says whether
+    the directory holds a PEFT adapter instead of weights.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Source:
     location: str
     family: FamilyKey | None
     adapter: bool = False
+    architecture: str | None = None
 
 
 def resolve(name: str) -> Source:
@@ -70,7 +72,8 @@ def _resolve(name: str, adapters: int) -> Source:
             raise PolicyError(f"The bundled policy {name} is missing from {directory}: reinstall the package")
         return _directory(name, directory, "bundled", adapters)
     if name in SHORT_NAMES:
-        return Source(name, "hub", SHORT_NAMES[name], "t5" if name == "t5" else "gpt2")
+        facts = facts_of(name)
+        return Source(name, "hub", SHORT_NAMES[name], None if facts is None else facts.key)
     for directory in (Path(name).expanduser(), DEFAULT_RUNS / name):
         if directory.is_dir():
             return _local(name, directory, adapters)
@@ -198,17 +201,15 @@ def _holds_model(directory: Path) -> bool:
 
 
 def _directory(name: str, directory: Path, kind: Kind, adapters: int) -> Source:
-    adapter = (directory / "adapter_config.json").is_file()
-    if adapter:
-        base = base_of(directory)
-        try:
-            family = _resolve(base, adapters - 1).family if base and adapters else None
-        except PolicyError:
-            family = None  # told when the adapter is loaded, where the user can act on it
-    else:
+    if not (directory / "adapter_config.json").is_file():
         config = _read_json(directory / "config.json")
-        family = "t5" if config.get("is_encoder_decoder") else "gpt2"
-    return Source(name, kind, str(directory), family, adapter)
+        return Source(name, kind, str(directory), family_key(config), False, architecture_of(config))
+    base, beneath = base_of(directory), None
+    with contextlib.suppress(PolicyError):  # shown when the adapter is loaded, where the user can act on it
+        beneath = _resolve(base, adapters - 1) if base and adapters else None
+    if beneath is None:
+        return Source(name, kind, str(directory), None, True)
+    return Source(name, kind, str(directory), beneath.family, True, beneath.architecture)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

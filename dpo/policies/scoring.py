@@ -94,7 +94,7 @@ def check_scoring(policy: Policy) -> None:
         raise PolicyError(f"{name} ({type(model).__name__}) has no language-model head: use a generating model")
     size = model.get_input_embeddings().weight.size(0)
     prompt, answers = [[(5 * i + 2) % size for i in range(4)]], [[(3 * i + 1) % size for i in range(6)]]
-    if policy.family.key == "t5":  # two answers share the encoder and the cross-attention's keys and values
+    if policy.family.has_encoder:  # two answers share the encoder and the cross-attention's keys and values
         answers.append([(11 * i + 5) % size for i in range(6)])
     batch = policy.family.collate(prompt, answers, policy.pad_token_id, policy.decoder_start)
     batch = {key: value.to(policy.device) for key, value in batch.items()}
@@ -103,7 +103,7 @@ def check_scoring(policy: Policy) -> None:
     model.eval()
     scored = score_batch(model, policy.family, batch, labels).log_probs
     targets = torch.tensor(answers, device=labels.device)
-    if policy.family.key == "t5":
+    if policy.family.has_encoder:
         questions = batch["prompt_input_ids"].repeat(len(answers), 1)
         logits = type(model).forward(model, input_ids=questions, labels=targets).logits
     else:
@@ -198,7 +198,7 @@ def _readable(
             continue
         if context is None or len(answer) <= policy.max_new_tokens(question):
             questions[place] = question
-        elif policy.family.key == "t5":
+        elif policy.family.has_encoder:
             problems[place] = (
                 f"The answer has {len(answer)} tokens and {policy.name} reads at most {context}: shorten the answer"
             )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from dpo.errors import ConfigError
+from dpo.families import CAUSAL, FAMILIES
 from dpo.training.config import RunConfig
 from dpo.training.settings import setting
 
@@ -21,8 +21,8 @@ class PretrainConfig(RunConfig):
     text: list[str] = setting(
         "model and data", "files of text: .jsonl with turns, messages or text, or plain, all of them also .gz", []
     )
-    family: Literal["t5", "gpt2"] = setting(
-        "model and data", "encoder-decoder or decoder-only", "gpt2", choices=("t5", "gpt2")
+    family: str = setting(
+        "model and data", "encoder-decoder or decoder-only", CAUSAL.word, choices=tuple(f.word for f in FAMILIES)
     )
     width: int = setting("model and data", f"size of the hidden states, a multiple of {HEAD}", 256, low=HEAD)
     layers: int = setting("model and data", "layers (t5: of the encoder and of the decoder each)", 6, low=1)
@@ -62,7 +62,7 @@ class PretrainConfig(RunConfig):
             raise ConfigError(f"--width is {self.width}: it must be a multiple of {HEAD}, the width of a head")
         if self.row_length > self.batch_tokens:
             raise ConfigError(f"--row-length {self.row_length} is over --batch-tokens {self.batch_tokens}: lower it")
-        if self.family == "gpt2" and self.row_length > self.positions:
+        if self.family == CAUSAL.word and self.row_length > self.positions:
             raise ConfigError(f"--row-length {self.row_length} is over --positions {self.positions}: lower it")
         if self.warmup + self.decay > 1:
             raise ConfigError(f"--warmup {self.warmup:g} and --decay {self.decay:g} are over 1 together: lower one")

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
 from dpo.errors import ConfigError
+from dpo.families import facts_of
 from dpo.policies.families import CAUSAL, SEQ2SEQ
 from dpo.policies.loading import save_tokenizer
 from dpo.policies.text import is_lossless
@@ -40,12 +41,12 @@ def pretrain(config: PretrainConfig) -> Run:
     with opened(config, "pretrain") as context:
         config = context.config
         set_seed(config.seed)
-        precision = resolved_precision(config, config.family)
+        family = SEQ2SEQ if facts_of(config.family) is SEQ2SEQ.facts else CAUSAL
+        precision = resolved_precision(config, family.facts)
 
         # Read the text, make the tokenizer and the policy.
         corpus = read_corpus(config.text, config.held_out)
         context.check_fingerprint("the text", corpus.fingerprint)
-        family = SEQ2SEQ if config.family == SEQ2SEQ.key else CAUSAL
         tokenizer = _tokenizer(context, corpus)
         policy = random_policy(family, tokenizer, Shape(config.width, config.layers, config.positions), config.seed)
 
@@ -89,7 +90,7 @@ def _tokenizer(context: Context[PretrainConfig], corpus: Corpus) -> PreTrainedTo
         return _read(Path(config.tokenizer))
     texts = ["\n".join(document) for document in corpus.train]
     every = max(1, sum(map(len, texts)) // _FOR_TOKENIZER)
-    make = train_unigram if config.family == SEQ2SEQ.key else train_bpe
+    make = train_unigram if facts_of(config.family) is SEQ2SEQ.facts else train_bpe
     return make(texts[::every], config.vocabulary)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from dpo.errors import DpoError
+from dpo.families import CAUSAL, architecture_name, facts_of
 from dpo.policies.names import SHORT_NAMES
 from dpo.preferences.audit import Audit
 from dpo.publishing.licences import LLAMA3, combined, is_file, sources
@@ -95,10 +96,12 @@ def _head(run: Run, publication: Publication, licence: str | None) -> str:
     info = run.info
     policy = info.get("policy") or {}
     data = [name for name, _ in sources(info)[:1] if name.count("/") == 1 and not is_file(name)]
+    family = facts_of(run.family)
+    tag = architecture_name(run.architecture).lower() if run.architecture else family and family.word
     facts: dict[str, Any] = {
         "library_name": "peft" if publication.kind == "adapter" else "transformers",
         "pipeline_tag": "text-generation",
-        "tags": [run.kind, "dpo-workbench", *([run.family] if run.family else [])],
+        "tags": [run.kind, "dpo-workbench", *([] if tag is None else [tag])],
     }
     facts |= {"license": licence} if licence else {}
     facts |= {"base_model": publication.base} if publication.base else {}
@@ -128,7 +131,7 @@ def _use(run: Run, publication: Publication) -> str:
     if publication.kind != "adapter" and publication.weights is not None:
         code = transformers_code(publication.weights, publication.repo_id)
         lines += ["", "In plain transformers:", "", "```python", code, "```"]
-    prompt = "its end-of-sequence token" if run.family == "t5" else "one newline"
+    prompt = (facts_of(run.family) or CAUSAL).prompt_end
     return "\n".join([*lines, "", f"A prompt is followed by {prompt}; an answer ends with the end-of-sequence token."])
 
 

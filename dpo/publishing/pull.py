@@ -109,17 +109,19 @@ def _info(policy: Path, record: Path, published: datetime | None) -> dict[str, A
         "created": created,
         "updated": created,
         "kind": "sft" if "sft" in tags and "dpo" not in tags else "dpo",
-        "family": _family(policy),
         "state": "finished",
         "config": {"model": base} if isinstance(base, str) and base else {},
-    }
+    } | _model(policy)
 
 
-def _family(policy: Path) -> str | None:
+def _model(policy: Path) -> dict[str, Any]:
+    """What its own files say of the model."""
     try:
-        return resolve(str(policy)).family
+        source = resolve(str(policy))
     except PolicyError:
-        return None
+        return {"family": None}
+    known = {} if source.architecture is None else {"policy": {"architecture": source.architecture}}
+    return {"family": source.family} | known
 
 
 def _card(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dpo.families import CAUSAL, SEQ2SEQ, architecture_of, family_key
 from dpo.runs.cursor import EventMetrics, LineMetrics, Source, StateMetrics
 from dpo.runs.files import MOST_STATE_BYTES, checkpoint_step, read_object
 from dpo.runs.metrics import Metrics
@@ -99,14 +100,16 @@ def describe(path: Path) -> dict[str, Any] | None:
     newest = written([*files, *([state] if state else [])])
     ended, reason = state_of(logged, newest)
     config = _object(state.parent / "config.json" if state else path / "config.json") or _object(path / "config.json")
-    family = ("t5" if config.get("is_encoder_decoder") is True else "gpt2") if config else logged.family
+    family = family_key(config) if config else logged.family
+    architecture = architecture_of(config or logged.model)
     progress = {"step": logged.step, "max_steps": logged.total}
     settings = ({"batch_size": batch} if batch else {}) | logged.settings
+    known = {"config": settings, "policy": {"architecture": architecture} if architecture else {}}
     return {
         "name": _name(path), "kind": "dpo", "family": family or family_of(path), "state": ended, "reason": reason,
         "foreign": True, "progress": {name: value for name, value in progress.items() if value},
         "created": datetime.fromtimestamp(newest, UTC).isoformat(timespec="seconds"),
-    } | ({"config": settings} if settings else {})  # fmt: skip
+    } | {name: part for name, part in known.items() if part}  # fmt: skip
 
 
 def _name(path: Path) -> str:
@@ -129,7 +132,7 @@ def family_of(path: Path) -> str | None:
     """A guess by the names of the folders, where no file says it."""
     for name in (path.name, *(parent.name for parent in list(path.parents)[:3])):
         if _SEQ2SEQ.search(name):
-            return "t5"
+            return SEQ2SEQ.key
         if _CAUSAL.search(name):
-            return "gpt2"
+            return CAUSAL.key
     return None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo.errors import RunError
+from dpo.families import architecture_label, facts_of
 from dpo.processes import living, lock_is_held
 from dpo.runs.cursor import LineMetrics, Lines, Source
 from dpo.runs.files import checkpoint_step, one_line, read_object, reason, whole_characters
@@ -59,9 +60,22 @@ class Run:
 
     @property
     def family(self) -> str | None:
-        """`t5` or `gpt2`; None if the record does not say."""
-        family = self.info.get("family")
-        return family if family in ("t5", "gpt2") else None
+        """`seq2seq` or `causal`; None if the record does not say."""
+        facts = facts_of(self.info.get("family"))
+        return None if facts is None else facts.key
+
+    @property
+    def architecture(self) -> str | None:
+        """The class of its model, such as `BartForConditionalGeneration`; None if the record does not say."""
+        return (self.info.get("policy") or {}).get("architecture") or None
+
+    @property
+    def label(self) -> str | None:
+        """What people call its model: by its architecture (BART, Llama), else after its family's best known one."""
+        facts = facts_of(self.info.get("family"))
+        if self.architecture:
+            return architecture_label(self.architecture)
+        return None if facts is None else facts.label
 
     @property
     def state(self) -> str:
@@ -220,6 +234,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "name": run.name,
         "kind": run.kind,
         "family": run.family,
+        "architecture": run.architecture,
         "state": run.state,
         "step": metrics.steps[-1] if metrics.steps else 0,
         "loss": reached.loss,

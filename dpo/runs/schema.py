@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dpo.families import facts_of
 from dpo.runs.files import one_line, printable, whole_characters
 from dpo.severity import SEVERITIES, severity_of
 
@@ -96,6 +97,16 @@ def word(*known: str) -> Rule:
         return value
 
     return fit
+
+
+def family(value: Any) -> str:
+    """A family's key.
+
+    Records of earlier versions name a family by its best known architecture (`t5`, `gpt2`): here alone
+    they become keys.
+    """
+    facts = facts_of(value)
+    return text(40)(value) if facts is None else facts.key
 
 
 def maybe(rule: Rule) -> Rule:
@@ -184,7 +195,7 @@ _CONFIG = Table({
 })  # fmt: skip
 _RUN = Table({
     "format": whole(), "created": text(64), "updated": text(64), "name": title, "kind": text(20),
-    "family": maybe(text(40)), "state": word(*STATES), "reason": maybe(text()), "pid": maybe(whole(1, _MOST_PID)),
+    "family": maybe(family), "state": word(*STATES), "reason": maybe(text()), "pid": maybe(whole(1, _MOST_PID)),
     "born": maybe(number(0, 1e12)), "boot": maybe(number(0, 1e12)), "host": maybe(text(255)), "foreign": switch,
     "imported_from": text(), "config": _CONFIG,
     "progress": Table({

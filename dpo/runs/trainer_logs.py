@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from dpo.families import family_key
 from dpo.runs.files import MOST_LOG_BYTES, MOST_STATE_BYTES, open_file, parse, read_object
 from dpo.runs.schema import MOST_STEP, fit_config
 from dpo.runs.tfevents import read_events
@@ -70,10 +71,8 @@ class Logged:
 
     @property
     def family(self) -> str | None:
-        """`t5` or `gpt2`, as the model's configuration says."""
-        if not self.model:
-            return None
-        return "t5" if self.model.get("is_encoder_decoder") is True else "gpt2"
+        """Its key, as the model's configuration says."""
+        return family_key(self.model) if self.model else None
 
     @property
     def total(self) -> int | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from dpo.errors import ConfigError
+from dpo.families import CAUSAL, Facts
 from dpo.losses import LOSSES, acting
 from dpo.training.settings import check_range, setting
 
@@ -114,15 +115,14 @@ class CommonConfig(RunConfig):
         """The policy that is trained further."""
         return self.model
 
-    def check_context(self, name: str, family: str | None, context: int | None) -> None:
+    def check_context(self, name: str, family: Facts | None, context: int | None) -> None:
         """Refuse lengths for which the policy `name` has too few positions; `context` None is no limit.
 
         Raises:
             ConfigError: they do not fit into it.
         """
         prompt, completion = self.max_prompt_length, self.max_completion_length
-        # A decoder holds both in one sequence, an encoder-decoder one on each side.
-        needed = max(prompt, completion) if family == "t5" else prompt + completion
+        needed = (family or CAUSAL).positions(prompt, completion)
         if context is not None and needed > context:
             raise ConfigError(
                 f"--max-prompt-length {prompt} and --max-completion-length {completion} need {needed} tokens, "

@@ -39,7 +39,7 @@ class Limits:
         Raises:
             ConfigError: they do not fit into it.
         """
-        config.check_context(policy.name, policy.family.key, policy.family.context(policy.network.config))
+        config.check_context(policy.name, policy.family.facts, policy.family.context(policy.network.config))
         return cls(config.max_prompt_length, config.max_completion_length, config.overlong == "drop")
 
 

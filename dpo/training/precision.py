@@ -14,6 +14,7 @@ from torch import nn
 from transformers.utils import is_torch_bf16_gpu_available
 
 from dpo.errors import ConfigError
+from dpo.families import FAMILIES, Facts
 from dpo.policies.loading import pick_device
 from dpo.training.config import RunConfig
 from dpo.training.processes import process_count
@@ -42,14 +43,14 @@ def check_device(config: RunConfig) -> None:
         )
 
 
-def resolved_precision(config: RunConfig, family: str) -> str:
+def resolved_precision(config: RunConfig, family: Facts) -> str:
     """fp32, bf16 or fp16 for this device and family.
 
     Raises:
         ConfigError: the device or the family cannot do what was asked.
     """
-    if config.precision == "fp16" and family == "t5":
-        raise ConfigError("--precision fp16: T5's activations overflow in fp16; use bf16 or fp32")
+    if config.precision == "fp16" and not family.fp16_safe:
+        raise ConfigError(f"--precision fp16: {family.label}'s activations overflow in fp16; use bf16 or fp32")
     return device_precision(config)
 
 
@@ -65,7 +66,8 @@ def device_precision(config: RunConfig) -> str:
     if config.precision == "auto":
         return "bf16" if native else "fp32"
     if config.precision == "bf16" and device == "cuda" and not native:
-        raise ConfigError("--precision bf16: this GPU has no bf16; use fp32, or fp16 for GPT-2")
+        able = " and ".join(facts.label for facts in FAMILIES if facts.fp16_safe)
+        raise ConfigError(f"--precision bf16: this GPU has no bf16; use fp32, or fp16 for {able}")
     if config.precision == "bf16" and device != "cpu" and not is_torch_bf16_gpu_available():
         raise ConfigError("--precision bf16: this device has no bf16; use fp32")
     if config.precision == "fp16" and device != "cuda":

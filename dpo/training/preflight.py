@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from dpo.errors import ConfigError, DpoError
+from dpo.families import facts_of
 from dpo.policies.names import base_of, context, resolve
 from dpo.preferences.sources import NAMED, SAMPLE, is_local
 from dpo.preferences.spec import DataSpec
@@ -113,7 +114,7 @@ def _policy(config: CommonConfig) -> tuple[int | None, Line]:
 def _lengths(config: CommonConfig) -> list[Line]:
     """Whether prompt and answer fit the policy's positions, if it is on this machine."""
     try:
-        config.check_context(config.model, resolve(config.model).family, context(config.model))
+        config.check_context(config.model, facts_of(resolve(config.model).family), context(config.model))
     except ConfigError as error:
         return [Line("Lengths", "fault", str(error))]
     except DpoError:

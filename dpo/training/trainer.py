@@ -24,7 +24,7 @@ from transformers.pytorch_utils import Conv1D
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.utils import use_adapter
 
-from dpo.policies.families import CAUSAL, Batch, disable_dropout
+from dpo.policies.families import Batch, disable_dropout
 from dpo.policies.loading import Policy
 from dpo.policies.scoring import ScoredOutput, check_scoring, install_scoring_head
 from dpo.policies.sharing import shares_exactly
@@ -69,10 +69,9 @@ class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ig
         cache_reference: bool = False,
     ) -> None:
         self.keep_checkpoints = keep_checkpoints
-        self.family = policy.family
         check_scoring(policy)
-        if policy.family.key == "gpt2" and not shares_exactly(policy.network):
-            self.family = CAUSAL
+        own = policy.family
+        self.family = own if own.has_encoder or shares_exactly(policy.network) else own.unshared
         super().__init__(
             model=policy.model,
             ref_model=reference,
@@ -361,7 +360,7 @@ def lora_config(policy: Policy, config: TrainConfig) -> LoraConfig:
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in policy.network.modules()),
         target_modules=config.lora_targets or policy.family.lora_targets(policy.network.config),
         trainable_token_indices=rows,
-        task_type="SEQ_2_SEQ_LM" if policy.family.key == "t5" else "CAUSAL_LM",
+        task_type=policy.family.facts.task_type,
     )
 
 

@@ -46,10 +46,10 @@ def test_my_prompt_is_answered_at_every_checkpoint(serve: Any, open_page: Any, k
     page.get_by_label("Your own prompt for every checkpoint").press("Enter")
     expect(page.locator("#tr-ask-told")).to_have_text("3 of 3 answered", timeout=SLOW)
     expect(page.get_by_role("textbox", name="Probe prompt")).to_have_value("Coffee?")
-    tag = page.locator(".said-run.gpt2 .pill").last
+    tag = page.locator(".said-run.causal .pill").last
     expect(tag).to_have_text("step 16 · marked: new since step 8")
     slider = page.get_by_role("slider", name="Step of the answers")
-    answer, seen = page.locator(".said-run.gpt2 .out"), {}
+    answer, seen = page.locator(".said-run.causal .out"), {}
     slider.press("ArrowLeft")  # from what was probed last to step 16
     for step, text in ((8, "step 8 · marked: new since step 0"), (0, "step 0")):
         slider.press("ArrowLeft")

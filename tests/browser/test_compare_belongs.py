@@ -40,7 +40,7 @@ def test_labels_commands_and_history_belong_to_the_answers_shown(serve: Any, ope
     expect(page.locator("#cmp-belong")).to_have_text(
         "Answers to: “Do you like tea?”. Settings changed since: seed, λ of GPT-2."
     )
-    expect(page.locator("#cmp-seen-gpt2")).to_have_text("Do you like tea?⏎")
+    expect(page.locator("#cmp-seen-causal")).to_have_text("Do you like tea?⏎")
     press_generate(page)
     wait_done(page, 2)
     expect(page.locator("#cmp-belong")).to_be_hidden()
@@ -53,7 +53,7 @@ def test_labels_commands_and_history_belong_to_the_answers_shown(serve: Any, ope
     expect(page.locator("#cmp-lambda-value-gpt2")).to_have_text("1.50")
     expect(page.locator("#cmp-name-1")).to_contain_text("λ 1.50")
     expect(page.get_by_label("Seed", exact=True)).to_have_value("3")
-    expect(page.locator("#cmp-seen-gpt2")).to_have_text("Do you like tea?⏎")
+    expect(page.locator("#cmp-seen-causal")).to_have_text("Do you like tea?⏎")
     expect(page.locator("#cmp-belong")).to_be_hidden()
     assert parse_qs(urlsplit(page.url).query) == address
     press_generate(page)

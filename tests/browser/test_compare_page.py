@@ -35,8 +35,8 @@ def test_four_policies_answer_side_by_side(serve: Any, open_page: Any) -> None:
     assert all(len(text) > 10 for text in texts)
     # Base and DPO draw with the same luck, so a pair may begin alike; the families never do.
     assert texts[0] != texts[1] and not {texts[0], texts[1]} & {texts[2], texts[3]}
-    expect(page.locator("#cmp-seen-t5")).to_have_text("Do you believe in luck?</s>")
-    expect(page.locator("#cmp-seen-gpt2")).to_have_text("Do you believe in luck?⏎")
+    expect(page.locator("#cmp-seen-seq2seq")).to_have_text("Do you believe in luck?</s>")
+    expect(page.locator("#cmp-seen-causal")).to_have_text("Do you believe in luck?⏎")
     expect(page.locator("#cmp-command")).to_contain_text("dpo compare --prompt 'Do you believe in luck?'")
     # The same seed gives the same text again, also from a link.
     again = open_page(page.url)

@@ -109,7 +109,7 @@ def test_strength_zero_is_the_base(serve: Any, open_page: Any) -> None:
     expect(page.locator("#cmp-name-3")).to_contain_text("λ 3.00")
     wait_done(page)
     assert page.locator("#cmp-out-3").inner_text() != page.locator("#cmp-out-2").inner_text()
-    page.wait_for_function("location.search.includes('lambda_gpt2=3')")
+    page.wait_for_function("location.search.includes('lambda_causal=3')")
     expect(page.locator("#cmp-command")).to_contain_text("--lambda 1 0 1 3")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     out = io.StringIO()

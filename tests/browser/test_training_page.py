@@ -257,7 +257,7 @@ def test_a_point_shows_what_was_said_there(serve: Any, open_page: Any, roots: li
     )
     page.keyboard.press("]")
     expect(page.get_by_text("t5 at 19 🍵")).to_be_visible()
-    expect(page.locator(".said-run.t5 .new")).to_have_text("19")
+    expect(page.locator(".said-run.seq2seq .new")).to_have_text("19")
 
 
 def test_smoothing_axes_and_units(serve: Any, open_page: Any, roots: list[Path]) -> None:

@@ -91,7 +91,8 @@ def test_push_then_pull_gives_the_same_policy_and_curves(
     )
     [run] = [run for run in find_runs([tmp_path / "runs"]) if run.name == "tea-t5"]
     assert run.metrics().columns == open_run(runs["t5"]).metrics().columns and run.samples()
-    assert (run.state, run.family, run.info["hub"]) == ("finished", "t5", {"id": "me/tea-t5", "revision": repo.sha})
+    assert (run.state, run.family, run.label) == ("finished", "seq2seq", "T5")
+    assert run.info["hub"] == {"id": "me/tea-t5", "revision": repo.sha}
     # Unknown to strangers, and not over what is there.
     assert "no model me/tea-t5" in dpo("pull", "me/tea-t5", "--output-dir", "other", token=None).stderr
     again = dpo("pull", "me/tea-t5")
@@ -123,7 +124,7 @@ def test_an_adapter_goes_out_folded_in(hub: Hub, dpo: Dpo, runs: dict[str, Path]
     assert dpo("pull", "me/tea-gpt2", "--output-dir", "here", "--base", "demo/gpt2").returncode == 0
     assert scored(tmp_path / "here")[0] == pytest.approx(scored(runs["gpt2"])[0], abs=1e-5)
     listed = [arm for arm in arms([tmp_path]) if arm.value not in DEFAULT and "#" not in arm.value]  # no engines
-    assert [(arm.short, arm.family, arm.reference) for arm in listed] == [("here", "gpt2", "demo/gpt2")]
+    assert [(arm.short, arm.family, arm.reference) for arm in listed] == [("here", "causal", "demo/gpt2")]
 
 
 def test_pull_of_a_policy_of_others(
@@ -143,10 +144,10 @@ def test_pull_of_a_policy_of_others(
         load_policy(str(policy_dirs["t5"]), device="cpu"), *TEXT
     )
     listed = arms([tmp_path / "runs"])
-    assert ("t5-chat", "t5", "demo/t5") in [(arm.short, arm.family, arm.reference) for arm in listed]
+    assert ("t5-chat", "seq2seq", "demo/t5") in [(arm.short, arm.family, arm.reference) for arm in listed]
     assert open_run(pulled).info["created"].startswith("2025-03-01T10:00:00")
     monkeypatch.chdir(tmp_path)
-    assert load_policy("t5-chat", device="cpu").family.key == "t5"  # by its name alone
+    assert load_policy("t5-chat", device="cpu").family.key == "seq2seq"  # by its name alone
 
     hub.repos["they/old"] = Repo(False, {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
     hub.repos["they/bare"] = Repo(False, {name: files[name] for name in ("config.json", "model.safetensors")})

@@ -131,7 +131,7 @@ def test_details_equal_plain_pytorch(family: str, tmp_path: Path) -> None:
 
 
 def _logits(forward: Any, policy: Policy, question: list[int], answer: list[int]) -> torch.Tensor:
-    if policy.family.key == "t5":
+    if policy.family.has_encoder:
         return forward(policy.network, torch.tensor([question]), labels=torch.tensor([answer])).logits[0]
     return forward(policy.network, torch.tensor([question + answer])).logits[0, len(question) - 1 : -1]
 

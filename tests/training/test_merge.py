@@ -40,7 +40,7 @@ def plain_log_probs(directory: Path) -> list[float]:
     for prompt, answer in zip(PROMPTS, ANSWERS, strict=True):
         question = policy.encode_prompt(prompt)
         completion = policy.family.encode_completions(policy.tokenizer, [answer])[0]
-        if policy.family.key == "t5":
+        if policy.family.has_encoder:
             model = AutoModelForSeq2SeqLM.from_pretrained(directory).eval()
             start = model.config.decoder_start_token_id
             decoder = torch.tensor([[start, *completion[:-1]]])

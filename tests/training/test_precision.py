@@ -11,6 +11,7 @@ from test_training_runs import BASE, one_thread, rows_of
 
 from dpo.cli.main import main
 from dpo.errors import ConfigError
+from dpo.families import facts_of
 from dpo.runs import open_run
 from dpo.training import precision
 from dpo.training.config import SftConfig, TrainConfig
@@ -120,9 +121,10 @@ def test_the_precision_fits_the_device(
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation
     )
     monkeypatch.setattr(precision, "is_torch_bf16_gpu_available", lambda: native)
-    config = TrainConfig(precision=asked)
+    config, facts = TrainConfig(precision=asked), facts_of(family)
+    assert facts is not None
     if " " in expected:
         with pytest.raises(ConfigError, match=expected):
-            resolved_precision(config, family)
+            resolved_precision(config, facts)
     else:
-        assert resolved_precision(config, family) == expected
+        assert resolved_precision(config, facts) == expected

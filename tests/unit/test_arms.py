@@ -379,11 +379,11 @@ def _theirs(policy: Policy, **values: Any) -> list[int]:
         pad_token_id=policy.pad_token_id, decoder_start_token_id=policy.decoder_start,
     )  # fmt: skip
     # Random weights draw bytes of no character, which transformers is told not to do either.
-    possible = whole_characters(policy, 1 if policy.family.key == "t5" else ids.size(1))
+    possible = whole_characters(policy, 1 if policy.family.has_encoder else ids.size(1))
     out = policy.network.generate(
         ids, attention_mask=torch.ones_like(ids), generation_config=config, logits_processor=possible
     )
-    return list(out[0, 1:].tolist() if policy.family.key == "t5" else out[0, ids.size(1) :].tolist())
+    return list(out[0, 1:].tolist() if policy.family.has_encoder else out[0, ids.size(1) :].tolist())
 
 
 def _ids(policy: Policy, settings: Sampling) -> list[int]:

@@ -38,7 +38,7 @@ def test_what_is_logged_is_read_back(tmp_path: Path) -> None:
     record.add_samples([{"step": 0, "index": 0, "prompt": "p 😀", "policy": "a", "reference": "b"}])
     record.update(state="finished")
     run = open_run(tmp_path / "run")
-    assert (run.kind, run.family, run.state) == ("dpo", "gpt2", "finished")
+    assert (run.kind, run.family, run.state) == ("dpo", "causal", "finished")
     metrics = run.metrics()
     assert metrics.steps == [0, 5]
     assert metrics.series("loss") == ([0], [0.6931])
@@ -149,7 +149,7 @@ def test_a_trl_output_directory_is_read(tmp_path: Path) -> None:
             json.dumps({"log_history": [*history, {"train_runtime": 3, "step": step}]})
         )
     run = open_run(tmp_path)
-    assert (run.family, run.state) == ("t5", "finished")
+    assert (run.family, run.state) == ("seq2seq", "finished")
     assert run.metrics().series("rewards/chosen") == ([5, 10], [0.5, 1.0])
 
 

@@ -128,12 +128,12 @@ def test_import_of_an_event_file_and_of_a_csv(tmp_path: Path, capsys: pytest.Cap
     target = ["--output-dir", str(tmp_path / "runs")]
     assert main(["runs", "import", str(logs), *target]) == 0
     run = open_run(tmp_path / "runs" / "flan-t5-dpo")
-    assert run.family == "t5" and run.metrics().columns["eval_loss"] == [None, 1.0]
+    assert run.family == "seq2seq" and run.metrics().columns["eval_loss"] == [None, 1.0]
     assert run.metrics().not_finite == {"rewards/chosen": [2]}
     (tmp_path / "history.csv").write_text('"Step","run - train/loss","run - train/global_step"\n0,0.7,10\n1,0.6,20\n')
     assert main(["runs", "import", str(tmp_path / "history.csv"), "--name", "../gpt2 x", *target]) == 0
     imported = open_run(tmp_path / "runs" / "gpt2-x")
-    assert imported.metrics().series("loss") == ([10, 20], [0.7, 0.6]) and imported.family == "gpt2"
+    assert imported.metrics().series("loss") == ([10, 20], [0.7, 0.6]) and imported.family == "causal"
     assert main(["runs", "import", str(logs), *target]) == 2
     assert "holds a run already" in capsys.readouterr().err
     (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
@@ -160,7 +160,7 @@ def test_import_of_a_trackio_project(tmp_path: Path) -> None:
     environment = os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio")}
     subprocess.run([sys.executable, "-c", TRACKED], env=environment, check=True, capture_output=True)
     assert main(["runs", "import", str(tmp_path / "trackio" / "dpo.db"), "--output-dir", str(tmp_path / "runs")]) == 0
-    for name, family in (("t5-a", "t5"), ("gpt2-b", "gpt2")):
+    for name, family in (("t5-a", "seq2seq"), ("gpt2-b", "causal")):
         run = open_run(tmp_path / "runs" / name)
         assert (run.family, run.config) == (family, {"beta": 0.3})
         assert run.metrics().series("loss") == ([0, 10, 20], [0.69, 0.345, 0.69 / 3])

@@ -199,7 +199,7 @@ def test_a_huggingface_directory_joins_state_and_newer_events(tmp_path: Path) ->
     content = b"".join(scalar("train/loss", step, 0.9) for step in (4, 6))
     (logs / "events.out.tfevents.1").write_bytes(content)
     [run] = find_runs([tmp_path])
-    assert (run.name, run.family, run.progress) == ("t5-small-dpo", "t5", {"step": 6, "max_steps": 9})
+    assert (run.name, run.family, run.progress) == ("t5-small-dpo", "seq2seq", {"step": 6, "max_steps": 9})
     assert run.metrics().series("loss")[1] == pytest.approx([0.4, 0.9])
     # A run that goes on elsewhere writes a new file of events, and a later checkpoint: both are found.
     assert run.metrics().steps == [4, 6]
@@ -220,5 +220,5 @@ def test_nested_folders_are_searched_and_equal_names_told_apart(tmp_path: Path) 
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "events.out.tfevents.1").write_bytes(scalar("train/loss", 1, 0.5))
     runs = find_runs([tmp_path])
-    assert [run.family for run in runs] == ["gpt2"] * 3
+    assert [run.family for run in runs] == ["causal"] * 3
     assert len(set(names(runs))) == 3 and "gpt2-x" in names(runs)

@@ -20,6 +20,7 @@ from dpo.generation.sampler import generate, stream
 from dpo.generation.settings import Sampling
 from dpo.generation.token_sampler import Chooser, filters
 from dpo.policies.loading import Policy, load_policy
+from dpo.policies.scoring import score
 
 FAMILIES = ["t5", "gpt2"]
 
@@ -66,10 +67,13 @@ def written(policy: Policy, ids: list[int]) -> str:
 
 
 @pytest.mark.parametrize("name", ["t5", "gpt2", *CONFIGS])
-def test_a_batch_has_the_logits_of_single_prompts(name: str, tmp_path: Path) -> None:
+def test_a_batch_has_the_scores_logits_and_answers_of_single_prompts(name: str, tmp_path: Path) -> None:
     """Prompts of very different lengths, whatever the architecture makes of positions and padding."""
     policy = tiny(name) if name in FAMILIES else load_policy(str(save_model(name, tmp_path / name)), device="cpu")
     prompts = [policy.encode_prompt(text) for text in ("Hi", TEXTS[0], " ".join(TEXTS[:2]))]
+    together_scored = score(policy, ["Hi", TEXTS[0]], [TEXTS[1], "Yes"])
+    for scored, prompt, answer in zip(together_scored, ["Hi", TEXTS[0]], [TEXTS[1], "Yes"], strict=True):
+        assert scored == pytest.approx(score(policy, [prompt], [answer])[0], abs=1e-4)
     texts = generate(policy, [TEXTS[1], "Hi"], Sampling(temperature=0, max_new_tokens=6))
     assert [text.text for text in texts] == [
         generate(policy, [prompt], Sampling(temperature=0, max_new_tokens=6))[0].text for prompt in (TEXTS[1], "Hi")

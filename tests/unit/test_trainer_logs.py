@@ -49,11 +49,11 @@ def test_settings_family_and_state_are_what_the_event_files_say(tmp_path: Path) 
             "gradient_accumulation": 2, "logging_steps": 10, "schedule": "cosine", "precision": "bf16",
             "model": "google/flan-t5-small",
         }  # fmt: skip
-        assert (run.family, run.state, run.progress) == ("t5", "interrupted", {"step": 110, "max_steps": 408})
+        assert (run.family, run.state, run.progress) == ("seq2seq", "interrupted", {"step": 110, "max_steps": 408})
         assert run.info["reason"] == "the last one logged is step 110 of 408"
     assert main(["runs", "import", str(logs), "--output-dir", str(tmp_path / "mine")]) == 0
     kept = open_run(tmp_path / "mine" / "dpo_ds302")
-    assert (kept.config, kept.family, kept.state, kept.progress) == (run.config, "t5", "interrupted", run.progress)
+    assert (kept.config, kept.family, kept.state, kept.progress) == (run.config, "seq2seq", "interrupted", run.progress)
     assert kept.info["reason"] == run.info["reason"] and kept.metrics().last("loss") == pytest.approx(1 / 110)
 
 

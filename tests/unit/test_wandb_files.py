@@ -77,7 +77,7 @@ def test_a_real_offline_run_is_imported(tmp_path: Path, monkeypatch: pytest.Monk
     (directory,) = import_runs(tmp_path, tmp_path / "runs")
     made = open_run(directory)
     metrics = made.metrics()
-    assert (made.name, made.family, made.config["beta"]) == ("gpt2-trial", "gpt2", 0.1)
+    assert (made.name, made.family, made.config["beta"]) == ("gpt2-trial", "causal", 0.1)
     assert metrics.steps == list(range(10, 4001, 10))
     assert metrics.last("loss") == pytest.approx(0.29) and metrics.last("rewards/chosen") == pytest.approx(40.0)
     assert metrics.not_finite["eval_loss"] == [2000]

@@ -17,12 +17,11 @@ from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dpo.dashboard.compare import votes
 from dpo.dashboard.compare.policies import DEFAULT, EXAMPLES, arms, options, records
 from dpo.dashboard.components import action, button, card, glyph, icon, number
-from dpo.dashboard.theme import FAMILY_LABEL
+from dpo.families import FAMILIES, Facts
 from dpo.generation.remote import Remote
 from dpo.generation.settings import LAMBDA_LIMITS, MAX_SAMPLES, Sampling
 
 _DEFAULTS = Sampling()
-_FAMILIES = ("t5", "gpt2")
 _SETTINGS = ("temperature", "top-p", "top-k", "max-new", "seed")
 _PANES = 6
 _BINS = ("n4", "n3", "n2", "n1", "z", "p1", "p2", "p3", "p4")
@@ -83,7 +82,7 @@ def register(app: Dash, roots: Sequence[Path], remotes: Sequence[Remote] = ()) -
     browser("more", Input("cmp-samples", "value"), Input("cmp-noise", "checked"))
     browser("view", Input("cmp-mode", "value"))
     browser("choose", Input("cmp-votes-model", "value"), Input("cmp-votes-steps", "value"), namespace="votes")
-    browser("strength", *(Input(f"cmp-lambda-{family}", "value") for family in _FAMILIES))
+    browser("strength", *(Input(f"cmp-lambda-{facts.key}", "value") for facts in FAMILIES))
     app.clientside_callback(
         ClientsideFunction("votes", "blind"), Output("cmp-mode", "disabled"), Input("cmp-blind", "checked")
     )
@@ -141,12 +140,12 @@ def _composer() -> html.Section:
             html.Div(
                 [
                     part
-                    for family in _FAMILIES
+                    for facts in FAMILIES
                     for part in (
-                        glyph(family),
-                        html.Span(f"{FAMILY_LABEL[family]} sees", className="label"),
-                        html.Code("shown with the first answer", id=f"cmp-seen-{family}", className="unseen"),
-                        html.Span(id=f"cmp-seen-count-{family}", className="sub num"),
+                        glyph(facts.key),
+                        html.Span([_model(facts), " sees"], className="label"),
+                        html.Code("shown with the first answer", id=f"cmp-seen-{facts.key}", className="unseen"),
+                        html.Span(id=f"cmp-seen-count-{facts.key}", className="sub num"),
                     )
                 ],
                 className="sees",
@@ -200,21 +199,26 @@ def _composer() -> html.Section:
     return card(left, right, cls="composer")
 
 
+def _model(facts: Facts) -> html.Span:
+    """What the family's models in the columns are called (the browser keeps it so)."""
+    return html.Span(facts.label, **{"data-family-name": facts.key})
+
+
 def _strength() -> html.Div:
     """λ of each family: logits = base + λ (DPO - base); 0 is the base, 1 the tuned policy."""
     return html.Div(
         [
             part
-            for family in _FAMILIES
+            for facts in FAMILIES
             for part in (
-                html.Span([glyph(family), f"{FAMILY_LABEL[family]} strength λ"], className="row tight label"),
+                html.Span([glyph(facts.key), _model(facts), " strength λ"], className="row tight label"),
                 dmc.Slider(
-                    id=f"cmp-lambda-{family}", value=1, min=LAMBDA_LIMITS[0], max=LAMBDA_LIMITS[1], step=0.05,
+                    id=f"cmp-lambda-{facts.key}", value=1, min=LAMBDA_LIMITS[0], max=LAMBDA_LIMITS[1], step=0.05,
                     size=4, thumbSize=14, label=None,
-                    thumbLabel=f"Alignment strength of {FAMILY_LABEL[family]}, 0 is base and 1 is DPO",
+                    thumbLabel=f"Alignment strength of {facts.kind.lower()} models, 0 is base and 1 is DPO",
                     marks=[{"value": n, "label": t} for n, t in ((0, "0 base"), (1, "1 DPO"), (2, "2 over"))],
                 ),
-                html.Span("1.00", id=f"cmp-lambda-value-{family}", className="num strong"),
+                html.Span("1.00", id=f"cmp-lambda-value-{facts.key}", className="num strong"),
             )
         ],
         className="strength",

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dpo.dashboard.theme import FAMILY_LABEL
+from dpo.dashboard.theme import FAMILY_HEADING
 from dpo.errors import DpoError
+from dpo.families import FAMILIES
 from dpo.generation.remote import Remote
 from dpo.generation.spec import ArmSpec, permitted
 from dpo.policies.names import BUNDLED, resolve
@@ -23,7 +24,7 @@ EXAMPLES = (
     "What's the best gift you've ever received?",
     "What makes a good friend?",
 )
-DEFAULT = ("demo/t5", "demo/t5-dpo", "demo/gpt2", "demo/gpt2-dpo")
+DEFAULT = tuple(BUNDLED)
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Arm:
 
     `short` is what stands in a pane, `label` what tells it from all others; `reference` is what a
     tuned policy was tuned from, if that is known.  `value` may name an engine or a server too, `policy`
-    is what it answers as; `note` is there where same noise, lambda and tint don't act.
+    is what it answers as; `note` is there where same noise, lambda and tint don't act.  `family` decides colour
+    and shape, `model` is what the architecture is called.
     """
 
     value: str
@@ -43,6 +45,7 @@ class Arm:
     reference: str | None = None
     policy: str = ""
     note: str | None = None
+    model: str | None = None
 
 
 def arms(roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> list[Arm]:
@@ -70,10 +73,10 @@ def _converted(arm: Arm, engine: str) -> Arm:
 def policies(roots: Sequence[Path]) -> list[Arm]:
     """The four bundled policies first, then every run, newest first: its policy, its checkpoints, its base."""
     made = {}
-    for name in DEFAULT:
-        family, tuned = name.removeprefix("demo/").removesuffix("-dpo"), name.endswith("-dpo")
-        label = f"{FAMILY_LABEL[family]} {'DPO' if tuned else 'base'}"
-        made[name] = Arm(name, label, "DPO" if tuned else "Base", family, tuned, f"demo/{family}" if tuned else None)
+    for facts in FAMILIES:
+        name, key = facts.label, facts.key
+        made[facts.base] = Arm(facts.base, f"{name} base", "Base", key, False, model=name)
+        made[facts.tuned] = Arm(facts.tuned, f"{name} DPO", "DPO", key, True, facts.base, model=name)
     for run in find_runs(roots):
         if run.damaged or _bundled(run):
             continue
@@ -81,20 +84,22 @@ def policies(roots: Sequence[Path]) -> list[Arm]:
         base = str(run.config.get("model") or "") or None
         about = " · ".join(part for part in (run.name, note(run)) if part)
         if run.policy_path:
-            made[str(run.path)] = Arm(str(run.path), about, run.name, run.family, tuned, base if tuned else None)
+            start = base if tuned else None
+            made[str(run.path)] = Arm(str(run.path), about, run.name, run.family, tuned, start, model=run.label)
         for step, path in reversed(run.checkpoints):
             name = f"{run.name} @ {step}"
-            made[str(path)] = Arm(str(path), name, name, run.family, tuned, base if tuned else None)
+            made[str(path)] = Arm(str(path), name, name, run.family, tuned, base if tuned else None, model=run.label)
         if tuned and base and base not in made and _askable(base, roots):
-            made[base] = Arm(base, base, Path(base).name, run.family, False)
+            made[base] = Arm(base, base, Path(base).name, run.family, False, model=run.label)
     return [replace(arm, policy=arm.value) for arm in made.values()]
 
 
 def options(known: Sequence[Arm]) -> list[dict[str, Any]]:
     """Data of a picker: by family, then by what else can answer."""
     groups: dict[str, list[dict[str, str]]] = {}
-    for arm in sorted(known, key=lambda arm: (arm.note is not None, ("t5", "gpt2", None).index(arm.family))):
-        group = "CTranslate2, plain sampling" if "#ctranslate2" in arm.value else FAMILY_LABEL[arm.family]
+    order = list(FAMILY_HEADING)
+    for arm in sorted(known, key=lambda arm: (arm.note is not None, order.index(arm.family))):
+        group = "CTranslate2, plain sampling" if "#ctranslate2" in arm.value else FAMILY_HEADING[arm.family]
         if arm.note and arm.family is None:
             group = "Other servers"
         groups.setdefault(group, []).append({"value": arm.value, "label": arm.label})

@@ -12,8 +12,9 @@ from dpo.dashboard.components import action, button, card, command, icon, page_t
 from dpo.dashboard.data.audit_jobs import MOST_UPLOAD, Desk
 from dpo.dashboard.data.cards import lengths
 from dpo.dashboard.data.table import BLOCK, column_definitions
+from dpo.families import FAMILIES
 
-MODELS = ["demo/t5", "demo/gpt2", "t5", "gpt2"]
+MODELS = [*(facts.base for facts in FAMILIES), *(facts.word for facts in FAMILIES)]
 POLL_MS = 400
 
 

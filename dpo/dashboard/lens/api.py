@@ -111,6 +111,7 @@ def _about(choice: Choice, tuning: Any) -> dict[str, Any]:
         "policy": choice.value,
         "label": choice.label,
         "family": choice.family,
+        "model": choice.model,
         "reference": tuning.reference or "adapter off",
         "beta": tuning.beta,
     }

@@ -6,36 +6,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpo.dashboard.theme import FAMILY_LABEL
+from dpo.dashboard.theme import FAMILY_HEADING
+from dpo.families import FAMILIES
 from dpo.policies.names import BUNDLED
 from dpo.runs import BUNDLED_RUNS, Run, find_runs
+
+_ORDER = FAMILIES[::-1]  # the page opens with the first policy
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A policy by its name (`value`) and what the page calls it."""
+    """A policy by its name (`value`), what the page calls it (`label`), and its model's architecture (`model`)."""
 
     value: str
     label: str
     family: str
+    model: str
 
 
 def tuned(roots: Sequence[Path]) -> list[Choice]:
     """The bundled DPO policies first, then every DPO run and its checkpoints, newest first."""
-    made = [Choice(f"demo/{family}-dpo", f"Bundled {FAMILY_LABEL[family]}", family) for family in ("gpt2", "t5")]
+    made = [Choice(facts.tuned, f"Bundled {facts.label}", facts.key, facts.label) for facts in _ORDER]
     for run in _others(roots):
         if run.kind != "dpo" or run.family is None:
             continue
         if run.policy_path:
-            made.append(Choice(str(run.path), run.name, run.family))
-        made += [Choice(str(path), f"{run.name} @ {step}", run.family) for step, path in reversed(run.checkpoints)]
+            made.append(_choice(run, run.path, run.name))
+        made += [_choice(run, path, f"{run.name} @ {step}") for step, path in reversed(run.checkpoints)]
     return made
 
 
 def references(roots: Sequence[Path]) -> list[Choice]:
     """Policies to hold a policy against instead of its recorded reference."""
-    made = [Choice(f"demo/{family}", f"{FAMILY_LABEL[family]} base", family) for family in ("gpt2", "t5")]
-    made += [Choice(str(run.path), run.name, run.family) for run in _others(roots) if run.policy_path and run.family]
+    made = [Choice(facts.base, f"{facts.label} base", facts.key, facts.label) for facts in _ORDER]
+    made += [_choice(run, run.path, run.name) for run in _others(roots) if run.policy_path and run.family]
     return made
 
 
@@ -43,12 +47,16 @@ def options(choices: Sequence[Choice]) -> list[dict[str, object]]:
     """Data of a select, grouped by family."""
     return [
         {
-            "group": FAMILY_LABEL[family],
-            "items": [{"value": c.value, "label": c.label} for c in choices if c.family == family],
+            "group": FAMILY_HEADING[facts.key],
+            "items": [{"value": c.value, "label": c.label} for c in choices if c.family == facts.key],
         }
-        for family in ("gpt2", "t5")
-        if any(c.family == family for c in choices)
+        for facts in _ORDER
+        if any(c.family == facts.key for c in choices)
     ]
+
+
+def _choice(run: Run, path: Path, label: str) -> Choice:
+    return Choice(str(path), label, run.family or "", run.label or "")
 
 
 def _others(roots: Sequence[Path]) -> list[Run]:

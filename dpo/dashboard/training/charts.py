@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dpo.dashboard.markup import literal
-from dpo.dashboard.theme import DASHES, FAMILY_COLOR, FAMILY_LABEL, NEUTRAL, SYMBOL, layout, rgba
+from dpo.dashboard.theme import DASHES, FAMILY_COLOR, NEUTRAL, SYMBOL, layout, rgba
 from dpo.dashboard.training.series import Curve
 from dpo.runs.metrics import Floats
 
@@ -175,7 +175,7 @@ def sentence(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], vie
 
 
 def call(item: Curve, view: View) -> str:
-    return item.run if view.several or item.family is None else FAMILY_LABEL[item.family]
+    return item.run if view.several else item.model or item.run
 
 
 def _short(value: float) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 from dash import html
 
 from dpo.dashboard.components import icon, light
-from dpo.dashboard.theme import FAMILY_LABEL
 from dpo.dashboard.training.series import Shown, several, verdicts
 from dpo.runs.doctor import Verdict
 from dpo.runs.doctor.verdict import number
@@ -26,8 +25,8 @@ def panel(entries: Sequence[Shown]) -> list[Any]:
 
 
 def call_name(entry: Shown, many: bool) -> str:
-    """What a run is called in a sentence: its family where that is enough."""
-    return entry.label if many or entry.run.family is None else FAMILY_LABEL[entry.run.family]
+    """What a run is called in a sentence: its model's architecture where that is enough."""
+    return entry.label if many else entry.run.label or entry.label
 
 
 def gravest(entry: Shown) -> Verdict:

@@ -10,7 +10,7 @@ from dash import html
 
 from dpo.dashboard.compare.policies import note
 from dpo.dashboard.components import glyph, icon
-from dpo.dashboard.theme import FAMILY_LABEL
+from dpo.dashboard.theme import FAMILY_HEADING
 from dpo.runs import Run
 from dpo.runs.find import names
 
@@ -23,7 +23,7 @@ def preselected(runs: Sequence[Run]) -> list[str]:
     if len(live) > 1:
         return live[:MOST_RUNS]
     chosen: list[str] = []
-    for family in ("t5", "gpt2", None):
+    for family in FAMILY_HEADING:
         candidates = [run for run in runs if run.kind == "dpo" and run.family == family and not run.damaged]
         candidates.sort(key=lambda run: run.policy_path is None and run.state != "running")
         chosen += [str(run.path) for run in candidates[:1] if family is not None or not chosen]
@@ -59,7 +59,7 @@ def rows(runs: Sequence[Run], selected: Sequence[str], text: str) -> list[Any]:
     """Runs by family; `text` is looked for in the name, `*` stands for anything."""
     labels = dict(zip((str(run.path) for run in runs), names(runs), strict=True))
     made: list[Any] = []
-    for family in ("t5", "gpt2", None):
+    for family in FAMILY_HEADING:
         of_family = [run for run in runs if run.family == family]
         matching = [run for run in of_family if _named(labels[str(run.path)], text)]
         if not matching:
@@ -68,7 +68,7 @@ def rows(runs: Sequence[Run], selected: Sequence[str], text: str) -> list[Any]:
         made.append(
             html.Div(
                 [
-                    html.Span(FAMILY_LABEL[family], className="label"),
+                    html.Span(FAMILY_HEADING[family], className="label"),
                     html.Span(f"{count} of {len(of_family)} shown", className="label push"),
                 ],
                 className="row rail-head",

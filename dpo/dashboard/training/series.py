@@ -35,7 +35,7 @@ class Curve:
     """One measure of one run: what was logged in training, smoothed, and held out.
 
     `rank` is the run's place among those of its family on screen; it decides the dash.  `weight`
-    is that of the smoothing, 0 for none.
+    is that of the smoothing, 0 for none.  `model` is what its architecture is called.
     """
 
     run: str
@@ -48,6 +48,7 @@ class Curve:
     eval_y: Floats
     weight: float = 0.0
     reduced: bool = False
+    model: str | None = None
 
     @property
     def has_smoothed(self) -> bool:
@@ -164,7 +165,7 @@ def curve(entry: Shown, key: str, axis: str, weight: float, scale: float = 1.0, 
     used = weight if is_smoothed(key) else 0.0
     x, y, smooth = whole(entry.metrics, metrics, key, axis, used, scale)
     held_x, held, _ = whole(entry.metrics, metrics, f"eval_{key}", axis, 0.0, scale)
-    return Curve(entry.short, entry.run.family, entry.rank, x, y, smooth, held_x, held, used)
+    return Curve(entry.short, entry.run.family, entry.rank, x, y, smooth, held_x, held, used, model=entry.run.label)
 
 
 def is_smoothed(key: str) -> bool:

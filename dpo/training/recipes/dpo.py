@@ -57,7 +57,7 @@ def train(config: TrainConfig) -> Run:
             config, pairs, stacking="--lora" if config.lora else None, quantization=config.quantization
         )
         config = with_rate(config, "dpo", policy, config.lora or policy.model is not policy.network)
-        precision = resolved_precision(config, policy.family.key)
+        precision = resolved_precision(config, policy.family.facts)
 
         # Tokenise, and put policy and frozen reference into a trainer.
         limits = Limits.for_policy(policy, config)

@@ -29,7 +29,7 @@ def sft(config: SftConfig) -> Run:
         pairs = context.load_pairs()
         policy = load_trainable(config, pairs, stacking="dpo sft", quantization="none")
         config = with_rate(config, "sft", policy, adapter=False)
-        precision = resolved_precision(config, policy.family.key)
+        precision = resolved_precision(config, policy.family.facts)
 
         # Tokenise.
         limits = Limits.for_policy(policy, config)

@@ -29,17 +29,6 @@ from dpo.training.hardware import HardwareLog
 from dpo.training.precision import device_precision, training_device
 from dpo.training.probes import Probes
 
-# Cautious peak rates, below those that suited the bundled policies (docs/training.md).
-# T5 moves about eight times as far as GPT-2 at one rate; an adapter takes about ten times the rate
-# of full fine-tuning.
-DEFAULT_RATES = {
-    ("dpo", "t5", False): 2e-5,
-    ("dpo", "gpt2", False): 5e-5,
-    ("dpo", "t5", True): 2e-4,
-    ("dpo", "gpt2", True): 5e-4,
-    ("sft", "t5", False): 3e-4,
-    ("sft", "gpt2", False): 3e-4,
-}
 Config = TypeVar("Config", bound=RunConfig)
 Tuned = TypeVar("Tuned", bound=CommonConfig)
 
@@ -74,7 +63,7 @@ def with_rate(config: Tuned, kind: str, policy: Policy, adapter: bool) -> Tuned:
     """The settings with the learning rate that suits kind, family and method, if none was given."""
     if config.learning_rate is not None:
         return config
-    return dataclasses.replace(config, learning_rate=DEFAULT_RATES[kind, policy.family.key, adapter])
+    return dataclasses.replace(config, learning_rate=policy.family.facts.rates[kind, adapter])
 
 
 def check_batch(config: CommonConfig, rows: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dpo.families import facts_of
 from dpo.runs.doctor.case import Case
 from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
 
@@ -33,7 +34,9 @@ def check(case: Case) -> Verdict | None:
         steps, values = case.metrics.points(key)
         if len(steps) and abs(values[0]) > 1e-3:
             evidence.append(Evidence(text, float(values[0]), int(steps[0])))
-    dropout = "dropout left on (T5's attention ignores the usual switch), " if case.run.family == "t5" else ""
+    facts = facts_of(case.run.family)
+    stubborn = facts is not None and facts.stubborn_dropout
+    dropout = f"dropout left on ({case.run.label}'s attention ignores the usual switch), " if stubborn else ""
     return Verdict(
         "step-0 mismatch",
         "policy and reference do not start equal",
