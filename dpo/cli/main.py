@@ -12,6 +12,7 @@ from dpo.cli.arguments import Parser, add_settings, fail
 from dpo.cli.data import add_data
 from dpo.cli.evaluate import add_eval
 from dpo.cli.evaluation import add_score
+from dpo.cli.serve import add_serve
 from dpo.cli.sweep import add_sweep
 from dpo.cli.votes import add_votes
 from dpo.errors import DpoError
@@ -61,6 +62,7 @@ def parser() -> Parser:
     run_commands.add_doctor(actions)
     add_data(actions)
     publishing.add_commands(actions)
+    add_serve(actions)
     return root
 
 

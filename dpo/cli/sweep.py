@@ -55,4 +55,4 @@ def _report(plan: Plan, outcomes: list[Any], directory: Path) -> None:
     for outcome in outcomes:
         if outcome.state == "failed":
             print(f"failed: {outcome.directory}: {outcome.reason}")
-    print(f"See them beside each other: python app.py --runs {directory}, page Runs")
+    print(f"See them beside each other: dpo serve --runs {directory}, page Runs")

@@ -21,11 +21,12 @@ from dpo.evaluation.votes import DEFAULT_VOTES, Votes
 from dpo.evaluation.worker import LensWorker
 from dpo.generation.engine import Engine
 from dpo.generation.remote import Remote
+from dpo.resources import resource
 from dpo.training.jobs import Jobs
 
 # Lines, bars and nothing else: a quarter of the script that Dash brings, and run in a third of the time.
 _PLOTLY = "vendor/plotly-basic-4.1.1.min.js"
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+ASSETS = resource("assets")
 
 
 class _Workbench(Dash):

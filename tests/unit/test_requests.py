@@ -309,7 +309,7 @@ def test_the_hub_and_the_token_are_given_by_flags(
     from huggingface_hub import constants
     from huggingface_hub.utils import build_hf_headers
 
-    import app
+    from dpo.cli.serve import restrict_hub
 
     for name in ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN"):
         monkeypatch.setenv(name, "")  # so that both are put back
@@ -318,7 +318,7 @@ def test_the_hub_and_the_token_are_given_by_flags(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
     monkeypatch.setattr(hub, "_forbidden", None)
-    app._keep_to_ourselves(access, token)
+    restrict_hub(access, token)
     assert hub.forbidden() is not asked and constants.HF_HUB_OFFLINE is not asked
     assert ("hf_of_the_owner" in str(build_hf_headers())) is token
     assert {name: os.environ[name] for name in ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN")

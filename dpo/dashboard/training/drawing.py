@@ -110,7 +110,7 @@ def chosen(selected: Sequence[str] | None, roots: Sequence[Path]) -> tuple[list[
     found, problems = [], []
     for path in (selected or [])[:MOST_RUNS]:
         if not inside(path, roots):
-            problems.append(f"{path} is in none of the directories shown here: start app.py with --runs DIR")
+            problems.append(f"{path} is in none of the directories shown here: start dpo serve with --runs DIR")
             continue
         try:
             found.append(read(path))

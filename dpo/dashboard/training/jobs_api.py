@@ -21,6 +21,7 @@ from dpo.dashboard.web.reading import body, text
 from dpo.errors import AccessError, ConfigError, RunError, quoted
 from dpo.policies.names import BUNDLED, DEFAULT_RUNS, SHORT_NAMES
 from dpo.preferences.sources import NAMED
+from dpo.resources import resource
 from dpo.runs import BUNDLED_RUNS, find_runs, open_run
 from dpo.training.command_line import command_line, in_order
 from dpo.training.config import CommonConfig, SftConfig, TrainConfig
@@ -29,7 +30,7 @@ from dpo.training.jobs import Jobs, run_directory
 from dpo.training.preflight import preflight
 from dpo.training.settings import make, read_yaml
 
-PRESETS = Path(__file__).resolve().parents[3] / "configs"
+PRESETS = resource("configs")
 # Given by the form in other ways: by the run's name, and by Resume.
 _NOT_ASKED = {"output_dir", "resume"}
 KINDS: dict[str, type[CommonConfig]] = {"dpo": TrainConfig, "sft": SftConfig}
@@ -196,7 +197,7 @@ def _suggestions(roots: Sequence[Path]) -> dict[str, list[str]]:
 def _resumed(path: str, roots: Sequence[Path]) -> CommonConfig:
     directory = Path(path).resolve()
     if not any(directory.is_relative_to(root.resolve()) for root in roots):
-        raise RunError(f"{quoted(path)} is in none of the directories shown here: start app.py with --runs DIR")
+        raise RunError(f"{quoted(path)} is in none of the directories shown here: start dpo serve with --runs DIR")
     if not resumable(directory):
         raise RunError(f"{quoted(path)} cannot be resumed: only a stopped, failed or interrupted run of dpo can")
     return KINDS[_kind_of({"kind": open_run(directory).kind})](resume=path)

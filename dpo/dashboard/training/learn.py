@@ -242,5 +242,5 @@ def _run(sent: Mapping[str, Any], roots: Sequence[Path]) -> Run | None:
     if not isinstance(path, str) or not path:
         return None
     if not inside(path, roots):
-        raise RunError(f"{quoted(path)} is in none of the directories shown here: start app.py with --runs DIR")
+        raise RunError(f"{quoted(path)} is in none of the directories shown here: start dpo serve with --runs DIR")
     return open_run(path)

@@ -25,7 +25,7 @@ class Right(Enum):
 
 _OPEN = frozenset({Right.READ, Right.ASK, Right.VOTE})
 _REFUSED = {
-    Right.TRAIN: "Training from the page is off on this address: start app.py with --allow-training",
+    Right.TRAIN: "Training from the page is off on this address: start dpo serve with --allow-training",
     Right.CHANGE: "This server is open to the network: change runs on its own machine (dpo runs rm)",
 }
 

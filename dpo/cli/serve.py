@@ -1,0 +1,187 @@
+"""`dpo serve` (and `python app.py`): the dashboard.
+
+Nothing heavy is imported here: the page is up in a second, PyTorch is loaded by the first prompt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dpo import hub
+from dpo.errors import ConfigError
+from dpo.evaluation.votes import DEFAULT_VOTES
+from dpo.generation.remote import Remote
+from dpo.policies.names import BUNDLED_RUNS, DEFAULT_RUNS, check_weights
+
+if TYPE_CHECKING:
+    from dash import Dash
+
+    from dpo.dashboard.web.access import Access
+
+_NO_HUB = "this dashboard asks the hub only if it is started with --allow-hub"
+_MOST_CONNECTIONS = 1000  # of which idle ones cost next to nothing
+
+
+def add_serve(actions: Any) -> None:
+    """Register `dpo serve`."""
+    parser = actions.add_parser(
+        "serve", help="the dashboard, in a browser", description="The DPO workbench's dashboard."
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind; the default is this machine only")
+    parser.add_argument("--port", type=int, default=8050, help="port (default: 8050)")
+    parser.add_argument(
+        "--runs", action="append", type=Path, metavar="DIR", help="also read runs here; may be given several times"
+    )
+    parser.add_argument(
+        "--votes",
+        type=Path,
+        default=DEFAULT_VOTES,
+        metavar="FILE",
+        help=f"where votes are kept (default: {DEFAULT_VOTES})",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data"),
+        metavar="DIR",
+        help="files of pairs for the Data page, and for the Lens of runs trained on them (default: data)",
+    )
+    parser.add_argument(
+        "--remote",
+        action="append",
+        metavar="NAME=URL[,MODEL]",
+        help="an OpenAI-compatible server to compare with, such as big=http://gpu:8000/v1,my-7b; only servers named "
+        "here are ever asked",
+    )
+    parser.add_argument(
+        "--dtype",
+        default="fp32",
+        metavar="NAME",
+        help="weights of the policies that answer: fp32, or bf16 where the device has it (default: fp32)",
+    )
+    parser.add_argument(
+        "--allow-training",
+        action="store_true",
+        help="let everybody who reaches the page train here; on this machine only, that is always so",
+    )
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        metavar="NAME",
+        help="a host name under which the page is reached, beside addresses; may be given several times",
+    )
+    parser.add_argument(
+        "--allow-hub",
+        action="store_true",
+        help="let requests name any model of the Hugging Face hub, which is then downloaded; without it the server "
+        "sends the hub nothing",
+    )
+    parser.add_argument(
+        "--hub-token",
+        action="store_true",
+        help="with --allow-hub: ask the hub with the token stored here, so that requests reach your private models",
+    )
+    parser.set_defaults(call=serve)
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """`dpo serve`: answer until interrupted.
+
+    Raises:
+        ConfigError: a directory, port, host, remote server or dtype that cannot be used.
+    """
+    for directory in arguments.runs or []:
+        if not directory.is_dir():
+            raise ConfigError(f"--runs {directory} is not a directory: check the path")
+    if not 0 < arguments.port < 65536:
+        raise ConfigError(f"--port {arguments.port}: it must be from 1 to 65535")
+    if (problem := _unavailable(arguments.host, arguments.port)) is not None:
+        raise ConfigError(problem)
+    remotes = [Remote.of(text) for text in arguments.remote or []]
+    if check_weights(arguments.dtype) != "fp32":  # PyTorch is asked only where it must be
+        from dpo.policies.loading import weights_dtype
+
+        weights_dtype(arguments.dtype)
+
+    from dpo.dashboard.application import create_app
+    from dpo.dashboard.web.access import Access
+
+    access = Access(arguments.host, tuple(arguments.allowed_host or ()), arguments.allow_training, arguments.allow_hub)
+    restrict_hub(access, arguments.hub_token)
+    app = create_app(
+        [*(arguments.runs or []), DEFAULT_RUNS, BUNDLED_RUNS],
+        access, port=arguments.port, remotes=remotes, votes=arguments.votes, data_directory=arguments.data,
+        dtype=arguments.dtype,
+    )  # fmt: skip
+    shown = "127.0.0.1" if arguments.host in ("0.0.0.0", "::") else arguments.host
+    shown = f"[{shown}]" if ":" in shown else shown
+    lines = [] if access.local else access.block(arguments.port)
+    lines.append(f"DPO workbench: http://{shown}:{arguments.port} (Ctrl-C stops it)")
+    _answer(app, arguments.host, arguments.port, lines)
+    return 0
+
+
+def restrict_hub(access: Access, token: bool) -> None:
+    """The hub is asked by a request only where it was allowed, and with the owner's token only where that was.
+
+    Trainings are processes of their own: started on this machine they may do what a terminal may; where a network
+    can start them, they get what its requests get.
+    """
+    if not access.hub:
+        hub.forbid(_NO_HUB)
+    if not token:
+        hub.send_no_token()
+    if not access.local:
+        os.environ.update({} if access.hub else {"HF_HUB_OFFLINE": "1"})
+        os.environ.update({} if token else {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"})
+
+
+def _answer(app: Dash, host: str, port: int, lines: Sequence[str]) -> None:
+    """Say `lines` and answer until Ctrl-C or a SIGTERM; then end every stream properly and remove the uploads."""
+    from waitress.server import create_server
+
+    from dpo.dashboard.web.reading import MOST_UPLOAD_BODY
+    from dpo.dashboard.web.streams import THREADS
+
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+
+    def close() -> None:
+        for service in app.server.config["services"]:
+            service.close()
+
+    def stop(_signal: int, _frame: object) -> None:
+        # In a thread: a handler must not wait for a lock that the interrupted code may hold.
+        threading.Thread(target=close, name="dpo-close").start()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    # A byte is sent as soon as it is there: tokens must not wait for a buffer to fill.
+    server = create_server(
+        app.server, host=host, port=port, threads=THREADS, send_bytes=1, ident="dpo",
+        max_request_body_size=MOST_UPLOAD_BODY, connection_limit=_MOST_CONNECTIONS, asyncore_use_poll=True,
+    )  # fmt: skip
+    print("\n".join(lines), flush=True)  # from here on it answers
+    try:
+        server.run()
+    finally:
+        close()
+
+
+def _unavailable(host: str, port: int) -> str | None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return f"{host}:{port} cannot be used ({error.strerror or error}): choose another with --port or --host"
+    return None
