@@ -157,38 +157,51 @@ def _speak(arguments: argparse.Namespace, policies: Sequence[str], headings: boo
 
 def show(engine: Engine, job: Job, headings: bool) -> int:
     """Print a job's answers in order while they are written; the number of arms that failed."""
-    order = [(arm, sample) for arm in range(len(job.arms)) for sample in range(job.samples)]
-    waiting: dict[tuple[int, int], list[Callable[[], None]]] = {key: [] for key in order}
-    ended: set[tuple[int, int]] = set()
-    failed, place, opened = 0, 0, False
-
-    def heading(key: tuple[int, int]) -> None:
-        if headings:
-            print(_heading(job, key[0]), flush=True)
-        if job.samples > 1:
-            print(f"· seed {job.sampling.seed + key[1]}", flush=True)
-
+    answers, failed = _InOrder(job, headings), 0
     for event in engine.follow(job):
+        failed += event["event"] == "failed"
+        answers.add(event)
+    return failed
+
+
+class _InOrder:
+    """Prints a job's answers one after another; what comes for a later one waits until it is its turn."""
+
+    def __init__(self, job: Job, headings: bool) -> None:
+        self.job, self.headings = job, headings
+        self.left = [(arm, sample) for arm in range(len(job.arms)) for sample in range(job.samples)]
+        self.waiting: dict[tuple[int, int], list[Callable[[], None]]] = {key: [] for key in self.left}
+        self.ended: set[tuple[int, int]] = set()
+        self.opened = False  # whether the first of those left has its heading
+
+    def add(self, event: Event) -> None:
+        """Print an event, or keep it for later."""
         keys = [(event["arm"], event["sample"])] if "sample" in event else []
         if event["event"] in ("failed", "skipped"):
-            keys = [key for key in order if key[0] == event["arm"] and key not in ended]
-            failed += event["event"] == "failed"
+            keys = [key for key in self.waiting if key[0] == event["arm"] and key not in self.ended]
         for key in keys:
-            waiting[key].append(_printer(event, headings, first=key == keys[0]))
+            self.waiting[key].append(_printer(event, self.headings, first=key == keys[0]))
             if event["event"] != "token":
-                ended.add(key)
-        while place < len(order):
-            key = order[place]
-            if not opened and (waiting[key] or key in ended):
-                heading(key)
-                opened = True
-            for act in waiting[key]:
-                act()
-            waiting[key].clear()
-            if key not in ended:
-                break
-            place, opened = place + 1, False
-    return failed
+                self.ended.add(key)
+        while self.left and self._print(self.left[0]):
+            del self.left[0]
+            self.opened = False
+
+    def _print(self, key: tuple[int, int]) -> bool:
+        """Print what is there of an answer; whether that was all."""
+        if self.waiting[key] and not self.opened:
+            self._heading(key)
+            self.opened = True
+        for act in self.waiting[key]:
+            act()
+        self.waiting[key].clear()
+        return key in self.ended
+
+    def _heading(self, key: tuple[int, int]) -> None:
+        if self.headings:
+            print(_heading(self.job, key[0]), flush=True)
+        if self.job.samples > 1:
+            print(f"· seed {self.job.sampling.seed + key[1]}", flush=True)
 
 
 def _printer(event: Event, headings: bool, first: bool) -> Callable[[], None]:

@@ -55,15 +55,8 @@ class Worker:
                     sources += self._converted(job, index, spec, teller, used)
             except Exception as error:
                 teller.fail(index, error)
-        for index, arm in arms.items():
-            teller.reads(index, arm.policy)
-            assert arm.encoded is not None
-            seen = arm.policy.family.shown_prompt(arm.policy.tokenizer, arm.encoded)
-            note = "Beam search shows its answer when it is complete" if job.sampling.beams > 1 else None
-            teller.start(index, seen, len(arm.encoded), note)
         if arms:
-            suit_threads(max((arm.policy for arm in arms.values()), key=lambda p: p.network.num_parameters()))
-            sources.insert(0, (_local(job, arms), tuple(arms)))
+            sources.insert(0, _start_local(job, arms, teller))
         _by_turns(sources, teller)
         if not others:
             teller.finish()
@@ -208,6 +201,17 @@ def _prompt(job: Job, spec: ArmSpec, policy: Policy) -> Prompt:
             policy.encode_prompt(messages, reserve=min(job.sampling.max_new_tokens, _ANSWER))
             return messages
     return job.prompt
+
+
+def _start_local(job: Job, arms: dict[int, Arm], teller: _Teller) -> _Source:
+    for index, arm in arms.items():
+        teller.reads(index, arm.policy)
+        assert arm.encoded is not None
+        seen = arm.policy.family.shown_prompt(arm.policy.tokenizer, arm.encoded)
+        note = "Beam search shows its answer when it is complete" if job.sampling.beams > 1 else None
+        teller.start(index, seen, len(arm.encoded), note)
+    suit_threads(max((arm.policy for arm in arms.values()), key=lambda p: p.network.num_parameters()))
+    return _local(job, arms), tuple(arms)
 
 
 def _local(job: Job, arms: dict[int, Arm]) -> Iterator[Piece]:

@@ -56,7 +56,7 @@ def pretrain(config: PretrainConfig) -> Run:
         held_out = continuations(corpus.held_out, config.eval_documents)
         resuming = context.checkpoint is not None
         arguments = pretrain_arguments(config, str(context.directory), precision, bool(held_out), resuming)
-        trainer = PretrainTrainer(policy, arguments, batches, held_out, config.keep_checkpoints)
+        trainer = PretrainTrainer(policy, arguments, batches, held_out)
 
         # Train and save.
         source = f"{len(config.text)} files" if len(config.text) > 1 else Path(config.text[0]).name

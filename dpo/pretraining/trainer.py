@@ -27,10 +27,9 @@ class PretrainTrainer(SftTrainer):
         args: TrainingArguments,
         batches: PretrainingBatches,
         held_out: list[Row],
-        keep_checkpoints: int = 2,
     ) -> None:
         rows: Any = held_out  # measured by `evaluate`; the Trainer only asks whether there are any
-        super().__init__(policy, args, batches, rows or None, "muon", keep_checkpoints)  # type: ignore[arg-type]
+        super().__init__(policy, args, batches, rows or None, "muon")  # type: ignore[arg-type]
         self.policy, self.held_out = policy, held_out
         self.data_collator = _only
         self.tokens_seen = 0

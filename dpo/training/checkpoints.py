@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -147,38 +148,53 @@ def _load_fault(checkpoint: Path) -> str | None:
         return None  # sharded over several processes: whoever saved it so reads it so
     if not any((checkpoint / name).is_file() for name in _WEIGHTS):
         return "its weights are missing"
-    for name in ("optimizer.pt", "scheduler.pt"):
-        if not (checkpoint / name).is_file():
-            return f"{name} is missing"
-    states = sorted(checkpoint.glob("rng_state*.pth"))
-    if not states:
-        return "rng_state.pth is missing"
-    for path in sorted(checkpoint.glob("*.safetensors")):
+    states = sorted(checkpoint.glob("rng_state*.pth")) or [checkpoint / "rng_state.pth"]
+    pickles = [checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *states]
+    missing = next((path for path in pickles if not path.is_file()), None)
+    if missing is not None:
+        return f"{missing.name} is missing"
+    for path in [*sorted(checkpoint.glob("*.safetensors")), *pickles]:
         try:
-            with safe_open(path, "pt") as tensors:
-                for key in tensors.keys():  # noqa: SIM118 (not a mapping)
-                    tensors.get_tensor(key)
-        except Exception as error:
-            return f"{path.name} cannot be read ({type(error).__name__})"
-    for path in (checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *states):
-        try:
-            with safe_globals():
-                torch.load(path, map_location="cpu", weights_only=True)
+            _load(path)
         except Exception as error:
             return f"{path.name} cannot be read ({type(error).__name__})"
     return None
 
 
+def _load(path: Path) -> None:
+    """Read all of a file of tensors, and forget it."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, "pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118 (not a mapping)
+                tensors.get_tensor(key)
+        return
+    with safe_globals():
+        torch.load(path, map_location="cpu", weights_only=True)
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """How a training's checkpoints are saved.
+
+    Attributes:
+        most: how many are kept, the newest ones.
+        settings: written into each; a resume compares them with the record's.
+        accompany: adds files to one before it counts; called with its directory, in the first process.
+    """
+
+    most: int = 2
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    accompany: Callable[[Path], None] = lambda directory: None
+
+
 class StagedCheckpoints(Trainer):
     """A `Trainer` whose checkpoints appear whole or not at all, the oldest ones giving way.
 
-    Mixed in before the trainer proper.  A checkpoint holds also what the Trainer's own lacks: the sums since the
-    last logged step, and what `accompany` adds (it is called with the directory, in the first process).
+    Mixed in before the trainer proper.  A checkpoint holds also what the Trainer's own lacks, the sums since the
+    last logged step, and what `checkpointing` adds, which may be replaced before `train`.
     """
 
-    keep_checkpoints: int = 2
-    settings: Mapping[str, Any] = {}
-    accompany: Callable[[Path], None] | None = None
+    checkpointing = Checkpointing()
     _staging: str | None = None
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -230,12 +246,11 @@ class StagedCheckpoints(Trainer):
             self.accelerator.wait_for_everyone()
             if first:
                 self.save_beside(directory)
-                if self.accompany is not None:
-                    self.accompany(directory)
-                manifest.seal(directory, step=step, settings=dict(self.settings))
+                self.checkpointing.accompany(directory)
+                manifest.seal(directory, step=step, settings=dict(self.checkpointing.settings))
         if first:
             # Those of later steps are what a resume passed over; they are replaced when their turn comes.
-            for _, old in [found for found in checkpoints(run) if found[0] <= step][: -self.keep_checkpoints]:
+            for _, old in [found for found in checkpoints(run) if found[0] <= step][: -self.checkpointing.most]:
                 shutil.rmtree(old, ignore_errors=True)
         self.accelerator.wait_for_everyone()
 

@@ -35,9 +35,7 @@ class SftTrainer(FiniteSteps, StagedCheckpoints, Trainer):
         train: Dataset,
         held_out: dict[str, Dataset] | None,
         optimizer: str,
-        keep_checkpoints: int = 2,
     ) -> None:
-        self.keep_checkpoints = keep_checkpoints
         self.optimizer_name = optimizer
         self._held_out = AnswerLoss()
         super().__init__(

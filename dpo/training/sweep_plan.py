@@ -237,6 +237,10 @@ def _dimension(name: str, given: Any, where: str) -> Dimension:
         raise ConfigError(
             f"{where}: {name} is {quoted(given)}: give a list of values, or {{low: X, high: Y, log: true}}"
         )
+    return _range(name, given, where)
+
+
+def _range(name: str, given: dict[Any, Any], where: str) -> Range:
     _known(given, ("low", "high", "log", "step"), f"{where}: {name}")
     if "low" not in given or "high" not in given:
         raise ConfigError(f"{where}: the range of {name} needs both 'low:' and 'high:'")
@@ -252,13 +256,17 @@ def _dimension(name: str, given: Any, where: str) -> Dimension:
     if log and low <= 0:
         raise ConfigError(f"{where}: the logarithmic range of {name} begins at {low}: it must be above 0")
     if step is not None:
-        try:
-            step = float(step)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{where}: step of {name} is {quoted(step)}, it must be a number") from error
+        step = _step(name, step, where)
         if log or step <= 0 or (isinstance(low, int) and step != int(step)):
             raise ConfigError(f"{where}: step of {name} is {step:g}: it must be above 0, in its unit, and without log")
     return Range(low, high, log, step, isinstance(low, int))
+
+
+def _step(name: str, given: Any, where: str) -> float:
+    try:
+        return float(given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: step of {name} is {quoted(given)}, it must be a number") from error
 
 
 def _coerced(name: str, value: Any, where: str) -> Value:

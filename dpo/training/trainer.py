@@ -65,10 +65,8 @@ class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ig
         train: Dataset,
         held_out: Dataset | None,
         lora: LoraConfig | None = None,
-        keep_checkpoints: int = 2,
         cache_reference: bool = False,
     ) -> None:
-        self.keep_checkpoints = keep_checkpoints
         check_scoring(policy)
         own = policy.family
         self.family = own if own.has_encoder or shares_exactly(policy.network) else own.unshared

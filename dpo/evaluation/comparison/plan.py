@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -226,22 +226,8 @@ def _prompts(config: EvaluationConfig, policies: tuple[str, ...]) -> tuple[tuple
     own = next((spec for spec in trained if config.dataset in (None, spec.source)), None)
     if own is None and config.dataset is None:
         raise ConfigError(f"{policies[0]} does not say what it was trained on: name the prompts with --dataset")
-    fraction = held_out_fraction(policies)
-    if fraction == 0:
-        raise ConfigError("A policy's run held nothing out (--eval-fraction 0): no prompt of it is known to be unseen")
-    if config.eval_fraction is not None:
-        if trained and config.eval_fraction > fraction:
-            raise ConfigError(
-                f"--eval-fraction {config.eval_fraction:g}: a policy's run held out {fraction:g} of the prompts and "
-                "was trained on others; leave it out"
-            )
-        fraction = config.eval_fraction
-    if own is not None:
-        spec = replace(own, num_samples=None, max_eval_pairs=None, eval_fraction=fraction)
-        spec = replace(spec, split=config.split or own.split)
-        spec = spec if config.columns == Columns() else replace(spec, columns=config.columns)
-    else:
-        spec = DataSpec(str(config.dataset), config.split or "train", config.columns, eval_fraction=fraction)
+    fraction = _fraction(config, policies, bool(trained))
+    spec = _spec(config, own, fraction)
     shared = own is not None and all(other.source == own.source for other in trained)
     try:
         loaded = load(spec)
@@ -249,14 +235,9 @@ def _prompts(config: EvaluationConfig, policies: tuple[str, ...]) -> tuple[tuple
         if config.dataset is not None:
             raise
         raise DataError(f"The pairs of the run cannot be read ({error}). Name the prompts with --dataset") from error
-    found: dict[str, Row] = {}
-    for pair in loaded.held_out:
-        # Of few prompts a run holds one out whatever its hash, and another run may have been trained on that one.
-        if trained and not shared and not is_held_out(pair["prompt"], fraction):
-            continue
-        messages = pair.get("messages")
-        row = found.setdefault(key_of(pair["prompt"], messages), _prompt_row(pair["prompt"], messages))
-        row["pairs"].append({"chosen": pair["chosen"], "rejected": pair["rejected"]})
+    # Of few prompts a run holds one out whatever its hash, and another run may have been trained on that one.
+    strict = bool(trained) and not shared
+    found = _by_prompt(pair for pair in loaded.held_out if not strict or is_held_out(pair["prompt"], fraction))
     if not found:
         raise DataError(
             f"{spec.source}: none of its prompts is held out by the runs' --eval-fraction {fraction:g}: give more pairs"
@@ -270,6 +251,41 @@ def _prompts(config: EvaluationConfig, policies: tuple[str, ...]) -> tuple[tuple
         "held_out_prompts": len(found), "shortcut": rule,
     }  # fmt: skip
     return tuple(rows), data
+
+
+def _fraction(config: EvaluationConfig, policies: tuple[str, ...], trained: bool) -> float:
+    """The share of the prompts that no policy's run was trained on."""
+    fraction = held_out_fraction(policies)
+    if fraction == 0:
+        raise ConfigError("A policy's run held nothing out (--eval-fraction 0): no prompt of it is known to be unseen")
+    if config.eval_fraction is None:
+        return fraction
+    if trained and config.eval_fraction > fraction:
+        raise ConfigError(
+            f"--eval-fraction {config.eval_fraction:g}: a policy's run held out {fraction:g} of the prompts and "
+            "was trained on others; leave it out"
+        )
+    return config.eval_fraction
+
+
+def _spec(config: EvaluationConfig, own: DataSpec | None, fraction: float) -> DataSpec:
+    """The data as a run had it (`own`) with what was asked for otherwise, or as it was named."""
+    if own is None:
+        return DataSpec(str(config.dataset), config.split or "train", config.columns, eval_fraction=fraction)
+    columns = own.columns if config.columns == Columns() else config.columns
+    return replace(
+        own, num_samples=None, max_eval_pairs=None, eval_fraction=fraction, split=config.split or own.split,
+        columns=columns,
+    )  # fmt: skip
+
+
+def _by_prompt(pairs: Iterable[Row]) -> dict[str, Row]:
+    found: dict[str, Row] = {}
+    for pair in pairs:
+        messages = pair.get("messages")
+        row = found.setdefault(key_of(pair["prompt"], messages), _prompt_row(pair["prompt"], messages))
+        row["pairs"].append({"chosen": pair["chosen"], "rejected": pair["rejected"]})
+    return found
 
 
 def _prompt_row(prompt: str, messages: Any) -> Row:

@@ -109,8 +109,7 @@ def _trainer(
     resuming = context.checkpoint is not None
     trainer = PreferenceTrainer(
         policy, reference, trl_arguments(config, str(context.directory), precision, held_out is not None, resuming),
-        rows, held_out, lora_config(policy, config) if config.lora else None, config.keep_checkpoints,
-        config.cache_reference,
+        rows, held_out, lora_config(policy, config) if config.lora else None, config.cache_reference,
     )  # fmt: skip
     policy.model = trainer.model
     if config.lora:

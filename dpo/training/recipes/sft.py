@@ -41,7 +41,7 @@ def sft(config: SftConfig) -> Run:
         resuming = context.checkpoint is not None
         trainer = SftTrainer(
             policy, sft_arguments(config, str(context.directory), precision, bool(held_out), resuming), answers,
-            held_out or None, config.optimizer, config.keep_checkpoints,
+            held_out or None, config.optimizer,
         )  # fmt: skip
 
         # Train and save.

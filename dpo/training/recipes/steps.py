@@ -22,7 +22,7 @@ from dpo.publishing.card import Publication, base_on_the_hub, model_card
 from dpo.runs import open_run
 from dpo.training.best_policy import BEST, POLICY, Watch, save_weights
 from dpo.training.callbacks import FirstProbes, LogAtSaves, ProgressBar, RecordCallback
-from dpo.training.checkpoints import ROWS, StagedCheckpoints, copy_tree, settings_of, staged
+from dpo.training.checkpoints import ROWS, Checkpointing, StagedCheckpoints, copy_tree, settings_of, staged
 from dpo.training.config import CommonConfig, RunConfig
 from dpo.training.context import Context
 from dpo.training.hardware import HardwareLog
@@ -118,7 +118,8 @@ def update(
         if (context.directory / BEST).is_dir():
             copy_tree(context.directory / BEST, checkpoint / BEST / POLICY)
 
-    trainer.accompany, trainer.settings = accompany, settings_of(record.info.get("config") or {})
+    settings = settings_of(record.info.get("config") or {})
+    trainer.checkpointing = Checkpointing(context.config.keep_checkpoints, settings, accompany)
     with contextlib.ExitStack() as stack:
         callbacks: list[TrainerCallback] = [LogAtSaves(), stop, *extra]
         if context.main:
