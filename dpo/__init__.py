@@ -10,7 +10,7 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from dpo import errors
+from dpo import errors, hub
 
 if TYPE_CHECKING:
     from dpo.errors import *  # noqa: F403
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from dpo.training.recipes.dpo import train as train
     from dpo.training.recipes.sft import sft as sft
 
+hub.send_no_telemetry()
 # Where it is installed it warns at every start of a missing extra for 4-bit weights, used or not.
 logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)
 # PEFT and TRL ask for it at every adapter and every reference pass.

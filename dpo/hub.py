@@ -60,6 +60,20 @@ def send_no_token() -> None:
     constants.HF_HUB_DISABLE_IMPLICIT_TOKEN = True
 
 
+def send_no_telemetry() -> None:
+    """Let the libraries report to nobody what is trained, here and in processes started from here.
+
+    TRL tells the hub's owner of every trainer that is made: model type, device, kind of data. Whoever wants that
+    sets HF_HUB_DISABLE_TELEMETRY=0.
+    """
+    if "HF_HUB_DISABLE_TELEMETRY" in os.environ:
+        return
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    constants = sys.modules.get("huggingface_hub.constants")  # which read the environment when it was imported
+    if constants is not None:
+        constants.HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]
+
+
 def why_offline() -> str:
     """Why the hub is not asked, and what to do."""
     return _forbidden or "the hub cannot be reached: check the connection"

@@ -49,7 +49,7 @@ class Hub:
         """Variables with which the client library talks to this server."""
         return {
             "HF_ENDPOINT": self.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1", "HF_TOKEN": token or "",
+            "HF_TOKEN": token or "",
         }  # fmt: skip
 
 
