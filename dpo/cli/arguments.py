@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
-import types
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_origin, get_type_hints
 
 from dpo.errors import ConfigError, DpoError, RunError
 from dpo.policies.names import DEFAULT_RUNS
@@ -15,6 +13,7 @@ from dpo.runs import BUNDLED_RUNS
 from dpo.runs.files import one_line
 from dpo.training.config import RunConfig
 from dpo.training.settings import COMMANDS, make, read_yaml
+from dpo.values import inner, nearest
 
 Config = TypeVar("Config", bound=RunConfig)
 
@@ -52,12 +51,11 @@ class Parser(argparse.ArgumentParser):
         own = set(command._option_string_actions)
         _, commands = self._commands() or ("", {})
         others = [other.prog for other in commands.values() if word in other._option_string_actions]
-        near = difflib.get_close_matches(word, own, n=1)
         if not word.startswith("-"):
             return f"{word!r} is one word too many; see {command.prog} --help"
         if others and word not in own:
             return f"{command.prog} has no {word}, {' and '.join(others[:2])} has; see {command.prog} --help"
-        return f"unknown flag {word}" + (f" (did you mean {near[0]}?)" if near else "") + f"; see {command.prog} --help"
+        return f"unknown flag {word}{nearest(word, own)}; see {command.prog} --help"
 
     def _commands(self) -> tuple[str, dict[str, Parser]] | None:
         """The name under which the chosen command is kept, and all commands of this parser."""
@@ -90,7 +88,7 @@ def add_settings(parser: argparse.ArgumentParser, config: type[RunConfig]) -> No
             "default": argparse.SUPPRESS,
             "help": (spec.metadata["help"] + known).replace("%", "%%"),
         }
-        kind = _inner(hints[spec.name])
+        kind = inner(hints[spec.name])
         if spec.name == "resume":
             group.add_argument(flag, nargs="?", const="", metavar="DIR", **options)
         elif spec.name == "dataset":
@@ -163,6 +161,11 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--swap", action="store_true", help="take the rejected answers for the chosen ones")
 
 
+def add_device(parser: Any) -> None:
+    """The flag that says where a policy computes; a parser or a group of its flags takes it."""
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps [auto]")
+
+
 def run_roots(arguments: argparse.Namespace) -> list[Path]:
     """The directories that are searched for runs: those of `--runs`, else `runs` here and the bundled ones.
 
@@ -182,12 +185,6 @@ def fail(error: DpoError, stream: Any) -> int:
     """Print the one line and return the exit code."""
     print(f"dpo: {one_line(str(error))}", file=stream)
     return 2
-
-
-def _inner(hint: Any) -> Any:
-    if get_origin(hint) in (Union, types.UnionType):
-        return next(option for option in get_args(hint) if option is not type(None))
-    return hint
 
 
 _METAVARS = {int: "N", float: "X", str: "TEXT"}

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from dpo.cli.arguments import Parser, add_columns
+from dpo.cli.arguments import Parser, add_columns, add_device
 from dpo.errors import ConfigError
-from dpo.generation.settings import to_number
+from dpo.values import number, whole
 
 if TYPE_CHECKING:
     from dpo.evaluation.comparison.plan import EvaluationConfig, Plan
@@ -54,7 +54,7 @@ def add_eval(actions: Any) -> None:
     command.add_argument("--max-new-tokens", default="200", metavar="N", help="of an answer [200]")
     command.add_argument("--seed", default="0", metavar="N", help="same seed, same answers [0]")
     command.add_argument("--batch-size", default="16", metavar="N", help="prompts answered at once [16]")
-    command.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps [auto]")
+    add_device(command)
     command.add_argument(
         "--output-dir", metavar="DIR", help="where everything is kept [RUN/evaluations/DATA, or evaluations/...]"
     )
@@ -99,18 +99,18 @@ def _config(arguments: argparse.Namespace) -> EvaluationConfig:
     from dpo.evaluation.votes import DEFAULT_VOTES
     from dpo.preferences.spec import columns_of
 
-    whole = {
-        name: int(to_number(name.replace("_", "-"), getattr(arguments, name), whole=True))
+    counts = {
+        name: whole(name.replace("_", "-"), getattr(arguments, name))
         for name in ("prompts", "samples", "max_new_tokens", "seed", "batch_size")
     }
-    temperatures = [float(to_number("temperature", text)) for text in arguments.temperatures.split(",")]
+    temperatures = [number("temperature", text) for text in arguments.temperatures.split(",")]
     share, most = arguments.eval_fraction, arguments.judge_tokens
     config = EvaluationConfig(
         arguments.policies, arguments.against, arguments.dataset, arguments.split, columns_of(vars(arguments)),
-        None if share is None else float(to_number("--eval-fraction", share)),
+        None if share is None else number("--eval-fraction", share),
         temperatures=temperatures, judges=arguments.judge or [], votes=arguments.votes or str(DEFAULT_VOTES),
         device=arguments.device, output_dir=arguments.output_dir,
-        judge_tokens=None if most is None else int(to_number("--judge-tokens", most, whole=True)), **whole,
+        judge_tokens=None if most is None else whole("--judge-tokens", most), **counts,
     )  # fmt: skip
     config.validate()
     return config
@@ -119,7 +119,7 @@ def _config(arguments: argparse.Namespace) -> EvaluationConfig:
 def _least(arguments: argparse.Namespace) -> float | None:
     if arguments.fail_under is None:
         return None
-    least = float(to_number("--fail-under", arguments.fail_under))
+    least = number("--fail-under", arguments.fail_under)
     if not 0 <= least <= 100:
         raise ConfigError(f"--fail-under is {least:g}: it must be a win rate in percent, from 0 to 100")
     if not arguments.judge:

@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from dpo.cli.arguments import add_device
 from dpo.errors import ConfigError
 from dpo.families import FAMILIES
 from dpo.generation.engine import Engine, Job
-from dpo.generation.settings import Sampling, to_number
+from dpo.generation.settings import Sampling
 from dpo.generation.spec import ArmSpec, reference_of
 from dpo.policies.names import BUNDLED, check_weights
 from dpo.serving.service import Event
+from dpo.values import number, whole
 
 ARMS = tuple(BUNDLED)
 _LABELS = {facts.base: f"{facts.label} base" for facts in FAMILIES} | {
@@ -82,7 +84,7 @@ def add_sampling(command: Any) -> None:
         "--dtype", default="fp32", metavar="NAME",
         help="of the weights: fp32, or bf16 where the device has it: less memory, another rounding [fp32]",
     )  # fmt: skip
-    how.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps [auto]")
+    add_device(how)
 
 
 def sampling_of(arguments: argparse.Namespace) -> Sampling:
@@ -102,7 +104,7 @@ def specs_of(arguments: argparse.Namespace, policies: Sequence[str]) -> list[Arm
     Raises:
         ConfigError: as many lambdas as neither one nor policies, or one out of its limits.
     """
-    given = [float(to_number("lambda", value)) for value in arguments.strengths]
+    given = [number("lambda", value) for value in arguments.strengths]
     if len(given) not in (1, len(policies)):
         raise ConfigError(f"--lambda has {len(given)} values for {len(policies)} policies: give one, or one for each")
     several = len(policies) > 1 and len(given) == 1
@@ -148,7 +150,7 @@ def compare(arguments: argparse.Namespace) -> int:
 def _speak(arguments: argparse.Namespace, policies: Sequence[str], headings: bool) -> int:
     sampling = sampling_of(arguments)
     specs = specs_of(arguments, policies)
-    samples = int(to_number("samples", arguments.samples, whole=True))
+    samples = whole("samples", arguments.samples)
     prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
     with running_engine(arguments.device, arguments.dtype) as engine:
         job = engine.submit(prompt, specs, sampling, samples=samples)

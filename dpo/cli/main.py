@@ -11,7 +11,7 @@ from dpo.cli import runs as run_commands
 from dpo.cli.arguments import Parser, add_settings, fail
 from dpo.cli.data import add_data
 from dpo.cli.evaluate import add_eval
-from dpo.cli.evaluation import add_score
+from dpo.cli.score import add_score
 from dpo.cli.serve import add_serve
 from dpo.cli.sweep import add_sweep
 from dpo.cli.votes import add_votes

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from dpo.errors import ConfigError
+from dpo.values import converted
 
 MAX_SAMPLES = 8
 LAMBDA_LIMITS = (0.0, 3.0)
@@ -71,40 +72,12 @@ class Sampling:
         Raises:
             ConfigError: unknown name, not a number, or out of its limits.
         """
-        kinds = {spec.name: type(spec.default) for spec in fields(cls)}
-        made: dict[str, Any] = {}
-        for name, value in values.items():
+        kinds = get_type_hints(cls)
+        for name in values:
             if name not in kinds:
                 raise ConfigError(f"no sampling setting is called {name!r}: use {', '.join(kinds)}")
-            if value is None or value == "":
-                continue
-            if kinds[name] is tuple:
-                made[name] = (
-                    (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else value
-                )
-            elif kinds[name] is bool:
-                made[name] = value
-            else:
-                made[name] = to_number(name, value, whole=kinds[name] is int)
-        return cls(**made).validate()
-
-
-def to_number(name: str, value: Any, whole: bool = False) -> float | int:
-    """A number from what a form or a JSON body holds.
-
-    Raises:
-        ConfigError: it is none, or not a whole one where that is needed.
-    """
-    if isinstance(value, bool):
-        raise ConfigError(f"{name} is {value!r}: it must be a number")
-    try:
-        number = float(value)
-        made = int(number) if whole and number == int(number) else number
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ConfigError(f"{name} is {str(value)[:40]!r}: it must be a number") from error
-    if whole and not isinstance(made, int):
-        raise ConfigError(f"{name} is {value!r}: it must be a whole number")
-    return made
+        given = {name: value for name, value in values.items() if value is not None and value != ""}
+        return cls(**{name: converted(name, value, kinds[name]) for name, value in given.items()}).validate()
 
 
 def check_number(name: str, value: Any, low: float, high: float, above: bool = False) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from dpo.errors import ConfigError, DpoError, quoted
-from dpo.generation.settings import check_lambda, to_number
+from dpo.generation.settings import check_lambda
 from dpo.policies.names import BUNDLED, DEFAULT_RUNS, SHORT_NAMES, base_of, resolve
 from dpo.runs.files import read_object
 from dpo.runs.schema import fit_run
+from dpo.values import number
 
 EngineName = Literal["torch", "ctranslate2", "ctranslate2-int8"]
 Turns = tuple[tuple[str, str], ...]
@@ -74,7 +75,7 @@ class ArmSpec:
             raise ConfigError(
                 f"unknown field {quoted(sorted(unknown)[0])} of a policy: use policy, lambda, reference, engine, turns"
             )
-        strength = 1.0 if value.get("lambda") is None else float(to_number("lambda", value["lambda"]))
+        strength = 1.0 if value.get("lambda") is None else number("lambda", value["lambda"])
         reference = value.get("reference") or None
         if reference is not None and not isinstance(reference, str):
             raise ConfigError(f"reference is {quoted(reference)}: it must be a policy's name")

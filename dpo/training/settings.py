@@ -6,16 +6,14 @@ This module imports no torch.
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
-import types
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import yaml
 
 from dpo.errors import ConfigError, quoted
+from dpo.values import converted, inner, nearest
 
 if TYPE_CHECKING:
     from dpo.training.config import RunConfig
@@ -81,48 +79,14 @@ def coerce(name: str, value: Any, config: type[RunConfig], where: str) -> Any:
     """
     hints = get_type_hints(config)
     if name not in hints:
-        near = difflib.get_close_matches(name, hints, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ConfigError(f"{where}: no setting is called {quoted(name)}{hint}; see dpo {COMMANDS[config.kind]} --help")
+        command = COMMANDS[config.kind]
+        raise ConfigError(
+            f"{where}: no setting is called {quoted(name)}{nearest(name, hints)}; see dpo {command} --help"
+        )
     wanted = hints[name]
-    options = get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else (wanted,)
-    if value is None and type(None) in options:
+    if value is None and inner(wanted) is not wanted:
         return None
-    kind = next(option for option in options if option is not type(None))
-    try:
-        return _as(kind, value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ConfigError(f"{where}: {name} is {quoted(value)}, it must be {_kind_name(kind)}") from error
-
-
-def _as(kind: Any, value: Any) -> Any:
-    if get_origin(kind) is list:
-        (item,) = get_args(kind)
-        items = value if isinstance(value, list | tuple) else [value]
-        return [_as(item, entry) for entry in items]
-    if get_origin(kind) is Literal:
-        return value  # the range check lists the choices
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-        raise ValueError(value)
-    if kind is int:
-        if isinstance(value, bool) or float(value) != int(float(value)):
-            raise ValueError(value)
-        return int(float(value))
-    if kind is float:
-        if isinstance(value, bool) or not math.isfinite(float(value)):
-            raise ValueError(value)
-        return float(value)
-    if not isinstance(value, str):
-        raise TypeError(value)
-    return value
-
-
-def _kind_name(kind: Any) -> str:
-    if get_origin(kind) is list:
-        return "a list of " + _kind_name(get_args(kind)[0])
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(kind, str(kind))
+    return converted(name, value, inner(wanted), f"{where}: ")
 
 
 def check_range(name: str, value: Any, limits: Any) -> None:
@@ -131,9 +95,8 @@ def check_range(name: str, value: Any, limits: Any) -> None:
         if item is None:
             continue
         if limits["choices"] and item not in limits["choices"]:
-            near = difflib.get_close_matches(str(item), limits["choices"], n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise ConfigError(f"{flag} {str(item)[:80]}: {hint}choose from {', '.join(limits['choices'])}")
+            hint = nearest(item, limits["choices"])
+            raise ConfigError(f"{flag} {str(item)[:80]}{hint}: choose from {', '.join(limits['choices'])}")
         if limits["above"] is not None and not item > limits["above"]:
             raise ConfigError(f"{flag} is {item}: it must be above {limits['above']:g}")
         if limits["low"] is not None and item < limits["low"]:

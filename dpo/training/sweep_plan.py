@@ -6,20 +6,20 @@ This module imports neither torch nor Optuna.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import itertools
 import json
 import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_origin, get_type_hints
 
 import yaml
 
 from dpo.errors import ConfigError, quoted
 from dpo.training.config import BEST_BY, CommonConfig, TrainConfig
 from dpo.training.settings import coerce, make
+from dpo.values import converted, inner, nearest
 
 METHODS = ("grid", "random", "tpe")
 PRUNINGS = ("median", "halving", "none")
@@ -74,7 +74,7 @@ class Plan:
         """The settings of a trial with these drawn values; lists are lists again."""
         hints = get_type_hints(TrainConfig)
         drawn = {
-            name: json.loads(value) if _is_list(hints[name]) and isinstance(value, str) else value
+            name: json.loads(value) if get_origin(inner(hints[name])) is list and isinstance(value, str) else value
             for name, value in params.items()
         }
         return self.settings | drawn
@@ -256,17 +256,10 @@ def _range(name: str, given: dict[Any, Any], where: str) -> Range:
     if log and low <= 0:
         raise ConfigError(f"{where}: the logarithmic range of {name} begins at {low}: it must be above 0")
     if step is not None:
-        step = _step(name, step, where)
+        step = converted(f"step of {name}", step, float, f"{where}: ")
         if log or step <= 0 or (isinstance(low, int) and step != int(step)):
             raise ConfigError(f"{where}: step of {name} is {step:g}: it must be above 0, in its unit, and without log")
     return Range(low, high, log, step, isinstance(low, int))
-
-
-def _step(name: str, given: Any, where: str) -> float:
-    try:
-        return float(given)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: step of {name} is {quoted(given)}, it must be a number") from error
 
 
 def _coerced(name: str, value: Any, where: str) -> Value:
@@ -290,8 +283,7 @@ def _name(given: Any, where: str) -> str:
     if name in _OWN:
         raise ConfigError(f"{where}: {name} is set by the sweep for each trial: leave it out")
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        hint = nearest(name, names)
         raise ConfigError(f"{where}: no setting is called {quoted(name)}{hint}; see dpo train --help")
     return name
 
@@ -299,8 +291,7 @@ def _name(given: Any, where: str) -> str:
 def _known(given: dict[Any, Any], names: tuple[str, ...], where: str) -> None:
     for name in given:
         if name not in names:
-            near = difflib.get_close_matches(str(name), names, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = nearest(name, names)
             raise ConfigError(f"{where}: {quoted(name)} is not known{hint}: there are {', '.join(names)}")
 
 
@@ -308,7 +299,3 @@ def _one_of(value: Any, names: tuple[str, ...], where: str) -> str:
     if value not in names:
         raise ConfigError(f"{where} is {quoted(value)}: choose from {', '.join(names)}")
     return str(value)
-
-
-def _is_list(hint: Any) -> bool:
-    return get_origin(hint) is list or any(get_origin(option) is list for option in get_args(hint))

@@ -20,8 +20,8 @@ from dpo.training.settings import make, read_yaml
     ("arguments", "says"),
     [
         (["--beta", "-1"], "--beta is -1.0: it must be above 0"),
-        (["--beta", "abc"], "beta is 'abc', it must be a number"),
-        (["--max-steps", "1.5"], "max_steps is '1.5', it must be a whole number"),
+        (["--beta", "abc"], "beta is 'abc': it must be a number"),
+        (["--max-steps", "1.5"], "max_steps is '1.5': it must be a whole number"),
         (["--loss-type", "sigmod"], "did you mean sigmoid?"),
         (["--bta", "1"], "unknown flag --bta (did you mean --beta?)"),
         (["--label-smoothing", "0.1"], "does nothing with --loss-type sigmoid"),

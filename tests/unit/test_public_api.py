@@ -40,6 +40,7 @@ def test_unknown_names_are_attribute_errors() -> None:
         "dpo.policies.scoring",
         "dpo.generation.sampler",
         "dpo.runs.reader",
+        "dpo.values",
         "dpo.training.recipes.dpo",
     ],
 )

@@ -161,7 +161,7 @@ def test_a_decoder_deeper_than_the_encoder_works() -> None:
     [
         ({"temperature": -1}, "temperature is -1: it must be from 0 to 5"),
         ({"top_p": 0}, "top_p is 0: it must be from above 0 to 1"),
-        ({"top_k": "many"}, "top_k is 'many': it must be a number"),
+        ({"top_k": "many"}, "top_k is 'many': it must be a whole number"),
         ({"max_new_tokens": 1.5}, "max_new_tokens is 1.5: it must be a whole number"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"heat": 1}, "no sampling setting is called 'heat'"),

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import types
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from flask import Flask, Response, jsonify, request
 
@@ -29,6 +28,7 @@ from dpo.training.job import resumable
 from dpo.training.jobs import Jobs, run_directory
 from dpo.training.preflight import preflight
 from dpo.training.settings import make, read_yaml
+from dpo.values import inner
 
 PRESETS = resource("configs")
 # Given by the form in other ways: by the run's name, and by Resume.
@@ -180,8 +180,7 @@ def presets(kind: str = "dpo", directory: Path = PRESETS) -> list[dict[str, Any]
 
 
 def _kind(hint: Any, limited: bool) -> str:
-    if get_origin(hint) in (Union, types.UnionType):
-        hint = next(option for option in get_args(hint) if option is not type(None))
+    hint = inner(hint)
     if get_origin(hint) is list:
         return "choices" if limited else "numbers" if get_args(hint)[0] is float else "texts"
     if limited:

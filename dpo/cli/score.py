@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpo.cli.arguments import Parser, add_columns
+from dpo.cli.arguments import Parser, add_columns, add_device
 from dpo.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def add_score(actions: Any) -> None:
     )
     score.add_argument("--batch-size", type=int, default=8, metavar="N", help="pairs at once [8]")
     score.add_argument("--json", metavar="FILE", help="also write everything as JSON; - is standard output, alone")
-    score.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps [auto]")
+    add_device(score)
     score.set_defaults(call=run_score)
 
 
