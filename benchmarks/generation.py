@@ -29,7 +29,7 @@ from flask import Flask
 from shapes import SHAPES, machine
 from shapes import policy as random_policy
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig, TextStreamer
+from transformers import GenerationConfig, TextStreamer
 from waitress.server import create_server
 
 from dpo.dashboard import api, web
@@ -41,6 +41,7 @@ from dpo.generation.sampler import answer, generate, suit_threads
 from dpo.generation.settings import Sampling
 from dpo.generation.store import PolicyStore
 from dpo.generation.tracks import Arm
+from dpo.policies.caches import cached, empty_cache
 from dpo.policies.families import Prompt
 from dpo.policies.loading import Policy
 from dpo.policies.scoring import score
@@ -78,13 +79,11 @@ def sequential(policies: list[Policy], sampling: Sampling) -> tuple[int, float, 
             max_new_tokens=sampling.max_new_tokens, eos_token_id=policy.eos_token_id,
             pad_token_id=policy.pad_token_id, decoder_start_token_id=policy.decoder_start,
         )  # fmt: skip
-        # Made here: `generate` sizes the cache by the encoder's depth, too small for a deeper decoder.
         seq2seq = policy.family.has_encoder
-        cache = EncoderDecoderCache(DynamicCache(), DynamicCache()) if seq2seq else DynamicCache()
         # The policies say in their files that training has no use for a cache; generation does.
         out = policy.model.generate(  # type: ignore[operator]
             input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config, streamer=streamer,
-            use_cache=True, past_key_values=cache,
+            use_cache=True, **cached(empty_cache(seq2seq)),
         )  # fmt: skip
         tokens += out.size(1) - (1 if seq2seq else ids.size(1))
         firsts.append((streamer.first or time.perf_counter()) - began)

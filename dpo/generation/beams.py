@@ -6,16 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import (
-    DynamicCache,
-    EncoderDecoderCache,
-    GenerationConfig,
-    LogitsProcessorList,
-    StoppingCriteria,
-    StoppingCriteriaList,
-)
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from dpo.generation.settings import Sampling
+from dpo.policies.caches import cached, empty_cache
 from dpo.policies.characters import WholeCharacters
 from dpo.policies.families import Ids
 from dpo.policies.loading import Policy
@@ -46,15 +40,13 @@ def search(policy: Policy, ids: Ids, sampling: Sampling, cancelled: Callable[[],
         decoder_start_token_id=policy.decoder_start,
     )  # fmt: skip
     seq2seq = policy.family.has_encoder
-    # Made here: `generate` sizes the cache by the encoder's depth, too small for a deeper decoder.
-    cache = EncoderDecoderCache(DynamicCache(), DynamicCache()) if seq2seq else DynamicCache()
     rows = torch.tensor([ids], device=policy.device)
     stop = _Cancelled(cancelled)
     with torch.inference_mode():
         found = policy.model.generate(  # type: ignore[operator]
             input_ids=rows, attention_mask=torch.ones_like(rows), generation_config=config,
-            past_key_values=cache, stopping_criteria=StoppingCriteriaList([stop]),
-            logits_processor=whole_characters(policy, 1 if seq2seq else len(ids)),
+            stopping_criteria=StoppingCriteriaList([stop]),
+            logits_processor=whole_characters(policy, 1 if seq2seq else len(ids)), **cached(empty_cache(seq2seq)),
         )[0].tolist()  # fmt: skip
     answer: Ids = found[1:] if seq2seq else found[len(ids) :]
     if policy.eos_token_id in answer:

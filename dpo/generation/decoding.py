@@ -13,6 +13,7 @@ from transformers import DynamicCache, EncoderDecoderCache
 
 from dpo.generation import fast_decoder
 from dpo.generation.fast_weights import Unsupported, read
+from dpo.policies.caches import cached, empty_cache
 from dpo.policies.families import Ids
 from dpo.policies.loading import Policy
 
@@ -161,16 +162,14 @@ class _Modules:
         masks = [real + none if self.seq2seq else none + real for real, none in ones]
         ids, self.mask = torch.tensor(rows, device=policy.device), torch.tensor(masks, device=policy.device)
         self.padded = any(fill)
+        self.cache: Any = empty_cache(self.seq2seq)
         if self.seq2seq:
-            # Made here: `generate` sizes the cache by the encoder's depth, too small for a deeper decoder.
-            self.cache: Any = EncoderDecoderCache(DynamicCache(), DynamicCache())
             with member.active():
                 encoder = policy.network.get_encoder()
                 self.encoded = encoder(input_ids=ids, attention_mask=self._mask()).last_hidden_state
             start = torch.full((len(unique), 1), policy.decoder_start or 0, device=policy.device)
             self.logits = self._seq2seq(start)
         else:
-            self.cache = DynamicCache()
             self.logits = self._causal(ids, (self.mask.cumsum(1) - 1).clamp(min=0))
         if len(unique) < len(prompts):
             repeated = torch.tensor([unique.index(tuple(ids)) for ids in prompts], device=policy.device)
@@ -198,8 +197,8 @@ class _Modules:
     def _causal(self, ids: Tensor, positions: Tensor) -> Tensor:
         with self.member.active() as policy:
             output = policy.model(
-                input_ids=ids, attention_mask=self._mask(), position_ids=positions, past_key_values=self.cache,
-                use_cache=True, logits_to_keep=1,
+                input_ids=ids, attention_mask=self._mask(), position_ids=positions, use_cache=True,
+                logits_to_keep=1, **cached(self.cache),
             )  # fmt: skip
         return output.logits[:, -1]  # type: ignore[no-any-return]
 
@@ -207,7 +206,7 @@ class _Modules:
         with self.member.active() as policy:
             output = policy.model(
                 encoder_outputs=(self.encoded,), attention_mask=self._mask(), decoder_input_ids=ids,
-                past_key_values=self.cache, use_cache=True,
+                use_cache=True, **cached(self.cache),
             )  # fmt: skip
         return output.logits[:, -1]  # type: ignore[no-any-return]
 

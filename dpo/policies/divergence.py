@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, EncoderDecoderCache
 
+from dpo.policies.caches import cached, empty_cache
 from dpo.policies.families import Ids, output_head
 from dpo.policies.loading import Policy
 
@@ -36,8 +36,7 @@ def sampled_answers(policy: Policy, prompts: Sequence[Ids], tokens: int, seed: i
             input_ids=torch.tensor(rows, device=device), attention_mask=torch.tensor(masks, device=device),
             do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=tokens, num_beams=1,
             pad_token_id=pad, eos_token_id=policy.eos_token_id, use_cache=True,
-            # `generate` sizes T5's cache by its encoder: too short where the decoder has more layers (demo/t5).
-            **({"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())} if encodes else {}),
+            **cached(empty_cache(encodes)),
         )  # fmt: skip
     end = policy.eos_token_id
     answers = []

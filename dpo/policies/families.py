@@ -28,6 +28,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from dpo import families
 from dpo.families import Facts, FamilyKey
+from dpo.policies.caches import cached
 from dpo.policies.cross_attention import prompt_cache
 from dpo.policies.names import T5_LIKE, context_of
 from dpo.policies.sharing import may_share, pack, packed_states, worth_packing
@@ -183,8 +184,8 @@ class Seq2Seq(Family):
             input_ids=decoder_ids,
             encoder_hidden_states=encoded.repeat(per_prompt, 1, 1),
             encoder_attention_mask=prompt_mask.repeat(per_prompt, 1),
-            past_key_values=prompt_cache(model, encoded, per_prompt),
             use_cache=False,
+            **cached(prompt_cache(model, encoded, per_prompt)),
         ).last_hidden_state
         assert isinstance(states, Tensor)
         if getattr(model.config, "scale_decoder_outputs", False):

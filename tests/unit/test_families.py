@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from tiny import save_tiny
 from dpo.dashboard.compare.policies import policies
 from dpo.dashboard.lens.policies import tuned
 from dpo.families import CAUSAL, FAMILIES, SEQ2SEQ, architecture_label, facts_of
+from dpo.policies.caches import cached, empty_cache
 from dpo.policies.families import family_of
 from dpo.policies.loading import load_policy
 from dpo.policies.names import BUNDLED, resolve
@@ -115,3 +117,11 @@ def test_an_adapter_is_of_its_bases_family_and_architecture(tmp_path: Path) -> N
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(adapter), encoding="utf-8")
     source = resolve(str(tmp_path / "adapter"))
     assert (source.adapter, source.family, source.architecture) == (True, "seq2seq", "T5ForConditionalGeneration")
+
+
+@pytest.mark.parametrize("name", ["gpt-neo", "flan-t5", "bart"])
+def test_models_take_a_cache_by_this_versions_name(name: str, tmp_path: Path) -> None:
+    """transformers 5.24 renamed the argument, and warns of the old name."""
+    network = load_policy(str(save_model(name, tmp_path / name)), device="cpu").network
+    [(argument, _)] = cached(empty_cache(has_encoder=False)).items()
+    assert argument in inspect.signature(type(network).forward).parameters
