@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml poetry.lock poetry.toml scripts/bootstrap.py
 setup: $(STAMP)  ## create .venv with the locked dependencies
 
 demo: setup      ## the dashboard on http://127.0.0.1:$(PORT)
-	.venv/bin/python app.py --port $(PORT)
+	.venv/bin/dpo serve --port $(PORT)
 
 browser: setup   ## make sure that there is a Chromium for the browser tests
 	.venv/bin/python scripts/ensure_browser.py
