@@ -19,7 +19,7 @@ from dpo.runs.files import checkpoint_step, read_object, reason
 
 Kind = Literal["bundled", "run", "checkpoint", "directory", "hub"]
 
-_MOST_ADAPTERS = 8  # on top of each other
+MOST_ADAPTERS = 8  # on top of each other
 # Relative positions have no end.
 T5_LIKE = ("t5", "mt5", "umt5", "longt5")
 BUNDLED_RUNS = Path(__file__).resolve().parent.parent / "demo" / "runs"
@@ -58,11 +58,20 @@ def resolve(name: str) -> Source:
     Raises:
         PolicyError: nothing is found under that name; the message lists what would be.
     """
-    return _resolve(name, _MOST_ADAPTERS)
+    return _resolve(name, MOST_ADAPTERS)
 
 
-def _resolve(name: str, adapters: int) -> Source:
-    """The same; of `adapters` on top of each other the base is looked for."""
+def located(name: str) -> Source:
+    """Where the policy called `name` is, with none of its files read: its `family` is None.
+
+    Raises:
+        PolicyError: nothing is found under that name.
+    """
+    return _resolve(name, None)
+
+
+def _resolve(name: str, adapters: int | None) -> Source:
+    """The same; of `adapters` on top of each other the base is looked for, with None nothing is read."""
     name = str(name).strip()
     if not name:
         raise PolicyError(f"The policy's name is empty: give one of {_known()}, a directory or a hub id")
@@ -113,7 +122,7 @@ def base_of(adapter_directory: Path) -> str:
 def weights_files(source: Source) -> list[Path]:
     """The files whose change means another policy, an adapter's base included; none for the hub's cache."""
     files: list[Path] = []
-    for _ in range(_MOST_ADAPTERS):
+    for _ in range(MOST_ADAPTERS):
         if source.kind == "hub":
             break
         files += sorted(Path(source.location).glob("*.safetensors"))
@@ -156,7 +165,7 @@ def context(name: str) -> int | None:
         PolicyError: no such policy, or one that cannot be read.
     """
     asked = name
-    for _ in range(_MOST_ADAPTERS):
+    for _ in range(MOST_ADAPTERS):
         source = resolve(name)
         if source.kind == "hub":
             return None
@@ -181,7 +190,7 @@ def _known() -> str:
     return ", ".join([*SHORT_NAMES, *BUNDLED])
 
 
-def _local(name: str, directory: Path, adapters: int) -> Source:
+def _local(name: str, directory: Path, adapters: int | None) -> Source:
     if _holds_model(directory):
         kind: Kind = "checkpoint" if directory.name.startswith("checkpoint-") else "directory"
         return _directory(name, directory, kind, adapters)
@@ -200,8 +209,11 @@ def _holds_model(directory: Path) -> bool:
     return (directory / "config.json").is_file() or (directory / "adapter_config.json").is_file()
 
 
-def _directory(name: str, directory: Path, kind: Kind, adapters: int) -> Source:
-    if not (directory / "adapter_config.json").is_file():
+def _directory(name: str, directory: Path, kind: Kind, adapters: int | None) -> Source:
+    adapter = (directory / "adapter_config.json").is_file()
+    if adapters is None:
+        return Source(name, kind, str(directory), None, adapter)
+    if not adapter:
         config = _read_json(directory / "config.json")
         return Source(name, kind, str(directory), family_key(config), False, architecture_of(config))
     base, beneath = base_of(directory), None

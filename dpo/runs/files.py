@@ -12,8 +12,6 @@ import json
 import os
 import re
 import stat
-import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -84,29 +82,6 @@ def read_object(path: Path, most: int = MOST_RECORD_BYTES) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError("it is not a JSON object")
     return content
-
-
-def write_atomically(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object whole or not at all, so that it is there also after a power cut.
-
-    Raises:
-        OSError: it cannot be written; what was there stays.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)  # of the folder, which holds the new name
-    finally:
-        os.close(descriptor)
 
 
 def reason(error: Exception) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpo.errors import RunError, StorageError
-from dpo.runs.files import write_atomically
+from dpo.files import write_json
 from dpo.runs.find import BUNDLED_RUNS, find_runs
 from dpo.runs.import_export import removable
 from dpo.runs.reader import Run
@@ -49,7 +49,7 @@ def annotate(run: Run, note: str) -> None:
         if not note.strip():
             path.unlink(missing_ok=True)
             return
-        write_atomically(path, {"note": note.strip()})
+        write_json(path, {"note": note.strip()})
     except OSError as error:
         raise StorageError(f"{path} cannot be written ({error.strerror}): check its permissions") from error
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import xxhash
 
+from dpo.files import write_json
+
 MANIFEST = "manifest.json"
 # What a loader would read if it lay there; anything else that somebody puts beside is not ours to judge.
 _LOADABLE = {".safetensors", ".bin", ".pt", ".pth", ".pkl", ".json", ".jsonl", ".py"}
@@ -24,11 +26,15 @@ def seal(directory: Path, **facts: Any) -> None:
     """
     files = {name: {"size": path.stat().st_size, "xxh3_128": _hash(path)} for name, path in sorted(_files(directory))}
     content = {"format": 1, **facts, "files": files}
-    (directory / MANIFEST).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(directory / MANIFEST, content)
 
 
-def fault(directory: Path) -> str | None:
-    """What the files below `directory` lack to be those of its manifest, in a few words; None if nothing."""
+def fault(directory: Path, hashed: bool = True) -> str | None:
+    """What the files below `directory` lack to be those of its manifest, in a few words; None if nothing.
+
+    Args:
+        hashed: compare contents as well, which reads all files; without it names and sizes only.
+    """
     manifest = facts(directory)
     known = manifest.get("files")
     if not isinstance(known, dict):
@@ -41,7 +47,7 @@ def fault(directory: Path) -> str | None:
         try:
             if not isinstance(wanted, dict) or path.stat().st_size != wanted.get("size"):
                 return f"{name} has another size"
-            if _hash(path) != wanted.get("xxh3_128"):
+            if hashed and _hash(path) != wanted.get("xxh3_128"):
                 return f"{name} has changed"
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
@@ -56,32 +62,6 @@ def facts(directory: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def flush(directory: Path) -> None:
-    """Have the disk hold every file and folder below `directory`, so that a power cut loses none of it.
-
-    Raises:
-        OSError: the disk is full or broken.
-    """
-    for folder, _, names in os.walk(directory, topdown=False):
-        for name in names:
-            _sync(Path(folder) / name)
-        flush_folder(Path(folder))
-
-
-def flush_folder(folder: Path) -> None:
-    """Have the disk hold the names in a folder: a rename counts only from then on."""
-    if os.name == "posix":  # elsewhere folders cannot be opened
-        _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _files(directory: Path) -> Iterator[tuple[str, Path]]:

@@ -13,7 +13,8 @@ from dpo.families import architecture_label, facts_of
 from dpo.processes import living, lock_is_held
 from dpo.runs.cursor import LineMetrics, Lines, Source
 from dpo.runs.files import checkpoint_step, one_line, read_object, reason, whole_characters
-from dpo.runs.foreign import describe, measure_files, source
+from dpo.runs.foreign import STATE, describe, measure_files, source
+from dpo.runs.manifest import MANIFEST, fault
 from dpo.runs.metrics import Metrics
 from dpo.runs.newest import newest
 from dpo.runs.record import AUDIT, HARDWARE, LOCK, NOTE, RUN, SAMPLES, read_json
@@ -129,11 +130,12 @@ class Run:
 
     @property
     def checkpoints(self) -> list[tuple[int, Path]]:
-        """Complete checkpoints, oldest first."""
+        """Complete checkpoints, oldest first: all files of their manifest are there in their sizes.
+
+        Those of other tools and of earlier versions have no manifest: with a `trainer_state.json` they count.
+        """
         found = ((checkpoint_step(path), path) for path in self.path.glob("checkpoint-*"))
-        return sorted(
-            (step, path) for step, path in found if step is not None and (path / "trainer_state.json").is_file()
-        )
+        return sorted((step, path) for step, path in found if step is not None and _is_whole(path))
 
     @cached_property
     def _samples(self) -> Lines[Sample]:
@@ -243,6 +245,12 @@ def summarise(run: Run) -> dict[str, Any]:
         "over": reached.over,
         "path": str(run.path),
     }
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    if not (checkpoint / STATE).is_file():
+        return False
+    return not (checkpoint / MANIFEST).exists() or fault(checkpoint, hashed=False) is None
 
 
 @lru_cache(maxsize=4096)

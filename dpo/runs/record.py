@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo.errors import RunError, StorageError
+from dpo.files import write_atomically
 from dpo.runs.files import MOST_LOG_BYTES, parse, read_file, read_object, reason
 
 FORMAT = 1
@@ -127,15 +128,9 @@ class RunRecord:
             raise self._storage_error(path, error) from error
 
     def _replace(self, path: Path, text: str) -> None:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            write_atomically(path, text)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise self._storage_error(path, error) from error
 
     @staticmethod

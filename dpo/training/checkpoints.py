@@ -19,6 +19,7 @@ from transformers import Trainer, TrainerState
 from transformers.trainer_pt_utils import nested_gather, safe_globals
 
 from dpo.errors import RunError, StorageError
+from dpo.files import flush, flush_folder
 from dpo.policies.loading import first_line, save_tokenizer
 from dpo.runs import manifest
 
@@ -42,13 +43,13 @@ def staged(final: Path) -> Iterator[Path]:
     try:
         staging.mkdir(parents=True)
         yield staging
-        manifest.flush(staging)
+        flush(staging)
         previous = final.parent / STAGING / f"{final.name}.previous"
         shutil.rmtree(previous, ignore_errors=True)
         if final.exists():
             os.replace(final, previous)
         os.replace(staging, final)
-        manifest.flush_folder(final.parent)
+        flush_folder(final.parent)
         shutil.rmtree(final.parent / STAGING, ignore_errors=True)
     except Exception as error:
         shutil.rmtree(staging, ignore_errors=True)

@@ -25,8 +25,9 @@ import psutil
 from filelock import FileLock, Timeout
 
 from dpo.errors import BusyError, ConfigError, DpoError, RunError
+from dpo.files import write_json
 from dpo.processes import identity, living, lock_is_held
-from dpo.runs.files import reason, write_atomically
+from dpo.runs.files import reason
 from dpo.runs.record import LOCK
 from dpo.training.command_line import command
 from dpo.training.config import CommonConfig
@@ -127,7 +128,7 @@ class Jobs:
                 if plan is not None:
                     (folder / PLAN).write_text(plan, encoding="utf-8")
                     asked = [*asked, "--config", str((folder / PLAN).resolve())]
-                write_atomically(folder / JOB, {
+                write_json(folder / JOB, {
                     "arguments": asked, "line": shlex.join(["dpo", *asked]), "run": str(target),
                     "created": time.time(), "resumes": resumes, "trials": trials, "cwd": os.getcwd(),
                 })  # fmt: skip
@@ -247,7 +248,7 @@ def _end(path: Path, code: int | None, message: str | None = None) -> None:
     asked = read_files(path).asked
     record = record_of(Path(asked["run"])) if asked else None
     kept = {"state": record.state, "reason": record.info.get("reason")} if record is not None and not message else {}
-    write_atomically(path / EXIT, {"code": code, "time": time.time(), "message": message} | kept)
+    write_json(path / EXIT, {"code": code, "time": time.time(), "message": message} | kept)
 
 
 def _begin(directory: Path) -> tuple[Path, subprocess.Popen[bytes]] | None:
@@ -269,7 +270,7 @@ def _begin(directory: Path) -> tuple[Path, subprocess.Popen[bytes]] | None:
                 _end(path, 1, _not_begun(asked, error))
                 continue
             try:
-                write_atomically(path / PROCESS, identity(process.pid) | {"started": time.time()})
+                write_json(path / PROCESS, identity(process.pid) | {"started": time.time()})
             except OSError:  # the disk is full: a training that nobody can find again must not go on
                 process.terminate()
                 process.wait()

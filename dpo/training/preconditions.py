@@ -23,7 +23,7 @@ from dpo.training.settings import make
 SCRATCH = ".scratch-"
 # What a killed process may leave beside the run: tokenised data, a half-saved folder, a half-written record.
 _LEFTOVER = re.compile(
-    rf"{re.escape(SCRATCH)}.*|audit\.json\.part|\.saving|\.(run\.json|metrics\.jsonl|samples\.jsonl)\.[0-9.]+"
+    rf"{re.escape(SCRATCH)}.*|audit\.json\.part|\.saving|\.(run|metrics|samples|audit|note)\.jsonl?\.[0-9.]+"
 )
 Config = TypeVar("Config", bound=RunConfig)
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from dpo.errors import ConfigError, DpoError
+from dpo.errors import ConfigError, DpoError, PolicyError
 from dpo.families import facts_of
-from dpo.policies.names import base_of, context, resolve
+from dpo.policies.names import MOST_ADAPTERS, base_of, context, resolve
 from dpo.preferences.sources import NAMED, SAMPLE, is_local
 from dpo.preferences.spec import DataSpec
 from dpo.runs import Run
@@ -75,21 +75,25 @@ def parameters(model: str) -> int | None:
     """Parameters of the policy called `model`, read from its weights' headers; None if it is not on this machine.
 
     Raises:
-        PolicyError: no such policy.
+        PolicyError: no such policy, or an adapter that is in the end one of itself.
     """
-    source = resolve(model)
-    if source.kind == "hub":
-        from huggingface_hub import try_to_load_from_cache
+    count, name = 0, model
+    for _ in range(MOST_ADAPTERS):
+        source = resolve(name)
+        files = sorted(Path(source.location).glob("*.safetensors"))
+        if source.kind == "hub":
+            from huggingface_hub import try_to_load_from_cache
 
-        found = try_to_load_from_cache(source.location, "model.safetensors")
-        return _counted(Path(found)) if isinstance(found, str) else None
-    directory = Path(source.location)
-    files = sorted(directory.glob("*.safetensors"))
-    own = sum(_counted(file) for file in files) or None
-    if source.adapter and own is not None:
-        base = parameters(base_of(directory))
-        return None if base is None else base + own
-    return own
+            found = try_to_load_from_cache(source.location, "model.safetensors")
+            files = [Path(found)] if isinstance(found, str) else []
+        own = sum(_counted(file) for file in files)
+        if not own:
+            return None
+        count += own
+        if not source.adapter:
+            return count
+        name = base_of(Path(source.location))
+    raise PolicyError(f"{model} is an adapter of an adapter of an adapter without end: name its base")
 
 
 @lru_cache(maxsize=64)

@@ -12,6 +12,7 @@ of summing are in its name.  Within it, a pair is found by a hash of its token i
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ import torch
 import xxhash
 from torch import Tensor, nn
 
+from dpo.files import write_atomically
 from dpo.processes import living
 
 # Part of every file name: raise it when the scoring changes.
@@ -99,23 +101,19 @@ class ReferenceCache:
         """Write the file anew if there is something new; a disk that refuses only costs time later."""
         if len(self._known) == self._saved:
             return
-        temporary = self.path.with_suffix(f".{os.getpid()}")
-        try:
+        content = io.BytesIO()
+        np.savez(
+            content,
+            keys=np.fromiter(self._known, dtype=np.int64, count=len(self._known)),
+            logps=np.array(list(self._known.values()), dtype=np.float64),
+        )
+        with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                np.savez(
-                    file,
-                    keys=np.fromiter(self._known, dtype=np.int64, count=len(self._known)),
-                    logps=np.array(list(self._known.values()), dtype=np.float64),
-                )
-            os.replace(temporary, self.path)
+            write_atomically(self.path, content.getvalue())
             self._saved = len(self._known)
-            for left in self.path.parent.glob(f"{self.path.stem}.[0-9]*"):
-                if living(int(left.suffix[1:])) is None:  # its process was killed while it wrote
+            for left in self.path.parent.glob(f".{self.path.name}.[0-9]*.*"):
+                if living(int(left.name.split(".")[-2])) is None:  # its process was killed while it wrote
                     left.unlink(missing_ok=True)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> None:
         try:

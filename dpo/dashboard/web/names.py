@@ -15,7 +15,7 @@ from dpo.dashboard.web.access import Access
 from dpo.errors import ConfigError, DataError, DpoError, PolicyError
 from dpo.evaluation.tuning import data_of, tuning_of
 from dpo.generation.spec import ArmSpec, permitted, reference_of
-from dpo.policies.names import BUNDLED, SHORT_NAMES, base_of, resolve
+from dpo.policies.names import BUNDLED, SHORT_NAMES, base_of, located
 from dpo.preferences.sources import is_local
 from dpo.runs import find_runs
 
@@ -132,8 +132,7 @@ class Allowed:
         if name in BUNDLED or name.startswith(("http://", "https://")):
             return
         try:
-            source = resolve(name)
-            base = base_of(Path(source.location)) if source.adapter else ""
+            source = located(name)
         except PolicyError:
             return
         if source.kind == "hub":
@@ -142,10 +141,12 @@ class Allowed:
         for path in (directory, *directory.iterdir()):
             if not any(path.resolve().is_relative_to(root.resolve()) for root in roots):
                 raise ConfigError(f"{name[:80]!r} is a link out of the directories of runs: copy the policy there")
-        if base:
-            if not most:
+        with contextlib.suppress(PolicyError):  # read only now, and told by whoever opens it
+            base = base_of(directory) if source.adapter else ""
+            if base and not most:
                 raise ConfigError(f"{name[:80]!r} is an adapter of too many adapters: merge it first")
-            self._check(base, self._wider, most - 1)
+            if base:
+                self._check(base, self._wider, most - 1)
 
     def _hub(self, ident: str) -> bool:
         """Whether a model of the hub may be named: any, or those that runs shown here were trained from.

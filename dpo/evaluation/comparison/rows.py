@@ -24,7 +24,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dpo.errors import BusyError, DataError, StorageError
-from dpo.runs.files import parse, reason, write_atomically
+from dpo.files import write_json
+from dpo.runs.files import parse, reason
 from dpo.runs.record import read_lines
 
 ROWS, VERDICTS, RESULT = "rows.jsonl", "verdicts.jsonl", "eval.json"
@@ -147,7 +148,7 @@ class RowStore:
             StorageError: it cannot be written; what was there stays.
         """
         try:
-            write_atomically(self.path / RESULT, content)
+            write_json(self.path / RESULT, content)
         except OSError as error:
             raise self._refused(self.path / RESULT, error) from error
 

@@ -6,14 +6,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from dpo.errors import ConfigError, StorageError
+from dpo.files import replacing
 from dpo.preferences.audit.findings import leaking_pairs
 from dpo.preferences.audit.pairing import NAMES, SIDES
 from dpo.preferences.audit.pipeline import contradicted
@@ -110,30 +110,23 @@ def clean(
     for reason, rows in data.dropped.items():
         dropped[reason] += len(rows)
         entries += [{"row": row, "action": "dropped", "why": reason} for row in rows]
-    waiting = [path.with_name(path.name + ".part") for path in (output, log)]
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            pairs_file, log_file = (stack.enter_context(path.open("w", encoding="utf-8")) for path in waiting)
+        with replacing(output) as pairs_file, replacing(log) as log_file:
             for lost in entries:
-                _line(log_file, lost)
+                _write_line(log_file, lost)
             written = 0
             for pair, entry in _results(data, plan, remedies.strip):
                 if entry is not None:
                     (dropped if entry["action"] == "dropped" else changed)[entry["why"]] += 1
-                    _line(log_file, entry)
+                    _write_line(log_file, entry)
                 if pair is not None:
                     written += 1
-                    _line(pairs_file, pair)
-        for path, target in zip(waiting, (output, log), strict=True):
-            path.replace(target)
+                    _write_line(pairs_file, pair)
     except OSError as error:
         raise StorageError(
             f"{output} cannot be written ({error.strerror or error}): check the path and the room on the disk"
         ) from error
-    finally:
-        for path in waiting:
-            path.unlink(missing_ok=True)
     return Cleaned(output, log, data.rows, written, dict(dropped), dict(changed), plan.notes)
 
 
@@ -281,5 +274,5 @@ def _tidy(text: str) -> str:
     return re.sub(r"(?m)^[ \t]+|[ \t]+$", "", text).strip("\n") if text.strip() else ""
 
 
-def _line(file: TextIO, value: Mapping[str, Any]) -> None:
-    file.write(json.dumps(value, ensure_ascii=False) + "\n")
+def _write_line(file: BinaryIO, value: Mapping[str, Any]) -> None:
+    file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo.errors import DataError
+from dpo.files import write_atomically
 from dpo.severity import Severity, is_severe, rank, severity_of
 
 MOST_RANGES = 500
@@ -85,10 +86,12 @@ class Audit:
             raise DataError(f"this is no audit ({error}): make one with dpo data audit SOURCE --json FILE") from error
 
     def save(self, path: Path) -> None:
-        """Write the JSON; a file that was there is replaced at once or not at all."""
-        waiting = path.with_name(path.name + ".part")
-        waiting.write_text(self.to_json() + "\n", encoding="utf-8")
-        waiting.replace(path)
+        """Write the JSON.
+
+        Raises:
+            OSError: it cannot be written; what was there stays.
+        """
+        write_atomically(path, self.to_json() + "\n")
 
 
 def _finding(entry: dict[str, Any]) -> Finding:
