@@ -71,3 +71,9 @@ def quoted(value: object, most: int = 80) -> str:
     """
     text = repr(value)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's text, for a message of our own."""
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__

@@ -12,6 +12,16 @@ import psutil
 _APART = 1.0  # seconds between two readings of one start
 
 
+def process_index() -> int:
+    """This process's place among those of `accelerate launch` or `torchrun`; 0 when there is one."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def process_count() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def identity(pid: int) -> dict[str, Any]:
     """What tells a process from a later one of the same number: `pid`, `born` and `boot` (Unix times, seconds).
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from dpo.cli.arguments import run_roots, settings
 from dpo.pretraining.config import PretrainConfig
+from dpo.processes import process_index
 from dpo.runs import Run, find_run, find_runs, summarise
 from dpo.runs.files import one_line
 from dpo.runs.newest import HELD_OUT
 from dpo.training.config import SftConfig, TrainConfig
-from dpo.training.processes import process_index
 
 
 def train(arguments: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from dpo.errors import ConfigError, PolicyError, PromptError
+from dpo.errors import ConfigError, PolicyError, PromptError, first_line
 from dpo.hub import offline, why_offline
 from dpo.policies.characters import Characters
 from dpo.policies.families import Family, Ids, Prompt, disable_dropout, family_of
@@ -372,9 +372,3 @@ def explained(source: Source) -> Iterator[None]:
                 ) from error
             raise PolicyError(f"{where} cannot be loaded from the hub: {first_line(error)}") from error
         raise PolicyError(f"{where} cannot be loaded: {first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's text, for a message of our own."""
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpo.errors import PolicyError
+from dpo.errors import PolicyError, first_line
 from dpo.hub import offline, why_offline
 from dpo.policies.names import base_of, resolve
 from dpo.preferences.audit.tokens import Vocabulary
@@ -61,8 +61,8 @@ def _published(name: str) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except Exception as error:  # connection, cache and format errors, of many types
         if Path(place).is_dir():
-            first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-            raise PolicyError(f"The tokenizer in {place} cannot be read ({first}): save it again") from error
+            why = first_line(error)
+            raise PolicyError(f"The tokenizer in {place} cannot be read ({why}): save it again") from error
         raise PolicyError(
             f"The tokenizer of {name} ({place}) is not in the local cache, and {why_offline()}; or give its "
             f"directory as --model DIR, or set {DIRECTORY}=DIR where DIR/{place.rpartition('/')[2]}/tokenizer.json is"

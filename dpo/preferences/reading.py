@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from dpo.errors import DataError
+from dpo.errors import DataError, first_line
 
 Row = dict[str, Any]
 SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
@@ -59,8 +59,8 @@ def read_file(path: Path, batch: int) -> Iterator[list[Row]]:
     except (OSError, EOFError) as error:
         raise DataError(f"{path.absolute()} cannot be read ({error}): mend the file") from error
     except Exception as error:  # pyarrow and csv fail in ways of their own
-        first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        raise DataError(f"{path.absolute()} cannot be read as {kind_of(path)} ({first}): mend the file") from error
+        why = first_line(error)
+        raise DataError(f"{path.absolute()} cannot be read as {kind_of(path)} ({why}): mend the file") from error
     if _identity(path) != before:
         raise _changed(path)
     if rows:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpo.errors import DataError
+from dpo.errors import DataError, first_line
 from dpo.hub import offline, why_offline
 from dpo.preferences.reading import SUFFIXES, kind_of, read_file
 
@@ -22,11 +22,11 @@ NAMED = {
 }
 # Where the splits have names of their own.
 _SPLITS = {"ultrafeedback": {"train": "train_prefs", "test": "test_prefs"}}
-# As the datasets' cards give them.
-_LICENCES = {
-    "sample": "MIT", "human-like": "Llama 3", "hh-rlhf": "MIT", "ultrafeedback": "MIT",
-    "synthetic-instruct": "Apache-2.0", "orca": "Apache-2.0",
+LICENCES = {
+    "sample": "mit", "human-like": "llama3", "hh-rlhf": "mit", "ultrafeedback": "mit",
+    "synthetic-instruct": "apache-2.0", "orca": "apache-2.0",
 }  # fmt: skip
+"""By the datasets' cards, in the hub's spelling; what is not here is told as unknown, never guessed."""
 SAMPLE = Path(__file__).resolve().parent / "sample.jsonl"
 BATCH = 1024
 
@@ -58,11 +58,6 @@ def read_rows(source: str, split: str = "train", batch: int = BATCH) -> Iterator
 def load_rows(source: str, split: str = "train") -> list[dict[str, Any]]:
     """All rows of a source at once; see `read_rows`."""
     return [row for batch in read_rows(source, split) for row in batch]
-
-
-def licence_of(source: str) -> str | None:
-    """The licence of a named dataset, or of the bundled sample; None where we cannot know."""
-    return _LICENCES.get(source)
 
 
 def _local(path: Path, batch: int) -> Iterator[list[dict[str, Any]]]:
@@ -99,9 +94,8 @@ def _hub(hub_id: str, source: str, split: str) -> Dataset:
             raise DataError(
                 f"{where} is not in the local cache, and {why_offline()}, or give a local .jsonl file"
             ) from error
-        first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"{where} cannot be loaded from the hub ({first}): check the name, or give a local .jsonl file"
+            f"{where} cannot be loaded from the hub ({first_line(error)}): check the name, or give a local .jsonl file"
         ) from error
     if not isinstance(rows, Dataset):
         raise DataError(f"{where} has no split {split!r} of rows: name one with --split")

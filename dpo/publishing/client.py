@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dpo.errors import DpoError, HubError
+from dpo.errors import DpoError, HubError, first_line
 from dpo.hub import offline, why_offline
 
 
@@ -63,11 +63,6 @@ def explained(repo_id: str, doing: str) -> Iterator[None]:
                 f"{repo_id} cannot be {doing}: the hub refuses ({status}); log in with hf auth login, "
                 "with a token that may write there"
             ) from error
-        raise HubError(f"{repo_id} cannot be {doing}: {_first(error)}") from error
+        raise HubError(f"{repo_id} cannot be {doing}: {first_line(error)}") from error
     except Exception as error:  # connections and the transfer library fail with types of their own
-        raise HubError(f"{repo_id} cannot be {doing}: {_first(error)}; try again") from error
-
-
-def _first(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__
+        raise HubError(f"{repo_id} cannot be {doing}: {first_line(error)}; try again") from error

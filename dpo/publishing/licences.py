@@ -9,17 +9,11 @@ from typing import Any
 from dpo.errors import RunError
 from dpo.policies.names import BUNDLED, SHORT_NAMES
 from dpo.preferences.reading import SUFFIXES
-from dpo.preferences.sources import NAMED
+from dpo.preferences.sources import LICENCES, NAMED
 from dpo.runs import open_run
 
 LLAMA3 = "llama3"
-# As their publishers state them; what is not here is told as unknown, never guessed.
-DATA: Mapping[str, str] = {
-    "sample": "mit",
-    "HumanLLMs/Human-Like-DPO-Dataset": LLAMA3,
-    "Anthropic/hh-rlhf": "mit",
-    "HuggingFaceH4/ultrafeedback_binarized": "mit",
-}
+DATA: Mapping[str, str] = {NAMED.get(name, name): licence for name, licence in LICENCES.items()}
 BASES: Mapping[str, str] = {
     **dict.fromkeys(BUNDLED, LLAMA3),
     "google-t5/t5-small": "apache-2.0",

@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from dpo.runs.files import MOST_LOG_BYTES, MOST_STATE_BYTES, one_line, open_file, parse, read_object, reason
+from dpo.runs.files import MOST_LOG_BYTES, MOST_STATE_BYTES, one_line, open_file, parse_lines, read_object, reason
 from dpo.runs.metrics import Chunk, Floats, LeftOut, Metrics, chunk_of_lines, chunk_of_rows, merge
 from dpo.runs.schema import MOST_STEP
 from dpo.runs.tfevents import Events, read_events
@@ -111,19 +111,10 @@ class Lines(Generic[T]):
             content, replaced, too_long = self.tail.lines()
             if replaced:
                 self._rows, self._damaged = [], 0
-            self._damaged += too_long
-            for line in content.split(b"\n"):
-                if not line.strip():
-                    continue
-                try:
-                    row = parse(line)
-                except ValueError:
-                    row = None
-                made = self._make(row) if isinstance(row, dict) else None
-                if made is None:
-                    self._damaged += 1
-                else:
-                    self._rows.append(made)
+            rows, damaged = parse_lines(content)
+            fitting = [item for row in rows if (item := self._make(row)) is not None]
+            self._damaged += too_long + damaged + len(rows) - len(fitting)
+            self._rows += fitting
             return list(self._rows)
 
     @property

@@ -71,6 +71,21 @@ def parse(content: bytes | str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def parse_lines(content: bytes) -> tuple[list[dict[str, Any]], int]:
+    """The JSON objects of complete lines, and how many lines are damaged or something else."""
+    rows, damaged = [], 0
+    for line in filter(bytes.strip, content.split(b"\n")):
+        try:
+            row = parse(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            damaged += 1
+    return rows, damaged
+
+
 def read_object(path: Path, most: int = MOST_RECORD_BYTES) -> dict[str, Any]:
     """The JSON object in a file.
 

@@ -7,18 +7,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from io import BytesIO
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
-from dpo.runs.files import one_line, parse
+from dpo.runs.files import one_line, parse_lines
 from dpo.runs.schema import MOST_STEP
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-# From this size on the columns are read by pyarrow (five times quicker, but all lines must be sound).
-_MANY_BYTES = 1 << 18
 _MOST_MEASURES = 2_000
 _LONGEST_NAME = 200
 
@@ -103,18 +100,18 @@ class LeftOut:
 
     def sentences(self, name: str) -> list[str]:
         """A line for each kind; `name` is the file's."""
-        said = []
+        messages = []
         if self.lines:
-            said.append(f"{self.lines:,} damaged line{'s' * (self.lines > 1)} of {name} left out")
+            messages.append(f"{self.lines:,} damaged line{'s' * (self.lines > 1)} of {name} left out")
         if self.rows:
-            said.append(f"{self.rows:,} row{'s' * (self.rows > 1)} of {name} left out, whose step is no step")
+            messages.append(f"{self.rows:,} row{'s' * (self.rows > 1)} of {name} left out, whose step is no step")
         for measure, count in self.values.most_common(3):
-            said.append(f"{count:,} value{'s' * (count > 1)} of {measure} in {name} left out, not a number")
+            messages.append(f"{count:,} value{'s' * (count > 1)} of {measure} in {name} left out, not a number")
         if len(self.values) > 3:
-            said.append(f"values of {len(self.values) - 3} more measures in {name} left out")
+            messages.append(f"values of {len(self.values) - 3} more measures in {name} left out")
         if self.measures:
-            said.append(f"{self.measures:,} measures of {name} left out, of so many only {_MOST_MEASURES:,} are read")
-        return said
+            messages.append(f"{self.measures:,} measures of {name} left out, only {_MOST_MEASURES:,} are read")
+        return messages
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,29 +147,14 @@ def chunk_of_rows(rows: Iterable[Mapping[str, Any]]) -> Chunk:
     A measure is what is a number in one row at least; its other values are left out and counted.
     Text beside the measures is passed over.
     """
-    left_out, kept = LeftOut(), []
-    for row in rows:
-        step: Any = row.get("step")
-        if _is_number(step) and 0 <= step <= MOST_STEP:
-            kept.append(row)
-        else:
-            left_out.rows += 1
+    every = list(rows)
+    fitting = [row for row in every if _is_number(step := row.get("step")) and 0 <= step <= MOST_STEP]
+    left_out = LeftOut(rows=len(every) - len(fitting))
     arrays: dict[str, Floats] = {}
     bad: dict[str, list[int]] = {}
-    for key in dict.fromkeys(["step", *(name for row in kept for name in row)]):
-        name, unfit = one_line(key[:_LONGEST_NAME]), 0
-        values, not_finite = np.full(len(kept), np.nan), []
-        for place, row in enumerate(kept):
-            value = row.get(key, "")
-            if value is None or (isinstance(value, float) and not math.isfinite(value)):
-                not_finite.append(int(row["step"]))
-            elif _is_number(value):
-                try:
-                    values[place] = value
-                except OverflowError:  # a whole number of hundreds of digits
-                    unfit += 1
-            elif key in row:
-                unfit += 1
+    for key in dict.fromkeys(["step", *(name for row in fitting for name in row)]):
+        name = one_line(key[:_LONGEST_NAME])
+        values, not_finite, unfit = _column(fitting, key)
         measured = not_finite or not np.isnan(values).all()
         if unfit and (measured or not name):
             left_out.values[name or "a nameless measure"] += unfit
@@ -186,55 +168,29 @@ def chunk_of_rows(rows: Iterable[Mapping[str, Any]]) -> Chunk:
     return Chunk(arrays, bad, left_out)
 
 
+def _column(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[Floats, list[int], int]:
+    """The numbers under `key`, the steps at which they are not finite, and how many values are none."""
+    values, not_finite, unfit = np.full(len(rows), np.nan), [], 0
+    for place, row in enumerate(rows):
+        value = row.get(key, "")
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+            not_finite.append(int(row["step"]))
+        elif _is_number(value):
+            try:
+                values[place] = value
+            except OverflowError:  # a whole number of hundreds of digits
+                unfit += 1
+        elif key in row:
+            unfit += 1
+    return values, not_finite, unfit
+
+
 def chunk_of_lines(content: bytes) -> Chunk:
     """Columns of complete JSON lines; damaged lines are left out and counted."""
-    if len(content) >= _MANY_BYTES and (quick := _by_arrow(content)) is not None:
-        return quick
-    rows, damaged = [], 0
-    for line in content.split(b"\n"):
-        if not line.strip():
-            continue
-        try:
-            row = parse(line)
-        except ValueError:
-            damaged += 1
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-        else:
-            damaged += 1
+    rows, damaged = parse_lines(content)
     chunk = chunk_of_rows(rows)
     chunk.left_out.lines += damaged
     return chunk
-
-
-def _by_arrow(content: bytes) -> Chunk | None:
-    """The same by pyarrow; None where a line is damaged, or something has to be looked at by itself."""
-    if b"null" in content or b"NaN" in content or b"Infinity" in content:
-        return None
-    if b"[" in content or content.count(b"{") > content.count(b"\n"):  # pyarrow dies of what is nested too deeply
-        return None
-    import pyarrow as pa
-    from pyarrow import json as arrow_json
-
-    try:
-        table = arrow_json.read_json(BytesIO(content), arrow_json.ReadOptions(block_size=1 << 24))
-        if "step" not in table.column_names or len(table.column_names) > _MOST_MEASURES:
-            return None
-        arrays = {}
-        for name in table.column_names:
-            column = table.column(name)
-            if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
-                arrays[name] = column.cast(pa.float64()).to_numpy()
-    except (pa.ArrowException, UnicodeDecodeError):
-        return None
-    steps = arrays.get("step")
-    if steps is None or not ((steps >= 0) & (steps <= MOST_STEP)).all():
-        return None
-    # A number too large becomes infinite here, and an odd name is cleaned there.
-    if any(np.isinf(values).any() or name != one_line(name[:_LONGEST_NAME]) for name, values in arrays.items()):
-        return None
-    return Chunk(arrays, {})
 
 
 def _joined(chunks: Sequence[Chunk], name: str) -> Floats:
@@ -249,5 +205,5 @@ def _scattered(values: Floats, place: npt.NDArray[np.intp], size: int) -> Floats
     return made
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

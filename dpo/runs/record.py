@@ -18,7 +18,7 @@ from typing import Any
 
 from dpo.errors import RunError, StorageError
 from dpo.files import write_atomically
-from dpo.runs.files import MOST_LOG_BYTES, parse, read_file, read_object, reason
+from dpo.runs.files import MOST_LOG_BYTES, parse_lines, read_file, read_object, reason
 
 FORMAT = 1
 RUN, METRICS, SAMPLES, HARDWARE = "run.json", "metrics.jsonl", "samples.jsonl", "hardware.jsonl"
@@ -175,17 +175,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         OSError: missing, unreadable, too large, or no plain file.
     """
-    rows = []
-    for line in read_file(path, MOST_LOG_BYTES).splitlines(keepends=True):
-        if not line.endswith(b"\n"):
-            break
-        try:
-            row = parse(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
+    content = read_file(path, MOST_LOG_BYTES)
+    return parse_lines(content[: content.rfind(b"\n") + 1])[0]
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from transformers import Trainer, TrainerState
 from transformers.trainer_pt_utils import nested_gather, safe_globals
 
-from dpo.errors import RunError, StorageError
+from dpo.errors import RunError, StorageError, first_line
 from dpo.files import flush, flush_folder
-from dpo.policies.loading import first_line, save_tokenizer
+from dpo.policies.loading import save_tokenizer
 from dpo.runs import manifest
 
 STAGING = ".saving"

@@ -21,6 +21,7 @@ import transformers
 from dpo.errors import ConfigError, DpoError, RunError, StorageError
 from dpo.policies.loading import Policy
 from dpo.preferences import Preferences
+from dpo.processes import process_count, process_index
 from dpo.runs import Run, RunRecord, SilentRecord
 from dpo.training.best_policy import restore_best
 from dpo.training.checkpoints import ROWS, newest_whole, say, settings_of
@@ -37,7 +38,6 @@ from dpo.training.preconditions import (
     release,
     with_resume,
 )
-from dpo.training.processes import process_count, process_index
 from dpo.training.settings import COMMANDS
 from dpo.training.stopping import StopOnSignal
 

@@ -16,8 +16,8 @@ from transformers.utils import is_torch_bf16_gpu_available
 from dpo.errors import ConfigError
 from dpo.families import FAMILIES, Facts
 from dpo.policies.loading import pick_device
+from dpo.processes import process_count
 from dpo.training.config import RunConfig
-from dpo.training.processes import process_count
 
 
 def training_device(config: RunConfig) -> str:

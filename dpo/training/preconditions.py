@@ -13,11 +13,11 @@ from filelock import FileLock, Timeout
 
 from dpo.errors import ConfigError, RunError, StorageError
 from dpo.policies.loading import Policy
+from dpo.processes import process_index
 from dpo.runs import Run, open_run
 from dpo.runs.record import LOCK
 from dpo.training.checkpoints import tidy_staging
 from dpo.training.config import RunConfig, TrainConfig
-from dpo.training.processes import process_index
 from dpo.training.settings import make
 
 SCRATCH = ".scratch-"

@@ -7,7 +7,7 @@ import time
 import optuna
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from dpo.errors import StorageError
+from dpo.errors import StorageError, first_line
 
 _OPENINGS, _PAUSE = 20, 0.5  # how often it is tried, seconds between
 
@@ -38,5 +38,4 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
 
 
 def _closed(url: str, error: Exception) -> StorageError:
-    said = str(error).strip().splitlines()[0]
-    return StorageError(f"--storage {url} cannot be opened ({said}): give a URL such as sqlite:///sweep.db")
+    return StorageError(f"--storage {url} cannot be opened ({first_line(error)}): give a URL such as sqlite:///sweep.db")

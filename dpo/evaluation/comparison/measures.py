@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dpo.preferences.audit.surface import COUNTED
-from dpo.runs.doctor.text import repetition
+from dpo.runs.answers import repetition
 
 EMOJI = re.compile(COUNTED["emoji"])
 SPEAKS_OF_AI = re.compile(

@@ -274,10 +274,12 @@ def licence(name: str | None) -> Finding:
     """What we know of the licence."""
     if name is None:
         return Finding("licence", "note", "The licence is not known", remedy="look it up before you publish a model")
-    if name == "Llama 3":
+    if name == "llama3":
         says = "The licence is Llama 3's: publish with “Built with Meta Llama 3”, and name models Llama-3-..."
         return Finding("licence", "note", says, evidence={"licence": name})
-    return Finding("licence", "note", f"The licence is {name}, by the dataset's card", evidence={"licence": name})
+    spelled = {"mit": "MIT"}.get(name, name.capitalize())
+    sentence = f"The licence is {spelled}, by the dataset's card"
+    return Finding("licence", "note", sentence, evidence={"licence": name})
 
 
 def _finding(

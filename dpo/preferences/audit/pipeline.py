@@ -21,7 +21,7 @@ from dpo.preferences.audit.surface import SECRET
 from dpo.preferences.audit.tokens import Limits, Vocabulary
 from dpo.preferences.audit.tokens import measure as measure_tokens
 from dpo.preferences.normalise import Normalised, drawn
-from dpo.preferences.sources import licence_of
+from dpo.preferences.sources import LICENCES
 from dpo.severity import rank
 
 MOST_PAIRS = 200_000
@@ -89,7 +89,7 @@ def audit(
     found += say.languages(mix, differing, looked_at)
     found += say.markup(signals)
     found += say.private(signals, SECRET)
-    found.append(say.licence(licence_of(data.source)))
+    found.append(say.licence(LICENCES.get(data.source)))
     measures |= {
         "models": models,
         "shortcuts": {rule.name: {"accuracy": round(rule.accuracy, 4), "says": rule.says} for rule in rules},

@@ -18,6 +18,7 @@ from dpo.policies.families import prompt_of
 from dpo.policies.loading import Policy
 from dpo.policies.names import BUNDLED, portable_name
 from dpo.policies.vocabulary import vocabulary_of
+from dpo.processes import process_index
 from dpo.runs import Run, RunRecord, open_run
 from dpo.training.best_policy import Watch, drift_monitor, save_weights
 from dpo.training.config import TrainConfig
@@ -26,7 +27,6 @@ from dpo.training.data import Limits, count_rows, tokenize_pairs
 from dpo.training.pairs import record_audit
 from dpo.training.precision import resolved_precision
 from dpo.training.probes import Probes, fitting
-from dpo.training.processes import process_index
 from dpo.training.recipes.steps import check_batch, load_trainable, recorder, rows_of_update, save, update, with_rate
 from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
 

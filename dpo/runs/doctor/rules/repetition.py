@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dpo.runs.answers import repetition
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.text import repetition
 from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
 
 SOURCE = Source(
