@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dpo.preferences.turns import OtherLayout, Tie, Unusable
+from dpo.preferences.turns import DropReason, OtherLayout, Tie, Unusable
 
 FIRST, SECOND, TIED = 0, 1, -1
 _TIES = {"tie", "ties", "tied", "same", "equal", "both", "bothbad", "neither", "none", "tiebothbad", "draw"}
@@ -71,34 +71,32 @@ class Meaning:
         return place
 
 
-MEANINGS: dict[str, Meaning] = {
-    "from-0": Meaning("0 (false) means the first answer is better, 1 (true) the second", {0: FIRST, 1: SECOND}),
-    "first-if-1": Meaning("1 (true) means the first answer is better, 0 (false) the second", {1: FIRST, 0: SECOND}),
-    "from-1": Meaning("1 means the first answer is better, 2 the second", {1: FIRST, 2: SECOND}),
-    "from-0-tie-2": Meaning(
-        "0 means the first answer is better, 1 the second, 2 a tie", {0: FIRST, 1: SECOND, 2: TIED}
-    ),
-    "first-if-1-tie-2": Meaning(
-        "1 means the first answer is better, 0 the second, 2 a tie", {1: FIRST, 0: SECOND, 2: TIED}
-    ),
-    "from-1-tie-0": Meaning(
-        "1 means the first answer is better, 2 the second, 0 a tie", {1: FIRST, 2: SECOND, 0: TIED}
-    ),
-    "from-1-tie-3": Meaning(
-        "1 means the first answer is better, 2 the second, 3 a tie", {1: FIRST, 2: SECOND, 3: TIED}
-    ),
-    "first-if-1-tie-2-second-if-3": Meaning(
-        "1 means the first answer is better, 3 the second, 2 a tie", {1: FIRST, 3: SECOND, 2: TIED}
-    ),
-    "first-if-3-tie-2-second-if-1": Meaning(
-        "3 means the first answer is better, 1 the second, 2 a tie", {3: FIRST, 1: SECOND, 2: TIED}
-    ),
-    "from-0-tie-half": Meaning(
-        "0 means the first answer is better, 1 the second, 0.5 a tie", {0: FIRST, 1: SECOND, 0.5: TIED}
-    ),
-    "first-if-1-tie-half": Meaning(
-        "1 means the first answer is better, 0 the second, 0.5 a tie", {1: FIRST, 0: SECOND, 0.5: TIED}
-    ),
+# Key, the code of the first answer, that of the second, and that of a tie.
+_CODES: tuple[tuple[str, float, float, float | None], ...] = (
+    ("from-0", 0, 1, None),
+    ("first-if-1", 1, 0, None),
+    ("from-1", 1, 2, None),
+    ("from-0-tie-2", 0, 1, 2),
+    ("first-if-1-tie-2", 1, 0, 2),
+    ("from-1-tie-0", 1, 2, 0),
+    ("from-1-tie-3", 1, 2, 3),
+    ("first-if-1-tie-2-second-if-3", 1, 3, 2),
+    ("first-if-3-tie-2-second-if-1", 3, 1, 2),
+    ("from-0-tie-half", 0, 1, 0.5),
+    ("first-if-1-tie-half", 1, 0, 0.5),
+)
+
+
+def _meaning(first: float, second: float, tie: float | None) -> Meaning:
+    flags: dict[float, str] = {0: " (false)", 1: " (true)"} if {first, second} == {0, 1} and tie is None else {}
+    one, other = (f"{code:g}{flags.get(code, '')}" for code in (first, second))
+    says = f"{one} means the first answer is better, {other} the second"
+    if tie is None:
+        return Meaning(says, {first: FIRST, second: SECOND})
+    return Meaning(f"{says}, {tie:g} a tie", {first: FIRST, second: SECOND, tie: TIED})
+
+
+MEANINGS: dict[str, Meaning] = {key: _meaning(first, second, tie) for key, first, second, tie in _CODES} | {
     "below-0": Meaning("below 0 means the first answer is better, above 0 the second", {}, signed=FIRST),
     "above-0": Meaning("above 0 means the first answer is better, below 0 the second", {}, signed=SECOND),
 }
@@ -159,7 +157,7 @@ def named(value: Any, suffixes: tuple[str, str], models: tuple[Any, Any] = (None
         Unusable: an empty cell.
     """
     if is_empty(value):
-        raise Unusable("without a preference")
+        raise Unusable(DropReason.NO_PREFERENCE)
     if is_tie(value):
         raise Tie
     if models[0] != models[1] and value in models:
@@ -167,21 +165,19 @@ def named(value: Any, suffixes: tuple[str, str], models: tuple[Any, Any] = (None
     known = [float(suffix) for suffix in suffixes if suffix.isdigit()]
     if is_flag(value):
         raise UnknownCode(value, known)
-    if is_code(value):
-        name = f"{number(value):g}"
-    else:
-        name = _letters(str(value))
-        for noun in _NOUNS:
-            short = name.removeprefix(noun).removesuffix(noun)
-            if short and short != name:
-                name = short
-                break
+    name = f"{number(value):g}" if is_code(value) else _without_noun(_letters(str(value)))
     for place, names in enumerate((_FIRST | {suffixes[0]}, _SECOND | {suffixes[1]})):
         if name in names:
             return place
     if is_code(value):
         raise UnknownCode(value, known)
     raise OtherLayout
+
+
+def _without_noun(name: str) -> str:
+    """What an answer is called beside such a noun: "a" of "modela"."""
+    shorter = (name.removeprefix(noun).removesuffix(noun) for noun in _NOUNS)
+    return next((short for short in shorter if short and short != name), name)
 
 
 def is_empty(value: Any) -> bool:
@@ -216,7 +212,7 @@ def number(value: Any) -> float:
         Unusable: an empty cell.
     """
     if is_empty(value):
-        raise Unusable("without a preference")
+        raise Unusable(DropReason.NO_PREFERENCE)
     text = str(value).strip().lower() if isinstance(value, str | bool) else value
     if is_flag(text):
         return float(text == "true")

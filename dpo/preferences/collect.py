@@ -12,12 +12,11 @@ from dpo.preferences.codes import UnknownCode
 from dpo.preferences.layouts import Layout, Message, Pair, Rated, Row
 from dpo.preferences.table import COLUMNS, Record, write
 from dpo.preferences.trees import DEEPEST
-from dpo.preferences.turns import Turn, Unusable, prompt_of
+from dpo.preferences.turns import DropReason, Turn, Unusable, prompt_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-ALONE = "without a partner for its prompt"
 _CHUNK = 1024
 Batches = Iterable[tuple[int, Sequence[Row]]]
 """Rows with the number of the first of them."""
@@ -63,9 +62,9 @@ class Collector:
         except UnknownCode as error:
             if not self.asked:
                 raise DataError(self._unknown(row, error)) from None
-            self.dropped[str(error)].append(row)
+            self.dropped[error.reason].append(row)
         except Unusable as error:
-            self.dropped[str(error)].append(row)
+            self.dropped[error.reason].append(row)
         return []
 
     def _unknown(self, row: int, error: UnknownCode) -> str:
@@ -81,7 +80,7 @@ class Collector:
         try:
             return _checked(pair, self.swap, self.keep_equal)
         except Unusable as error:
-            self.dropped[str(error)].append(row)
+            self.dropped[error.reason].append(row)
             return None
 
     def _of_answers(self, batches: Batches) -> Iterator[list[Record]]:
@@ -97,7 +96,7 @@ class Collector:
                     assert isinstance(rated, Rated)
                     blank = "prompt" if not rated.prompt.strip() else "" if rated.answer.strip() else "answer"
                     if blank:
-                        self.dropped[f"with a blank {blank}"].append(row)
+                        self.dropped[DropReason(f"with a blank {blank}")].append(row)
                         continue
                     scores[hash(rated.prompt)].append((rated.score, place, row))
                     records.append((row, Pair(rated.prompt, rated.answer, "", rated.messages)))
@@ -114,7 +113,7 @@ class Collector:
                 plan.append((min(best[2], worst[2]), best[1], worst[1]))
             alone += [row for _, _, row in ranked]
         if alone:
-            self.dropped[ALONE].extend(alone)
+            self.dropped[DropReason.ALONE].extend(alone)
         for steps in _chunks(sorted(plan)):
             assert table is not None
             good, bad = (table[[step[side] for step in steps]] for side in (1, 2))
@@ -135,7 +134,7 @@ class Collector:
         table = write(singles())
         pairs, alone = tree.pairs()
         if alone:
-            self.dropped[ALONE].extend(alone)
+            self.dropped[DropReason.ALONE].extend(alone)
         for chunk in _chunks(pairs):
             assert table is not None
             yield list(self._threads(tree, table, chunk))
@@ -150,12 +149,12 @@ class Collector:
         }
         for (row, good, bad), path in zip(chunk, paths, strict=True):
             if not path:
-                self.dropped["without the messages before it"].append(row)
+                self.dropped[DropReason.NO_THREAD].append(row)
                 continue
             try:
                 prompt, messages = prompt_of([turns[tree.places[key]] for key in path[:-1]])
             except Unusable as error:
-                self.dropped[str(error)].append(row)
+                self.dropped[error.reason].append(row)
                 continue
             yield row, Pair(prompt, turns[tree.places[good]]["content"], turns[tree.places[bad]]["content"], messages)
 
@@ -209,12 +208,12 @@ class _Tree:
 
 def _checked(pair: Pair, swap: bool, keep_equal: bool) -> Pair:
     if not all(isinstance(text, str) for text in pair[:3]):
-        raise Unusable("without text")
+        raise Unusable(DropReason.NO_TEXT)
     for name, text in zip(COLUMNS, pair[:3], strict=True):
         if not text.strip():
-            raise Unusable(f"with a blank {name}")
+            raise Unusable(DropReason(f"with a blank {name}"))
     if not keep_equal and pair.chosen.strip() == pair.rejected.strip():
-        raise Unusable("with equal answers")
+        raise Unusable(DropReason.EQUAL_ANSWERS)
     return pair._replace(chosen=pair.rejected, rejected=pair.chosen) if swap else pair
 
 

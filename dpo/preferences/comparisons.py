@@ -10,16 +10,18 @@ from dpo.preferences.codes import MEANINGS, NAMED, SAYS, is_code, named, number,
 from dpo.preferences.layouts import (
     Layout,
     Pair,
+    PlainRow,
     Row,
     actual_names,
     answerable,
     cells,
     context_of,
+    needed_prompt,
     pair_of,
     plain,
     prompt_column,
 )
-from dpo.preferences.turns import OtherLayout, Tie, Turn, Unusable, is_turns
+from dpo.preferences.turns import DropReason, OtherLayout, Tie, Turn, Unusable, is_turns
 
 STEMS = ("response", "answer", "output", "completion", "generation", "summary", "text", "conversation")
 SUFFIXES = (("1", "2"), ("0", "1"), ("a", "b"))
@@ -72,19 +74,17 @@ def _preferred(stem: str, suffixes: tuple[str, str], rows: Sequence[Row], every:
 def _two(columns: tuple[str, str], suffixes: tuple[str, str], column: str, reading: str, shown: str) -> Layout:
     first, second = columns
 
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         if not (answerable(row.get(first)) and answerable(row.get(second))):
             return False
         if not isinstance(row.get(column), str | int | float):
             return False
         return prompt_column(row, column) is not None or is_turns(row[first])
 
-    def read(raw: Row) -> Pair:
-        row = plain(raw)
+    def read(row: PlainRow) -> Pair:
         answers = cells(row, first, second)
         if column not in row:
-            raise Unusable("without a preference")
+            raise Unusable(DropReason.NO_PREFERENCE)
         if reading == NAMED:
             models = row.get("model" + suffixes[0]), row.get("model" + suffixes[1])
             better = named(row[column], suffixes, models)
@@ -110,20 +110,16 @@ def _scored(stem: str, suffixes: tuple[str, str], names: Mapping[str, str]) -> l
 
 
 def _by_scores(columns: tuple[str, str], marks: tuple[str, str], names: Mapping[str, str]) -> Layout:
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         if prompt_column(row) is None or not all(answerable(row.get(name)) for name in columns):
             return False
         return all(is_code(row.get(mark)) for mark in marks)
 
-    def read(raw: Row) -> Pair:
-        row = plain(raw)
+    def read(row: PlainRow) -> Pair:
         answers = cells(row, *columns)
-        asked = prompt_column(row)
-        if asked is None:
-            raise Unusable("without text")
+        asked = needed_prompt(row)
         if not all(mark in row for mark in marks):
-            raise Unusable("without a preference")
+            raise Unusable(DropReason.NO_PREFERENCE)
         scores = [number(row[mark]) for mark in marks]
         if scores[0] == scores[1]:
             raise Tie
@@ -138,12 +134,10 @@ def _shp() -> Layout:
     """Stanford Human Preferences; its card: "labels: 1 if human_ref_A is preferred to human_ref_B"."""
     needed = ("history", "humanrefa", "humanrefb", "labels")
 
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         return all(name in row for name in needed) and isinstance(row["history"], str)
 
-    def read(raw: Row) -> Pair:
-        row = plain(raw)
+    def read(row: PlainRow) -> Pair:
         _, *answers, label = cells(row, *needed)
         better = MEANINGS["first-if-1"].better(label)
         return pair_of(context_of(row, "history"), answers[better], answers[1 - better])
@@ -161,22 +155,20 @@ def _arena() -> Layout:
     flags = ("winnermodela", "winnermodelb", "winnertie")
     texts = ("prompt", "responsea", "responseb")
 
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         return all(is_code(row.get(flag)) for flag in flags) and all(_listed(row.get(text)) for text in texts)
 
-    def read(raw: Row) -> Pair:
-        row = plain(raw)
+    def read(row: PlainRow) -> Pair:
         asked, *answers = (_listed(text) for text in cells(row, *texts))
         won = [flag in row and number(row[flag]) == 1 for flag in flags]
         if sum(won) != 1:
-            raise Unusable("without a preference")
+            raise Unusable(DropReason.NO_PREFERENCE)
         if won[2]:
             raise Tie
         if not asked or not all(len(side) == len(asked) for side in answers):
-            raise Unusable("that do not end in an answer")
+            raise Unusable(DropReason.NOT_AN_ANSWER)
         if not all(isinstance(text, str) for text in (*asked, *answers[0], *answers[1])):
-            raise Unusable("without text")
+            raise Unusable(DropReason.NO_TEXT)
         better = won.index(True)
         sides = [_talk(asked, answers[place]) for place in (better, 1 - better)]
         return pair_of(None, *sides)
@@ -212,16 +204,14 @@ def _prometheus() -> Layout:
     """
     answers = ("origresponsea", "origresponseb")
 
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         return all(isinstance(row.get(name), str) for name in ("originstruction", *answers, "origpreference"))
 
-    def read(raw: Row) -> Pair:
-        row = plain(raw)
+    def read(row: PlainRow) -> Pair:
         texts = cells(row, *answers)
         context = context_of(row, "originstruction")
         if "origpreference" not in row:
-            raise Unusable("without a preference")
+            raise Unusable(DropReason.NO_PREFERENCE)
         better = named(row["origpreference"], ("a", "b"))
         return pair_of(context, texts[better], texts[1 - better])
 
@@ -232,21 +222,19 @@ def _prometheus() -> Layout:
 def _summaries() -> Layout:
     """OpenAI's summarise from feedback; the prompt is that of Stiennon et al. (2020), table 20."""
 
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         summaries = row.get("summaries")
         two = isinstance(summaries, list) and len(summaries) == 2
         return two and isinstance(row.get("info"), Mapping) and row.get("choice") in (0, 1)
 
-    def read(raw: Row) -> Pair:
-        row = plain(raw)
-        if not fits(raw):
+    def read(row: PlainRow) -> Pair:
+        if not fits(row):
             raise OtherLayout
         info, summaries, choice = cells(row, "info", "summaries", "choice")
         post = info.get("post") or info.get("article")
         texts = [summary.get("text") for summary in summaries]
         if not isinstance(post, str) or not all(isinstance(text, str) for text in texts):
-            raise Unusable("without text")
+            raise Unusable(DropReason.NO_TEXT)
         head = [
             f"{label}{info[name]}" for name, label in (("subreddit", "SUBREDDIT: r/"), ("title", "TITLE: "))
             if info.get(name)

@@ -24,7 +24,7 @@ from dpo.preferences.layouts import (
     pair_of,
     plain,
 )
-from dpo.preferences.turns import OtherLayout, UnknownPart, Unusable, is_turns
+from dpo.preferences.turns import DropReason, OtherLayout, UnknownPart, Unusable, is_turns
 
 SAMPLE_ROWS = 200
 _MODULES = (sides, comparisons, ratings, trees)
@@ -168,7 +168,7 @@ def _by_columns(rows: Sequence[Row], given: Mapping[str, str]) -> Recognised:
 
     def read(row: Row) -> Pair:
         if row.get(chosen) is None or row.get(rejected) is None or (not promptless and row.get(prompt) is None):
-            raise Unusable("without text")
+            raise Unusable(DropReason.NO_TEXT)
         if promptless:
             return pair_of(None, row[chosen], row[rejected])
         system = {name: value for name, value in plain(row).items() if name == "system"}
@@ -176,7 +176,7 @@ def _by_columns(rows: Sequence[Row], given: Mapping[str, str]) -> Recognised:
 
     shown = ", ".join([*([] if promptless else [prompt]), chosen, rejected])
     asked = f"{chosen}, before its last answer" if promptless else prompt
-    named = Layout("columns", shown, lambda _: True, read, takes=(asked, chosen, rejected))
+    named = Layout("columns", shown, lambda _: True, read, takes=(asked, chosen, rejected), verbatim=True)
     reading = _read(named, rows)
     if reading.share == 0 and (problem := _part_of([named], rows)):
         raise DataError(problem)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from dpo.preferences.turns import (
     ASSISTANT,
     HUMAN,
+    DropReason,
     OtherLayout,
     Turn,
     UnknownPart,
@@ -28,6 +29,8 @@ from dpo.preferences.turns import (
 )
 
 Row = Mapping[str, Any]
+PlainRow = Mapping[str, Any]
+"""A row with canonical column names and without empty cells, as `plain` makes it."""
 
 
 class Pair(NamedTuple):
@@ -71,19 +74,28 @@ class Layout:
     A layout `on_request` is used only where `--layout` names it, and a `secondary` one only where no columns
     are named after the better and the worse answer.  `takes` says for prompt, chosen and rejected where the
     text is found, with canonical column names in braces; an empty prompt is the one `prompt_column` finds.
-    `decides` is the column that says which answer is better, where its values are worth a look.
+    `decides` is the column that says which answer is better, where its values are worth a look; `accepts` and
+    `reader` get the row as `plain` makes it, of a `verbatim` layout as it is.
     """
 
     key: str
     name: str
-    fits: Callable[[Row], bool]
-    reader: Callable[[Row], Pair | Rated | Message | list[Pair]]
+    accepts: Callable[[PlainRow], bool]
+    reader: Callable[[PlainRow], Pair | Rated | Message | list[Pair]]
     certainty: float = 1.0
     on_request: bool = False
     secondary: bool = False
     gives: type[Pair] | type[Rated] | type[Message] = Pair
     takes: tuple[str, str, str] = ("", "{chosen}", "{rejected}")
     decides: str = ""
+    verbatim: bool = False
+
+    def fits(self, row: Row) -> bool:
+        """Whether the columns and kinds of values are the layout's."""
+        return self.accepts(self._named(row))
+
+    def _named(self, row: Row) -> PlainRow:
+        return row if self.verbatim else plain(row)
 
     def read(self, row: Row) -> list[Pair | Rated | Message]:
         """What the row gives, at least one.
@@ -94,7 +106,7 @@ class Layout:
             Unusable: it fits and gives no pair.
         """
         try:
-            found = self.reader(row)
+            found = self.reader(self._named(row))
         except (KeyError, IndexError, TypeError, AttributeError):
             raise OtherLayout from None
         items: list[Pair | Rated | Message] = [*found] if isinstance(found, list) else [found]
@@ -134,7 +146,7 @@ def cells(row: Mapping[str, Any], *names: str) -> list[Any]:
         Unusable: one is empty or missing.
     """
     if not all(name in row for name in names):
-        raise Unusable("without text")
+        raise Unusable(DropReason.NO_TEXT)
     return [row[name] for name in names]
 
 
@@ -156,6 +168,18 @@ def prompt_column(row: Mapping[str, Any], *skip: str) -> str | None:
     return found or ("input" if is_prompt(row.get("input")) and "input" not in skip else None)
 
 
+def needed_prompt(row: PlainRow) -> str:
+    """The column that `prompt_column` finds.
+
+    Raises:
+        Unusable: there is none.
+    """
+    column = prompt_column(row)
+    if column is None:
+        raise Unusable(DropReason.NO_TEXT)
+    return column
+
+
 def by_prompt(found: Sequence[Layout], rows: Sequence[Row]) -> list[Layout]:
     """The layouts that take the likeliest column for the prompt, once for each column of `rows` that can be it."""
     names = list(dict.fromkeys(name for row in rows for name in prompts_of(plain(row))))
@@ -168,14 +192,14 @@ def by_prompt(found: Sequence[Layout], rows: Sequence[Row]) -> list[Layout]:
 
 
 def _with_prompt(layout: Layout, prompt: str, prompts: Sequence[str], shown: str) -> Layout:
-    def only(row: Row) -> Row:
-        return {name: value for name, value in row.items() if canonical(str(name)) not in prompts or name == shown}
+    def only(row: PlainRow) -> PlainRow:
+        return {name: value for name, value in row.items() if name not in prompts or name == prompt}
 
     return replace(
         layout,
         key=f"{prompt}-{layout.key}",
         name=f"{layout.name}; prompt from {shown}",
-        fits=lambda row: layout.fits(only(row)),
+        accepts=lambda row: layout.accepts(only(row)),
         reader=lambda row: layout.reader(only(row)),
         takes=(f"{{{prompt}}}", *layout.takes[1:]),
     )
@@ -242,7 +266,7 @@ def _history(value: Any) -> list[Turn]:
         return []
     texts = [text for turn in value for text in turn]
     if not all(isinstance(text, str) for text in texts):
-        raise Unusable("without text")
+        raise Unusable(DropReason.NO_TEXT)
     return [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(texts)]
 
 
@@ -264,9 +288,9 @@ def pair_of(context: list[Turn] | None, chosen: Any, rejected: Any) -> Pair:
     before = [_before(context, side) for side in sides]
     for side in sides:
         if side[-1]["role"] != "assistant":
-            raise Unusable("that do not end in an answer")
+            raise Unusable(DropReason.NOT_AN_ANSWER)
     if before[0] != before[1]:
-        raise Unusable("whose two prompts differ")
+        raise Unusable(DropReason.PROMPTS_DIFFER)
     return _pair(before[0], sides[0][-1]["content"], sides[1][-1]["content"])
 
 
@@ -282,7 +306,7 @@ def _before(context: list[Turn] | None, side: list[Turn]) -> list[Turn]:
         if context and context[0]["role"] == "system" and turns and turns[0]["role"] != "system":
             turns = [context[0], *turns]
         if not turns and context is None:
-            raise Unusable("with a blank prompt")
+            raise Unusable(DropReason.BLANK_PROMPT)
         return turns or list(context or [])
     return [*context, *side[:-1]]
 
@@ -306,8 +330,8 @@ def _from_transcripts(chosen: str, rejected: str) -> Pair:
     if not mark or not mark_bad:
         raise OtherLayout
     if HUMAN in good or HUMAN in bad:
-        raise Unusable("that do not end in an answer")
+        raise Unusable(DropReason.NOT_AN_ANSWER)
     if before != before_bad:
-        raise Unusable("whose two prompts differ")
+        raise Unusable(DropReason.PROMPTS_DIFFER)
     prompt, messages = from_transcript(before)
     return Pair(prompt, good.removeprefix(" "), bad.removeprefix(" "), messages)

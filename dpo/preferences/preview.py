@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from dpo.errors import DataError
-from dpo.preferences.collect import ALONE, Collector
+from dpo.preferences.collect import Collector
 from dpo.preferences.formats import AmbiguousError, recognise
 from dpo.preferences.layouts import Layout, Message, Pair, Rated, Row, actual_names, sources_of
 from dpo.preferences.normalise import Columns, head_of
 from dpo.preferences.table import Record
-from dpo.preferences.turns import Unusable
+from dpo.preferences.turns import DropReason, Unusable
 
 SHOWN = 3
 
@@ -79,7 +79,7 @@ def pairs_of(layout: Layout, rows: Sequence[Row], swap: bool = False) -> tuple[l
     """
     collector = Collector("", layout, swap, asked=True)
     records = [record for batch in collector.records([(0, rows)]) for record in batch]
-    return records, {reason: left for reason, left in collector.dropped.items() if reason != ALONE}
+    return records, {reason: left for reason, left in collector.dropped.items() if reason != DropReason.ALONE}
 
 
 def _reading(layout: Layout, rows: Sequence[Row], columns: Columns, places: Sequence[int]) -> Reading:

@@ -9,16 +9,18 @@ from dpo.preferences.codes import is_code, number
 from dpo.preferences.layouts import (
     Layout,
     Pair,
+    PlainRow,
     Rated,
     Row,
     answerable,
     context_of,
     is_prompt,
+    needed_prompt,
     pair_of,
     plain,
     prompt_column,
 )
-from dpo.preferences.turns import OtherLayout, Tie, Unusable, as_turns, is_turns, prompt_of
+from dpo.preferences.turns import DropReason, OtherLayout, Tie, Unusable, as_turns, is_turns, prompt_of
 
 # Lists of answers.  generations, ratings: distilabel's UltraFeedback task; responses_and_scores: GPT-4-LLM's
 # comparison data; completions: UltraFeedback; answers with a rank: Nectar.
@@ -43,22 +45,20 @@ def _of_rows(by: str, prompt: str = "") -> tuple[str, str, str]:
 def _listed() -> Layout:
     """Several answers in a list, each with a score or a rank: the best and the worst make the pair."""
 
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         return prompt_column(row) is not None and any(_scored(row, name) for name in _LISTS)
 
-    def read(raw: Row) -> Pair:
-        row = plain(raw)
+    def read(row: PlainRow) -> Pair:
         answers = next(filter(None, (_scored(row, name) for name in _LISTS)), [])
-        prompt = prompt_column(row)
-        if prompt is None or not answers:
-            raise Unusable("without text")
+        asked = needed_prompt(row)
+        if not answers:
+            raise Unusable(DropReason.NO_TEXT)
         if len(answers) < 2:
-            raise Unusable("with fewer than two scored answers")
+            raise Unusable(DropReason.FEW_SCORES)
         best, worst = max(answers, key=lambda a: a[1]), min(answers, key=lambda a: a[1])
         if best[1] == worst[1]:
             raise Tie
-        return pair_of(context_of(row, prompt), best[0], worst[0])
+        return pair_of(context_of(row, asked), best[0], worst[0])
 
     return Layout("ranked", "a prompt and a list of scored answers", fits, read, 0.9, secondary=True,
                   takes=("", "the best answer of the list", "the worst answer of the list"))  # fmt: skip
@@ -128,8 +128,7 @@ def _of_singles(
 ) -> Layout:
     """One answer a row, rated by `column`, in the first of `answers` that there is; `messages` end in it."""
 
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         try:
             score(row[column])
         except (KeyError, TypeError, ValueError):
@@ -139,21 +138,20 @@ def _of_singles(
         asked = row.get(prompt) if prompt else row.get(prompt_column(row) or "")
         return is_prompt(asked) and any(answerable(row.get(name)) for name in answers)
 
-    def read(raw: Row) -> Rated:
-        row = plain(raw)
+    def read(row: PlainRow) -> Rated:
         if column not in row:
-            raise Unusable("without a label" if column == "label" else "without a score")
+            raise Unusable(DropReason.NO_LABEL if column == "label" else DropReason.NO_SCORE)
         mark = score(row[column])
         found = next((name for name in answers if name in row), None)
         if found == "messages":
             turns = as_turns(row["messages"])
             if turns[-1]["role"] != "assistant":
-                raise Unusable("that do not end in an answer")
+                raise Unusable(DropReason.NOT_AN_ANSWER)
             text, messages = prompt_of(turns[:-1])
             return Rated(text, turns[-1]["content"], mark, messages)
-        asked = prompt or prompt_column(row)
+        asked = prompt or needed_prompt(row)
         if found is None or asked not in row:
-            raise Unusable("without text")
+            raise Unusable(DropReason.NO_TEXT)
         text, messages = prompt_of(context_of(row, asked))
         answer = row[found] if isinstance(row[found], str) else as_turns(row[found])[-1]["content"]
         return Rated(text, answer, mark, messages)

@@ -9,19 +9,21 @@ from dpo.preferences.layouts import (
     PROMPTS,
     Layout,
     Pair,
+    PlainRow,
     Row,
     actual_names,
     answerable,
     cells,
     context_of,
     is_prompt,
+    needed_prompt,
     pair_of,
     plain,
     prompt_column,
     prompts_of,
     with_system,
 )
-from dpo.preferences.turns import OtherLayout, Unusable, as_turns, is_transcript, is_turns
+from dpo.preferences.turns import DropReason, OtherLayout, Unusable, as_turns, is_transcript, is_turns
 
 # Columns of the better and the worse answer, and how sure their names make us: 1 where a dataset or tool documents
 # them.  chosen_messages: LLaMA-Factory; response, rejected_response: ms-swift (Custom-dataset.md); response_j:
@@ -66,8 +68,7 @@ def layouts(rows: Sequence[Row]) -> list[Layout]:
 def _two_columns(prompt: str | None, good: str, bad: str, certainty: float, names: Mapping[str, str]) -> Layout:
     """Columns `good` and `bad`, with a prompt column or, where the answers are whole conversations, without."""
 
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         if not (answerable(row.get(good)) and answerable(row.get(bad))):
             return False
         if prompt is None:
@@ -77,8 +78,7 @@ def _two_columns(prompt: str | None, good: str, bad: str, certainty: float, name
             return False  # a copy of the better conversation (UltraFeedback binarized)
         return is_prompt(row.get(prompt))
 
-    def read(raw: Row) -> Pair:
-        row = plain(raw)
+    def read(row: PlainRow) -> Pair:
         chosen, rejected = cells(row, good, bad)
         if prompt is not None:
             cells(row, prompt)
@@ -93,15 +93,14 @@ def _two_columns(prompt: str | None, good: str, bad: str, certainty: float, name
     return Layout(key, _NAMES.get((prompt or "", good), shown), fits, read, certainty, takes=takes)
 
 
-def _promptless(row: dict[str, Any]) -> bool:
+def _promptless(row: PlainRow) -> bool:
     return not any(is_prompt(row.get(name)) for name in PROMPTS if name != "messages")
 
 
 def _transcripts() -> Layout:
     """Anthropic's hh-rlhf: two transcripts that differ in the last answer."""
 
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         return _promptless(row) and is_transcript(row.get("chosen")) and is_transcript(row.get("rejected"))
 
     return Layout("transcripts", "transcripts (hh-rlhf)", fits, _whole_pair, takes=_WHOLE)
@@ -110,33 +109,30 @@ def _transcripts() -> Layout:
 def _messages() -> Layout:
     """TRL's conversational preferences with an implicit prompt."""
 
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         return _promptless(row) and is_turns(row.get("chosen")) and is_turns(row.get("rejected"))
 
     return Layout("messages", "messages", fits, _whole_pair, takes=_WHOLE)
 
 
-def _whole_pair(raw: Row) -> Pair:
-    return pair_of(None, *cells(plain(raw), "chosen", "rejected"))
+def _whole_pair(row: PlainRow) -> Pair:
+    return pair_of(None, *cells(row, "chosen", "rejected"))
 
 
 def _openai() -> Layout:
     """OpenAI's preference fine-tuning: `input.messages`, and the two outputs as messages."""
 
-    def turns(row: dict[str, Any]) -> Any:
+    def turns(row: PlainRow) -> Any:
         return row["input"].get("messages") if isinstance(row.get("input"), Mapping) else None
 
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         return is_turns(turns(row)) and "preferredoutput" in row and "nonpreferredoutput" in row
 
-    def read(raw: Row) -> Pair:
-        row = plain(raw)
+    def read(row: PlainRow) -> Pair:
         context = turns(row)
         answers = cells(row, "preferredoutput", "nonpreferredoutput")
         if context is None:
-            raise Unusable("without text")
+            raise Unusable(DropReason.NO_TEXT)
         return pair_of(as_turns(context), *answers)
 
     return Layout("openai", "input.messages, preferred_output, non_preferred_output (OpenAI)", fits, read,
@@ -150,18 +146,16 @@ def _swift() -> Layout:
     """
     worse = ("rejectedresponse", "rejectedmessages")
 
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         return is_turns(row.get("messages")) and any(answerable(row.get(name)) for name in worse)
 
-    def read(raw: Row) -> Pair:
-        row = plain(raw)
+    def read(row: PlainRow) -> Pair:
         rejected = next((row[name] for name in worse if name in row), None)
         turns = as_turns(*cells(row, "messages"))
         if rejected is None:
-            raise Unusable("without text")
+            raise Unusable(DropReason.NO_TEXT)
         if turns[-1]["role"] != "assistant":
-            raise Unusable("that do not end in an answer")
+            raise Unusable(DropReason.NOT_AN_ANSWER)
         return pair_of(with_system(turns[:-1], row.get("system")), turns[-1]["content"], rejected)
 
     takes = ("{messages}, before the last answer", "{messages}, the last answer",
@@ -176,38 +170,33 @@ def _better_first() -> Layout:
     the better one.
     """
 
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         output = row.get("output")
         two = isinstance(output, list) and len(output) == 2 and all(isinstance(text, str) for text in output)
         return two and isinstance(row.get(prompt_column(row) or ""), str)
 
-    def read(raw: Row) -> Pair:
-        row = plain(raw)
-        prompt, (output,) = prompt_column(row), cells(row, "output")
-        if prompt is None:
-            raise Unusable("without text")
+    def read(row: PlainRow) -> Pair:
+        asked, (output,) = needed_prompt(row), cells(row, "output")
         if not isinstance(output, list) or len(output) != 2 or not all(isinstance(text, str) for text in output):
             raise OtherLayout
-        return pair_of(context_of(row, prompt), *output)
+        return pair_of(context_of(row, asked), *output)
 
     return Layout("better-first", "output: [better, worse] (LLaMA-Factory)", fits, read, 0.8,
                   takes=("", "the first of {output}", "the second of {output}"))  # fmt: skip
 
 
 def _common_prefix() -> Layout:
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         sides = (row.get("chosen"), row.get("rejected"))
         return all(isinstance(side, str) and not is_transcript(side) for side in sides) and _promptless(row)
 
-    def read(raw: Row) -> Pair:
-        chosen, rejected = cells(plain(raw), "chosen", "rejected")
+    def read(row: PlainRow) -> Pair:
+        chosen, rejected = cells(row, "chosen", "rejected")
         end = next((i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), None)
         end = min(len(chosen), len(rejected)) if end is None else end
         end = max(chosen.rfind(" ", 0, end), chosen.rfind("\n", 0, end))
         if end <= 0:
-            raise Unusable("whose two answers share no beginning")
+            raise Unusable(DropReason.NO_COMMON_BEGINNING)
         return Pair(chosen[:end], chosen[end + 1 :], rejected[end + 1 :])
 
     takes = ("what {chosen} and {rejected} both begin with", "the rest of {chosen}", "the rest of {rejected}")

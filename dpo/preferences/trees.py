@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpo.preferences.codes import is_code, number
-from dpo.preferences.layouts import Layout, Message, Pair, Row, pair_of, plain
-from dpo.preferences.turns import OtherLayout, Turn, Unusable, as_turn
+from dpo.preferences.layouts import Layout, Message, Pair, PlainRow, Row, pair_of
+from dpo.preferences.turns import DropReason, OtherLayout, Turn, Unusable, as_turn
 
 DEEPEST = 500
 """Messages of a conversation at most."""
@@ -23,18 +23,15 @@ def layouts(rows: Sequence[Row]) -> list[Layout]:
 
 
 def _tree() -> Layout:
-    def root(row: Row) -> Any:
-        return plain(row).get("prompt")
-
-    def fits(row: Row) -> bool:
-        prompt = root(row)
+    def fits(row: PlainRow) -> bool:
+        prompt = row.get("prompt")
         return isinstance(prompt, Mapping) and isinstance(prompt.get("replies"), list) and "text" in prompt
 
-    def read(row: Row) -> list[Pair]:
+    def read(row: PlainRow) -> list[Pair]:
         if not fits(row):
             raise OtherLayout
         found: list[Pair] = []
-        waiting: list[tuple[Mapping[str, Any], list[Turn]]] = [(root(row), [])]
+        waiting: list[tuple[Mapping[str, Any], list[Turn]]] = [(row["prompt"], [])]
         while waiting:
             message, before = waiting.pop(0)
             turns = [*before, _turn(message)]
@@ -46,7 +43,7 @@ def _tree() -> Layout:
             if len(turns) < DEEPEST:
                 waiting += [(reply, turns) for reply in replies]
         if not found:
-            raise Unusable("without two ranked replies to a message")
+            raise Unusable(DropReason.NO_RANKED_REPLIES)
         return found
 
     return Layout("oasst-trees", "trees of messages with ranked replies (OpenAssistant)", fits, read,
@@ -62,16 +59,14 @@ def _turn(message: Mapping[str, Any]) -> Turn:
 
 
 def _messages() -> Layout:
-    def fits(raw: Row) -> bool:
-        row = plain(raw)
+    def fits(row: PlainRow) -> bool:
         return {"messageid", "messagetreeid", "text", "role"} <= row.keys()
 
-    def read(raw: Row) -> Message:
-        row = plain(raw)
-        if not fits(raw):
+    def read(row: PlainRow) -> Message:
+        if not fits(row):
             raise OtherLayout
         if row.get("deleted"):
-            raise Unusable("that were deleted")
+            raise Unusable(DropReason.DELETED)
         parent = row.get("parentid") or None
         if not isinstance(parent, str | int | None):
             raise OtherLayout

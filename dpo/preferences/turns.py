@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 Turn = dict[str, str]
@@ -24,22 +25,51 @@ _ROLES = {
 _TEXT_PARTS = ("text", "input_text", "output_text", None)
 
 
+class DropReason(StrEnum):
+    """Why a row gives no pair, as it completes "dropped: 3 rows ..."; runs record these words."""
+
+    OTHER_LAYOUT = "of another layout"
+    TIE = "that are ties"
+    NO_TEXT = "without text"
+    NO_PREFERENCE = "without a preference"
+    NO_LABEL = "without a label"
+    NO_SCORE = "without a score"
+    NOT_AN_ANSWER = "that do not end in an answer"
+    PROMPTS_DIFFER = "whose two prompts differ"
+    BLANK_PROMPT = "with a blank prompt"
+    BLANK_CHOSEN = "with a blank chosen"
+    BLANK_REJECTED = "with a blank rejected"
+    BLANK_ANSWER = "with a blank answer"
+    EQUAL_ANSWERS = "with equal answers"
+    FEW_SCORES = "with fewer than two scored answers"
+    NO_RANKED_REPLIES = "without two ranked replies to a message"
+    DELETED = "that were deleted"
+    NO_COMMON_BEGINNING = "whose two answers share no beginning"
+    NO_QUESTION = "whose prompt does not end in a question"
+    NO_THREAD = "without the messages before it"
+    ALONE = "without a partner for its prompt"
+
+
 class Unusable(ValueError):
-    """A row that gives no pair; the message completes "dropped: 3 rows ..."."""
+    """A row that gives no pair, and why: a `DropReason`, or words of the same kind that name a value of the row."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class OtherLayout(Unusable):
     """A row that a layout does not fit, while another may."""
 
     def __init__(self) -> None:
-        super().__init__("of another layout")
+        super().__init__(DropReason.OTHER_LAYOUT)
 
 
 class Tie(Unusable):
     """A row that prefers neither answer."""
 
     def __init__(self) -> None:
-        super().__init__("that are ties")
+        super().__init__(DropReason.TIE)
 
 
 class UnknownPart(Unusable):
@@ -73,7 +103,7 @@ def as_turn(value: Any) -> Turn | None:
     if isinstance(content, list):
         content = "".join(map(_text_of, content)) if content else None
     if not isinstance(content, str):
-        raise Unusable("without text")
+        raise Unusable(DropReason.NO_TEXT)
     return {"role": _ROLES.get(role.lower(), role.lower()), "content": content}
 
 
@@ -85,7 +115,7 @@ def _text_of(part: Any) -> str:
     if kind not in _TEXT_PARTS:
         raise UnknownPart(str(kind))
     if not isinstance(text, str):
-        raise Unusable("without text")
+        raise Unusable(DropReason.NO_TEXT)
     return text
 
 
@@ -126,9 +156,9 @@ def prompt_of(turns: Sequence[Turn]) -> tuple[str, list[Turn] | None]:
         Unusable: the turns do not end in something to answer.
     """
     if not turns:
-        raise Unusable("with a blank prompt")
+        raise Unusable(DropReason.BLANK_PROMPT)
     if turns[-1]["role"] in ("assistant", "system"):
-        raise Unusable("whose prompt does not end in a question")
+        raise Unusable(DropReason.NO_QUESTION)
     if len(turns) == 1:
         return turns[0]["content"], None
     system = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system" and turn["content"].strip())

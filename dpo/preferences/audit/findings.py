@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from dpo.preferences.audit.result import Finding, Ranges, ranges, shown
 from dpo.preferences.audit.shortcuts import Rule
 from dpo.preferences.audit.signals import Signals
-from dpo.preferences.collect import ALONE
+from dpo.preferences.turns import DropReason
 from dpo.severity import Severity
 
 _DROPPED: Mapping[str, tuple[str, Severity, str]] = {
-    "with equal answers": ("identical-sides", "warning", "have the same text as chosen and rejected answer"),
-    "with a blank prompt": ("blank", "warning", "have a blank prompt"),
-    "with a blank chosen": ("blank", "warning", "have a blank chosen answer"),
-    "with a blank rejected": ("blank", "warning", "have a blank rejected answer"),
-    "without text": ("missing", "warning", "lack a text"),
-    "whose two prompts differ": ("prompts-differ", "warning", "hold two conversations that differ before the answer"),
-    "that do not end in an answer": ("not-an-answer", "warning", "end in something else than an answer"),
-    ALONE: ("unpaired", "note", "have no partner for their prompt (single answers or messages)"),
-    "that are ties": ("ties", "note", "have no better answer (a tie)"),
+    DropReason.EQUAL_ANSWERS: ("identical-sides", "warning", "have the same text as chosen and rejected answer"),
+    DropReason.BLANK_PROMPT: ("blank", "warning", "have a blank prompt"),
+    DropReason.BLANK_CHOSEN: ("blank", "warning", "have a blank chosen answer"),
+    DropReason.BLANK_REJECTED: ("blank", "warning", "have a blank rejected answer"),
+    DropReason.NO_TEXT: ("missing", "warning", "lack a text"),
+    DropReason.PROMPTS_DIFFER: ("prompts-differ", "warning", "hold two conversations that differ before the answer"),
+    DropReason.NOT_AN_ANSWER: ("not-an-answer", "warning", "end in something else than an answer"),
+    DropReason.ALONE: ("unpaired", "note", "have no partner for their prompt (single answers or messages)"),
+    DropReason.TIE: ("ties", "note", "have no better answer (a tie)"),
 }
 PRIVATE_FINDINGS = ("personal-data", "secret")
 _SHORTCUT_HIGH, _SHORTCUT_WARNING = 0.9, 0.75
@@ -35,7 +35,8 @@ def dropped(reasons: Mapping[str, list[int]], rows: int) -> list[Finding]:
     found = []
     for reason, numbers in reasons.items():
         code, severity, says = _DROPPED.get(reason, ("unreadable", "warning", f"gave no pair ({reason})"))
-        if len(numbers) > rows // 10 and reason != ALONE:  # most replies of a tree are neither the best nor the worst
+        # Most replies of a tree are neither the best nor the worst.
+        if len(numbers) > rows // 10 and reason != DropReason.ALONE:
             severity = "fault"
         remedy = (
             "--drop-identical" if code == "identical-sides" else "training leaves these rows out; dpo data clean too"
