@@ -208,7 +208,6 @@ def _reward_accuracy(name: str) -> float:
 
 
 def _report(result: Audit) -> None:
-    from dpo.preferences.audit.findings import line
 
     print(f"{result.source}: {result.rows:,} rows, {result.scope()}")
     print(f"Layout: {result.layout} (confidence {result.confidence:.0%})")
@@ -221,7 +220,7 @@ def _report(result: Audit) -> None:
         ]
         print(f"Tokens of {model} (median/90 %/longest): {' · '.join(parts)} · {tokens['sampled']:,} pairs")
     for finding in result.findings:
-        print(f"\n{_MARKS[finding.severity]} {finding.code}: {line(finding)}")
+        print(f"\n{_MARKS[finding.severity]} {finding.code}: {finding.with_rows()}")
         if finding.remedy:
             print(f"     -> {finding.remedy}")
     print("\nAccuracy of rules that read no meaning, on pairs that they were not made from:")

@@ -69,15 +69,14 @@ def opening_lines(found: Audit, path: Path) -> list[str]:
 
     `path` is where all of the audit is.
     """
-    from dpo.preferences.audit.findings import line
     from dpo.preferences.audit.mispaired import CODES
 
     mispaired = [finding for finding in found.severe() if finding.code in CODES]
     others = [finding for finding in found.findings if finding.severity == "fault" and finding not in mispaired]
-    lines = [f"in the audit of {found.scope()}: {line(finding)}" for finding in mispaired]
+    lines = [f"in the audit of {found.scope()}: {finding.with_rows()}" for finding in mispaired]
     if remedy := found.measures.get(MEND):
         lines.append(f"mispaired rows teach nothing of the preference; mend them: {remedy}")
     if others:
         more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
-        lines.append(f"the audit of {found.scope()} found: {line(others[0])}{more}; all of it is in {path}")
+        lines.append(f"the audit of {found.scope()} found: {others[0].with_rows()}{more}; all of it is in {path}")
     return lines

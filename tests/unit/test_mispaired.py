@@ -21,7 +21,6 @@ from dpo.dashboard.data.mapping import _cut
 from dpo.preferences.audit import repairing
 from dpo.preferences.audit import scattered as search
 from dpo.preferences.audit.clean import Remedies, clean
-from dpo.preferences.audit.findings import line
 from dpo.preferences.audit.language import language_of
 from dpo.preferences.audit.mispaired import CODES
 from dpo.preferences.audit.pairing import Pairing, find_mispaired
@@ -217,7 +216,7 @@ def test_the_command_of_the_data_page_works_for_an_upload(write_pairs: Write, tm
         assert main([output if word.endswith("-cleaned.jsonl") else word for word in words]) == 0
         cards = finding_cards(result)
         states = {card.to_plotly_json()["props"]["data-code"]: card.className for card in cards}
-        assert states["licence"] == "audit card note" and states["mispaired"] == "audit card bad"
+        assert states["licence"] == "audit card note" and states["mispaired"] == "audit card fault"
     finally:
         desk.close()
 
@@ -239,7 +238,7 @@ def test_sentences_on_one_row_and_on_two(write_pairs: Write) -> None:
     rows[9]["prompt"] += " <|im_end|>"
     rows[11]["rejected"] = "[INST] " + rows[11]["rejected"]
     result = audited(write_pairs(rows))
-    sentences = {finding.code: line(finding) for finding in result.findings}
+    sentences = {finding.code: finding.with_rows() for finding in result.findings}
     assert sentences["blank"] == "1 row has a blank chosen answer (row 3)"
     assert sentences["identical-sides"] == "1 row has the same text as chosen and rejected answer (row 5)"
     assert sentences["duplicate-pairs"] == "1 row repeats an earlier pair word for word (row 8)"

@@ -12,7 +12,6 @@ from dash import html
 from dpo.dashboard.components import light
 from dpo.dashboard.theme import layout, rgba
 from dpo.preferences.audit import Audit, Finding
-from dpo.preferences.audit.findings import line
 from dpo.preferences.audit.mispaired import CODES
 from dpo.preferences.audit.remedies import clean_command
 
@@ -98,7 +97,7 @@ def finding_card(finding: Finding, pairs: int) -> html.Article:
     return html.Article(
         [
             html.Div(head, className="row tight nowrap"),
-            html.P(line(finding), className="sub"),
+            html.P(finding.with_rows(), className="sub"),
             _proof(finding, pairs),
             html.P([html.B("Remedy: "), finding.remedy], className="sub") if finding.remedy else None,
         ],

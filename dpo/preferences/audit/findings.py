@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo.preferences.audit.result import Finding, Ranges, ranges, shown
+from dpo.preferences.audit.result import Finding, ranges
 from dpo.preferences.audit.shortcuts import Rule
 from dpo.preferences.audit.signals import Signals
 from dpo.preferences.turns import DropReason
@@ -53,63 +53,41 @@ def duplicates(signals: Signals) -> tuple[list[Finding], dict[str, Any]]:
     near = np.flatnonzero(signals.near_pair != np.arange(count))
     near_only = np.setdiff1d(near, exact)
     prompts = _repeated(signals.prompt_number)
-    measures = {
-        "unique_prompts": len(np.unique(signals.prompt_number)),
+    leaking = leaking_pairs(signals)
+    held_out, unique = int(signals.held_out.sum()), len(np.unique(signals.prompt_number))
+    share = len(leaking) / max(held_out, 1)
+    has = "has" if len(leaking) == 1 else "have"
+    found = [
+        _of_places(
+            signals, "duplicate-pairs", exact, 0.02, "repeat an earlier pair word for word", "--drop-duplicates"
+        ),
+        _of_places(
+            signals, "near-duplicate-pairs", near_only, 0.05,
+            "repeat an earlier pair nearly (four of five three-word runs are the same)", "--drop-duplicates",
+        ),
+        _of_places(
+            signals, "repeated-prompts", prompts, 1.0, f"repeat a prompt: {unique:,} prompts are different",
+            "none needed: pairs are split by prompt, so none is on both sides", {"of": count, "unique": unique},
+        ),
+        _finding(
+            "leakage", "warning" if share > 0.02 else "note",
+            f"Of {held_out:,} held-out pairs {len(leaking):,} {has} a prompt or a chosen answer that nearly repeats a "
+            "training pair's", signals.row[leaking], {"share": round(share, 4)}, "--drop-leaking",
+        ),
+        _of_places(
+            signals, "prompt-in-answer", signals.repeats_prompt, 0.1, "repeat the whole prompt inside an answer",
+            "look at them: a layout read wrongly shows like this",
+        ),
+    ]  # fmt: skip
+    return [finding for finding in found if finding.count], {
+        "unique_prompts": unique,
         "repeated_prompts": len(prompts),
         "near_repeated_prompts": int((signals.near_prompt != np.arange(count)).sum()) - len(prompts),
         "duplicate_pairs": len(exact),
         "near_duplicate_pairs": len(near_only),
+        "held_out": held_out,
+        "leaking": len(leaking),
     }
-    found = []
-    if len(exact):
-        found.append(
-            _finding(
-                "duplicate-pairs", _share(exact, count, 0.02),
-                _rows(len(exact), "repeat an earlier pair word for word"),
-                signals.row[exact], {"of": count}, "--drop-duplicates",
-            )
-        )  # fmt: skip
-    if len(near_only):
-        found.append(
-            _finding(
-                "near-duplicate-pairs", _share(near_only, count, 0.05),
-                _rows(len(near_only), "repeat an earlier pair nearly (four of five three-word runs are the same)"),
-                signals.row[near_only], {"of": count}, "--drop-duplicates",
-            )
-        )  # fmt: skip
-    if len(prompts):
-        unique = measures["unique_prompts"]
-        found.append(
-            _finding(
-                "repeated-prompts", "note", _rows(len(prompts), f"repeat a prompt: {unique:,} prompts are different"),
-                signals.row[prompts], {"of": count, "unique": unique},
-                "none needed: pairs are split by prompt, so none is on both sides",
-            )
-        )  # fmt: skip
-    leaking = leaking_pairs(signals)
-    measures["held_out"] = int(signals.held_out.sum())
-    measures["leaking"] = len(leaking)
-    if len(leaking):
-        share = len(leaking) / max(int(signals.held_out.sum()), 1)
-        found.append(
-            _finding(
-                "leakage", "warning" if share > 0.02 else "note",
-                f"Of {int(signals.held_out.sum()):,} held-out pairs {len(leaking):,} "
-                f"{'has' if len(leaking) == 1 else 'have'} a prompt or a chosen answer that nearly repeats a training "
-                "pair's",
-                signals.row[leaking], {"share": round(share, 4)}, "--drop-leaking",
-            )
-        )  # fmt: skip
-    if len(signals.repeats_prompt):
-        found.append(
-            _finding(
-                "prompt-in-answer", _share(signals.repeats_prompt, count, 0.1),
-                _rows(len(signals.repeats_prompt), "repeat the whole prompt inside an answer"),
-                signals.row[signals.repeats_prompt], {"of": count},
-                "look at them: a layout read wrongly shows like this",
-            )
-        )  # fmt: skip
-    return found, measures
 
 
 def leaking_pairs(signals: Signals) -> NDArray[np.int64]:
@@ -156,66 +134,49 @@ def swapped(rows: NDArray[np.int64], blocks: Sequence[tuple[int, int]], signals:
     found = []
     for first, last in blocks:
         numbers = signals.row[first : last + 1]
-        found.append(
-            Finding(
-                "swapped-block", "fault",
-                f"Rows {int(numbers[0])} to {int(numbers[-1])} look swapped: there the words of chosen answers are "
-                "those of rejected ones elsewhere",
-                _span(numbers), len(numbers), {}, "--drop-swapped, or swap them in the source",
-            )
-        )  # fmt: skip
-    if len(rows):
-        found.append(
-            _finding(
-                "swapped-labels", "warning" if len(rows) > len(signals.row) // 100 else "note",
-                _rows(len(rows), "look swapped: the words of the two answers speak clearly against the label"),
-                signals.row[rows], {"of": len(signals.row)}, "look at them; --drop-swapped leaves them out",
-            )
-        )  # fmt: skip
-    return found
+        sentence = (
+            f"Rows {int(numbers[0])} to {int(numbers[-1])} look swapped: there the words of chosen answers are those "
+            "of rejected ones elsewhere"
+        )
+        # A block is all rows from its first to its last, also where only some of them were looked at.
+        span = ((int(numbers[0]), int(numbers[-1])),)
+        remedy = "--drop-swapped, or swap them in the source"
+        found.append(Finding("swapped-block", "fault", sentence, span, len(numbers), {}, remedy))
+    says = "look swapped: the words of the two answers speak clearly against the label"
+    single = _of_places(signals, "swapped-labels", rows, 0.01, says, "look at them; --drop-swapped leaves them out")
+    return [*found, single] if len(rows) else found
 
 
 def tokens(name: str, measures: Mapping[str, Any]) -> list[Finding]:
     """Cut and unknown tokens in a model's vocabulary."""
     found = []
     chosen, rejected = measures["chosen"], measures["rejected"]
-    gap = chosen["with_unk_published"] - rejected["with_unk_published"]
-    if max(chosen["with_unk_published"], rejected["with_unk_published"]) > 0.001:
+    unknown, left = ([side[f"with_unk_{which}"] for side in (chosen, rejected)] for which in ("published", "lossless"))
+    lossless = "train with the lossless vocabulary (dpo train does)"
+    if max(unknown) > 0.001:
         sentence = (
-            f"In {name}'s published vocabulary {chosen['with_unk_published']:.1%} of chosen and "
-            f"{rejected['with_unk_published']:.1%} of rejected answers hold an <unk>"
+            f"In {name}'s published vocabulary {unknown[0]:.1%} of chosen and {unknown[1]:.1%} of rejected answers "
+            "hold an <unk>"
         )
-        found.append(
-            Finding(
-                "unk", "fault" if abs(gap) > _UNK_GAP else "warning", sentence, (), 0,
-                {"model": name, "chosen": chosen["with_unk_published"], "rejected": rejected["with_unk_published"],
-                 "after_lossless": [chosen["with_unk_lossless"], rejected["with_unk_lossless"]]},
-                "train with the lossless vocabulary (dpo train does): "
-                f"{chosen['with_unk_lossless']:.1%} and {rejected['with_unk_lossless']:.1%} are left",
-            )
-        )  # fmt: skip
+        severity: Severity = "fault" if abs(unknown[0] - unknown[1]) > _UNK_GAP else "warning"
+        evidence = {"model": name, "chosen": unknown[0], "rejected": unknown[1], "after_lossless": left}
+        remedy = f"{lossless}: {left[0]:.1%} and {left[1]:.1%} are left"
+        found.append(Finding("unk", severity, sentence, (), 0, evidence, remedy))
     if measures["lost_published"] > 0.001:
-        found.append(
-            Finding(
-                "round-trip", "note",
-                f"{measures['lost_published']:.1%} of answers do not come back from {name}'s published vocabulary as "
-                f"they were, {measures['lost_lossless']:.1%} from the lossless one",
-                evidence={"model": name}, remedy="train with the lossless vocabulary (dpo train does)",
-            )
-        )  # fmt: skip
+        sentence = (
+            f"{measures['lost_published']:.1%} of answers do not come back from {name}'s published vocabulary as they "
+            f"were, {measures['lost_lossless']:.1%} from the lossless one"
+        )
+        found.append(Finding("round-trip", "note", sentence, evidence={"model": name}, remedy=lossless))
     for side in ("prompt", "chosen", "rejected"):
-        over = measures[side]["over_limit"]
+        over, limit, lengths = (measures[side][key] for key in ("over_limit", "limit", "tokens"))
         if over >= 0.01:
             flag = "--max-prompt-length" if side == "prompt" else "--max-completion-length"
-            found.append(
-                Finding(
-                    "truncated", "fault" if over > 0.3 else "warning",
-                    f"{over:.1%} of {'prompts' if side == 'prompt' else side + ' answers'} are over "
-                    f"{measures[side]['limit']} tokens of {name} and would be cut",
-                    evidence={"model": name, "side": side, "share": over, "tokens": measures[side]["tokens"]},
-                    remedy=f"raise {flag} (99 % have at most {measures[side]['tokens']['p99']}), or --overlong drop",
-                )
-            )  # fmt: skip
+            texts = "prompts" if side == "prompt" else f"{side} answers"
+            sentence = f"{over:.1%} of {texts} are over {limit} tokens of {name} and would be cut"
+            evidence = {"model": name, "side": side, "share": over, "tokens": lengths}
+            remedy = f"raise {flag} (99 % have at most {lengths['p99']}), or --overlong drop"
+            found.append(Finding("truncated", "fault" if over > 0.3 else "warning", sentence, (), 0, evidence, remedy))
     return found
 
 
@@ -224,14 +185,12 @@ def private(signals: Signals, secrets: Iterable[str]) -> list[Finding]:
     found = []
     for kind, places in sorted(signals.private.items()):
         secret = kind in set(secrets)
-        found.append(
-            _finding(
-                "secret" if secret else "personal-data", "fault" if secret else "warning",
-                _rows(len(places), f"hold what looks like {'an' if kind[0] in 'aeI' else 'a'} {kind}"),
-                signals.row[np.array(places)], {"kind": kind},
-                "--drop-private" + ("; and make the secret invalid" if secret else ""),
-            )
-        )  # fmt: skip
+        says = f"hold what looks like {'an' if kind[0] in 'aeI' else 'a'} {kind}"
+        remedy = "--drop-private" + ("; and make the secret invalid" if secret else "")
+        severity: Severity = "fault" if secret else "warning"
+        code = "secret" if secret else "personal-data"
+        rows = signals.row[np.array(places)]
+        found.append(_finding(code, severity, _rows(len(places), says), rows, {"kind": kind}, remedy))
     return found
 
 
@@ -239,17 +198,13 @@ def markup(signals: Signals) -> list[Finding]:
     """Tokens of a chat template inside texts: a policy would learn to write them, a template would add them twice."""
     if not signals.markup:
         return []
-    places = sorted({place for each in signals.markup.values() for place in each})
+    places = np.array(sorted({place for each in signals.markup.values() for place in each}))
     most = sorted(signals.markup, key=lambda sign: -len(signals.markup[sign]))
     signs = ", ".join(most[:3]) + (" and others" if len(most) > 3 else "")
-    return [
-        _finding(
-            "chat-markup", _share(np.array(places), len(signals.row), 0.01),
-            _rows(len(places), f"have markup of a chat template inside a text ({signs})"),
-            signals.row[np.array(places)], {"signs": {sign: len(signals.markup[sign]) for sign in most[:20]}},
-            "take it out of the source: it would be learned as text; give conversations as lists of messages",
-        )
-    ]  # fmt: skip
+    says = f"have markup of a chat template inside a text ({signs})"
+    remedy = "take it out of the source: it would be learned as text; give conversations as lists of messages"
+    evidence = {"signs": {sign: len(signals.markup[sign]) for sign in most[:20]}}
+    return [_of_places(signals, "chat-markup", places, 0.01, says, remedy, evidence)]
 
 
 def languages(mix: Mapping[str, float], differing: Sequence[int], sampled: int) -> list[Finding]:
@@ -260,14 +215,9 @@ def languages(mix: Mapping[str, float], differing: Sequence[int], sampled: int) 
         parts = ", ".join(f"{code} {share:.0%}" for code, share in others.items())
         found.append(Finding("languages", "note", f"Several languages: {parts}", (), 0, dict(others)))
     if len(differing) > max(5, sampled // 50):
-        share = len(differing) / sampled
-        found.append(
-            Finding(
-                "other-language", "warning",
-                f"{share:.0%} of sampled answers are in another language than their prompt",
-                ranges(differing), len(differing), {"sampled": sampled}, "read these rows: dpo data show SOURCE",
-            )
-        )  # fmt: skip
+        sentence = f"{len(differing) / sampled:.0%} of sampled answers are in another language than their prompt"
+        remedy = "read these rows: dpo data show SOURCE"
+        found.append(_finding("other-language", "warning", sentence, differing, {"sampled": sampled}, remedy))
     return found
 
 
@@ -290,13 +240,14 @@ def _finding(
     return Finding(code, severity, sentence, ranges(numbers), len(numbers), evidence, remedy)
 
 
-def _span(rows: NDArray[np.int64]) -> Ranges:
-    """A block is all rows from its first to its last, also where only some of them were looked at."""
-    return ((int(rows[0]), int(rows[-1])),)
-
-
-def _share(rows: NDArray[np.int64], count: int, warn: float) -> Severity:
-    return "warning" if len(rows) > warn * count else "note"
+def _of_places(
+    signals: Signals, code: str, places: NDArray[np.int64], most: float, says: str, remedy: str,
+    evidence: Mapping[str, Any] | None = None,
+) -> Finding:  # fmt: skip
+    """A finding on pairs, a warning where they are more than the share `most` of all, else a note."""
+    count = len(signals.row)
+    severity: Severity = "warning" if len(places) > most * count else "note"
+    return _finding(code, severity, _rows(len(places), says), signals.row[places], evidence or {"of": count}, remedy)
 
 
 def _repeated(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -314,11 +265,3 @@ def _rows(count: int, says: str) -> str:
 
 
 _SINGULAR = {"have": "has", "gave": "gave"}
-
-
-def line(finding: Finding) -> str:
-    """The finding on one line, with the rows."""
-    if not finding.rows or finding.code == "mispaired":  # named in the sentence
-        return finding.sentence
-    alone = len(finding.rows) == 1 and finding.rows[0][0] == finding.rows[0][1]
-    return f"{finding.sentence} ({'row' if alone else 'rows'} {shown(finding.rows)})"

@@ -34,6 +34,13 @@ class Finding:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     remedy: str = ""
 
+    def with_rows(self) -> str:
+        """The sentence, and the rows in brackets where it does not name them."""
+        if not self.rows or self.code == "mispaired":
+            return self.sentence
+        alone = len(self.rows) == 1 and self.rows[0][0] == self.rows[0][1]
+        return f"{self.sentence} ({'row' if alone else 'rows'} {shown(self.rows)})"
+
 
 @dataclass(frozen=True)
 class Audit:
