@@ -25,13 +25,14 @@ demo: setup      ## the dashboard on http://127.0.0.1:$(PORT)
 browser: setup   ## make sure that there is a Chromium for the browser tests
 	.venv/bin/python scripts/ensure_browser.py
 
-test: browser    ## lint, then unit, training and browser tests
+test: browser    ## lint, format and types, then unit, training and browser tests
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup
 
-lint: setup      ## ruff and mypy
-	.venv/bin/ruff check . && .venv/bin/mypy
+lint: setup      ## ruff, its format, and mypy
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 
 bench: setup     ## how quick a training step is, beside TRL's (about 15 minutes)
 	PYTHONPATH=. .venv/bin/python benchmarks/train_step.py --end-to-end

@@ -68,13 +68,17 @@ def show_run(arguments: argparse.Namespace) -> int:
     """`dpo runs show RUN`."""
     run = find_run(arguments.run, run_roots(arguments))
     problems = run.problems()
-    facts = summarise(run) | ({"problem": "; ".join(problems)} if problems else {}) | {
-        "step_zero": run.step_zero,
-        "dataset": run.info.get("dataset"),
-        "policy": run.info.get("policy"),
-        "reference": run.info.get("reference"),
-        "config": run.config,
-    }
+    facts = (
+        summarise(run)
+        | ({"problem": "; ".join(problems)} if problems else {})
+        | {
+            "step_zero": run.step_zero,
+            "dataset": run.info.get("dataset"),
+            "policy": run.info.get("policy"),
+            "reference": run.info.get("reference"),
+            "config": run.config,
+        }
+    )
     if arguments.json:
         print(json.dumps(facts | {"metrics": run.metrics().columns}, indent=1, ensure_ascii=False))
         return 0

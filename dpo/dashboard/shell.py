@@ -147,9 +147,7 @@ def register(app: Dash, pages: Sequence[Page]) -> None:
 def _mounted(app: Dash, page: Page) -> None:
     from dash import Input, Output
 
-    @app.callback(
-        Output(f"page-{page.key}", "children"), Input(f"visit-{page.key}", "data"), prevent_initial_call=True
-    )
+    @app.callback(Output(f"page-{page.key}", "children"), Input(f"visit-{page.key}", "data"), prevent_initial_call=True)
     def mount(_: float) -> Any:
         return page.body()
 

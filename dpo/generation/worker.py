@@ -85,9 +85,7 @@ class Worker:
         arm.members(job.log_ratios)
         return arm
 
-    def _converted(
-        self, job: Job, index: int, spec: ArmSpec, teller: _Teller, used: set[str]
-    ) -> list[_Source]:
+    def _converted(self, job: Job, index: int, spec: ArmSpec, teller: _Teller, used: set[str]) -> list[_Source]:
         from dpo.generation.ctranslate import converted
 
         policy = self._policy(job, index, spec.policy, used)

@@ -331,9 +331,7 @@ def _quantized(quantization: str, device: str, dtype: torch.dtype) -> dict[str, 
     return {"quantization_config": config, "device_map": {"": place}}
 
 
-def _load_adapter(
-    source: Source, dtype: torch.dtype, trainable: bool, eager: bool, held: tuple[str, str]
-) -> Policy:
+def _load_adapter(source: Source, dtype: torch.dtype, trainable: bool, eager: bool, held: tuple[str, str]) -> Policy:
     directory = Path(source.location)
     base = base_of(directory)
     if not base:

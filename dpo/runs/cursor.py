@@ -251,7 +251,6 @@ class StateMetrics:
                 self._merged = merge(parts, [*self._problems, *beyond.problems])
             return self._merged
 
-
     def _read_history(self) -> None:
         name = f"{one_line(self.path.parent.name)}/{self.path.name}"
         self._chunk = Chunk({}, {})

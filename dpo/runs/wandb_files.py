@@ -110,4 +110,3 @@ def _records(path: Path) -> Iterator[bytes]:
         if kind in (_FULL, _LAST):
             yield b"".join(parts)
             parts = []
-

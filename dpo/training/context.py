@@ -118,9 +118,7 @@ class Context(Generic[Config]):
             self.record = RunRecord.create(self.directory, self._described(config, policy, dataset, precision))
         return self.record
 
-    def _described(
-        self, config: RunConfig, policy: Policy, dataset: dict[str, Any], precision: str
-    ) -> dict[str, Any]:
+    def _described(self, config: RunConfig, policy: Policy, dataset: dict[str, Any], precision: str) -> dict[str, Any]:
         network = policy.network
         return {
             "name": self.directory.name,

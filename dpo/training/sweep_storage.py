@@ -38,4 +38,6 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
 
 
 def _closed(url: str, error: Exception) -> StorageError:
-    return StorageError(f"--storage {url} cannot be opened ({first_line(error)}): give a URL such as sqlite:///sweep.db")
+    return StorageError(
+        f"--storage {url} cannot be opened ({first_line(error)}): give a URL such as sqlite:///sweep.db"
+    )

@@ -309,9 +309,7 @@ def trainer_arguments(
     }
 
 
-def run_arguments(
-    config: RunConfig, directory: str, precision: str, with_eval: bool, resuming: bool
-) -> dict[str, Any]:
+def run_arguments(config: RunConfig, directory: str, precision: str, with_eval: bool, resuming: bool) -> dict[str, Any]:
     """`TrainingArguments` of everything that trains: the machine and the record."""
     device = training_device(config)
     return {

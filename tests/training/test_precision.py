@@ -117,9 +117,7 @@ def test_the_precision_fits_the_device(
     """With PyTorch's answers on other machines in place of its answers here."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu == "cuda")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: gpu == "mps")
-    monkeypatch.setattr(
-        torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation
-    )
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
     monkeypatch.setattr(precision, "is_torch_bf16_gpu_available", lambda: native)
     config, facts = TrainConfig(precision=asked), facts_of(family)
     assert facts is not None

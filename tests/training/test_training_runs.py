@@ -283,9 +283,7 @@ def test_a_failed_step_zero_check_stops_the_run(
         train(TrainConfig(**settings, output_dir=str(tmp_path / "run")))
     run = open_run(tmp_path / "run")
     assert run.state == "failed" and run.step_zero is not None and not run.step_zero["passed"]
-    allowed = train(
-        TrainConfig(**settings | {"max_steps": 1}, output_dir=str(tmp_path / "go"), allow_step_zero=True)
-    )
+    allowed = train(TrainConfig(**settings | {"max_steps": 1}, output_dir=str(tmp_path / "go"), allow_step_zero=True))
     assert allowed.state == "finished" and allowed.step_zero is not None and not allowed.step_zero["passed"]
 
 

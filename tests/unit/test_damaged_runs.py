@@ -72,11 +72,15 @@ class Client:
             yield path, self.ask("GET", path)
         for page in ("compare", "training", "lens"):
             yield f"{page} page", self.callback(f"page-{page}.children", {f"visit-{page}.data": 1})
-        yield "rail", self.callback(
-            "..tr-rail.children", {"tr-list.data": "1", "tr-filter.value": "", "tr-selected.value": []}
+        yield (
+            "rail",
+            self.callback("..tr-rail.children", {"tr-list.data": "1", "tr-filter.value": "", "tr-selected.value": []}),
         )
-        yield "table", self.callback(
-            "..rn-rows.data", {"rn-poll.n_intervals": 1, "page-runs.hidden": False, "rn-changed.data": 0}
+        yield (
+            "table",
+            self.callback(
+                "..rn-rows.data", {"rn-poll.n_intervals": 1, "page-runs.hidden": False, "rn-changed.data": 0}
+            ),
         )
 
     def of_runs(self, paths: list[str]) -> Iterator[tuple[str, tuple[int, bytes]]]:
@@ -87,9 +91,12 @@ class Client:
             yield f"curves by {axis}", self.ask("POST", "/api/curves", view | {"charts": dict.fromkeys(CHARTS)})
         yield "checkpoints", self.ask("POST", "/api/checkpoints", {"runs": paths})
         yield "losses", self.ask("POST", "/api/losses", {"run": paths[-1]})
-        yield "answers", self.callback(
-            "..tr-step.max",
-            {"tr-answers.data": 1, "tr-selected.value": paths, "tr-axis.value": "Step", "tr-own.data": own},
+        yield (
+            "answers",
+            self.callback(
+                "..tr-step.max",
+                {"tr-answers.data": 1, "tr-selected.value": paths, "tr-axis.value": "Step", "tr-own.data": own},
+            ),
         )
         marks = [{"value": 0, "label": "0"}]
         yield "said", self.callback(
@@ -97,11 +104,15 @@ class Client:
             {"tr-selected.value": paths, "tr-own.data": own},
         )  # fmt: skip
         rows = [{"path": path} for path in paths]
-        yield "report", self.callback(
-            "..rn-download.data", {"rn-export.n_clicks": 1}, {"rn-grid.selectedRows": rows, "rn-rows.data": rows}
+        yield (
+            "report",
+            self.callback(
+                "..rn-download.data", {"rn-export.n_clicks": 1}, {"rn-grid.selectedRows": rows, "rn-rows.data": rows}
+            ),
         )
-        yield "delete box", self.callback(
-            "..rn-delete-box.opened", {"rn-delete.n_clicks": 1}, {"rn-grid.selectedRows": rows[-1:]}
+        yield (
+            "delete box",
+            self.callback("..rn-delete-box.opened", {"rn-delete.n_clicks": 1}, {"rn-grid.selectedRows": rows[-1:]}),
         )
 
 

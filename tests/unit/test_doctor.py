@@ -257,9 +257,9 @@ def test_less_than_a_trivial_rule_and_pairs_that_do_not_belong_together(tmp_path
 
     found = audited(rule)
     assert list(found) == ["below a trivial rule"]
-    assert "counts emoji ranks 0.97 of such pairs rightly, the policy only 0.77" in found[
-        "below a trivial rule"
-    ].sentence
+    assert (
+        "counts emoji ranks 0.97 of such pairs rightly, the policy only 0.77" in found["below a trivial rule"].sentence
+    )
     found = audited(block, mend="dpo data clean pairs.jsonl --output pairs-cleaned.jsonl --repair-mispaired")
     assert list(found) == ["mispaired"]
     assert "at least 107 of 512 audited pairs (21%) the rejected text" in found["mispaired"].sentence
@@ -339,9 +339,18 @@ def test_the_command_prints_text_and_json(tmp_path: Path, capsys: pytest.Capture
 
 def test_a_number_at_a_step_was_logged_there_and_a_mean_says_so(tmp_path: Path) -> None:
     """Three rows, as a run of 30 steps logs them: the numbers shown are those of the last row, or called a mean."""
-    rows = [{"step": step, "loss": loss, "rewards/margins": margin, "rewards/chosen": 0.1 + margin / 2,
-             "rewards/rejected": 0.1 - margin / 2, "rewards/accuracies": accuracy, "grad_norm": 1.0}
-            for step, loss, margin, accuracy in ((10, 0.646, 0.1, 0.6), (20, 0.4, 0.7, 0.9), (30, 0.256, 1.2, 1.0))]
+    rows = [
+        {
+            "step": step,
+            "loss": loss,
+            "rewards/margins": margin,
+            "rewards/chosen": 0.1 + margin / 2,
+            "rewards/rejected": 0.1 - margin / 2,
+            "rewards/accuracies": accuracy,
+            "grad_norm": 1.0,
+        }
+        for step, loss, margin, accuracy in ((10, 0.646, 0.1, 0.6), (20, 0.4, 0.7, 0.9), (30, 0.256, 1.2, 1.0))
+    ]
     (healthy,) = verdicts(record(tmp_path / "few", rows)).values()
     assert "0.434 (mean of the last 3 logged points)" in healthy.sentence
     assert str(healthy.evidence[1]) == "0.434 loss (mean of the last 3 logged points, to step 30)"

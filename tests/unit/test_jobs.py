@@ -236,6 +236,8 @@ def test_preflight_audits_the_head_of_a_large_file(tmp_path: Path) -> None:
     assert found["Audit"]["level"] == "warning" and "alone tells chosen from rejected" in found["Audit"]["text"]
     away = {line["topic"]: line for line in preflight(TrainConfig(dataset="orca=1,sample=1"), tmp_path, [])}
     assert away["Data"]["text"] == "orca is fetched from the hub first: dpo data audit looks into it"
+
+
 def test_preflight_names_lengths_beyond_the_context(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
     from dpo.policies.names import context
 

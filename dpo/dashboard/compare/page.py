@@ -307,7 +307,9 @@ def _pane(index: int, data: list[dict[str, Any]]) -> html.Div:
             html.Div(id=f"cmp-tabs-{index}", className="row tight samples", hidden=True),
             html.Details(
                 [html.Summary("", className="sub"), html.Div()],
-                id=f"cmp-earlier-{index}", className="earlier", hidden=True,
+                id=f"cmp-earlier-{index}",
+                className="earlier",
+                hidden=True,
             ),
             html.Div(id=f"cmp-state-{index}", className="stateful", hidden=True),
             html.P(id=f"cmp-out-{index}", className="out empty-out"),

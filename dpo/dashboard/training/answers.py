@@ -69,6 +69,4 @@ def _compare(entry: Shown, sample: Sample) -> Any:
         return None
     arms = [("arm", name) for name in (base(entry.run), kept[sample.step]) if name]
     href = "/?" + urlencode([("prompt", sample.prompt), *arms])
-    return html.A(
-        [icon("compare", 14), f"Open step {sample.step} in Compare"], href=href, className="jump js-nav"
-    )
+    return html.A([icon("compare", 14), f"Open step {sample.step} in Compare"], href=href, className="jump js-nav")

@@ -74,4 +74,3 @@ def _copy(what: str) -> html.Button:
     return html.Button(
         icon("copy"), type="button", className="js-copy icon-button", title=label, **{"aria-label": label}
     )
-
