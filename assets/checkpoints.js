@@ -11,7 +11,7 @@
     if (!answer.ok) throw new Error(found.error);
     return found;
   }
-  function tell(text, bad = false) { $("tr-ask-told").textContent = text; $("tr-ask-told").classList.toggle("error-line", bad); }
+  function tell(text, bad = false) { $("tr-ask-message").textContent = text; $("tr-ask-message").classList.toggle("error-line", bad); }
   function working(on) { busy = on; $("tr-ask-go-box").hidden = on; $("tr-ask-stop-box").hidden = !on; }
   const cancel = () => { if (job !== null) ask("/api/cancel", { job }).catch(() => {}); };
 

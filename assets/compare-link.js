@@ -8,7 +8,7 @@
 
   function remember(request) {
     const query = new URLSearchParams({ prompt: request.prompt, ...Object.fromEntries(FIELDS.map((name) => [name, request[name]])) });
-    if (cmp.picked.some((value, pane) => value !== STANDARD[pane])) cmp.picked.forEach((value) => query.append("arm", value || ""));
+    if (cmp.picked.some((value, pane) => value !== STANDARD[pane])) cmp.picked.forEach((value) => query.append("policy", value || ""));
     if (cmp.samples !== 1) query.set("samples", cmp.samples);
     if (!cmp.noise) query.set("noise", "own");
     for (const family of FAMILIES) if (cmp.strength[family] !== 1) query.set(`lambda_${family}`, cmp.strength[family]);
@@ -35,7 +35,7 @@
     }
     // Only where the place beside still holds a base.
     const left = pane - 1, reference = now && about(now).reference;
-    if (pane % 2 && reference && cmp.known[reference] && values[left] && !about(values[left]).tuned && values[left] !== reference) put(`cmp-arm-${left}`, { value: reference });
+    if (pane % 2 && reference && cmp.known[reference] && values[left] && !about(values[left]).tuned && values[left] !== reference) put(`cmp-policy-${left}`, { value: reference });
   }
 
   cmp.remember = remember;
@@ -75,13 +75,13 @@
       },
       restore(search, ...values) {
         const query = new URLSearchParams(search || ""), same = () => values.map(none);
-        if (location.pathname !== "/" || !["prompt", "arm", ...Object.values(FORMER), ...FIELDS].some((name) => query.has(name))) return same();
-        const asked = query.getAll("arm").slice(0, PANES.length);
+        if (location.pathname !== "/" || !["prompt", "policy", "arm", ...Object.values(FORMER), ...FIELDS].some((name) => query.has(name))) return same();
+        const asked = [...query.getAll("policy"), ...query.getAll("arm")].slice(0, PANES.length);
         // Links of earlier versions name pairs: base|tuned.
         FAMILIES.forEach((family, row) => { const pair = query.get(FORMER[family])?.split("|"); if (pair?.length === 2) [asked[2 * row], asked[2 * row + 1]] = pair; });
         // A link that names panes names them all: the rest are closed.
-        if (query.has("arm")) while (asked.length < PANES.length) asked.push("");
-        asked.forEach((value, pane) => { if (value) cmp.linked[pane] = value; cmp.picked[pane] = value || null; put(`cmp-arm-${pane}`, { value: value || null }); });
+        if (query.has("policy") || query.has("arm")) while (asked.length < PANES.length) asked.push("");
+        asked.forEach((value, pane) => { if (value) cmp.linked[pane] = value; cmp.picked[pane] = value || null; put(`cmp-policy-${pane}`, { value: value || null }); });
         if (asked.length) setTimeout(cmp.panes.layOut);
         if (query.has("samples")) put("cmp-samples", { value: parseInt(query.get("samples"), 10) || 1 });
         if (query.has("noise")) put("cmp-noise", { checked: query.get("noise") !== "own" });

@@ -195,7 +195,7 @@
     put("cmp-prompt", { value: old.first });
     for (const name of FIELDS) put(IDS[name], { value: old.request[name] });
     Object.assign(cmp, { picked: [...old.policies], strength: { ...old.strength }, samples: old.count, noise: old.same_noise });
-    PANES.forEach((pane) => { cmp.linked[pane] = old.policies[pane]; put(`cmp-arm-${pane}`, { value: old.policies[pane] }); });
+    PANES.forEach((pane) => { cmp.linked[pane] = old.policies[pane]; put(`cmp-policy-${pane}`, { value: old.policies[pane] }); });
     for (const [family, value] of Object.entries(old.strength)) put(`cmp-lambda-${family}`, { value });
     put("cmp-samples", { value: old.count });
     put("cmp-noise", { checked: old.same_noise });
@@ -217,14 +217,14 @@
     if (event.target.closest("#cmp-add")) {
       const pane = PANES.find((free) => !cmp.picked[free]);
       const unused = Object.keys(cmp.known).find((value) => !cmp.picked.includes(value)) || Object.keys(cmp.known)[0];
-      if (pane !== undefined) put(`cmp-arm-${pane}`, { value: unused });
+      if (pane !== undefined) put(`cmp-policy-${pane}`, { value: unused });
     }
-    const pane = +event.target.closest(".pane")?.dataset.arm;
+    const pane = +event.target.closest(".pane")?.dataset.pane;
     if (Number.isNaN(pane)) return;
     const copy = event.target.closest(".js-copy-answer");
     if (copy) window.dpo.copy(sampleOf(pane)?.text || "", copy);
     if (event.target.closest(".js-again")) again(pane);
-    if (event.target.closest(".js-remove")) { delete cmp.linked[pane]; put(`cmp-arm-${pane}`, { value: null }); }
+    if (event.target.closest(".js-remove")) { delete cmp.linked[pane]; put(`cmp-policy-${pane}`, { value: null }); }
     if (event.target.closest(".js-lens") && sampleOf(pane)?.text) {
       const link = element("a", "js-nav");
       link.href = "/lens?" + new URLSearchParams({ policy: cmp.lensPolicy(pane), prompt: cmp.run.request.prompt, a: sampleOf(pane).text });

@@ -4,7 +4,7 @@
   const $ = (id) => document.getElementById(id);
   const opened = () => $("learn-playground")?.open;
   let inked = null, run = "", busy = false, drawn = "";
-  const chosen = () => document.querySelector("#tr-rail .run.on input")?.value || "";
+  const chosen = () => document.querySelector("#tr-run-list .run.on input")?.value || "";
 
   async function ask(path, body) {
     const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });

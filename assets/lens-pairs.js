@@ -54,13 +54,13 @@
     status("lens-pairs-status", "");
     for (const pair of result.pairs) {
       pair.id = String(pair.index);
-      pair.told = [pair.wrong ? "wrong sign" : "", pair.displaced ? "both fell" : ""].filter(Boolean).join(", ");
+      pair.finding = [pair.wrong ? "wrong sign" : "", pair.displaced ? "both fell" : ""].filter(Boolean).join(", ");
     }
     Object.assign(list, { pairs: result.pairs, scored: true, policy: policyName, ranges: {} });
     const means = result.summary, wrong = result.pairs.filter((p) => p.wrong).length, fell = result.pairs.filter((p) => p.displaced).length;
     $("lens-pairs-note").textContent = result.pairs.length
-      ? `${result.label}: ${result.told}. Margin ${signed(means["rewards/margins"], 3)} on average, ${wrong} with the wrong sign, ${fell} where both fell (n = ${means.n}${result.left_out ? `, ${result.left_out} left out, too long for the context or for training` : ""}).`
-      : `${result.label}: ${result.told}; none could be scored.`;
+      ? `${result.label}: ${result.message}. Margin ${signed(means["rewards/margins"], 3)} on average, ${wrong} with the wrong sign, ${fell} where both fell (n = ${means.n}${result.left_out ? `, ${result.left_out} left out, too long for the context or for training` : ""}).`
+      : `${result.label}: ${result.message}; none could be scored.`;
     $("lens-pairs-body").hidden = false;
     histograms();
     table();

@@ -25,7 +25,7 @@
 
   /* ---- a sweep from the page: the queue of trainings takes it, as it takes single runs ---- */
   async function begin(button) {
-    const told = document.getElementById("rn-sweep-told"), plan = document.getElementById("rn-sweep-plan").value;
+    const told = document.getElementById("rn-sweep-message"), plan = document.getElementById("rn-sweep-plan").value;
     const tell = (text, bad) => { told.textContent = text; told.classList.toggle("error-line", bad); };
     button.disabled = true;
     try {

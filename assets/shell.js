@@ -27,7 +27,7 @@
     return target instanceof Element && target.closest("input:not([type='checkbox'], [type='radio']), textarea, select, [contenteditable='true']");
   }
   function go(path) {
-    const link = document.querySelector(`.rail a[href="${path}"]`);
+    const link = document.querySelector(`.navigation a[href="${path}"]`);
     if (link) link.click();
   }
   /* A field tells Dash its text a moment after the last key: a command by key means what stands there now. */
@@ -78,7 +78,7 @@
     shell: {
       show(pathname) {
         // One page for each entry of the navigation, in its order; an unknown path is the first page.
-        const entries = [...document.querySelectorAll(".rail .nav-item")];
+        const entries = [...document.querySelectorAll(".navigation .nav-item")];
         const shown = entries.find((item) => item.getAttribute("href") === pathname) || entries[0];
         const key = shown.dataset.page;
         document.querySelectorAll(".nav-item").forEach((item) => {

@@ -16,7 +16,7 @@
     if (!answer.ok) throw new Error(found.error || "The server refused that");
     return found;
   }
-  function tell(text, bad = false) { const node = $("st-told"); node.textContent = text; node.classList.toggle("bad", bad); }
+  function tell(text, bad = false) { const node = $("st-message"); node.textContent = text; node.classList.toggle("bad", bad); }
   const failed = (error) => tell(error instanceof TypeError ? "The server does not answer: is app.py running?" : error.message, true);
 
   /* ---- the form, made from the settings' definition ---- */

@@ -199,20 +199,20 @@
     if (step) {
       const place = probes.length ? Math.min(Math.max((state.place ?? probes.length - 1) + step, 0), probes.length - 1) : null;
       if (place !== null) set("tr-step", { value: place });
-    } else if (prompt && event.target.closest?.(".said-card, body") && !event.target.closest?.("[role=slider], [role=listbox]") && inSaid()) {
+    } else if (prompt && event.target.closest?.(".answers-card, body") && !event.target.closest?.("[role=slider], [role=listbox]") && inAnswers()) {
       const next = state.prompts[Math.min(Math.max(state.prompts.indexOf(state.prompt) + prompt, 0), state.prompts.length - 1)];
       if (next) { event.preventDefault(); set("tr-prompt", { value: next }); }
     }
   });
   /* Up and down scroll the page, unless the answers are what is looked at. */
-  const inSaid = () => { const box = document.querySelector(".said-card")?.getBoundingClientRect(); return box && box.top < innerHeight / 2 && box.bottom > 0; };
+  const inAnswers = () => { const box = document.querySelector(".answers-card")?.getBoundingClientRect(); return box && box.top < innerHeight / 2 && box.bottom > 0; };
   const state = { place: null, prompt: null, prompts: [] };
 
   window.dpo = Object.assign(window.dpo || {}, { plotly, training: { ...window.dpo.training, runs: () => view?.runs || [], asked: () => ({ ...view, span }), settled: () => !busy && !due.size && !summary } });
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     training: {
       restore(search, pathname) {
-        const fold = document.querySelector(".rail-fold");
+        const fold = document.querySelector(".picker-fold");
         if (fold && !fold.dataset.seen && innerWidth <= 1180) fold.open = false; // a button there, not a list
         if (fold) fold.dataset.seen = "yes";
         const query = new URLSearchParams(search || "");

@@ -21,7 +21,7 @@
     return node;
   }
   const rowNodes = () => [...document.querySelectorAll("#cmp-rows > .duo:not([hidden])")];
-  const armsOf = (node) => [...node.querySelectorAll(".pane:not([hidden])")].map((pane) => +pane.dataset.arm);
+  const armsOf = (node) => [...node.querySelectorAll(".pane:not([hidden])")].map((pane) => +pane.dataset.pane);
   const answerOf = (arm) => window.dpo.compare.sample(arm);
   /* A policy turned up or down is another competitor. */
   const competitor = (run, arm) => run.policies[arm] + (run.lambdas[arm] === 1 ? "" : ` (lambda ${run.lambdas[arm]})`);
@@ -144,7 +144,7 @@
     training(made.training);
   }
   function training(state) {
-    const line = $("cmp-votes-told");
+    const line = $("cmp-votes-message");
     $("cmp-votes-train").disabled = state.state === "running";
     line.classList.toggle("error-line", state.state === "failed");
     line.textContent = { idle: "", running: `Training ${state.name}: watch it under Training`, finished: `${state.name} is finished and can be chosen above`, failed: state.message }[state.state];
@@ -155,7 +155,7 @@
   }
   async function train() {
     const model = chosen.model, steps = chosen.steps;
-    const line = $("cmp-votes-told");
+    const line = $("cmp-votes-message");
     if (!model) { line.textContent = "Choose the policy to train further."; return; }
     try {
       const response = await fetch("/api/votes/train", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ model, ...(typeof steps === "number" ? { max_steps: steps } : {}) }) });

@@ -91,7 +91,7 @@ def layout(pages: Sequence[Page], host: str, shown: Page) -> Any:
     frame = dmc.AppShell(
         [
             dmc.AppShellHeader(header),
-            dmc.AppShellNavbar(html.Nav([_nav(page) for page in pages], className="rail", **{"aria-label": "Pages"})),
+            dmc.AppShellNavbar(html.Nav([_nav(page) for page in pages], className="navigation", **{"aria-label": "Pages"})),
             dmc.AppShellMain(
                 [
                     html.Div(

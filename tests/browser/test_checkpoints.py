@@ -41,15 +41,15 @@ def test_my_prompt_is_answered_at_every_checkpoint(serve: Any, open_page: Any, k
     page = open_page(serve([kept]) + "/training")
     expect(page.get_by_text("gpt2 at 19 🍵")).to_be_visible()
     page.get_by_role("button", name="Answer at every checkpoint").click()
-    expect(page.locator("#tr-ask-told")).to_have_text("The prompt is blank: write a question or a sentence")
+    expect(page.locator("#tr-ask-message")).to_have_text("The prompt is blank: write a question or a sentence")
     page.get_by_label("Your own prompt for every checkpoint").fill("Coffee?")
     page.get_by_label("Your own prompt for every checkpoint").press("Enter")
-    expect(page.locator("#tr-ask-told")).to_have_text("3 of 3 answered", timeout=SLOW)
+    expect(page.locator("#tr-ask-message")).to_have_text("3 of 3 answered", timeout=SLOW)
     expect(page.get_by_role("textbox", name="Probe prompt")).to_have_value("Coffee?")
-    tag = page.locator(".said-run.causal .pill").last
+    tag = page.locator(".answers-run.causal .pill").last
     expect(tag).to_have_text("step 16 · marked: new since step 8")
     slider = page.get_by_role("slider", name="Step of the answers")
-    answer, seen = page.locator(".said-run.causal .out"), {}
+    answer, seen = page.locator(".answers-run.causal .out"), {}
     slider.press("ArrowLeft")  # from what was probed last to step 16
     for step, text in ((8, "step 8 · marked: new since step 0"), (0, "step 0")):
         slider.press("ArrowLeft")
@@ -79,9 +79,9 @@ def test_a_point_opens_its_checkpoint_in_compare(serve: Any, open_page: Any, kep
     expect(chips).to_contain_text("tokens", timeout=SLOW)
     expect(page.locator("#cmp-progress")).to_contain_text("2 of 2 answered", timeout=SLOW)
     answer = page.locator("#cmp-out-1").inner_text()
-    page.locator(".rail").get_by_role("link", name="Training").click()
+    page.locator(".navigation").get_by_role("link", name="Training").click()
     expect(page.get_by_text("eight", exact=True)).to_be_visible()
-    page.locator(".rail").get_by_role("link", name="Compare").click()
+    page.locator(".navigation").get_by_role("link", name="Compare").click()
     assert page.locator("#cmp-out-1").inner_text() == answer  # pages stay as they were left
 
 
@@ -90,13 +90,13 @@ def test_runs_without_checkpoints_say_so_and_stop_stops(
 ) -> None:
     write_run(tmp_path / "bare", "t5")
     page = open_page(serve([tmp_path, BUNDLED_RUNS]) + "/training")
-    expect(page.locator("#tr-rail")).to_contain_text("bare")
+    expect(page.locator("#tr-run-list")).to_contain_text("bare")
     ask = page.get_by_label("Your own prompt for every checkpoint")
     ask.fill("Coffee?")
     ask.press("Enter")
     expect(page.locator("#tr-ask-stop")).to_be_visible()
     page.locator("#tr-ask-stop").click()
-    told = page.locator("#tr-ask-told")
+    told = page.locator("#tr-ask-message")
     expect(told).to_contain_text("Stopped: ", timeout=SLOW)
     expect(told).to_contain_text("Llama-3-gpt2-dpo kept no checkpoints: its base and its result answer")
     expect(page.get_by_role("button", name="Answer at every checkpoint")).to_be_visible()

@@ -24,7 +24,7 @@ PLAIN = "plain sampling: same noise, λ and tint do not act here."
 
 
 def link(url: str, arms: list[str], **settings: Any) -> str:
-    return f"{url}/?{urlencode([*settings.items(), *(('arm', arm) for arm in arms)])}"
+    return f"{url}/?{urlencode([*settings.items(), *(('policy', arm) for arm in arms)])}"
 
 
 def generate(page: Page, count: int) -> None:
@@ -33,7 +33,7 @@ def generate(page: Page, count: int) -> None:
 
 
 def pick(page: Page, pane: int, name: str) -> None:
-    page.locator(f"#cmp-arm-{pane}").click()
+    page.locator(f"#cmp-policy-{pane}").click()
     page.get_by_role("option", name=name, exact=True).click()
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from dpo import Sampling, generate, load_policy
 from dpo.runs import BUNDLED_RUNS
 
-GPT2 = "arm=demo/gpt2&arm=demo/gpt2-dpo"
+GPT2 = "policy=demo/gpt2&policy=demo/gpt2-dpo"
 
 
 def answers(page: Page) -> list[str]:

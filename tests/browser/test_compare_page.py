@@ -88,7 +88,7 @@ def test_a_missing_policy_fails_alone(serve: Any, open_page: Any, tmp_path: Path
 
 
 def test_what_is_out_of_reach_is_told(serve: Any, open_page: Any) -> None:
-    page = open_page(serve([BUNDLED_RUNS]) + "/?prompt=Hi&arm=demo/t5&arm=../../etc")
+    page = open_page(serve([BUNDLED_RUNS]) + "/?prompt=Hi&policy=demo/t5&policy=../../etc")
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_role("alert").first).to_contain_text("is not in a directory of runs that this server reads")
 

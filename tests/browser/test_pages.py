@@ -15,7 +15,7 @@ def test_a_page_comes_with_its_first_visit_and_stays(
     page = open_page(serve([tmp_path]) + "/")
     prompt = page.locator("#cmp-prompt")
     prompt.fill("Kept while I look elsewhere?")
-    assert page.locator("#tr-rail, #rn-grid, #lens-table, #da-source").count() == 0
+    assert page.locator("#tr-run-list, #rn-grid, #lens-table, #da-source").count() == 0
     page.evaluate("document.activeElement.blur()")  # single keys count outside of fields
     page.keyboard.press("g")
     page.keyboard.press("t")
@@ -24,14 +24,14 @@ def test_a_page_comes_with_its_first_visit_and_stays(
     scripts = page.evaluate("performance.getEntriesByType('resource').map(entry => entry.name)")
     assert any("plotly-basic" in name for name in scripts) and not any("plotly.min" in name for name in scripts)
     page.get_by_placeholder("Filter runs").fill("none of them")
-    expect(page.locator("#tr-rail")).to_contain_text("No run has that in its name")
-    page.locator(".rail").get_by_role("link", name="Lens").click()
+    expect(page.locator("#tr-run-list")).to_contain_text("No run has that in its name")
+    page.locator(".navigation").get_by_role("link", name="Lens").click()
     expect(page.get_by_role("heading", name="Lens", exact=True)).to_be_visible()
     page.go_back()
-    expect(page.locator("#tr-rail")).to_contain_text("No run has that in its name")
-    page.locator(".rail").get_by_role("link", name="Compare").click()
+    expect(page.locator("#tr-run-list")).to_contain_text("No run has that in its name")
+    page.locator(".navigation").get_by_role("link", name="Compare").click()
     expect(prompt).to_have_value("Kept while I look elsewhere?")
-    expect(page.locator(".rail [aria-current=page]")).to_have_text("Compare")
+    expect(page.locator(".navigation [aria-current=page]")).to_have_text("Compare")
     assert page.locator("#rn-grid, #da-source").count() == 0  # never visited
 
 
@@ -39,9 +39,9 @@ def test_a_page_that_did_not_come_is_asked_for_again(serve: Any, open_page: Any,
     page = open_page(serve([tmp_path]) + "/data")
     expect(page.get_by_role("heading", name="Data", exact=True)).to_be_visible()
     page.route("**/_dash-update-component*", lambda route: route.fulfill(status=204))
-    page.locator(".rail").get_by_role("link", name="Runs").click()
+    page.locator(".navigation").get_by_role("link", name="Runs").click()
     expect(page.get_by_text("Opening Runs")).to_be_visible()
     page.unroute("**/_dash-update-component*")
-    page.locator(".rail").get_by_role("link", name="Data").click()
-    page.locator(".rail").get_by_role("link", name="Runs").click()
+    page.locator(".navigation").get_by_role("link", name="Data").click()
+    page.locator(".navigation").get_by_role("link", name="Runs").click()
     expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()

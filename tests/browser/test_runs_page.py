@@ -62,7 +62,7 @@ def test_the_table_shows_what_differs_and_the_charts_follow_its_filter(serve: An
     assert page.evaluate(rates) == ["4.02e-5", "1.23e-4", "5e-6", "0.0015"]  # an exponent is never cut off
     heads = page.locator("#rn-grid .ag-header-cell-text").all_inner_texts()
     assert {"Run", "Status", "β", "lr", "Margin", "KL", "Note"} <= set(heads)
-    expect(page.locator("#rn-frontier-said")).to_contain_text("6 runs, 12 checkpoints")
+    expect(page.locator("#rn-frontier-note")).to_contain_text("6 runs, 12 checkpoints")
     page.wait_for_function("document.querySelector('#rn-frontier .js-plotly-plot')?.data?.length === 13")
     points = page.evaluate("document.querySelector('#rn-frontier .js-plotly-plot').data[1].x")
     assert points == pytest.approx([0.01, 0.01 + 5 * 10 / 20]) or len(points) == 2
@@ -99,7 +99,7 @@ def test_notes_and_names_are_kept_on_disk(serve: Any, open_page: Any, sweep: Pat
     with page.expect_response(lambda answer: "rn-grid.cellValueChanged" in (answer.request.post_data or "")) as kept:
         page.keyboard.press("Enter")
     assert kept.value.ok
-    expect(page.locator("#rn-frontier-said")).to_contain_text("6 runs")
+    expect(page.locator("#rn-frontier-note")).to_contain_text("6 runs")
     page.wait_for_function(
         "document.querySelector('#rn-frontier .js-plotly-plot').data.some(d => d.name === 't5-best')"
     )
@@ -165,7 +165,7 @@ def test_a_new_sweep_starts_from_the_page(
     assert plan_of(plan.input_value(), "the page", "x").trials == 12
     plan.fill("name: tiny\nsearch:\n  betta: [0.1, 0.3]\n")
     page.get_by_role("button", name="Start sweep").click()
-    expect(page.locator("#rn-sweep-told")).to_contain_text("did you mean beta?")
+    expect(page.locator("#rn-sweep-message")).to_contain_text("did you mean beta?")
     settings = {
         "model": str(policy_dirs["gpt2"]), "dataset": "sample", "num_samples": 40, "eval_fraction": 0.2,
         "max_eval_pairs": 4, "max_prompt_length": 40, "max_completion_length": 32, "max_steps": 1, "batch_size": 2,
@@ -175,17 +175,17 @@ def test_a_new_sweep_starts_from_the_page(
         {"name": "tiny", "method": "grid", "measure": "margin", "settings": settings, "search": {"beta": [0.1, 0.3]}}
     ))  # fmt: skip
     page.get_by_role("button", name="Start sweep").click()
-    expect(page.locator("#rn-sweep-told")).to_contain_text("tiny: 2 trials are in the queue")
+    expect(page.locator("#rn-sweep-message")).to_contain_text("tiny: 2 trials are in the queue")
     page.get_by_role("button", name="Start sweep").click()
-    expect(page.locator("#rn-sweep-told")).to_contain_text("is in the queue already")
+    expect(page.locator("#rn-sweep-message")).to_contain_text("is in the queue already")
     page.keyboard.press("Escape")
-    page.locator(".rail").get_by_role("link", name="Training").click()
+    page.locator(".navigation").get_by_role("link", name="Training").click()
     page.get_by_role("button", name="New run").click()
     page.get_by_role("tab", name="Queue").click()
     job = page.locator(".st-job", has_text="tiny")
     expect(job).to_have_attribute("data-state", "finished", timeout=240_000)
     expect(job.locator(".num")).to_contain_text("2 of 2 trials done")
-    page.locator(".rail").get_by_role("link", name="Runs").click()
+    page.locator(".navigation").get_by_role("link", name="Runs").click()
     opened(page, 8)
 
 

@@ -66,7 +66,7 @@ def test_start_stop_and_resume(
     page.get_by_role("button", name="Start training").click()
     tiny = page.locator(".st-job", has_text="tiny")
     expect(tiny).to_have_attribute("data-state", "finished", timeout=SLOW)
-    expect(page.locator("#tr-rail")).to_contain_text("tiny")
+    expect(page.locator("#tr-run-list")).to_contain_text("tiny")
 
     page.get_by_role("tab", name="New run").click()
     fill(page, "long", 4000, policy_dirs["gpt2"], pairs)

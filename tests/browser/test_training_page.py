@@ -257,7 +257,7 @@ def test_a_point_shows_what_was_said_there(serve: Any, open_page: Any, roots: li
     )
     page.keyboard.press("]")
     expect(page.get_by_text("t5 at 19 🍵")).to_be_visible()
-    expect(page.locator(".said-run.seq2seq .new")).to_have_text("19")
+    expect(page.locator(".answers-run.seq2seq .new")).to_have_text("19")
 
 
 def test_smoothing_axes_and_units(serve: Any, open_page: Any, roots: list[Path]) -> None:
@@ -310,10 +310,10 @@ def test_sensors_filters_and_equal_names(serve: Any, open_page: Any, tmp_path: P
     until(page, "use", "GPT-2", 6)
     until(page, "memory", "GPT-2", 6)
     page.get_by_placeholder("Filter runs").fill("Same*a/same")
-    expect(page.locator("#tr-rail .run")).to_have_count(1)
+    expect(page.locator("#tr-run-list .run")).to_have_count(1)
     expect(page.get_by_role("checkbox", name="Show same (a/same)")).to_be_visible()
     page.get_by_placeholder("Filter runs").fill("[")
-    expect(page.locator("#tr-rail")).to_contain_text("No run has that in its name")
+    expect(page.locator("#tr-run-list")).to_contain_text("No run has that in its name")
 
 
 def test_ruined_numbers_and_deleted_runs_are_named(serve: Any, open_page: Any, roots: list[Path]) -> None:

@@ -72,9 +72,8 @@ class Client:
             yield path, self.ask("GET", path)
         for page in ("compare", "training", "lens"):
             yield f"{page} page", self.callback(f"page-{page}.children", {f"visit-{page}.data": 1})
-        yield (
-            "rail",
-            self.callback("..tr-rail.children", {"tr-list.data": "1", "tr-filter.value": "", "tr-selected.value": []}),
+        yield "rail", self.callback(
+            "..tr-run-list.children", {"tr-list.data": "1", "tr-filter.value": "", "tr-selected.value": []}
         )
         yield (
             "table",
@@ -100,7 +99,7 @@ class Client:
         )
         marks = [{"value": 0, "label": "0"}]
         yield "said", self.callback(
-            "tr-said.children", {"tr-step.value": 0, "tr-prompt.value": "p", "tr-step.marks": marks},
+            "tr-texts.children", {"tr-step.value": 0, "tr-prompt.value": "p", "tr-step.marks": marks},
             {"tr-selected.value": paths, "tr-own.data": own},
         )  # fmt: skip
         rows = [{"path": path} for path in paths]

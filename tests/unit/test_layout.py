@@ -70,7 +70,7 @@ def test_the_page_in_the_address_comes_with_the_layout(app: Any, address: str | 
     headers = {"Referer": address} if address else {}
     layout = app.server.test_client().get("/_dash-layout", headers=headers, base_url="http://127.0.0.1").get_json()
     text = json.dumps(layout)
-    marks = {"compare": '"cmp-prompt"', "training": '"tr-rail"', "runs": '"rn-grid"', "lens": '"lens-table"'}
+    marks = {"compare": '"cmp-prompt"', "training": '"tr-run-list"', "runs": '"rn-grid"', "lens": '"lens-table"'}
     assert {name for name, mark in marks.items() if mark in text} == {key}
 
 

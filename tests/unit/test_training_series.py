@@ -200,7 +200,7 @@ def test_a_kept_checkpoint_leads_to_compare(tmp_path: Path) -> None:
     link = re.search(r'href="([^"]*)"', to_html(said([one], 5, "Tea?")))
     assert link is not None
     query = parse_qs(urlsplit(link[1].replace("&amp;", "&")).query)
-    assert query == {"prompt": ["Tea?"], "arm": ["demo/t5", str(kept)]}
+    assert query == {"prompt": ["Tea?"], "policy": ["demo/t5", str(kept)]}
     later = to_html(said([one], 9, "Tea?"))  # its policy was not kept
     assert "href" not in later and '<span class="new">9</span>' in later
 

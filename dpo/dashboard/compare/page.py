@@ -46,7 +46,7 @@ def page(roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> list[Any]:
         ),
         dcc.Store(id="cmp-known", data=records(known)),
         dcc.Store(id="cmp-loaded"),
-        dcc.Store(id="cmp-told"),
+        dcc.Store(id="cmp-written"),
         dcc.Interval(id="cmp-pairs-poll", interval=30_000),
     ]
 
@@ -54,9 +54,9 @@ def page(roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> list[Any]:
 def register(app: Dash, roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> None:
     """Wire the controls and keys to the browser's code."""
     prompt_and_settings = ["cmp-prompt", *(f"cmp-{name}" for name in _SETTINGS)]
-    chosen = [f"cmp-arm-{pane}" for pane in range(_PANES)]
+    chosen = [f"cmp-policy-{pane}" for pane in range(_PANES)]
 
-    def browser(function: str, *arguments: Any, output: str = "cmp-told", namespace: str = "compare") -> None:
+    def browser(function: str, *arguments: Any, output: str = "cmp-written", namespace: str = "compare") -> None:
         app.clientside_callback(
             ClientsideFunction(namespace, function),
             Output(output, "data", allow_duplicate=True),
@@ -285,7 +285,7 @@ def _pane(index: int, data: list[dict[str, Any]]) -> html.Div:
             [
                 html.Div(
                     dmc.Select(
-                        id=f"cmp-arm-{index}", data=data, value=value, size="xs", w=150, allowDeselect=False,
+                        id=f"cmp-policy-{index}", data=data, value=value, size="xs", w=150, allowDeselect=False,
                         searchable=True, nothingFoundMessage="No such policy", comboboxProps={"width": 280},
                         **{"aria-label": f"Policy of pane {index + 1}"},
                     ),
@@ -320,7 +320,7 @@ def _pane(index: int, data: list[dict[str, Any]]) -> html.Div:
         tabIndex=-1,
         id=f"cmp-pane-{index}",
         hidden=value is None,
-        **{"data-arm": str(index)},
+        **{"data-pane": str(index)},
     )
 
 

@@ -75,7 +75,7 @@ def results() -> html.Section:
                                         placeholder="one epoch", hideControls=True, allowDecimal=False,
                                         **{"aria-label": "Steps"}),
                         button("Start the next round", "play", id="cmp-votes-train", size="xs"),
-                        html.Span("", className="sub", id="cmp-votes-told", role="status"),
+                        html.Span("", className="sub", id="cmp-votes-message", role="status"),
                     ],
                     className="row votes-acts",
                 ),

@@ -37,7 +37,7 @@ def register(app: Dash, desk: Desk) -> None:
     )  # fmt: skip
     app.clientside_callback(
         ClientsideFunction("data", "select"), Output("da-marked", "data"),
-        Input("da-at", "data"), Input("da-asked", "data"),
+        Input("da-at", "data"), Input("da-query", "data"),
         prevent_initial_call=True,
     )  # fmt: skip
 
@@ -155,7 +155,7 @@ def _auditing(app: Dash, desk: Desk) -> None:
 
 def _listing(app: Dash, desk: Desk) -> None:
     @app.callback(
-        Output("da-rows", "getRowsResponse"), Output("da-asked", "data"), Output("da-count", "children"),
+        Output("da-rows", "getRowsResponse"), Output("da-query", "data"), Output("da-count", "children"),
         Output("da-at", "data"),
         Input("da-rows", "getRowsRequest"),
         State("da-search", "value"), State("da-finding", "value"), State("da-audited", "data"),
@@ -181,7 +181,7 @@ def _listing(app: Dash, desk: Desk) -> None:
     @app.callback(
         Output("da-at", "data", allow_duplicate=True),
         Input("da-rows", "selectedRows"), Input("da-previous", "n_clicks"), Input("da-next", "n_clicks"),
-        State("da-at", "data"), State("da-asked", "data"),
+        State("da-at", "data"), State("da-query", "data"),
         prevent_initial_call=True,
     )  # fmt: skip
     def go(selected: list[dict[str, Any]] | None, _: int, __: int, at: int | None, known: dict[str, Any] | None) -> Any:
@@ -194,7 +194,7 @@ def _listing(app: Dash, desk: Desk) -> None:
 
     @app.callback(
         Output("da-pair", "children"), Output("da-place", "children"),
-        Input("da-at", "data"), Input("da-asked", "data"), Input("da-view", "value"),
+        Input("da-at", "data"), Input("da-query", "data"), Input("da-view", "value"),
         prevent_initial_call=True,
     )  # fmt: skip
     def show(at: int | None, known: dict[str, Any] | None, view: str) -> tuple[Any, Any]:
@@ -213,7 +213,7 @@ def _listing(app: Dash, desk: Desk) -> None:
     @app.callback(
         Output("da-export", "href"), Output("da-all", "href"), Output("da-export-button", "disabled"),
         Output("da-all-button", "disabled"), Output("da-export-button", "children"),
-        Input("da-asked", "data"), prevent_initial_call=True,
+        Input("da-query", "data"), prevent_initial_call=True,
     )  # fmt: skip
     def link(known: dict[str, Any] | None) -> tuple[Any, ...]:
         if known is None:

@@ -41,7 +41,7 @@ def page(desk: Desk) -> list[Any]:
         html.Div(id="da-cards", className="grid g3"),
         html.Div([_length_card(), _pairs_card()], className="grid data-grid", id="da-below", hidden=True),
         # The audit asked for, the reading chosen, the audit shown, the selection listed, the pair shown in it.
-        *(dcc.Store(id=f"da-{name}") for name in ("job", "layout", "audited", "asked", "at", "refreshed", "marked")),
+        *(dcc.Store(id=f"da-{name}") for name in ("job", "layout", "audited", "query", "at", "refreshed", "marked")),
         dcc.Interval(id="da-poll", interval=POLL_MS, disabled=True),
     ]  # fmt: skip
 

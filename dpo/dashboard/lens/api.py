@@ -89,7 +89,7 @@ def _pairs(body: dict[str, Any], allowed: Allowed) -> Callable[[LensWorker, Task
         task.emit("loading", message="Reading the pairs")
         from dpo.evaluation.pairs import run_pairs, sample_pairs, score_pairs, summary
 
-        pairs, told = run_pairs(choice.value) if source == "run" else sample_pairs()
+        pairs, message = run_pairs(choice.value) if source == "run" else sample_pairs()
         scores, left_out = score_pairs(
             lens,
             pairs[:_MOST_PAIRS],
@@ -99,7 +99,7 @@ def _pairs(body: dict[str, Any], allowed: Allowed) -> Callable[[LensWorker, Task
         )
         rows = [score.record() for score in scores]
         task.emit(
-            "result", pairs=rows, summary=summary(scores), left_out=left_out, available=len(pairs), told=told,
+            "result", pairs=rows, summary=summary(scores), left_out=left_out, available=len(pairs), message=message,
             **_about(choice, lens.tuning),
         )  # fmt: skip
 

@@ -358,7 +358,7 @@ def _pairs() -> html.Section:
             "field": "margin_per_token", "headerName": "Per token", "width": 116, "valueFormatter": _SIGNED,
             "headerTooltip": "Difference of the rewards per token: comparable between T5 and GPT-2", **_NUMBER,
         },
-        {"field": "told", "headerName": "Finding", "width": 150},
+        {"field": "finding", "headerName": "Finding", "width": 150},
     ]  # fmt: skip
     table = dag.AgGrid(
         id="lens-table",

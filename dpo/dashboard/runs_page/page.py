@@ -122,8 +122,8 @@ def _cast(votes: Votes) -> Sequence[Vote]:
 
 def _drawing(app: Dash) -> None:
     @app.callback(
-        Output("rn-frontier", "figure"), Output("rn-frontier-said", "children"),
-        Output("rn-parallel", "figure"), Output("rn-parallel-said", "children"),
+        Output("rn-frontier", "figure"), Output("rn-frontier-note", "children"),
+        Output("rn-parallel", "figure"), Output("rn-parallel-note", "children"),
         Input("rn-grid", "virtualRowData"), Input("rn-grid", "selectedRows"), Input("rn-over", "value"),
         prevent_initial_call=True,
     )  # fmt: skip
@@ -132,7 +132,7 @@ def _drawing(app: Dash) -> None:
         return *figures.frontier(rows or [], over, paths), *figures.parallel(rows or [], paths)
 
     @app.callback(
-        Output("rn-importance", "children"), Output("rn-importance-said", "children"),
+        Output("rn-importance", "children"), Output("rn-importance-note", "children"),
         Input("rn-grid", "virtualRowData"), Input("rn-measure", "value"),
         prevent_initial_call=True,
     )  # fmt: skip
@@ -267,7 +267,7 @@ def _sweep_help(settings: dict[str, Any]) -> list[Any]:
         html.P("Change what it searches; choose a run first to start from its settings.", className="sub"),
         dmc.Textarea(id="rn-sweep-plan", value=text, autosize=True, minRows=8, maxRows=22, className="plan",
                      spellCheck=False, **{"aria-label": "The sweep as YAML"}),
-        html.P("", id="rn-sweep-told", className="sub", role="status"),
+        html.P("", id="rn-sweep-message", className="sub", role="status"),
         html.Div([button("Copy", "copy", id="rn-sweep-copy"), button("Start sweep", "play", "filled",
                                                                      id="rn-sweep-start")], className="row end-row"),
         html.P("Or save it as sweep.yaml, and in as many terminals or on as many machines as you like:",
@@ -325,21 +325,21 @@ def _parallel_card() -> html.Section:
 
 def _chart_card(key: str, title: str, control: Any) -> html.Section:
     head = html.Div(
-        [html.Div([html.H3(title, id=f"rn-{key}-name"), html.P(id=f"rn-{key}-said", className="sub wrap")]), control],
+        [html.Div([html.H3(title, id=f"rn-{key}-name"), html.P(id=f"rn-{key}-note", className="sub wrap")]), control],
         className="card-head wrap",
     )
     graph = dcc.Graph(
         id=f"rn-{key}", figure={"data": [], "layout": {}}, config={"displayModeBar": False, "responsive": True},
         style={"height": 330},
     )  # fmt: skip
-    names = {"aria-labelledby": f"rn-{key}-name rn-{key}-said"}
+    names = {"aria-labelledby": f"rn-{key}-name rn-{key}-note"}
     return card(head, html.Figure(graph, className="figure", role="img", **names), cls="chart")
 
 
 def _importance_card() -> html.Section:
     head = html.Div(
         [
-            html.Div([html.H3("What mattered"), html.P(id="rn-importance-said", className="sub wrap")]),
+            html.Div([html.H3("What mattered"), html.P(id="rn-importance-note", className="sub wrap")]),
             dmc.SegmentedControl(
                 id="rn-measure", data=_FIELDS, value="accuracy", size="xs", **{"aria-label": "Measure explained"}
             ),

@@ -41,7 +41,7 @@ def _card(entry: Shown, step: int, prompt: str | None, own: Own) -> html.Article
     tag = f"step {newest.step}" + (f" · marked: new since step {before.step}" if before else "")
     kind = "SFT" if entry.run.kind == "sft" else "DPO"
     parts.append(_answer(policy_name(family, True, kind), tag, _marked(before, newest)))
-    return html.Article(parts, className=f"said-run {family or 'other'}")
+    return html.Article(parts, className=f"answers-run {family or 'other'}")
 
 
 def _answer(name: Any, tag: str, text: Sequence[Any]) -> html.Div:
@@ -67,6 +67,6 @@ def _compare(entry: Shown, sample: Sample) -> Any:
     kept = policies(entry.run)
     if sample.step not in kept:
         return None
-    arms = [("arm", name) for name in (base(entry.run), kept[sample.step]) if name]
+    arms = [("policy", name) for name in (base(entry.run), kept[sample.step]) if name]
     href = "/?" + urlencode([("prompt", sample.prompt), *arms])
     return html.A([icon("compare", 14), f"Open step {sample.step} in Compare"], href=href, className="jump js-nav")

@@ -64,7 +64,7 @@ def _state(app: Dash, roots: Sequence[Path]) -> None:
         }
 
     @app.callback(
-        Output("tr-rail", "children"), Output("tr-full", "hidden"), Output("tr-empty", "hidden"),
+        Output("tr-run-list", "children"), Output("tr-full", "hidden"), Output("tr-empty", "hidden"),
         Input("tr-list", "data"), Input("tr-filter", "value"), Input("tr-selected", "value"),
         prevent_initial_call=True,
     )  # fmt: skip
@@ -104,7 +104,7 @@ def _answers(app: Dash, roots: Sequence[Path]) -> None:
         return max(last, 1), marks, now, len(steps) < 2, prompts, asked, _places(entries, axis, steps)
 
     @app.callback(
-        Output("tr-said", "children"),
+        Output("tr-texts", "children"),
         Input("tr-step", "value"), Input("tr-prompt", "value"), Input("tr-step", "marks"),
         State("tr-selected", "value"), State("tr-own", "data"),
     )  # fmt: skip

@@ -56,7 +56,7 @@ def drawer() -> html.Aside:
         className="row st-head",
     )
     return html.Aside(
-        [head, html.P("", id="st-told", className="sub st-told", role="status"), form, queue],
+        [head, html.P("", id="st-message", className="sub st-message", role="status"), form, queue],
         id="st-drawer",
         className="st-drawer",
         hidden=True,

@@ -58,7 +58,7 @@ def page(roots: Sequence[Path]) -> list[Any]:
                     className="main-col",
                 ),
             ],
-            className="with-rail",
+            className="with-picker",
             id="tr-full",
             hidden=not runs,
         ),
@@ -197,7 +197,7 @@ def _said_card() -> html.Section:
         ],
         className="row nowrap step-row",
     )  # fmt: skip
-    return card(head, slider, _ask(), html.Div(id="tr-said", className="said"), cls="said-card")
+    return card(head, slider, _ask(), html.Div(id="tr-texts", className="answers"), cls="answers-card")
 
 
 def _ask() -> html.Div:
@@ -210,7 +210,7 @@ def _ask() -> html.Div:
             ),
             html.Div(button("Answer at every checkpoint", "play", id="tr-ask-go"), id="tr-ask-go-box"),
             html.Div(button("Stop", "square", id="tr-ask-stop"), id="tr-ask-stop-box", hidden=True),
-            html.P("", id="tr-ask-told", className="sub num", role="status"),
+            html.P("", id="tr-ask-message", className="sub num", role="status"),
         ],
         className="row ask-row",
     )  # fmt: skip

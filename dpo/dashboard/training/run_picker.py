@@ -44,14 +44,14 @@ def rail(runs: Sequence[Run], selected: list[str]) -> html.Aside:
                     dmc.CheckboxGroup(
                         id="tr-selected",
                         value=selected,
-                        children=html.Div(rows(runs, selected, ""), id="tr-rail"),
+                        children=html.Div(rows(runs, selected, ""), id="tr-run-list"),
                     ),
                 ],
                 open=True,
-                className="rail-fold",
+                className="picker-fold",
             )
         ],
-        className="runrail card",
+        className="run-picker card",
     )  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def rows(runs: Sequence[Run], selected: Sequence[str], text: str) -> list[Any]:
                     html.Span(FAMILY_HEADING[family], className="label"),
                     html.Span(f"{count} of {len(of_family)} shown", className="label push"),
                 ],
-                className="row rail-head",
+                className="row picker-head",
             )
         )
         made += [_row(run, labels[str(run.path)], str(run.path) in selected) for run in matching]
