@@ -9,8 +9,9 @@
     PANES: [0, 1, 2, 3, 4, 5],
     FAMILIES: ["seq2seq", "causal"],
     SHAPES: { seq2seq: "circle", causal: "diamond" },
-    FIELDS: ["temperature", "top_p", "top_k", "max_new_tokens", "seed"],
-    IDS: { temperature: "cmp-temperature", top_p: "cmp-top-p", top_k: "cmp-top-k", max_new_tokens: "cmp-max-new", seed: "cmp-seed" },
+    /* The sampling settings that have a field on the page, as the server names them. */
+    fields: [],
+    fieldId: (name) => `cmp-${name.replaceAll("_", "-")}`,
     known: {}, picked: [0, 1, 2, 3, 4, 5].map(() => null), linked: {},
     mode: "Text", samples: 1, noise: true, strength: { seq2seq: 1, causal: 1 },
     /* The generation on screen: request, arms, policies, λ and seed by pane, samples by pane, which of them is shown. */

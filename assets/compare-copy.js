@@ -3,10 +3,9 @@
   "use strict";
   const $ = (id) => document.getElementById(id);
   const quote = (text) => (/^[\w./-]+$/.test(text) ? text : "'" + text.replaceAll("'", "'\\''") + "'");
-  const NUMBERS = ["temperature", "top_p", "top_k", "max_new_tokens", "seed"];
   const pythonOf = (value) => (value === true ? "True" : value === false ? "False" : value);
   /* The answers' own settings, whatever stands above them by now. */
-  const settingsOf = (run, seed = run.request.seed) => [...NUMBERS.map((name) => [name, name === "seed" ? seed : run.request[name]]), ...(run.same_noise ? [] : [["same_noise", false]])];
+  const settingsOf = (run, seed = run.request.seed) => [...window.dpo.cmp.fields.map((name) => [name, name === "seed" ? seed : run.request[name]]), ...(run.same_noise ? [] : [["same_noise", false]])];
   const turned = (run) => run.arms.some((arm) => run.lambdas[arm] !== 1);
   const turnsOf = (run, arm) => run.turns[arm] || [];
   const later = (run) => Math.max(0, ...run.arms.map((arm) => turnsOf(run, arm).length));

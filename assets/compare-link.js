@@ -1,13 +1,13 @@
 /* Compare: the controls, and the address that restores them. */
 (() => {
   "use strict";
-  const cmp = window.dpo.cmp, { $, PANES, FIELDS, IDS, put, none, about } = cmp;
+  const cmp = window.dpo.cmp, { $, PANES, put, none, about } = cmp;
   const STANDARD = ["demo/t5", "demo/t5-dpo", "demo/gpt2", "demo/gpt2-dpo", null, null];
   const FAMILIES = cmp.FAMILIES;
   const FORMER = { seq2seq: "t5", causal: "gpt2" }; // what links of earlier versions call a family
 
   function remember(request) {
-    const query = new URLSearchParams({ prompt: request.prompt, ...Object.fromEntries(FIELDS.map((name) => [name, request[name]])) });
+    const query = new URLSearchParams({ prompt: request.prompt, ...Object.fromEntries(cmp.fields.map((name) => [name, request[name]])) });
     if (cmp.picked.some((value, pane) => value !== STANDARD[pane])) cmp.picked.forEach((value) => query.append("policy", value || ""));
     if (cmp.samples !== 1) query.set("samples", cmp.samples);
     if (!cmp.noise) query.set("noise", "own");
@@ -38,13 +38,18 @@
     if (pane % 2 && reference && cmp.known[reference] && values[left] && !about(values[left]).tuned && values[left] !== reference) put(`cmp-policy-${left}`, { value: reference });
   }
 
+  function requestOf(names, prompt, values) {
+    cmp.fields = names;
+    return { prompt: prompt || "", ...Object.fromEntries(names.map((name, place) => [name, values[place]])) };
+  }
+
   cmp.remember = remember;
   window.dash_clientside = Object.assign(window.dash_clientside || {}, {
     compare: {
-      generate(_clicks, prompt, temperature, topP, topK, maxNew, seed) {
-        const request = { prompt: prompt || "", temperature, top_p: topP, top_k: topK, max_new_tokens: maxNew, seed };
+      generate(_clicks, names, prompt, ...values) {
+        const request = requestOf(names, prompt, values);
         if (!request.prompt.trim()) { cmp.problem("The prompt is blank: write a question or a sentence."); $("cmp-prompt").focus(); return none(); }
-        for (const name of FIELDS) if (typeof request[name] !== "number") { cmp.problem(`${name.replaceAll("_", "-")} is missing: give a number.`); $(IDS[name]).focus(); return none(); }
+        for (const name of names) if (typeof request[name] !== "number") { cmp.problem(`${name.replaceAll("_", "-")} is missing: give a number.`); $(cmp.fieldId(name)).focus(); return none(); }
         if (cmp.active().length) ask(request); else early = request;
         return none();
       },
@@ -62,8 +67,8 @@
         return none();
       },
       /* What stands in the composer: answers that belong to something else say so. */
-      wanted(prompt, temperature, topP, topK, maxNew, seed) {
-        cmp.wanted = { prompt: prompt || "", temperature, top_p: topP, top_k: topK, max_new_tokens: maxNew, seed };
+      wanted(names, prompt, ...values) {
+        cmp.wanted = requestOf(names, prompt, values);
         cmp.panes.belong();
         return none();
       },
@@ -73,11 +78,12 @@
         if ($("cmp-pane-0")) { cmp.panes.layOut(); cmp.panes.belong(); cmp.told(); }
         return none();
       },
-      restore(search, ...values) {
+      restore(search, names, ...values) {
+        cmp.fields = names;
         const query = new URLSearchParams(search || ""), same = () => values.map(none);
-        if (location.pathname !== "/" || !["prompt", "policy", "arm", ...Object.values(FORMER), ...FIELDS].some((name) => query.has(name))) return same();
+        if (location.pathname !== "/" || !["prompt", "policy", "arm", ...Object.values(FORMER), ...names].some((name) => query.has(name))) return same();
         const asked = [...query.getAll("policy"), ...query.getAll("arm")].slice(0, PANES.length);
-        // Links of earlier versions name pairs: base|tuned.
+        // Links of earlier versions say arm for policy, or name pairs: base|tuned.
         FAMILIES.forEach((family, row) => { const pair = query.get(FORMER[family])?.split("|"); if (pair?.length === 2) [asked[2 * row], asked[2 * row + 1]] = pair; });
         // A link that names panes names them all: the rest are closed.
         if (query.has("policy") || query.has("arm")) while (asked.length < PANES.length) asked.push("");
@@ -90,7 +96,7 @@
           if (asked !== null && $(`cmp-lambda-${family}`)) put(`cmp-lambda-${family}`, { value: parseFloat(asked) || 0 });
         }
         if (["Word diff", "Reward tint"].includes(query.get("show"))) put("cmp-mode", { value: query.get("show") });
-        const numbers = FIELDS.map((name) => { const n = parseFloat(query.get(name)); return Number.isFinite(n) ? n : none(); });
+        const numbers = names.map((name) => { const n = parseFloat(query.get(name)); return Number.isFinite(n) ? n : none(); });
         return [query.get("prompt") ?? none(), ...numbers];
       },
       dice() { return Math.floor(Math.random() * 1e6); },

@@ -72,7 +72,7 @@
     if (!line) return;
     const other = Boolean(run && now) && now.prompt !== run.first, names = [];
     if (run && now) {
-      for (const name of cmp.FIELDS) if (now[name] !== run.request[name]) names.push(name.replaceAll("_", " "));
+      for (const name of cmp.fields) if (now[name] !== run.request[name]) names.push(name.replaceAll("_", " "));
       const turned = run.arms.filter((pane) => run.policies[pane] === cmp.picked[pane] && cmp.lambdaOf(cmp.picked[pane]) !== run.lambdas[pane]);
       for (const family of new Set(turned.map((pane) => about(cmp.picked[pane]).family))) names.push(`λ of ${cmp.modelsOf(family, turned).join(", ")}`);
       if (cmp.samples !== run.count) names.push("samples");

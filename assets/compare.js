@@ -1,7 +1,7 @@
 /* Compare: asks for answers, goes on from them, and keeps the session's history. */
 (() => {
   "use strict";
-  const cmp = window.dpo.cmp, { $, PANES, FIELDS, IDS, put, element, about, active, sampleOf, problem, told } = cmp;
+  const cmp = window.dpo.cmp, { $, PANES, put, element, about, active, sampleOf, problem, told } = cmp;
   const panes = cmp.panes, past = [];
 
   /* ---- progress of the whole ---- */
@@ -129,15 +129,16 @@
     finish(mine, stream);
     stream.controller.abort();
   }
-  /* The implicit reward of finished answers to single questions, for the chips and the tint. */
+  /* The implicit reward of finished answers, for the chips and the tint; a later turn is judged with those before it. */
   async function reward(mine) {
     for (const pane of mine.arms) {
       for (const [index, sample] of mine.samples[pane].entries()) {
         const arm = about(mine.policies[pane]);
-        if (cmp.run !== mine || !mine.stream.over || !arm.tuned || arm.note || mine.turns[pane]?.length || !sample.end || !sample.text.trim() || sample.look) continue;
-        const id = mine.id;
+        if (cmp.run !== mine || !mine.stream.over || !arm.tuned || arm.note || !sample.end || !sample.text.trim() || sample.look) continue;
+        const id = mine.id, turns = mine.turns[pane] || [], { prompt } = mine.request;
+        const messages = [...turns.flatMap(([question, answer]) => [{ role: "user", content: question }, { role: "assistant", content: answer }]), { role: "user", content: prompt }];
         try {
-          await window.dpo.stream("/api/lens/look", { policies: [arm.policy], prompt: mine.request.prompt, texts: [sample.text] }, {
+          await window.dpo.stream("/api/lens/look", { policies: [arm.policy], ...(turns.length ? { messages } : { prompt }), texts: [sample.text] }, {
             result: (result) => { sample.look = result.texts[0]; },
           });
         } catch { return; } // a chip less
@@ -193,7 +194,7 @@
   function bringBack(old) {
     cmp.run = old;
     put("cmp-prompt", { value: old.first });
-    for (const name of FIELDS) put(IDS[name], { value: old.request[name] });
+    for (const name of cmp.fields) put(cmp.fieldId(name), { value: old.request[name] });
     Object.assign(cmp, { picked: [...old.policies], strength: { ...old.strength }, samples: old.count, noise: old.same_noise });
     PANES.forEach((pane) => { cmp.linked[pane] = old.policies[pane]; put(`cmp-policy-${pane}`, { value: old.policies[pane] }); });
     for (const [family, value] of Object.entries(old.strength)) put(`cmp-lambda-${family}`, { value });

@@ -26,10 +26,6 @@
   function typing(target) {
     return target instanceof Element && target.closest("input:not([type='checkbox'], [type='radio']), textarea, select, [contenteditable='true']");
   }
-  function go(path) {
-    const link = document.querySelector(`.navigation a[href="${path}"]`);
-    if (link) link.click();
-  }
   /* A field tells Dash its text a moment after the last key: a command by key means what stands there now. */
   function hand(...ids) {
     for (const id of ids) window.dash_clientside.set_props(id, { value: document.getElementById(id).value });
@@ -64,11 +60,12 @@
     }
   });
 
-  const PLACES = { c: "/", t: "/training", l: "/lens", d: "/data", r: "/runs" };
+  /* The pages say by which key they are opened (shell.py). */
+  const pageOf = (key) => [...document.querySelectorAll(".navigation a")].find((link) => link.dataset.key === key);
   let pending = "";
   document.addEventListener("keydown", (event) => {
     if (typing(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (pending === "g" && PLACES[event.key]) go(PLACES[event.key]);
+    if (pending === "g") pageOf(event.key)?.click();
     pending = event.key === "g" ? "g" : "";
     if (event.key === "?") document.getElementById("open-help")?.click();
   });

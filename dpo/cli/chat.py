@@ -21,7 +21,7 @@ from dpo.serving.service import Event
 
 _HELP = """\
 /reset           forget what was said
-/seed N          other luck (now {seed})
+/seed N          other random numbers (now {seed})
 /temperature X   0 is greedy (now {temperature:g})
 /quit            leave (so does Ctrl-D); Ctrl-C stops an answer
 With --compare both see the policy's answers as what was said."""

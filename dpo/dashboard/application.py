@@ -118,11 +118,11 @@ def create_app(
 
 def _pages(access: Access, roots: Sequence[Path], remotes: Sequence[Remote], desk: Desk) -> list[shell.Page]:
     return [
-        shell.Page("/", "compare", "Compare", lambda: compare.page(roots, remotes)),
-        shell.Page("/training", "training", "Training", lambda: training.page(roots), charts=True),
-        shell.Page("/lens", "lens", "Lens", lambda: lens.page(roots), charts=True),
-        shell.Page("/data", "data", "Data", lambda: data.page(desk), charts=True),
-        shell.Page("/runs", "runs", "Runs", lambda: runs_page.page(access), charts=True),
+        shell.Page("/", "compare", "Compare", lambda: compare.page(roots, remotes), "c"),
+        shell.Page("/training", "training", "Training", lambda: training.page(roots), "t", charts=True),
+        shell.Page("/lens", "lens", "Lens", lambda: lens.page(roots), "l", charts=True),
+        shell.Page("/data", "data", "Data", lambda: data.page(desk), "d", charts=True),
+        shell.Page("/runs", "runs", "Runs", lambda: runs_page.page(access), "r", charts=True),
     ]
 
 

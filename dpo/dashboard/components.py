@@ -70,9 +70,9 @@ def button(
     )
 
 
-def number(label: str, value: float, **attributes: Any) -> Any:
+def number(label: str, **attributes: Any) -> Any:
     """A labelled number field without spinner buttons."""
-    return dmc.NumberInput(label=label, value=value, size="sm", hideControls=True, className="num-input", **attributes)
+    return dmc.NumberInput(label=label, size="sm", hideControls=True, className="num-input", **attributes)
 
 
 def command(text: str, ident: str | None = None) -> html.Div:

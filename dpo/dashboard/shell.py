@@ -27,6 +27,7 @@ class Page:
     key: str
     label: str
     body: Callable[[], Any]
+    shortcut: str
     charts: bool = False
 
 
@@ -91,7 +92,9 @@ def layout(pages: Sequence[Page], host: str, shown: Page) -> Any:
     frame = dmc.AppShell(
         [
             dmc.AppShellHeader(header),
-            dmc.AppShellNavbar(html.Nav([_nav(page) for page in pages], className="navigation", **{"aria-label": "Pages"})),
+            dmc.AppShellNavbar(
+                html.Nav([_nav(page) for page in pages], className="navigation", **{"aria-label": "Pages"})
+            ),
             dmc.AppShellMain(
                 [
                     html.Div(
@@ -157,7 +160,7 @@ def _nav(page: Page) -> html.A:
         [icon(page.key, 20), html.Span(page.label)],
         href=page.path,
         className="nav-item js-nav",
-        **{"data-page": page.key},
+        **{"data-page": page.key, "data-key": page.shortcut},
     )
 
 

@@ -14,9 +14,15 @@ LAMBDA_LIMITS = (0.0, 3.0)
 _STOPS, _STOP_LENGTH = 8, 200
 
 
-def _number(default: float, low: float, high: float, text: str, above: bool = False) -> Any:
-    """A numeric setting from `low` (excluded where `above`) to `high`."""
-    return field(default=default, metadata={"low": low, "high": high, "help": text, "above": above})
+def _number(
+    default: float, low: float, high: float, text: str, above: bool = False, *, label: str = "", step: float = 0.1
+) -> Any:
+    """A numeric setting from `low` (excluded where `above`) to `high`.
+
+    One with a `label` has a field on the Compare page, which goes up and down by `step` if it is no whole number.
+    """
+    shown = {"label": label, "step": step} if label else {}
+    return field(default=default, metadata={"low": low, "high": high, "help": text, "above": above, **shown})
 
 
 @dataclass(frozen=True)
@@ -25,22 +31,24 @@ class Sampling:
 
     `temperature` 0 is greedy; `top_p` 1, `top_k` 0, `min_p` 0, `repetition_penalty` 1 and
     `no_repeat_ngram` 0 switch those off.  The same seed and prompt give the same text, whatever else
-    is generated beside it.  With `same_noise` all policies draw with the same luck, so that what
+    is generated beside it.  With `same_noise` all policies draw with the same random numbers, so that what
     differs between their answers comes from their weights; without, each policy has its own.
     `beams` above 1 searches instead of sampling (temperature 0) and can't stream.
     """
 
-    temperature: float = _number(0.7, 0.0, 5.0, "0 is greedy")
-    top_p: float = _number(0.9, 0.0, 1.0, "smallest set of tokens with this probability; 1 is off", above=True)
-    top_k: int = _number(0, 0, 100_000, "most likely tokens only; 0 is off")
-    max_new_tokens: int = _number(200, 1, 2048, "stop after this many")
-    seed: int = _number(0, 0, 2**32 - 1, "same seed, same text")
+    temperature: float = _number(0.7, 0.0, 5.0, "0 is greedy", label="Temperature")
+    top_p: float = _number(
+        0.9, 0.0, 1.0, "smallest set of tokens with this probability; 1 is off", above=True, label="Top-p", step=0.05
+    )
+    top_k: int = _number(0, 0, 100_000, "most likely tokens only; 0 is off", label="Top-k")
+    max_new_tokens: int = _number(200, 1, 2048, "stop after this many", label="Max new tokens")
+    seed: int = _number(0, 0, 2**32 - 1, "same seed, same text", label="Seed")
     min_p: float = _number(0.0, 0.0, 1.0, "drop tokens below this share of the likeliest one; 0 is off")
     repetition_penalty: float = _number(1.0, 0.0, 10.0, "above 1 makes repeating less likely", above=True)
     no_repeat_ngram: int = _number(0, 0, 100, "never repeat this many tokens in a row; 0 is off")
     beams: int = _number(1, 1, 16, "beam search over this many; needs temperature 0, doesn't stream")
     stop: tuple[str, ...] = field(default=(), metadata={"help": "end before this text; may be given several times"})
-    same_noise: bool = field(default=True, metadata={"help": "all policies draw with the same luck"})
+    same_noise: bool = field(default=True, metadata={"help": "all policies draw with the same random numbers"})
 
     def validate(self) -> Self:
         """Itself, if every value is within its limits.

@@ -52,7 +52,7 @@ def test_panes_come_and_go_and_a_link_restores_them(serve: Any, open_page: Any) 
 
 def test_samples_are_the_librarys_for_their_seeds(serve: Any, open_page: Any) -> None:
     link = urlencode({"prompt": "Do you like tea?", "max_new_tokens": 12, "seed": 5, "samples": 3})
-    page = open_page(f"{serve([BUNDLED_RUNS])}/?{link}&policy=demo/gpt2&policy=demo/gpt2-dpo")
+    page = open_page(f"{serve([BUNDLED_RUNS])}/?{link}&arm=demo/gpt2&arm=demo/gpt2-dpo")
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value("Do you like tea?")
     expect(page.locator(".pane:visible")).to_have_count(2)
     press_generate(page)

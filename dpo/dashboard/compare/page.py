@@ -7,6 +7,7 @@ have no children of ours.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from dpo.families import FAMILIES, Facts
 from dpo.generation.remote import Remote
 from dpo.generation.settings import LAMBDA_LIMITS, MAX_SAMPLES, Sampling
 
-_DEFAULTS = Sampling()
-_SETTINGS = ("temperature", "top-p", "top-k", "max-new", "seed")
+_DECIMALS = 2  # of what is no whole number
+# The settings that have a field on the page; assets/ reads their names from the page.
+_FIELDS = [spec for spec in dataclasses.fields(Sampling) if "label" in spec.metadata]
 _PANES = 6
 _BINS = ("n4", "n3", "n2", "n1", "z", "p1", "p2", "p3", "p4")
 
@@ -45,6 +47,7 @@ def page(roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> list[Any]:
             className="sub limits",
         ),
         dcc.Store(id="cmp-known", data=records(known)),
+        dcc.Store(id="cmp-fields", data=[spec.name for spec in _FIELDS]),
         dcc.Store(id="cmp-loaded"),
         dcc.Store(id="cmp-written"),
         dcc.Interval(id="cmp-pairs-poll", interval=30_000),
@@ -53,7 +56,7 @@ def page(roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> list[Any]:
 
 def register(app: Dash, roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> None:
     """Wire the controls and keys to the browser's code."""
-    prompt_and_settings = ["cmp-prompt", *(f"cmp-{name}" for name in _SETTINGS)]
+    prompt_and_settings = ["cmp-prompt", *map(_field_id, _FIELDS)]
     chosen = [f"cmp-policy-{pane}" for pane in range(_PANES)]
 
     def browser(function: str, *arguments: Any, output: str = "cmp-written", namespace: str = "compare") -> None:
@@ -68,6 +71,7 @@ def register(app: Dash, roots: Sequence[Path], remotes: Sequence[Remote] = ()) -
         ClientsideFunction("compare", "generate"),
         Output("cmp-loaded", "data"),
         Input("cmp-generate", "n_clicks"),
+        State("cmp-fields", "data"),
         *(State(name, "value") for name in prompt_and_settings),
         prevent_initial_call=True,
     )
@@ -75,9 +79,10 @@ def register(app: Dash, roots: Sequence[Path], remotes: Sequence[Remote] = ()) -
         ClientsideFunction("compare", "restore"),
         *(Output(name, "value") for name in prompt_and_settings),
         Input("url", "search"),
+        State("cmp-fields", "data"),
         *(State(name, "value") for name in prompt_and_settings),
     )
-    browser("wanted", *(Input(name, "value") for name in prompt_and_settings))
+    browser("wanted", Input("cmp-fields", "data"), *(Input(name, "value") for name in prompt_and_settings))
     browser("arms", Input("cmp-known", "data"), *(Input(name, "value") for name in chosen))
     browser("more", Input("cmp-samples", "value"), Input("cmp-noise", "checked"))
     browser("view", Input("cmp-mode", "value"))
@@ -153,21 +158,7 @@ def _composer() -> html.Section:
         ],
         className="left",
     )  # fmt: skip
-    numbers = html.Div(
-        [
-            number("Temperature", _DEFAULTS.temperature, id="cmp-temperature", min=0, max=5, step=0.1, decimalScale=2),
-            number("Top-p", _DEFAULTS.top_p, id="cmp-top-p", min=0.01, max=1, step=0.05, decimalScale=2),
-            number("Top-k", _DEFAULTS.top_k, id="cmp-top-k", min=0, max=100000, allowDecimal=False),
-            number(
-                "Max new tokens", _DEFAULTS.max_new_tokens, id="cmp-max-new", min=1, max=2048, allowDecimal=False
-            ),
-            number(
-                "Seed", _DEFAULTS.seed, id="cmp-seed", min=0, max=2**32 - 1, allowDecimal=False,
-                rightSection=action("dice", "New seed", id="cmp-dice", n_clicks=0),
-            ),
-        ],
-        className="five",
-    )  # fmt: skip
+    numbers = html.Div([_field(spec) for spec in _FIELDS], className="five")
     last = html.Div(
         [
             dmc.Switch(id="cmp-noise", label="Same noise for all", size="xs", checked=True),
@@ -202,6 +193,23 @@ def _composer() -> html.Section:
 def _model(facts: Facts) -> html.Span:
     """What the family's models in the columns are called (the browser keeps it so)."""
     return html.Span(facts.label, **{"data-family-name": facts.key})
+
+
+def _field_id(spec: dataclasses.Field[Any]) -> str:
+    return "cmp-" + spec.name.replace("_", "-")
+
+
+def _field(spec: dataclasses.Field[Any]) -> Any:
+    """The field of a setting; its limits, step and label are those that `Sampling` gives it."""
+    about, more = spec.metadata, dict[str, Any](value=spec.default)
+    if spec.name == "seed":
+        more["rightSection"] = action("dice", "New seed", id="cmp-dice", n_clicks=0)
+    if isinstance(spec.default, float):
+        more |= {"step": about["step"], "decimalScale": _DECIMALS}
+    else:
+        more["allowDecimal"] = False
+    least = about["low"] + (10**-_DECIMALS if about["above"] else 0)
+    return number(about["label"], id=_field_id(spec), min=least, max=about["high"], **more)
 
 
 def _strength() -> html.Div:
