@@ -29,10 +29,13 @@ import numpy as np
 from plotly.io.json import to_json_plotly
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
+from dpo.dashboard.run_reader import RunReader, shown
 from dpo.dashboard.training.charts import LARGE, View, figure
 from dpo.dashboard.training.drawing import curves_of
-from dpo.dashboard.training.series import reduced, shown
+from dpo.dashboard.training.series import reduced
 from dpo.runs import open_run
+
+_READER = RunReader([])
 
 
 def write_events(path: Path, points: int) -> None:
@@ -69,7 +72,7 @@ def first_chart(directory: Path, span: tuple[float, float] | None = None) -> str
 
 def draw(run: Any, span: tuple[float, float] | None) -> str:
     """The loss chart's figure as it is sent."""
-    entries = shown([(run, run.metrics())])
+    entries = shown([(run, run.metrics())], _READER)
     first, second = curves_of(entries, LARGE[0], "Step", 0.6, "Reward")
     seen, below = ([reduced(item, span) for item in items] for items in (first, second))
     return to_json_plotly(figure(LARGE[0], seen, below, View(span=span)))
@@ -124,9 +127,7 @@ def serve(root: Path) -> str:
     from waitress.server import create_server
 
     from dpo.dashboard.application import create_app
-    from dpo.dashboard.training import series
 
-    series.forget()
     server = create_server(create_app([root]).server, host="127.0.0.1", port=0, threads=16, send_bytes=1)
     threading.Thread(target=server.run, daemon=True).start()
     return f"http://127.0.0.1:{server.effective_port}/training"

@@ -9,43 +9,44 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dash_mantine_components as dmc
-from dash import Dash, dcc, html
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
 from dpo.dashboard.components import action, icon
 from dpo.dashboard.theme import MANTINE
+from dpo.dashboard.workbench import Workbench
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page: `body` makes what is in it when it is first looked at, and it stays from then on.
+    """A page of the app; navigation, shortcuts, help and routing follow from the table of them (`pages.PAGES`).
 
-    Of a dozen cards with charts and grids a browser takes seconds to draw what nobody sees yet; once
-    there, a page is hidden and shown by path, so that answers survive a look elsewhere.
+    Of a dozen cards with charts and grids a browser takes seconds to draw what nobody sees yet: a page is made when
+    it is first looked at.  From then on it is hidden and shown by path, so that answers survive a look elsewhere.
+
+    Args:
+        path: its address.
+        title: what it is called; in small letters it is part of the ids `page-TITLE` and `visit-TITLE`.
+        icon: a name of assets/icons.css.
+        key: the letter that opens it after `g`.
+        layout: makes what is in it.
+        register: adds its callbacks and routes; each needs its line in `web.rights`.
+        charts: whether it draws charts, so that their script is fetched at once.
+        keys: its own shortcuts, (keys, what they do).
     """
 
     path: str
+    title: str
+    icon: str
     key: str
-    label: str
-    body: Callable[[], Any]
-    shortcut: str
+    layout: Callable[[Workbench], Any]
+    register: Callable[[Dash, Workbench], None]
     charts: bool = False
+    keys: tuple[tuple[str, str], ...] = ()
 
-
-_KEYS = (
-    ("Ctrl Enter", "generate"),
-    ("Esc", "stop, close"),
-    ("1 – 4", "focus an answer"),
-    ("d", "word diff on or off"),
-    ("b", "blind on or off"),
-    ("v", "vote, then ← → and Enter"),
-    ("g c", "Compare"),
-    ("g t", "Training"),
-    ("g l", "Lens"),
-    ("← → Enter", "Lens: another token, keep it"),
-    ("g d", "Data"),
-    ("g r", "Runs"),
-    ("?", "this list"),
-)
+    @property
+    def name(self) -> str:
+        """The title in small letters, for ids."""
+        return self.title.lower()
 
 
 def asked(pages: Sequence[Page], referrer: str | None) -> Page:
@@ -57,7 +58,7 @@ def asked(pages: Sequence[Page], referrer: str | None) -> Page:
     return next((page for page in pages if page.path == path), pages[0])
 
 
-def layout(pages: Sequence[Page], host: str, shown: Page) -> Any:
+def layout(pages: Sequence[Page], workbench: Workbench, host: str, shown: Page) -> Any:
     """The whole document below `<body>`, with the page `shown` in it; the others come when they are visited."""
     first = pages[0]
     header = html.Div(
@@ -98,9 +99,11 @@ def layout(pages: Sequence[Page], host: str, shown: Page) -> Any:
             dmc.AppShellMain(
                 [
                     html.Div(
-                        page.body() if page is shown else html.P(f"Opening {page.label}", className="sub page-opening"),
-                        id=f"page-{page.key}",
-                        className=f"page page-{page.key}",
+                        page.layout(workbench)
+                        if page is shown
+                        else html.P(f"Opening {page.title}", className="sub page-opening"),
+                        id=f"page-{page.name}",
+                        className=f"page page-{page.name}",
                         hidden=page is not shown,
                     )
                     for page in pages
@@ -119,25 +122,24 @@ def layout(pages: Sequence[Page], host: str, shown: Page) -> Any:
         defaultColorScheme="auto",
         children=[
             dcc.Location(id="url", refresh=False),
-            *(dcc.Store(id=f"visit-{page.key}") for page in pages),
+            *(dcc.Store(id=f"visit-{page.name}") for page in pages),
             frame,
-            _help(),
+            _help(pages),
         ],
     )
 
 
-def register(app: Dash, pages: Sequence[Page]) -> None:
-    """Navigation, theme and help, in the browser (assets/shell.js), and the bodies of pages from here."""
-    from dash import ClientsideFunction, Input, Output, State
-
+def register(app: Dash, pages: Sequence[Page], workbench: Workbench) -> None:
+    """Navigation, theme and help, in the browser (shell.js in assets/), and the pages from here."""
     app.clientside_callback(
         ClientsideFunction("shell", "show"),
-        *(Output(f"page-{page.key}", "hidden") for page in pages),
-        *(Output(f"visit-{page.key}", "data") for page in pages),
+        *(Output(f"page-{page.name}", "hidden") for page in pages),
+        *(Output(f"visit-{page.name}", "data") for page in pages),
         Input("url", "pathname"),
     )
     for page in pages:
-        _mounted(app, page)
+        _mounted(app, page, workbench)
+        page.register(app, workbench)
     app.clientside_callback(
         ClientsideFunction("shell", "help"),
         Output("help", "opened"),
@@ -147,25 +149,30 @@ def register(app: Dash, pages: Sequence[Page]) -> None:
     )
 
 
-def _mounted(app: Dash, page: Page) -> None:
-    from dash import Input, Output
-
-    @app.callback(Output(f"page-{page.key}", "children"), Input(f"visit-{page.key}", "data"), prevent_initial_call=True)
+def _mounted(app: Dash, page: Page, workbench: Workbench) -> None:
+    @app.callback(
+        Output(f"page-{page.name}", "children"), Input(f"visit-{page.name}", "data"), prevent_initial_call=True
+    )
     def mount(_: float) -> Any:
-        return page.body()
+        return page.layout(workbench)
 
 
 def _nav(page: Page) -> html.A:
     return html.A(
-        [icon(page.key, 20), html.Span(page.label)],
+        [icon(page.icon, 20), html.Span(page.title)],
         href=page.path,
         className="nav-item js-nav",
-        **{"data-page": page.key, "data-key": page.shortcut},
+        **{"data-page": page.name, "data-key": page.key},
     )
 
 
-def _help() -> Any:
-    rows = [html.Tr([html.Td(dmc.Kbd(keys)), html.Td(text)]) for keys, text in _KEYS]
+def shortcuts(pages: Sequence[Page]) -> list[tuple[str, str]]:
+    """All keys and what they do: each page's own, and the letter that opens it."""
+    return [row for page in pages for row in (*page.keys, (f"g {page.key}", page.title))] + [("?", "this list")]
+
+
+def _help(pages: Sequence[Page]) -> Any:
+    rows = [html.Tr([html.Td(dmc.Kbd(keys)), html.Td(text)]) for keys, text in shortcuts(pages)]
     return dmc.Modal(
         id="help",
         title="Shortcuts",

@@ -17,7 +17,7 @@ from hub_server import Hub, Repo, serving
 from PIL import Image
 
 from dpo.cli.main import main
-from dpo.dashboard.compare.policies import DEFAULT, arms
+from dpo.dashboard.compare.policies import DEFAULT, answering
 from dpo.policies.loading import load_policy
 from dpo.policies.scoring import score
 from dpo.publishing.push import push
@@ -123,7 +123,7 @@ def test_an_adapter_goes_out_folded_in(hub: Hub, dpo: Dpo, runs: dict[str, Path]
     assert not [name for name in hub.repos["me/tea-gpt2"].files if name.startswith("adapter")]
     assert dpo("pull", "me/tea-gpt2", "--output-dir", "here", "--base", "demo/gpt2").returncode == 0
     assert scored(tmp_path / "here")[0] == pytest.approx(scored(runs["gpt2"])[0], abs=1e-5)
-    listed = [arm for arm in arms([tmp_path]) if arm.value not in DEFAULT and "#" not in arm.value]  # no engines
+    listed = [one for one in answering([tmp_path]) if one.value not in DEFAULT and "#" not in one.value]  # no engines
     assert [(arm.short, arm.family, arm.reference) for arm in listed] == [("here", "causal", "demo/gpt2")]
 
 
@@ -143,7 +143,7 @@ def test_pull_of_a_policy_of_others(
     assert score(load_policy(str(pulled), device="cpu"), *TEXT) == score(
         load_policy(str(policy_dirs["t5"]), device="cpu"), *TEXT
     )
-    listed = arms([tmp_path / "runs"])
+    listed = answering([tmp_path / "runs"])
     assert ("t5-chat", "seq2seq", "demo/t5") in [(arm.short, arm.family, arm.reference) for arm in listed]
     assert open_run(pulled).info["created"].startswith("2025-03-01T10:00:00")
     monkeypatch.chdir(tmp_path)

@@ -14,7 +14,7 @@ from dpo.dashboard.application import create_app
 from dpo.dashboard.web import guard
 from dpo.dashboard.web.access import Access, Right
 from dpo.dashboard.web.reading import MOST_UPLOAD_BODY
-from dpo.dashboard.web.rights import CALLBACK, CALLBACKS, ROUTES
+from dpo.dashboard.web.rights import CALLBACK, CALLBACKS, ROUTES, right_of_callback
 from dpo.errors import AccessError
 from dpo.runs import RunRecord
 
@@ -70,7 +70,9 @@ def test_every_route_has_its_right(app: Dash) -> None:
 
 def test_every_callback_has_its_right(app: Dash) -> None:
     names = [guard.name_of(output, callback) for output, callback in server_side(app).items()]
-    assert sorted(names) == sorted(CALLBACKS) and len(names) > 20
+    assert len(names) > 20 and all(right_of_callback(name) for name in names)
+    visits = {f"visit-{page.name}.data > page-{page.name}.children" for page in app.pages}
+    assert sorted(names) == sorted([*CALLBACKS, *visits])  # nor is a line left over
 
 
 def test_rights_are_asked_for_on_every_route(app: Dash) -> None:
@@ -94,7 +96,7 @@ def test_rights_are_asked_for_on_every_route(app: Dash) -> None:
 def test_rights_are_asked_for_by_every_callback(app: Dash) -> None:
     client, local = app.server.test_client(), app.server.config["access"].local
     for output, callback in server_side(app).items():
-        right = CALLBACKS[guard.name_of(output, callback)]
+        right = right_of_callback(guard.name_of(output, callback))
         answer = client.post(CALLBACK, json=callback_body(app, output))
         refused = right in (Right.TRAIN, Right.CHANGE) and not local
         assert (answer.status_code == 403) == refused, (output, answer.get_data()[:200])
@@ -107,14 +109,15 @@ def test_the_runs_page_offers_to_change_runs_where_they_may_be(tmp_path: Path, b
     app = create_app([tmp_path], Access(bound), votes=tmp_path / "v.sqlite")
     client = app.server.test_client()
     client.get("/")
-    output = next(output for output in app.callback_map if output.startswith("..rn-rows.data"))
+    output = next(output for output in app.callback_map if output.startswith("..rn-grid.rowData"))
     body = callback_body(app, output)
     body["inputs"][2]["value"] = False  # the page is not hidden
-    [row] = client.post(CALLBACK, json=body).get_json()["response"]["rn-rows"]["data"]
+    [row] = client.post(CALLBACK, json=body).get_json()["response"]["rn-grid"]["rowData"]
     local = bound == "127.0.0.1"
     assert row["name"] == "mine" and row["own"] is local
-    page = next(page for page in app.pages if page.key == "runs")
-    assert ("dpo runs rm" in str(page.body())) is not local and ("Double-click" in str(page.body())) is local
+    page = next(page for page in app.pages if page.name == "runs")
+    text = str(page.layout(app.workbench))
+    assert ("dpo runs rm" in text) is not local and ("Double-click" in text) is local
 
 
 def test_what_has_no_right_is_refused(app: Dash, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +125,7 @@ def test_what_has_no_right_is_refused(app: Dash, monkeypatch: pytest.MonkeyPatch
     monkeypatch.delitem(ROUTES, ("GET", "/api/training"))
     answer = client.get("/api/training")
     assert answer.status_code == 403 and "rights.py" in answer.get_json()["error"]
-    name = "rn-poll.n_intervals > rn-rows.data"
+    name = "rn-poll.n_intervals > rn-grid.rowData"
     output = next(output for output, made in server_side(app).items() if guard.name_of(output, made) == name)
     monkeypatch.delitem(CALLBACKS, name)
     assert client.post(CALLBACK, json=callback_body(app, output)).status_code == 403

@@ -11,8 +11,8 @@ import pytest
 from events import old_gpt2, old_t5
 
 from dpo.cli import main
+from dpo.dashboard.run_reader import shown
 from dpo.dashboard.training import panels
-from dpo.dashboard.training.series import shown
 from dpo.preferences.audit import Audit, Finding
 from dpo.runs import BUNDLED_RUNS, RunRecord, open_run
 from dpo.runs.doctor import Limits, Verdict, diagnose

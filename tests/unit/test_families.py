@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from architectures import CONFIGS, save_model
+from dpo.dashboard.lens.policies import tuned
 from tiny import save_tiny
 
 from dpo.dashboard.compare.policies import policies
-from dpo.dashboard.lens.policies import tuned
 from dpo.families import CAUSAL, FAMILIES, SEQ2SEQ, architecture_label, facts_of
 from dpo.policies.caches import cached, empty_cache
 from dpo.policies.families import family_of

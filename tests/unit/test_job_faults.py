@@ -19,7 +19,7 @@ from flask import Flask
 from test_jobs import put, until, worker_lock_held
 
 from dpo.dashboard.training import jobs_api
-from dpo.dashboard.web.access import Access
+from dpo.dashboard.workbench import Workbench
 from dpo.errors import RunError, StorageError
 from dpo.processes import identity, living, lock_is_held
 from dpo.runs import RunRecord, open_run
@@ -93,7 +93,7 @@ def test_a_damaged_file_stops_neither_the_list_nor_the_queue(
 def test_looking_at_the_queue_wakes_a_worker_that_was_killed(tmp_path: Path) -> None:
     queue = Jobs(tmp_path)
     server = Flask("test")
-    jobs_api.register(server, queue, [tmp_path], Access())
+    jobs_api.register(server, Workbench([tmp_path]))
     put(queue, "1-a", ["no-command"], tmp_path / "a")
     worker = subprocess.Popen([sys.executable, "-c", HOLDS, str(queue.directory / ".worker.lock")],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip

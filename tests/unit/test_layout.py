@@ -36,9 +36,9 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_callbacks_need_their_own_page_and_the_shell_only(app: Any) -> None:
-    owner = {ident: page.key for page in app.pages for ident in idents(page.body())}
+    owner = {ident: page.name for page in app.pages for ident in idents(page.layout(app.workbench))}
     shell_ids = {"url", "theme", "help", "open-help", "theme-switch"}
-    shell_ids |= {f"{kind}-{page.key}" for page in app.pages for kind in ("page", "visit")}
+    shell_ids |= {f"{kind}-{page.name}" for page in app.pages for kind in ("page", "visit")}
     assert len(app.callback_map) > 30
     for output, callback in app.callback_map.items():
         ends = [part.rpartition(".")[0] for part in output.strip(".").split("...")]
@@ -51,7 +51,7 @@ def test_callbacks_need_their_own_page_and_the_shell_only(app: Any) -> None:
 
 
 def test_ids_are_on_one_page_each(app: Any) -> None:
-    known = [ident for page in app.pages for ident in idents(page.body())]
+    known = [ident for page in app.pages for ident in idents(page.layout(app.workbench))]
     assert len(known) == len(set(known)) > 100
 
 
@@ -66,7 +66,7 @@ def test_ids_are_on_one_page_each(app: Any) -> None:
     ],
 )
 def test_the_page_in_the_address_comes_with_the_layout(app: Any, address: str | None, key: str) -> None:
-    assert asked(app.pages, address).key == key
+    assert asked(app.pages, address).name == key
     headers = {"Referer": address} if address else {}
     layout = app.server.test_client().get("/_dash-layout", headers=headers, base_url="http://127.0.0.1").get_json()
     text = json.dumps(layout)

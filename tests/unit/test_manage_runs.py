@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from dpo.dashboard.run_reader import RunReader, Shown
 from dpo.dashboard.runs_page.figures import frontier, importance, parallel
 from dpo.dashboard.runs_page.report import report
 from dpo.dashboard.runs_page.table import columns_of, differing, filtered, rows_of
 from dpo.dashboard.training.charts import CHARTS, View, figure
 from dpo.dashboard.training.drawing import curves_of
-from dpo.dashboard.training.series import Shown
 from dpo.errors import ConfigError, RunError
 from dpo.evaluation.votes import Vote
 from dpo.runs import BUNDLED_RUNS, RunRecord, find_runs, open_run
@@ -95,7 +95,7 @@ def rows(count: int = 8) -> list[dict[str, Any]]:
 def test_switches_and_lists_are_words_in_the_table(tmp_path: Path) -> None:
     for name, lora in (("a", True), ("b", False)):
         write(tmp_path / name, config={"lora": lora, "loss_type": ["sigmoid", "sft"], "beta": 0.1})
-    made = rows_of([tmp_path])
+    made = rows_of(RunReader([tmp_path]))
     assert {row["set/lora"] for row in made} == {"yes", "no"}
     assert {row["set/loss_type"] for row in made} == {"sigmoid sft"}
     (column,) = [column for column in columns_of(made) if column["field"] == "set/lora"]
@@ -165,7 +165,8 @@ def test_a_report_shows_held_out_measures_as_they_were_measured(tmp_path: Path) 
     record = RunRecord.create(tmp_path / "run", {"kind": "dpo", "family": "t5", "state": "finished"})
     for step in range(21):
         record.log({"step": step, "loss": 1 / (1 + step)} | ({"eval_kl": step**1.5} if step % 10 == 0 else {}))
-    document = report(rows_of([tmp_path]))
+    reader = RunReader([tmp_path])
+    document = report(rows_of(reader), reader)
     figures = json.loads(re.findall(r'<script type="application/json" id="figures">(.*?)</script>', document)[0])
     [distance] = figures["eval_kl"]["data"]
     assert distance["x"] == [0, 10, 20] and distance["y"] == pytest.approx([step**1.5 for step in (0, 10, 20)])
@@ -188,13 +189,13 @@ def test_votes_stand_beside_the_run_that_they_were_cast_on(tmp_path: Path) -> No
         cast("demo/t5", str(own), "b", blind=False), cast("demo/t5", str(own), "tie"), cast("x", str(own), "a"),
         cast("demo/gpt2", "demo/gpt2-dpo", "a"),
     ]  # fmt: skip
-    made = {row["name"]: row for row in rows_of([tmp_path, BUNDLED_RUNS], votes)}
+    made = {row["name"]: row for row in rows_of(RunReader([tmp_path, BUNDLED_RUNS]), votes)}
     assert (made["mine"]["won"], made["mine"]["votes"]) == (0.75, 4)
     assert (made["Llama-3-gpt2-dpo"]["won"], made["Llama-3-gpt2-dpo"]["votes"]) == (0.0, 1)
     assert made["Llama-3-t5-dpo"]["won"] is None
     (column,) = [column for column in columns_of(list(made.values())) if column["field"] == "won"]
     assert column["headerName"] == "Votes won"
-    assert "won" not in [column["field"] for column in columns_of(rows_of([tmp_path]))]
+    assert "won" not in [column["field"] for column in columns_of(rows_of(RunReader([tmp_path])))]
     assert [row["name"] for row in filtered(list(made.values()), "won > 60%")] == ["mine"]
 
 

@@ -15,7 +15,7 @@ import pytest
 from talks import Rows, Write, audited, found, shuffled, talk
 
 from dpo.cli import main
-from dpo.dashboard.data.audit_jobs import Desk
+from dpo.dashboard.audit_jobs import AuditJobs
 from dpo.dashboard.data.cards import finding_cards, remedies
 from dpo.dashboard.data.mapping import _cut
 from dpo.preferences.audit import repairing
@@ -205,12 +205,12 @@ def test_a_training_says_how_to_mend_its_pairs_and_the_line_works_as_printed(
 
 def test_the_command_of_the_data_page_works_for_an_upload(write_pairs: Write, tmp_path: Path) -> None:
     content = write_pairs(shuffled(talk(300), 50, 150, "chosen")).read_bytes()
-    desk = Desk(tmp_path / "none")
+    audits = AuditJobs(tmp_path / "none")
     try:
-        value = desk.receive("of a friend's.jsonl", "data:;base64," + base64.b64encode(content).decode())
-        result = audited(Path(desk.named(value)))
-        command = remedies(result, desk.named(value))
-        assert desk.label(value) == "of a friend's.jsonl" and "--repair-mispaired" in command
+        value = audits.receive("of a friend's.jsonl", "data:;base64," + base64.b64encode(content).decode())
+        result = audited(Path(audits.named(value)))
+        command = remedies(result, audits.named(value))
+        assert audits.label(value) == "of a friend's.jsonl" and "--repair-mispaired" in command
         output = str(tmp_path / "out.jsonl")
         words = shlex.split(command)[1:]
         assert main([output if word.endswith("-cleaned.jsonl") else word for word in words]) == 0
@@ -218,7 +218,7 @@ def test_the_command_of_the_data_page_works_for_an_upload(write_pairs: Write, tm
         states = {card.to_plotly_json()["props"]["data-code"]: card.className for card in cards}
         assert states["licence"] == "audit card note" and states["mispaired"] == "audit card fault"
     finally:
-        desk.close()
+        audits.close()
 
 
 @pytest.mark.parametrize("text", ["short", "one two three " * 30, "x" * 400, "字" * 400])

@@ -17,9 +17,9 @@ import pytest
 from serving import api_server
 
 from dpo import hub
+from dpo.dashboard import audit_jobs
 from dpo.dashboard.application import create_app
-from dpo.dashboard.data import audit_jobs as desks
-from dpo.dashboard.data.audit_jobs import Desk
+from dpo.dashboard.audit_jobs import AuditJobs
 from dpo.dashboard.training.run_picker import rows
 from dpo.dashboard.web.access import LOCAL, Access
 from dpo.dashboard.web.names import Allowed
@@ -238,36 +238,36 @@ def upload(data: bytes) -> str:
 
 
 def test_uploads_are_bounded_and_removed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desks, "MOST_UPLOADS", 3)
-    monkeypatch.setattr(desks, "MOST_UPLOADED", 3000)
-    desk = Desk(tmp_path)
-    values = [desk.receive(f"{n}.jsonl", upload(PAIRS.encode()[:500])) for n in range(5)]
-    assert desk._place is not None and len(list(desk._place.rglob("*.jsonl"))) == 3
+    monkeypatch.setattr(audit_jobs, "MOST_UPLOADS", 3)
+    monkeypatch.setattr(audit_jobs, "MOST_UPLOADED", 3000)
+    audits = AuditJobs(tmp_path)
+    values = [audits.receive(f"{n}.jsonl", upload(PAIRS.encode()[:500])) for n in range(5)]
+    assert audits._place is not None and len(list(audits._place.rglob("*.jsonl"))) == 3
     with pytest.raises(DataError, match="not on offer"):
-        desk.look(values[0], Columns())  # the oldest went first
-    assert desk.label(values[4]) == "4.jsonl"
-    desk.receive("large.jsonl", upload(b"x" * 2900))
-    assert [file.stat().st_size for file in desk._place.rglob("*.jsonl")] == [2900]
+        audits.look(values[0], Columns())  # the oldest went first
+    assert audits.label(values[4]) == "4.jsonl"
+    audits.receive("large.jsonl", upload(b"x" * 2900))
+    assert [file.stat().st_size for file in audits._place.rglob("*.jsonl")] == [2900]
     for name, content in ((["a.jsonl"], upload(b"x")), ("a.jsonl", [upload(b"x")]), ("a.exe", upload(b"x"))):
         with pytest.raises(DataError):
-            desk.receive(name, content)  # type: ignore[arg-type]
-    place = desk._place
-    desk.close()
+            audits.receive(name, content)  # type: ignore[arg-type]
+    place = audits._place
+    audits.close()
     assert not place.exists()
     with pytest.raises(DataError):
-        desk.receive("late.jsonl", upload(b"x"))
+        audits.receive("late.jsonl", upload(b"x"))
     assert not place.exists()
 
 
 def test_audits_wait_in_a_bounded_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desks, "MOST_AUDITS", 2)
-    desk = Desk(tmp_path)
-    with desk._working:  # somebody's audit is under way
+    monkeypatch.setattr(audit_jobs, "MOST_AUDITS", 2)
+    audits = AuditJobs(tmp_path)
+    with audits._working:  # somebody's audit is under way
         for _ in range(3):
-            desk.start("sample", "demo/gpt2", Columns())
+            audits.start("sample", "demo/gpt2", Columns())
         with pytest.raises(BusyError, match="2 audits are waiting"):
-            desk.start("sample", "demo/gpt2", Columns())
-        for job in desk._jobs.values():
+            audits.start("sample", "demo/gpt2", Columns())
+        for job in audits._jobs.values():
             job.problem = "enough"
 
 

@@ -17,8 +17,8 @@ from pyarrow import parquet
 
 from dpo.cli import main
 from dpo.cli.commands import cell, reached_line
+from dpo.dashboard.run_reader import shown as panels_shown
 from dpo.dashboard.training import panels
-from dpo.dashboard.training.series import shown as panels_shown
 from dpo.runs import BUNDLED_RUNS, RunRecord, open_run, summarise
 from dpo.runs.doctor.verdict import number
 

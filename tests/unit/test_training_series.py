@@ -16,11 +16,12 @@ from dash import html
 
 from dpo.dashboard.application import create_app
 from dpo.dashboard.markup import to_html
+from dpo.dashboard.run_reader import MOST_RUNS, RunReader, Shown, shortened
+from dpo.dashboard.smoothing import smoothed
 from dpo.dashboard.training import series
-from dpo.dashboard.training.answers import said
+from dpo.dashboard.training.answers import answer_cards
 from dpo.dashboard.training.charts import CHARTS, LARGE, View, figure
 from dpo.dashboard.training.drawing import curves_of, draw
-from dpo.dashboard.training.run_picker import MOST_RUNS
 from dpo.runs import BUNDLED_RUNS, Metrics, RunRecord, open_run
 from dpo.runs.live import OpenRuns
 
@@ -35,8 +36,8 @@ def long_run(points: int = 50_000) -> Metrics:
     return Metrics({"step": steps, "loss": loss, "examples": steps * 8})
 
 
-def entry(metrics: Metrics) -> series.Shown:
-    return series.Shown(open_run(T5), "long", "long", 0, metrics)
+def entry(metrics: Metrics) -> Shown:
+    return Shown(open_run(T5), "long", "long", 0, metrics)
 
 
 def test_a_long_curve_is_reduced_and_keeps_its_spike() -> None:
@@ -60,9 +61,9 @@ def test_smoothing_in_blocks_is_the_plain_recursion(weight: float) -> None:
     for place, value in enumerate(values.tolist()):
         total = weight * total + (1 - weight) * value
         expected.append(total / (1 - weight ** (place + 1)))
-    assert series.smoothed(values, weight) == pytest.approx(expected, rel=1e-9, abs=1e-9)
-    assert series.smoothed(values[:5], weight) == pytest.approx(expected[:5])
-    assert series.smoothed(values, 0.0) is values
+    assert smoothed(values, weight) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert smoothed(values[:5], weight) == pytest.approx(expected[:5])
+    assert smoothed(values, 0.0) is values
 
 
 def test_axes_are_interpolated_start_at_zero_and_never_go_back() -> None:
@@ -78,18 +79,18 @@ def test_axes_are_interpolated_start_at_zero_and_never_go_back() -> None:
 
 def test_units_of_rewards() -> None:
     run = open_run(T5)
-    one = series.Shown(run, "t5", "t5", 0, run.metrics())
+    one = Shown(run, "t5", "t5", 0, run.metrics())
     assert series.scale_of(one, "÷ β") == pytest.approx(10)
     per_token = series.scale_of(one, "Per token")
     rows = [json.loads(line) for line in (Path(T5) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert per_token == pytest.approx(2 * rows[-1]["examples"] / rows[-1]["tokens"])
-    unknown = series.Shown(type(run)(run.path, {}), "x", "x", 0, long_run())
+    unknown = Shown(type(run)(run.path, {}), "x", "x", 0, long_run())
     assert series.scale_of(unknown, "÷ β") is None and series.scale_of(unknown, "Per token") is None
 
 
 def test_every_chart_of_a_bundled_run_is_drawn() -> None:
     run = open_run(T5)
-    one = series.Shown(run, "t5", "t5", 0, run.metrics())
+    one = Shown(run, "t5", "t5", 0, run.metrics())
     for chart in CHARTS:
         first, second = curves_of([one], chart, "Step", 0.6, "Reward")
         made = figure(chart, first, second, View())
@@ -102,12 +103,13 @@ def test_only_charts_that_changed_are_sent(tmp_path: Path) -> None:
     record = RunRecord.create(tmp_path / "run", info)
     record.log({"step": 0, "loss": 0.69})
     asked: dict[str, Any] = {"runs": [str(tmp_path / "run")], "axis": "Step", "charts": {"loss": None, "grad": None}}
-    first = {chart["key"]: chart for chart in draw(asked, [tmp_path])["charts"]}
+    reader = RunReader([tmp_path])
+    first = {chart["key"]: chart for chart in draw(asked, reader)["charts"]}
     assert not first["loss"]["hidden"] and first["grad"]["hidden"]
     asked["charts"] = {key: chart["revision"] for key, chart in first.items()}
-    assert draw(asked, [tmp_path])["charts"] == []
+    assert draw(asked, reader)["charts"] == []
     record.log({"step": 1, "loss": 0.6})
-    assert [chart["key"] for chart in draw(asked, [tmp_path])["charts"]] == ["loss"]
+    assert [chart["key"] for chart in draw(asked, reader)["charts"]] == ["loss"]
 
 
 def test_the_route_shows_runs_of_its_directories_only(tmp_path: Path) -> None:
@@ -129,9 +131,9 @@ def test_nonsense_is_not_an_error(body: dict[str, Any]) -> None:
 
 
 def test_labels_lose_what_all_of_them_share() -> None:
-    assert series._shortened(["Llama-3-t5-dpo", "Llama-3-gpt2-dpo"]) == ["t5-dpo", "gpt2-dpo"]
-    assert series._shortened(["one"]) == ["one"]
-    assert len(series._shortened(["x" * 60])[0]) <= 18
+    assert shortened(["Llama-3-t5-dpo", "Llama-3-gpt2-dpo"]) == ["t5-dpo", "gpt2-dpo"]
+    assert shortened(["one"]) == ["one"]
+    assert len(shortened(["x" * 60])[0]) <= 18
 
 
 def test_all_charts_share_one_reader(tmp_path: Path) -> None:
@@ -171,14 +173,14 @@ def test_no_two_runs_on_screen_look_the_same(tmp_path: Path) -> None:
     paths = [str(record.path) for record in made]
     for chosen in (paths[:MOST_RUNS], paths[2:], paths[-1:]):
         asked = {"runs": chosen, "charts": {"loss": None}}
-        [chart] = draw(asked, [tmp_path])["charts"]
+        [chart] = draw(asked, RunReader([tmp_path]))["charts"]
         dashes = [trace["line"]["dash"] for trace in chart["figure"]["data"]]
         assert dashes[0] == "solid" and len(set(dashes)) == len(dashes) == len(chosen)
 
 
 def test_log_y_is_for_measures_that_are_never_negative() -> None:
     asked = {"runs": [T5], "log": True, "charts": {"loss": None, "chosen": None, "kl": None, "lr": None}}
-    charts = {chart["key"]: chart for chart in draw(asked, [BUNDLED_RUNS])["charts"] if not chart["hidden"]}
+    charts = {chart["key"]: chart for chart in draw(asked, RunReader([BUNDLED_RUNS]))["charts"] if not chart["hidden"]}
     kinds = {key: chart["figure"]["layout"]["yaxis"]["type"] for key, chart in charts.items()}
     assert kinds == {"loss": "log", "chosen": "linear", "kl": "linear", "lr": "log"}
     assert "zeros have no place on a logarithmic axis" in charts["lr"]["note"]  # the warm-up begins at 0
@@ -188,20 +190,20 @@ def test_the_large_charts_come_first() -> None:
     assert CHARTS[: len(LARGE)] == LARGE
 
 
-def test_a_kept_checkpoint_leads_to_compare(tmp_path: Path) -> None:
+def test_a_saved_checkpoint_leads_to_compare(tmp_path: Path) -> None:
     record = RunRecord.create(tmp_path / "run", {"state": "finished", "family": "t5", "config": {"model": "demo/t5"}})
     for step in (5, 9):
         record.add_samples([{"step": step, "index": 0, "prompt": "Tea?", "policy": f"at {step}"}])
-    kept = tmp_path / "run" / "checkpoint-5"
-    kept.mkdir()
-    (kept / "trainer_state.json").write_text("{}")
+    saved = tmp_path / "run" / "checkpoint-5"
+    saved.mkdir()
+    (saved / "trainer_state.json").write_text("{}")
     run = open_run(tmp_path / "run")
-    one = series.Shown(run, "run", "run", 0, run.metrics())
-    link = re.search(r'href="([^"]*)"', to_html(said([one], 5, "Tea?")))
+    one = Shown(run, "run", "run", 0, run.metrics())
+    link = re.search(r'href="([^"]*)"', to_html(answer_cards([one], 5, "Tea?")))
     assert link is not None
     query = parse_qs(urlsplit(link[1].replace("&amp;", "&")).query)
-    assert query == {"prompt": ["Tea?"], "policy": ["demo/t5", str(kept)]}
-    later = to_html(said([one], 9, "Tea?"))  # its policy was not kept
+    assert query == {"prompt": ["Tea?"], "policy": ["demo/t5", str(saved)]}
+    later = to_html(answer_cards([one], 9, "Tea?"))  # its policy was not saved
     assert "href" not in later and '<span class="new">9</span>' in later
 
 
@@ -210,7 +212,7 @@ def test_ln_2_is_drawn_where_a_loss_starts_there() -> None:
 
     def notes(run: str) -> str:
         asked = {"runs": [run], "charts": {"loss": None}}
-        [chart] = [chart for chart in draw(asked, [BUNDLED_RUNS])["charts"] if chart["key"] == "loss"]
+        [chart] = [chart for chart in draw(asked, RunReader([BUNDLED_RUNS]))["charts"] if chart["key"] == "loss"]
         return str(chart["figure"]["layout"]["annotations"])
 
     assert "ln 2" not in notes(T5)

@@ -8,18 +8,16 @@ have no children of ours.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
 from dpo.dashboard.compare import votes
-from dpo.dashboard.compare.policies import DEFAULT, EXAMPLES, arms, options, records
+from dpo.dashboard.compare.policies import DEFAULT, EXAMPLES, answering, options, records
 from dpo.dashboard.components import action, button, card, glyph, icon, number
+from dpo.dashboard.workbench import Workbench
 from dpo.families import FAMILIES, Facts
-from dpo.generation.remote import Remote
 from dpo.generation.settings import LAMBDA_LIMITS, MAX_SAMPLES, Sampling
 
 _DECIMALS = 2  # of what is no whole number
@@ -29,9 +27,9 @@ _PANES = 6
 _BINS = ("n4", "n3", "n2", "n1", "z", "p1", "p2", "p3", "p4")
 
 
-def page(roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> list[Any]:
+def page(workbench: Workbench) -> list[Any]:
     """The page as it is before anything was asked."""
-    known = arms(roots, remotes)
+    known = answering(workbench.roots, workbench.remotes)
     return [
         html.H1("Compare", className="vh"),
         _composer(),
@@ -54,8 +52,9 @@ def page(roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> list[Any]:
     ]
 
 
-def register(app: Dash, roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> None:
-    """Wire the controls and keys to the browser's code."""
+def register(app: Dash, workbench: Workbench) -> None:
+    """The controls' way to the browser's code, the lists of policies, and the routes of votes."""
+    votes.register(app.server, workbench)
     prompt_and_settings = ["cmp-prompt", *map(_field_id, _FIELDS)]
     chosen = [f"cmp-policy-{pane}" for pane in range(_PANES)]
 
@@ -120,9 +119,9 @@ def register(app: Dash, roots: Sequence[Path], remotes: Sequence[Remote] = ()) -
     )
     def refresh(_: int) -> list[Any]:
         """Runs that have finished since the page was opened can be chosen at once."""
-        known = arms(roots, remotes)
+        known = answering(workbench.roots, workbench.remotes)
         data = options(known)
-        return [records(known), options([arm for arm in known if not arm.note]), *([data] * _PANES)]
+        return [records(known), options([choice for choice in known if not choice.note]), *([data] * _PANES)]
 
 
 def _composer() -> html.Section:

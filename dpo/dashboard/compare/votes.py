@@ -16,9 +16,10 @@ import dash_mantine_components as dmc
 from dash import html
 from flask import Flask, Response, jsonify
 
+from dpo.dashboard.choices import references, tuned
 from dpo.dashboard.components import button, card
-from dpo.dashboard.lens.policies import references, tuned
 from dpo.dashboard.web import reading
+from dpo.dashboard.workbench import Workbench
 from dpo.errors import BusyError, ConfigError, PolicyError, quoted
 from dpo.evaluation.votes import Votes, preference_pairs
 from dpo.training.job import Job
@@ -86,11 +87,12 @@ def results() -> html.Section:
     )  # fmt: skip
 
 
-def register(server: Flask, votes: Votes, jobs: Jobs, roots: Sequence[Path]) -> None:
-    """Add the routes under `/api/votes`; trainings on votes go through the queue `jobs`."""
+def register(server: Flask, workbench: Workbench) -> None:
+    """Add the routes under `/api/votes`; trainings on votes go through the queue of all trainings."""
+    votes, jobs = workbench.votes, workbench.jobs
 
     @server.post("/api/votes")
-    def cast() -> Response:
+    def store() -> Response:
         """Store a vote; answers with the tally of its pair of policies."""
         from dpo.evaluation.vote_statistics import tally
         from dpo.evaluation.votes import Vote
@@ -104,9 +106,9 @@ def register(server: Flask, votes: Votes, jobs: Jobs, roots: Sequence[Path]) -> 
         """Scores and win rates."""
         from dpo.evaluation.vote_statistics import statistics
 
-        cast_so_far = votes.all()
-        pairs, left_out = preference_pairs(cast_so_far)
-        made = statistics(cast_so_far, resamples=400).record()
+        so_far = votes.all()
+        pairs, left_out = preference_pairs(so_far)
+        made = statistics(so_far, resamples=400).record()
         return jsonify(made | {"pairs": len(pairs), "left_out": left_out, "training": training_state(jobs)})
 
     @server.get("/api/votes/pairs.jsonl")
@@ -120,7 +122,7 @@ def register(server: Flask, votes: Votes, jobs: Jobs, roots: Sequence[Path]) -> 
     def train() -> Response:
         """Put the next round into the queue."""
         body = reading.body()
-        start_training(votes, jobs, roots, body.get("model"), body.get("max_steps"))
+        start_training(votes, jobs, workbench.roots, body.get("model"), body.get("max_steps"))
         return jsonify(training_state(jobs))
 
 

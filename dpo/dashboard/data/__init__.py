@@ -5,14 +5,14 @@ from __future__ import annotations
 from dash import Dash
 
 from dpo.dashboard.data import callbacks, export
-from dpo.dashboard.data.audit_jobs import Desk
 from dpo.dashboard.data.page import page
+from dpo.dashboard.workbench import Workbench
 
 
-def register(app: Dash, desk: Desk) -> None:
+def register(app: Dash, workbench: Workbench) -> None:
     """Callbacks and routes."""
-    callbacks.register(app, desk)
-    export.register(app.server, desk)
+    callbacks.register(app, workbench.audits)
+    export.register(app.server, workbench.audits)
 
 
 __all__ = ["page", "register"]

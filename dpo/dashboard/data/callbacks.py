@@ -8,13 +8,13 @@ from urllib.parse import urlencode
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
 
+from dpo.dashboard.audit_jobs import AuditJob, AuditJobs
 from dpo.dashboard.components import card, icon
 from dpo.dashboard.data import mapping, pairs
-from dpo.dashboard.data.audit_jobs import Desk, Job
 from dpo.dashboard.data.cards import finding_cards, length_line, lengths, remedies
 from dpo.dashboard.data.export import EXPORT
 from dpo.dashboard.data.page import MODELS
-from dpo.dashboard.data.table import Asked, codes_of, listed, select
+from dpo.dashboard.data.table import TableQuery, codes_of, listed, select
 from dpo.errors import ConfigError, DpoError, quoted
 from dpo.hub import forbidden
 from dpo.preferences.audit.remedies import column_flags
@@ -25,11 +25,11 @@ _SELECTS = [Output(f"da-{role}-column", part) for role in _ROLES for part in ("d
 _NAMED = [f"da-{role}-column" for role in _ROLES]
 
 
-def register(app: Dash, desk: Desk) -> None:
+def register(app: Dash, audits: AuditJobs) -> None:
     """All callbacks of the page."""
-    _choosing(app, desk)
-    _auditing(app, desk)
-    _listing(app, desk)
+    _choosing(app, audits)
+    _auditing(app, audits)
+    _listing(app, audits)
     app.clientside_callback(
         ClientsideFunction("data", "refresh"), Output("da-refreshed", "data"),
         Input("da-search", "value"), Input("da-finding", "value"), Input("da-audited", "data"),
@@ -42,7 +42,7 @@ def register(app: Dash, desk: Desk) -> None:
     )  # fmt: skip
 
 
-def _choosing(app: Dash, desk: Desk) -> None:
+def _choosing(app: Dash, audits: AuditJobs) -> None:
     @app.callback(
         Output("da-source", "data"), Output("da-source", "value"),
         Output("da-problem", "children", allow_duplicate=True),
@@ -52,10 +52,10 @@ def _choosing(app: Dash, desk: Desk) -> None:
         if not content or not name:
             return no_update, no_update, no_update
         try:
-            value = desk.receive(name, content)
+            value = audits.receive(name, content)
         except DpoError as error:
             return no_update, no_update, _problem(str(error))
-        return desk.offered(), value, None
+        return audits.offered(), value, None
 
     @app.callback(
         Output("da-layout", "data"), Input({"type": "da-reading", "key": ALL}, "n_clicks"), prevent_initial_call=True
@@ -77,11 +77,11 @@ def _choosing(app: Dash, desk: Desk) -> None:
     def look(value: str | None, layout: str | None, swap: bool, *named: str | None) -> tuple[Any, ...]:
         other = ctx.triggered_id in (None, "da-source")  # another source: what was said of the last one is no more true
         columns = Columns(swap=bool(swap)) if other else _columns(named, layout, swap)
-        line = f"dpo data audit {shlex.quote(desk.named(value or ''))}{column_flags(columns)}"
+        line = f"dpo data audit {shlex.quote(audits.named(value or ''))}{column_flags(columns)}"
         # What was audited before was something else.
         gone: tuple[Any, ...] = (columns.layout, None, None, [], True)
         try:
-            found = desk.look(value or "", columns)
+            found = audits.look(value or "", columns)
         except DpoError as error:
             return None, _problem(str(error)), True, line, no_update, *gone, *_emptied()
         if found is None:
@@ -92,7 +92,7 @@ def _choosing(app: Dash, desk: Desk) -> None:
         chosen = [columns.prompt, columns.chosen, columns.rejected]
         selects = [part for name in chosen for part in (found.columns, name)]
         if found.problem:
-            told = f"{desk.label(value or '')}: {found.problem}. Here, choose the columns above."
+            told = f"{audits.label(value or '')}: {found.problem}. Here, choose the columns above."
             return None, _problem(told), True, line, True, *gone, *selects
         if len(found.readings) > 1:
             return mapping.question(found), None, True, line, no_update, *gone, *selects
@@ -100,7 +100,7 @@ def _choosing(app: Dash, desk: Desk) -> None:
         return shown, None, False, line, no_update, *gone, *selects
 
 
-def _auditing(app: Dash, desk: Desk) -> None:
+def _auditing(app: Dash, audits: AuditJobs) -> None:
     @app.callback(
         Output("da-job", "data"), Output("da-poll", "disabled"), Output("da-problem", "children", allow_duplicate=True),
         Input("da-audit", "n_clicks"),
@@ -114,7 +114,7 @@ def _auditing(app: Dash, desk: Desk) -> None:
         try:
             if model and model not in MODELS:
                 raise ConfigError(f"{quoted(model)} is none of {', '.join(MODELS)}: choose one of them")
-            job = desk.start(value or "", model or MODELS[0], _columns(named, layout, swap))
+            job = audits.start(value or "", model or MODELS[0], _columns(named, layout, swap))
         except DpoError as error:
             return no_update, True, _problem(str(error))
         return job.ident, False, None
@@ -130,7 +130,7 @@ def _auditing(app: Dash, desk: Desk) -> None:
         prevent_initial_call=True,
     )  # fmt: skip
     def poll(_: int, ident: str | None) -> tuple[Any, ...]:
-        job = desk.job(ident)
+        job = audits.job(ident)
         if job is None:
             gone = _problem("This audit is no longer kept: start it again") if ident else None
             return None, *[no_update] * 6, gone, True, *[no_update] * 5
@@ -153,7 +153,7 @@ def _auditing(app: Dash, desk: Desk) -> None:
         )  # fmt: skip
 
 
-def _listing(app: Dash, desk: Desk) -> None:
+def _listing(app: Dash, audits: AuditJobs) -> None:
     @app.callback(
         Output("da-rows", "getRowsResponse"), Output("da-query", "data"), Output("da-count", "children"),
         Output("da-at", "data"),
@@ -162,10 +162,10 @@ def _listing(app: Dash, desk: Desk) -> None:
         prevent_initial_call=True,
     )  # fmt: skip
     def rows(request: dict[str, Any] | None, text: str, finding: str, ident: str | None) -> tuple[Any, ...]:
-        job = desk.job(ident)
+        job = audits.job(ident)
         if request is None or job is None or job.audit is None:
             return {"rowData": [], "rowCount": 0}, None, "", no_update
-        asked = Asked.of_request(text, finding, request)
+        asked = TableQuery.of_request(text, finding, request)
         places = select(job, asked)
         start = int(request["startRow"])
         response = {
@@ -198,13 +198,13 @@ def _listing(app: Dash, desk: Desk) -> None:
         prevent_initial_call=True,
     )  # fmt: skip
     def show(at: int | None, known: dict[str, Any] | None, view: str) -> tuple[Any, Any]:
-        job = desk.job(known["job"]) if known else None
+        job = audits.job(known["job"]) if known else None
         if job is None or job.data is None or known is None:
             return None, ""
         if not known["count"]:
             return html.P("No pair holds this text.", className="sub"), "0 of 0"
         at = min(at or 0, known["count"] - 1)
-        place = int(select(job, Asked.from_json(known["json"]))[at])
+        place = int(select(job, TableQuery.from_json(known["json"]))[at])
         row = job.data.pairs[place]["row"]
         codes = [html.Span(code, className="pill") for code in codes_of(job, place)]
         head = html.Div([html.Span(f"Row {row:,}", className="sub num"), *codes], className="row tight codes")
@@ -232,7 +232,7 @@ def _emptied() -> list[Any]:
     return [[], None] * len(_ROLES)
 
 
-def _under_way(job: Job) -> html.Section:
+def _under_way(job: AuditJob) -> html.Section:
     return card(
         html.Div([html.H2("Auditing"), html.P(f"{job.step.capitalize()} ({job.share:.0%})", className="sub")]),
         cls="pad",

@@ -8,25 +8,25 @@ import numpy as np
 from flask import Flask, Response, request
 from werkzeug.exceptions import NotFound
 
-from dpo.dashboard.data.audit_jobs import Desk
-from dpo.dashboard.data.table import Asked, exported, select
+from dpo.dashboard.audit_jobs import AuditJobs
+from dpo.dashboard.data.table import TableQuery, exported, select
 from dpo.errors import ConfigError
 
 EXPORT = "/api/data/export"
 
 
-def register(server: Flask, desk: Desk) -> None:
+def register(server: Flask, audits: AuditJobs) -> None:
     """Add the route: `job`, and `asked` for a selection."""
 
     @server.get(EXPORT)
     def export_pairs() -> Response:
-        job = desk.job(request.args.get("job"))
+        job = audits.job(request.args.get("job"))
         if job is None or job.audit is None or job.data is None or job.every is None:
             raise NotFound("This audit is no longer kept: start it again")
         text = request.args.get("asked")
         pairs = job.every if text is None else job.data.pairs
         try:
-            places = np.arange(len(pairs)) if text is None else select(job, Asked.from_json(text))
+            places = np.arange(len(pairs)) if text is None else select(job, TableQuery.from_json(text))
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise ConfigError("The selection cannot be read: export it from the Data page") from error
         name = re.sub(r"[^\w.-]", "_", job.label.rsplit("/", 1)[-1].split(".")[0]) or "pairs"

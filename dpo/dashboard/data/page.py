@@ -8,17 +8,18 @@ import dash_ag_grid as dag
 import dash_mantine_components as dmc
 from dash import dcc, html
 
+from dpo.dashboard.audit_jobs import MOST_UPLOAD
 from dpo.dashboard.components import action, button, card, command, icon, page_title
-from dpo.dashboard.data.audit_jobs import MOST_UPLOAD, Desk
 from dpo.dashboard.data.cards import lengths
 from dpo.dashboard.data.table import BLOCK, column_definitions
+from dpo.dashboard.workbench import Workbench
 from dpo.families import FAMILIES
 
 MODELS = [*(facts.base for facts in FAMILIES), *(facts.word for facts in FAMILIES)]
 POLL_MS = 400
 
 
-def page(desk: Desk) -> list[Any]:
+def page(workbench: Workbench) -> list[Any]:
     """The page before anything is audited."""
     return [
         page_title(
@@ -34,7 +35,7 @@ def page(desk: Desk) -> list[Any]:
                 id="da-export", tabIndex=-1,
             ),
         ),
-        _choose(desk),
+        _choose(workbench.audits.offered()),
         html.Div(id="da-problem", role="alert"),
         html.Div(id="da-detect"),
         html.Div(id="da-progress"),
@@ -46,7 +47,7 @@ def page(desk: Desk) -> list[Any]:
     ]  # fmt: skip
 
 
-def _choose(desk: Desk) -> html.Section:
+def _choose(offered: list[dict[str, Any]]) -> html.Section:
     columns = [
         dmc.Select(
             id=f"da-{role}-column", label=f"{role.capitalize()} column", data=[], value=None, placeholder="recognised",
@@ -57,7 +58,7 @@ def _choose(desk: Desk) -> html.Section:
     first = html.Div(
         [
             dmc.Select(
-                id="da-source", label="Dataset", data=desk.offered(), value="sample", searchable=True, size="sm", w=320,
+                id="da-source", label="Dataset", data=offered, value="sample", searchable=True, size="sm", w=320,
                 allowDeselect=False,
             ),
             dmc.Select(

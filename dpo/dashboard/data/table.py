@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpo.dashboard.data.audit_jobs import Job
+from dpo.dashboard.audit_jobs import AuditJob
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -42,7 +42,7 @@ NUMBERS = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class TableQuery:
     """A selection: a text, a finding ("" is any), columns to sort by (descending if true), the grid's filters."""
 
     text: str = ""
@@ -51,7 +51,7 @@ class Asked:
     filters: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of_request(cls, text: str | None, finding: str | None, request: Mapping[str, Any]) -> Asked:
+    def of_request(cls, text: str | None, finding: str | None, request: Mapping[str, Any]) -> TableQuery:
         """What the grid's request says, and what stands in the fields above it."""
         sort = tuple((str(entry["colId"]), entry["sort"] == "desc") for entry in request.get("sortModel") or [])
         return cls((text or "").strip(), finding or "", sort, dict(request.get("filterModel") or {}))
@@ -61,7 +61,7 @@ class Asked:
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Asked:
+    def from_json(cls, text: str) -> TableQuery:
         """What `to_json` wrote.
 
         Raises:
@@ -93,7 +93,7 @@ def column_definitions() -> list[dict[str, Any]]:
     ]
 
 
-def select(job: Job, asked: Asked) -> Places:
+def select(job: AuditJob, asked: TableQuery) -> Places:
     """Places of the pairs that were asked for, in their order; unknown values come last."""
     assert job.data is not None
     key = asked.to_json()
@@ -119,7 +119,7 @@ def select(job: Job, asked: Asked) -> Places:
     return places
 
 
-def column(job: Job, name: str) -> Floats:
+def column(job: AuditJob, name: str) -> Floats:
     """A measure of each pair, NaN where it was not taken (tokens are counted of a sample).
 
     Raises:
@@ -131,7 +131,7 @@ def column(job: Job, name: str) -> Floats:
     return found
 
 
-def listed(job: Job, places: Places, start: int) -> list[dict[str, Any]]:
+def listed(job: AuditJob, places: Places, start: int) -> list[dict[str, Any]]:
     """Rows for the grid: those of `places`, of which the first is at `start` of the selection."""
     assert job.data is not None
     batch = job.data.pairs[places.tolist()] if len(places) else {"prompt": []}
@@ -144,7 +144,7 @@ def listed(job: Job, places: Places, start: int) -> list[dict[str, Any]]:
     return rows
 
 
-def codes_of(job: Job, place: int) -> list[str]:
+def codes_of(job: AuditJob, place: int) -> list[str]:
     """The findings that name a pair's row."""
     assert job.audit is not None
     codes = dict.fromkeys(finding.code for finding in job.audit.findings if finding.rows)
@@ -160,28 +160,28 @@ def exported(pairs: Dataset, places: Places) -> Iterator[str]:
         yield "".join(json.dumps(dict(zip(SIDES, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
 
 
-def _surface(side: str, place: int) -> Callable[[Job], Floats]:
-    def read(job: Job) -> Floats:
+def _surface(side: str, place: int) -> Callable[[AuditJob], Floats]:
+    def read(job: AuditJob) -> Floats:
         assert job.signals is not None
         return job.signals.surface[side][:, place].astype(float)
 
     return read
 
 
-def _more(place: int) -> Callable[[Job], Floats]:
+def _more(place: int) -> Callable[[AuditJob], Floats]:
     chosen, rejected = _surface("chosen", place), _surface("rejected", place)
     return lambda job: chosen(job) - rejected(job)
 
 
-def _tokens(job: Job) -> Floats:
+def _tokens(job: AuditJob) -> Floats:
     return _counted(job, lambda counted: counted.lengths[:, 1:].max(1))
 
 
-def _unknown(side: int) -> Callable[[Job], Floats]:
+def _unknown(side: int) -> Callable[[AuditJob], Floats]:
     return lambda job: _counted(job, lambda counted: counted.unknown[:, side])
 
 
-def _counted(job: Job, pick: Callable[[Any], NDArray[np.int64]]) -> Floats:
+def _counted(job: AuditJob, pick: Callable[[Any], NDArray[np.int64]]) -> Floats:
     assert job.signals is not None
     values = np.full(len(job.signals.row), np.nan)
     for counted in job.signals.tokens.values():
@@ -189,7 +189,7 @@ def _counted(job: Job, pick: Callable[[Any], NDArray[np.int64]]) -> Floats:
     return values
 
 
-def _fit(job: Job) -> Floats:
+def _fit(job: AuditJob) -> Floats:
     assert job.signals is not None
     prompt, rejected = job.signals.columns["prompt"], job.signals.columns["rejected"]
     words = len(job.signals.words)
@@ -199,7 +199,7 @@ def _fit(job: Job) -> Floats:
     return shares
 
 
-def _flags(job: Job) -> Floats:
+def _flags(job: AuditJob) -> Floats:
     assert job.audit is not None and job.signals is not None
     codes = {finding.code for finding in job.audit.findings if finding.rows}
     counts = np.zeros(len(job.signals.row))
@@ -208,7 +208,7 @@ def _flags(job: Job) -> Floats:
     return counts
 
 
-_COLUMNS: Mapping[str, Callable[[Job], Floats]] = {
+_COLUMNS: Mapping[str, Callable[[AuditJob], Floats]] = {
     "row": lambda job: job.signals.row.astype(float) if job.signals is not None else np.zeros(0),
     "chosen": _surface("chosen", 0),
     "rejected": _surface("rejected", 0),
@@ -244,7 +244,7 @@ def _matching(values: Floats, model: Mapping[str, Any]) -> NDArray[np.bool_]:
     return tests[str(model["type"])]()
 
 
-def _of_finding(job: Job, code: str) -> NDArray[np.bool_]:
+def _of_finding(job: AuditJob, code: str) -> NDArray[np.bool_]:
     """Which places a finding names (by row number, as far as it lists them)."""
     assert job.signals is not None and job.audit is not None
     rows = job.signals.row
@@ -256,7 +256,7 @@ def _of_finding(job: Job, code: str) -> NDArray[np.bool_]:
     return hit
 
 
-def _holding(job: Job, text: str) -> NDArray[np.bool_]:
+def _holding(job: AuditJob, text: str) -> NDArray[np.bool_]:
     import pyarrow.compute as pc
 
     assert job.data is not None

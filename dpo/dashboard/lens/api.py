@@ -11,10 +11,11 @@ from typing import Any
 
 from flask import Flask, Response
 
-from dpo.dashboard.lens.policies import Choice, references, tuned
+from dpo.dashboard.choices import Choice, references, tuned
 from dpo.dashboard.web import reading
 from dpo.dashboard.web.names import Allowed
-from dpo.dashboard.web.streams import Streams, viewer
+from dpo.dashboard.web.streams import viewer
+from dpo.dashboard.workbench import Workbench
 from dpo.errors import ConfigError, PolicyError, PromptError, quoted
 from dpo.evaluation.prompts import given_prompt
 from dpo.evaluation.worker import LensWorker, Task
@@ -24,8 +25,9 @@ _MOST_TEXT = 50_000  # characters; tokens are counted by the lens
 SOURCES = ("run", "sample")
 
 
-def register(server: Flask, worker: LensWorker, allowed: Allowed, streams: Streams) -> None:
+def register(server: Flask, workbench: Workbench) -> None:
     """Add `/api/lens/look` and `/api/lens/pairs`."""
+    worker, allowed, streams = workbench.lens, workbench.allowed, workbench.streams
 
     def answer(prepare: Callable[[Any], Callable[[LensWorker, Task], None]]) -> Response:
         return streams.follow(worker, lambda: worker.submit(prepare(reading.body()), viewer=viewer()))

@@ -5,23 +5,18 @@ Tokens are hundreds of small elements that follow the pointer, so the browser ma
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import dash_ag_grid as dag
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
+from dpo.dashboard.choices import by_family, references, tuned
 from dpo.dashboard.components import action, button, card, page_title
 from dpo.dashboard.lens import api
-from dpo.dashboard.lens.policies import options, references, tuned
 from dpo.dashboard.theme import CHOSEN, FAMILY_COLOR, NEUTRAL, REJECTED, layout
-from dpo.dashboard.web.names import Allowed
-from dpo.dashboard.web.streams import Streams
-from dpo.evaluation.worker import LensWorker
+from dpo.dashboard.workbench import Workbench
 from dpo.preferences.sources import SAMPLE
 from dpo.preferences.split import is_held_out
 
@@ -31,14 +26,14 @@ _NUMBER = {"type": "rightAligned", "cellClass": "ag-right-aligned-cell num"}
 _SIGNED = {"function": "d3.format('+.3f')(params.value)"}
 
 
-def page(roots: Sequence[Path]) -> list[Any]:
+def page(workbench: Workbench) -> list[Any]:
     """The page before anything was scored."""
     return [
         page_title(
             "Lens",
             "Which tokens did DPO pull up or push down? Colour is log π/π_ref per token; reward is β times its sum.",
         ),
-        _controls(roots),
+        _controls(workbench),
         html.Div(id="lens-status", className="lens-status", hidden=True, role="status"),
         html.Div([html.Div([_scale(), _heats(), *_running()], className="lens-main"), _side()], className="lens-grid"),
         _pairs(),
@@ -49,9 +44,9 @@ def page(roots: Sequence[Path]) -> list[Any]:
     ]
 
 
-def register(app: Dash, worker: LensWorker, allowed: Allowed, streams: Streams) -> None:
+def register(app: Dash, workbench: Workbench) -> None:
     """Routes for scoring, and the controls' way to the browser's code."""
-    api.register(app.server, worker, allowed, streams)
+    api.register(app.server, workbench)
 
     def browser(function: str, *arguments: Any) -> None:
         app.clientside_callback(
@@ -95,8 +90,8 @@ def register(app: Dash, worker: LensWorker, allowed: Allowed, streams: Streams) 
     )
     def refresh(_: int) -> tuple[Any, Any, Any]:
         """Runs that have finished since the page was opened can be chosen at once."""
-        choices = options(tuned(allowed.roots))
-        return choices, choices, options(references(allowed.roots))
+        choices = by_family(tuned(workbench.roots))
+        return choices, choices, by_family(references(workbench.roots))
 
 
 def _theme() -> dict[str, Any]:
@@ -110,7 +105,6 @@ def _theme() -> dict[str, Any]:
     }
 
 
-@functools.cache
 def _examples() -> list[dict[str, str]]:
     """A few pairs to begin with: sample pairs on the held-out side of every training's split."""
     rows = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -119,8 +113,8 @@ def _examples() -> list[dict[str, str]]:
     return sorted(held_out, key=lambda pair: len(pair["chosen"]) + len(pair["rejected"]))[:12]
 
 
-def _controls(roots: Sequence[Path]) -> html.Section:
-    choices = options(tuned(roots))
+def _controls(workbench: Workbench) -> html.Section:
+    choices = by_family(tuned(workbench.roots))
     selects = html.Div(
         [
             dmc.Select(
@@ -128,8 +122,9 @@ def _controls(roots: Sequence[Path]) -> html.Section:
                 allowDeselect=False, searchable=True, nothingFoundMessage="No such run",
             ),
             dmc.Select(
-                id="lens-reference", label="Reference", value=None, data=options(references(roots)), size="sm", w=180,
-                clearable=True, placeholder="as in training",
+                id="lens-reference", label="Reference", value=None, size="sm",
+                data=by_family(references(workbench.roots)),
+                w=180, clearable=True, placeholder="as in training",
             ),
             dmc.Select(
                 id="lens-beside", label="Beside it", value=None, data=choices, size="sm", w=190, clearable=True,

@@ -15,12 +15,10 @@ from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html,
 from dpo.dashboard.components import button, card, command, icon, page_title
 from dpo.dashboard.runs_page import figures
 from dpo.dashboard.runs_page.report import report
-from dpo.dashboard.runs_page.table import MEASURES, Row, columns_of, differing, filtered, heading, rows_of
-from dpo.dashboard.training.callbacks import signature_of
+from dpo.dashboard.runs_page.table import MEASURES, Row, RunTable, columns_of, differing, filtered, heading, rows_of
 from dpo.dashboard.web.access import Access, Right
-from dpo.errors import DpoError, StorageError
-from dpo.evaluation.votes import Vote, Votes
-from dpo.runs import find_runs
+from dpo.dashboard.workbench import Workbench
+from dpo.errors import DpoError
 from dpo.runs.manage import annotate, deletable, delete, listed, rename
 
 _POLL_MS = 2000
@@ -28,7 +26,7 @@ _ROW, _HEAD, _MOST_ROWS = 38, 40, 12
 _FIELDS = [{"value": field, "label": title} for field, title, _ in MEASURES[:4]]
 
 
-def page(access: Access) -> list[Any]:
+def page(workbench: Workbench) -> list[Any]:
     """The page; its rows come when it is first looked at."""
     return [
         page_title(
@@ -42,82 +40,68 @@ def page(access: Access) -> list[Any]:
             button("New sweep", "plus", "filled", id="rn-new", n_clicks=0),
         ),
         html.Div(id="rn-problem", role="alert"),
-        card(_grid(), _chosen(access), cls="gridcard"),
+        card(_grid(), _chosen(workbench.access), cls="gridcard"),
         html.Div([_frontier_card(), _parallel_card()], className="grid runs-grid"),
         _importance_card(),
         _delete_modal(),
         dmc.Modal(html.Div(id="rn-sweep"), id="rn-sweep-box", title="New sweep", size=640, centered=True),
         dcc.Download(id="rn-download"),
-        dcc.Store(id="rn-rows", data=[]),
         dcc.Store(id="rn-signature"),
         dcc.Store(id="rn-changed", data=0),
         dcc.Interval(id="rn-poll", interval=_POLL_MS, disabled=True),
     ]  # fmt: skip
 
 
-def register(app: Dash, roots: Sequence[Path], access: Access, votes: Votes) -> None:
-    """All callbacks of the page.
-
-    Args:
-        roots: directories in which runs are looked for; nothing outside is ever changed.
-        access: runs are changed from the page on this machine only.
-        votes: what people chose on Compare.
-    """
-    _reading(app, roots, votes, access)
+def register(app: Dash, workbench: Workbench) -> None:
+    """All callbacks of the page."""
+    _reading(app, workbench)
     _drawing(app)
-    _changing(app, roots, access)
-    _leaving(app, roots)
+    _changing(app, workbench)
+    _leaving(app, workbench)
 
 
-def _reading(app: Dash, roots: Sequence[Path], votes: Votes, access: Access) -> None:
+def _reading(app: Dash, workbench: Workbench) -> None:
     app.clientside_callback(
         ClientsideFunction("runs", "polls"), Output("rn-poll", "disabled"), Input("page-runs", "hidden")
     )
 
-    @app.callback(
-        Output("rn-rows", "data"), Output("rn-signature", "data"),
-        Input("rn-poll", "n_intervals"), Input("rn-changed", "data"), Input("page-runs", "hidden"),
-        State("rn-signature", "data"),
-    )  # fmt: skip
-    def read_rows(_: int | None, __: int, hidden: bool, known: str | None) -> tuple[Any, Any]:
-        if hidden:
-            return no_update, no_update
-        now = f"{signature_of(find_runs(roots))}-{votes.signature()}"
-        if now == known and ctx.triggered_id != "rn-changed":
-            return no_update, no_update
-        rows = rows_of(roots, _cast(votes))
-        # The grid lets one write into cells of one's own runs.
-        return [row | {"own": row["own"] and access.grants(Right.CHANGE)} for row in rows], now
+    table = RunTable(workbench.runs, workbench.votes)
+    # The grid lets one write into cells of one's own runs.
+    may_change = workbench.access.grants(Right.CHANGE)
 
     @app.callback(
         Output("rn-grid", "rowData"), Output("rn-grid", "columnDefs"), Output("rn-sub", "children"),
-        Output("rn-grid", "style"), Output("rn-filter", "error"),
-        Input("rn-rows", "data"), Input("rn-filter", "value"),
-        State("rn-grid", "columnDefs"), State("rn-signature", "data"),
-        prevent_initial_call=True,
+        Output("rn-grid", "style"), Output("rn-filter", "error"), Output("rn-signature", "data"),
+        Input("rn-poll", "n_intervals"), Input("rn-changed", "data"), Input("page-runs", "hidden"),
+        Input("rn-filter", "value"), State("rn-signature", "data"), State("rn-grid", "columnDefs"),
     )  # fmt: skip
-    def fill(rows: list[Row], text: str, before: Any, known: str | None) -> tuple[Any, ...]:
-        if known is None:
-            return (no_update,) * 5
+    def fill(_: int | None, __: int, hidden: bool, text: str | None, known: str | None, before: Any) -> tuple[Any, ...]:
+        if hidden:
+            return (no_update,) * 6
+        now = table.signature()
+        if now == known and ctx.triggered_id not in ("rn-changed", "rn-filter"):
+            return (no_update,) * 6
+        rows = [row | {"own": row["own"] and may_change} for row in table.rows(now)]
         try:
-            kept = filtered(rows, text or "")
+            shown = filtered(rows, text or "")
         except DpoError as error:
-            return no_update, no_update, no_update, no_update, str(error)
+            return *[no_update] * 4, str(error), no_update
         columns = columns_of(rows)
-        alike = differing(rows)[1]
-        said = f"{len(kept)} of {_many(len(rows))}" if len(kept) < len(rows) else _many(len(rows))
-        if rows and alike and len(rows) > 1:
-            said += " · settings that do not differ are hidden (" + ", ".join(map(heading, alike[:5]))
-            said += f" and {len(alike) - 5} more)" if len(alike) > 5 else ")"
-        height = _HEAD + _ROW * min(max(len(kept), 2), _MOST_ROWS) + 18
-        return kept, columns if columns != before else no_update, said, {"height": height}, None
+        height = _HEAD + _ROW * min(max(len(shown), 2), _MOST_ROWS) + 18
+        return (
+            shown, columns if columns != before else no_update, _subtitle(rows, len(shown)), {"height": height}, None,
+            now,
+        )  # fmt: skip
 
 
-def _cast(votes: Votes) -> Sequence[Vote]:
-    try:
-        return votes.all()
-    except StorageError:  # Compare tells of it; the table does without
-        return ()
+def _subtitle(rows: Sequence[Row], shown: int) -> str:
+    """How many runs there are, and which settings have no column."""
+    text = f"{shown} of {_many(len(rows))}" if shown < len(rows) else _many(len(rows))
+    alike = differing(rows)[1]
+    if alike and len(rows) > 1:
+        text += " · settings that do not differ are hidden (" + ", ".join(map(heading, alike[:5]))
+        text += f" and {len(alike) - 5} more)" if len(alike) > 5 else ")"
+    return text
 
 
 def _drawing(app: Dash) -> None:
@@ -149,7 +133,8 @@ def _drawing(app: Dash) -> None:
         return bars, said
 
 
-def _changing(app: Dash, roots: Sequence[Path], access: Access) -> None:
+def _changing(app: Dash, workbench: Workbench) -> None:
+    roots, access = workbench.roots, workbench.access
 
     @app.callback(
         Output("rn-changed", "data"), Output("rn-problem", "children"),
@@ -217,7 +202,7 @@ def _changing(app: Dash, roots: Sequence[Path], access: Access) -> None:
     )  # fmt: skip
 
 
-def _leaving(app: Dash, roots: Sequence[Path]) -> None:
+def _leaving(app: Dash, workbench: Workbench) -> None:
     @app.callback(
         Output("rn-download", "data"), Output("rn-problem", "children", allow_duplicate=True),
         Input("rn-export", "n_clicks"), State("rn-grid", "virtualRowData"), State("rn-grid", "selectedRows"),
@@ -226,9 +211,9 @@ def _leaving(app: Dash, roots: Sequence[Path]) -> None:
     def export(_: int, shown: list[Row] | None, selected: list[Row] | None) -> tuple[Any, Any]:
         paths = _paths(selected) or _paths(shown)
         # Read anew: what the browser sends back names runs, it does not say what is in them.
-        rows = [row for row in rows_of(roots) if row["path"] in set(paths)]
+        rows = [row for row in rows_of(workbench.runs) if row["path"] in set(paths)]
         try:
-            return {"content": report(rows), "filename": "dpo-runs.html", "type": "text/html"}, None
+            return {"content": report(rows, workbench.runs), "filename": "dpo-runs.html", "type": "text/html"}, None
         except DpoError as error:
             return no_update, _problem(str(error))
 
@@ -238,7 +223,7 @@ def _leaving(app: Dash, roots: Sequence[Path]) -> None:
         prevent_initial_call=True,
     )  # fmt: skip
     def sweep(_: int, selected: list[Row] | None) -> tuple[bool, Any]:
-        return True, _sweep_help(_start_of(_paths(selected), roots))
+        return True, _sweep_help(_start_of(_paths(selected), workbench.roots))
 
 
 def _start_of(paths: Sequence[str], roots: Sequence[Path]) -> dict[str, Any]:

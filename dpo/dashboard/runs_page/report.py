@@ -12,10 +12,11 @@ import numpy as np
 from dash import html
 
 from dpo.dashboard.markup import literal, to_html
+from dpo.dashboard.run_reader import RunReader
 from dpo.dashboard.runs_page.figures import OVER, Figure, frontier, importance, number, parallel
 from dpo.dashboard.runs_page.table import MEASURES, Row, differing, heading
+from dpo.dashboard.smoothing import is_smoothed, smoothed
 from dpo.dashboard.theme import DASHES, FAMILY_COLOR, SYMBOL, layout, rgba
-from dpo.dashboard.training.series import is_smoothed, read, smoothed
 from dpo.errors import RunError
 from dpo.runs.doctor import diagnose
 
@@ -49,7 +50,7 @@ document.querySelectorAll("[data-figure]").forEach((place) => {
 """
 
 
-def report(rows: Sequence[Row]) -> str:
+def report(rows: Sequence[Row], reader: RunReader) -> str:
     """The whole document.
 
     Raises:
@@ -78,12 +79,12 @@ def report(rows: Sequence[Row]) -> str:
         sections.append(html.Section([html.H2("What mattered"), html.P(said, className="sub"), html.Table(bars)]))
     curves = []
     for key, title in _CURVES:
-        figure = _curves(rows, key)
+        figure = _curves(rows, key, reader)
         if figure["data"]:
             figures[key] = figure
             how = "Faint: every logged step. Bold: smoothed." if is_smoothed(key) else "Held out, as it was measured."
             curves.append(_picture(key, title, f"{how} Dashed runs share a family."))
-    sections += [html.Div(curves, className="two"), *[_of_run(row) for row in rows]]
+    sections += [html.Div(curves, className="two"), *[_of_run(row, reader) for row in rows]]
     body = "".join(to_html(section) for section in sections)
     content = json.dumps(figures).replace("</", "<\\/")
     return (
@@ -128,13 +129,13 @@ def _picture(key: str, title: str, said: str) -> html.Section:
     return html.Section([html.H2(title), html.P(said, className="sub"), place])
 
 
-def _curves(rows: Sequence[Row], key: str) -> Figure:
+def _curves(rows: Sequence[Row], key: str, reader: RunReader) -> Figure:
     figure: Figure = {"data": [], "layout": layout() | {"showlegend": True, "legend": {"orientation": "h", "y": -0.15}}}
     figure["layout"]["margin"] = {"l": 48, "r": 12, "t": 8, "b": 28}
     seen: dict[str | None, int] = {}
     for row in rows:
         try:
-            _, metrics = read(row["path"])
+            _, metrics = reader.read(row["path"])
         except RunError:
             continue
         steps, values = metrics.points(key)
@@ -158,12 +159,12 @@ def _curves(rows: Sequence[Row], key: str) -> Figure:
     return figure
 
 
-def _of_run(row: Row) -> html.Section:
+def _of_run(row: Row, reader: RunReader) -> html.Section:
     parts: list[Any] = [html.H2(row["name"]), html.P(f"{row['path']} · {row['state']}", className="sub")]
     if row["note"]:
         parts.append(html.P(row["note"]))
     try:
-        run, _ = read(row["path"])
+        run, _ = reader.read(row["path"])
         for verdict in diagnose(run):
             parts.append(html.P([html.B(f"{verdict.severity}: "), verdict.sentence]))
     except RunError as error:

@@ -6,14 +6,13 @@ import json
 import operator
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from dpo.dashboard.training.checkpoints import base, policies
-from dpo.dashboard.training.series import read
-from dpo.errors import ConfigError, RunError
-from dpo.evaluation.votes import Vote
-from dpo.runs import Metrics, Run, find_runs
+from dpo.dashboard.choices import base_of, policies_of
+from dpo.dashboard.run_reader import RunReader, signature_of
+from dpo.errors import ConfigError, RunError, StorageError
+from dpo.evaluation.votes import Vote, Votes
+from dpo.runs import Metrics, Run
 from dpo.runs.find import names
 from dpo.runs.manage import note_of
 from dpo.runs.newest import TRAINING, newest
@@ -37,14 +36,40 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }  # fmt: skip
 
 
-def rows_of(roots: Sequence[Path], votes: Sequence[Vote] = ()) -> list[Row]:
+class RunTable:
+    """The rows of all runs, read anew when a run or the votes have changed."""
+
+    def __init__(self, reader: RunReader, votes: Votes) -> None:
+        self.reader, self.votes = reader, votes
+        self._rows: tuple[str, list[Row]] = ("", [])
+
+    def signature(self) -> str:
+        """Changes whenever a row may."""
+        return f"{signature_of(self.reader.find())}-{self.votes.signature()}"
+
+    def rows(self, signature: str) -> list[Row]:
+        """The rows at this signature."""
+        known, rows = self._rows
+        if known != signature:
+            rows = rows_of(self.reader, self._votes())
+            self._rows = signature, rows
+        return rows
+
+    def _votes(self) -> Sequence[Vote]:
+        try:
+            return self.votes.all()
+        except StorageError:  # Compare reports it; the table does without
+            return ()
+
+
+def rows_of(reader: RunReader, votes: Sequence[Vote] = ()) -> list[Row]:
     """A row for each run; settings are under `set/NAME`, checkpoints under `points`.
 
     `won` is the share of the blind votes between what the run made and what it began with that went
     to the run, `votes` how many there were.
     """
-    runs = find_runs(roots)
-    return [_row(run, label) | _won(run, votes) for run, label in zip(runs, names(runs), strict=True)]
+    runs = reader.find()
+    return [_row(run, label, reader) | _won(run, votes) for run, label in zip(runs, names(runs), strict=True)]
 
 
 def differing(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
@@ -108,16 +133,16 @@ def filtered(rows: Sequence[Row], text: str) -> list[Row]:
     """
     if len(text) > _MOST_FILTER:
         raise ConfigError(f"The filter has {len(text):,} characters: {_MOST_FILTER} at most")
-    kept = list(rows)
+    left = list(rows)
     for part in filter(None, (part.strip() for part in re.split(r"\s+and\s+|\s*&\s*", text.strip()))):
         found = _CONDITION.match(part)
         if found is None:
-            kept = [row for row in kept if _says(row, part)]
+            left = [row for row in left if _says(row, part)]
             continue
         name, sign, wanted = found.groups()
         field = _field(name, rows)
-        kept = [row for row in kept if _meets(row.get(field), sign, wanted, name)]
-    return kept
+        left = [row for row in left if _meets(row.get(field), sign, wanted, name)]
+    return left
 
 
 def spoken(value: Any) -> Any:
@@ -127,12 +152,12 @@ def spoken(value: Any) -> Any:
     return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
-def _row(run: Run, label: str) -> Row:
+def _row(run: Run, label: str, reader: RunReader) -> Row:
     metrics, problems = Metrics(), [run.problem] if run.problem else []
     damaged = run.damaged
     try:
         if not damaged:
-            run, metrics = read(str(run.path))
+            run, metrics = reader.read(str(run.path))
             problems = run.problems()
     except RunError as error:
         damaged, problems = True, [str(error)]
@@ -163,14 +188,14 @@ def _row(run: Run, label: str) -> Row:
 
 
 def _won(run: Run, votes: Sequence[Vote]) -> dict[str, Any]:
-    before, after = base(run), set(policies(run).values())
-    cast = [vote for vote in votes if before in (vote.policy_a, vote.policy_b)
-            and after & {vote.policy_a, vote.policy_b}]  # fmt: skip
-    if before is None or not cast:
+    before, after = base_of(run), set(policies_of(run).values())
+    between = [vote for vote in votes if before in (vote.policy_a, vote.policy_b)
+               and after & {vote.policy_a, vote.policy_b}]  # fmt: skip
+    if before is None or not between:
         return {"won": None, "votes": 0}
     from dpo.evaluation.vote_statistics import tally
 
-    found = [tally(cast, before, name)[name] for name in sorted(after)]
+    found = [tally(between, before, name)[name] for name in sorted(after)]
     wins, count = (sum(entry[part] for entry in found) for part in ("wins", "n"))
     return {"won": wins / count if count else None, "votes": count}
 

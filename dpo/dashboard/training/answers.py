@@ -1,21 +1,30 @@
-"""The text behind the points: what the policies said at a step."""
+"""The text behind the points: what the policies answered at a step."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 from dash import html
 
+from dpo.dashboard.choices import base_of, policies_of
 from dpo.dashboard.components import glyph, icon, policy_name
-from dpo.dashboard.training.checkpoints import Own, base, own_samples, policies
-from dpo.dashboard.training.series import Shown
-from dpo.runs import Sample
+from dpo.dashboard.run_reader import Shown
+from dpo.runs import Run, Sample
+
+# Answers to prompts of one's own, as the page holds them: run -> (step, text), by prompt.
+Own = Mapping[str, Mapping[str, Sequence[tuple[int, str]]]]
 
 
-def said(entries: Sequence[Shown], step: int, prompt: str | None, own: Own | None = None) -> list[Any]:
+def own_samples(run: Run, prompt: str | None, own: Own) -> list[Sample]:
+    """The answers of a run's checkpoints to a prompt of one's own; step 0 is what it started from."""
+    answers = dict(own.get(prompt or "", {}).get(str(run.path), ()))
+    return [Sample(step, 0, prompt or "", text, answers.get(0)) for step, text in sorted(answers.items())]
+
+
+def answer_cards(entries: Sequence[Shown], step: int, prompt: str | None, own: Own | None = None) -> list[Any]:
     """Policy and reference of each run at the newest answer at or before `step`, changes marked.
 
     `own` are answers to prompts of one's own; they stand beside those that the run recorded.
@@ -63,10 +72,12 @@ def _marked(before: Sample | None, now: Sample) -> list[Any]:
 
 
 def _compare(entry: Shown, sample: Sample) -> Any:
-    """A way to Compare with the policy that said it, if it was kept: a checkpoint, or the result."""
-    kept = policies(entry.run)
-    if sample.step not in kept:
+    """A way to Compare with the policy that answered, if it was saved: a checkpoint, or the result."""
+    saved = policies_of(entry.run)
+    if sample.step not in saved:
         return None
-    arms = [("policy", name) for name in (base(entry.run), kept[sample.step]) if name]
-    href = "/?" + urlencode([("prompt", sample.prompt), *arms])
-    return html.A([icon("compare", 14), f"Open step {sample.step} in Compare"], href=href, className="jump js-nav")
+    policies = [("policy", name) for name in (base_of(entry.run), saved[sample.step]) if name]
+    href = "/?" + urlencode([("prompt", sample.prompt), *policies])
+    return html.A(
+        [icon("compare", 14), f"Open step {sample.step} in Compare"], href=href, className="jump js-nav"
+    )

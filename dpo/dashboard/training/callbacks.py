@@ -2,58 +2,49 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from dash import ClientsideFunction, Dash, Input, Output, State, no_update
 from flask import Response, jsonify
 
-from dpo.dashboard.training import checkpoints, drawing
-from dpo.dashboard.training.answers import said
-from dpo.dashboard.training.checkpoints import own_samples
-from dpo.dashboard.training.drawing import chosen
+from dpo.dashboard.choices import base_of, policies_of
+from dpo.dashboard.run_reader import RunReader, Shown, revision, signature_of
+from dpo.dashboard.training import drawing
+from dpo.dashboard.training.answers import Own, answer_cards, own_samples
 from dpo.dashboard.training.run_picker import rows
-from dpo.dashboard.training.series import Shown, across
+from dpo.dashboard.training.series import across
 from dpo.dashboard.web.reading import body
-from dpo.runs import Run, find_runs
-from dpo.runs.live import changed, signature
+from dpo.runs import Run, Sample
+from dpo.runs.live import changed
 from dpo.runs.record import SAMPLES
 
 
-def register(app: Dash, roots: Sequence[Path]) -> None:
+def register(app: Dash, reader: RunReader) -> None:
     """All callbacks of the page."""
-    _state(app, roots)
-    drawing.register(app.server, roots)
-    _answers(app, roots)
-    _checkpoints(app, roots)
+    _state(app, reader)
+    drawing.register(app.server, reader)
+    _answers(app, reader)
+    _checkpoints(app, reader)
     _view(app)
-
-
-def signature_of(runs: Sequence[Run]) -> str:
-    """Changes whenever one of the runs does, or another one appears."""
-    text = "|".join(f"{run.path}:{signature(run.path)}:{run.state}" for run in runs)
-    return f"{len(runs)}-{zlib.crc32(text.encode())}"
 
 
 def list_of(runs: Sequence[Run]) -> str:
     """Changes whenever the list of runs does; not with every point that is logged."""
-    text = "|".join(f"{run.path}:{run.name}:{run.state}:{run.problem}" for run in runs)
-    return f"{len(runs)}-{zlib.crc32(text.encode())}"
+    return revision(runs, *(f"{run.path}:{run.name}:{run.state}:{run.problem}" for run in runs))
 
 
-def answers_of(runs: Sequence[Run]) -> int:
+def answers_of(runs: Sequence[Run]) -> str:
     """Changes whenever a run records answers."""
-    return zlib.crc32("|".join(f"{run.path}:{changed(run.path / SAMPLES)}" for run in runs).encode())
+    return revision(runs, *(f"{run.path}:{changed(run.path / SAMPLES)}" for run in runs))
 
 
-def _state(app: Dash, roots: Sequence[Path]) -> None:
+def _state(app: Dash, reader: RunReader) -> None:
     @app.server.get("/api/training")
     def state() -> dict[str, Any]:
         """What the page asks for every second: whether anything is new."""
-        runs = find_runs(roots)
+        runs = reader.find()
         running = sum(run.state == "running" for run in runs)
         return {
             "signature": signature_of(runs),
@@ -69,11 +60,11 @@ def _state(app: Dash, roots: Sequence[Path]) -> None:
         prevent_initial_call=True,
     )  # fmt: skip
     def list_runs(_: str, text: str, selected: list[str]) -> tuple[list[Any], bool, bool]:
-        runs = find_runs(roots)
+        runs = reader.find()
         return rows(runs, selected or [], text or ""), not runs, bool(runs)
 
 
-def _answers(app: Dash, roots: Sequence[Path]) -> None:
+def _answers(app: Dash, reader: RunReader) -> None:
     @app.callback(
         Output("tr-step", "max"), Output("tr-step", "marks"), Output("tr-step", "value"), Output("tr-step", "disabled"),
         Output("tr-prompt", "data"), Output("tr-prompt", "value"), Output("tr-probes", "data"),
@@ -84,12 +75,8 @@ def _answers(app: Dash, roots: Sequence[Path]) -> None:
         _: str, selected: list[str], axis: str, own: dict[str, Any], place: int | None,
         marked: list[dict[str, Any]] | None, prompt: str | None, listed: list[str] | None,
     ) -> tuple[Any, ...]:  # fmt: skip
-        entries, _problems = chosen(selected, roots)
-        samples = [sample for entry in entries for sample in entry.run.samples()]
-        samples += [
-            sample for entry in entries for asked in own["answers"]
-            for sample in own_samples(entry.run, asked, own["answers"])
-        ]  # fmt: skip
+        entries, _problems = reader.shown(selected)
+        samples = _samples(entries, own["answers"])
         steps = sorted({sample.step for sample in samples})
         prompts = list(dict.fromkeys(sample.prompt for sample in samples))
         if own["prompt"] in prompts and own["prompt"] not in (listed or []):
@@ -99,7 +86,7 @@ def _answers(app: Dash, roots: Sequence[Path]) -> None:
         # Someone at the newest step stays at the newest as steps are added.
         value = last if place is None or place >= len(marked or []) - 1 else min(place, last)
         asked = prompt if prompt in prompts else (prompts[0] if prompts else None)
-        # Told only where it changes: who moves the step meanwhile is not put back.
+        # Sent only where it changes: who moves the step meanwhile is not put back.
         now = value if value != place else no_update
         return max(last, 1), marks, now, len(steps) < 2, prompts, asked, _places(entries, axis, steps)
 
@@ -111,21 +98,27 @@ def _answers(app: Dash, roots: Sequence[Path]) -> None:
     def show(
         place: int, prompt: str | None, marks: list[dict[str, Any]], selected: list[str], own: dict[str, Any]
     ) -> Any:
-        entries, _problems = chosen(selected, roots)
+        entries, _problems = reader.shown(selected)
         steps = [int(mark["label"]) for mark in marks or []]
         step = steps[min(place or 0, len(steps) - 1)] if steps else 0
-        return said(entries, step, prompt, own["answers"])
+        return answer_cards(entries, step, prompt, own["answers"])
 
 
-def _checkpoints(app: Dash, roots: Sequence[Path]) -> None:
+def _samples(entries: Sequence[Shown], own: Own) -> list[Sample]:
+    """What the runs recorded, then the answers to prompts of one's own."""
+    recorded = [sample for entry in entries for sample in entry.run.samples()]
+    return recorded + [sample for entry in entries for asked in own for sample in own_samples(entry.run, asked, own)]
+
+
+def _checkpoints(app: Dash, reader: RunReader) -> None:
     @app.server.post("/api/checkpoints")
     def askable() -> Response:
         """Which policies of the runs on screen can be asked, oldest first."""
         runs = body().get("runs")
-        entries, notes = chosen([str(path) for path in runs] if isinstance(runs, list) else [], roots)
+        entries, notes = reader.shown([str(path) for path in runs] if isinstance(runs, list) else [])
         found: list[dict[str, Any]] = []
         for entry in entries:
-            known, start = checkpoints.policies(entry.run), checkpoints.base(entry.run)
+            known, start = policies_of(entry.run), base_of(entry.run)
             steps = [*([(0, start)] if start is not None and known else []), *sorted(known.items())]
             found += [
                 {"run": str(entry.run.path), "label": entry.label, "step": step, "policy": policy}

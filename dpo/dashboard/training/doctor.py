@@ -8,7 +8,7 @@ from typing import Any
 from dash import html
 
 from dpo.dashboard.components import icon, light
-from dpo.dashboard.training.series import Shown, several, verdicts
+from dpo.dashboard.run_reader import Shown, several
 from dpo.runs.doctor import Verdict
 from dpo.runs.doctor.verdict import number
 from dpo.severity import rank
@@ -16,7 +16,7 @@ from dpo.severity import rank
 
 def panel(entries: Sequence[Shown]) -> list[Any]:
     """Verdicts on all runs on screen, the most severe first."""
-    found = [(entry, verdict) for entry in entries for verdict in verdicts(entry)]
+    found = [(entry, verdict) for entry in entries for verdict in entry.verdicts]
     found.sort(key=lambda pair: rank(pair[1].severity))
     many = several(entries)
     # Two are read in full; of a ruined run the rest would fill the screen.
@@ -31,7 +31,7 @@ def call_name(entry: Shown, many: bool) -> str:
 
 def gravest(entry: Shown) -> Verdict:
     """The verdict that comes first."""
-    return verdicts(entry)[0]
+    return entry.verdicts[0]
 
 
 def _item(name: str, verdict: Verdict, unfolded: bool) -> html.Details:

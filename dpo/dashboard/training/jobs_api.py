@@ -15,13 +15,15 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from flask import Flask, Response, jsonify, request
 
-from dpo.dashboard.web.access import Access, Right
+from dpo.dashboard.run_reader import RunReader
+from dpo.dashboard.web.access import Right
 from dpo.dashboard.web.reading import body, text
+from dpo.dashboard.workbench import Workbench
 from dpo.errors import AccessError, ConfigError, RunError, quoted
-from dpo.policies.names import BUNDLED, DEFAULT_RUNS, SHORT_NAMES
+from dpo.policies.names import BUNDLED, SHORT_NAMES
 from dpo.preferences.sources import NAMED
 from dpo.resources import resource
-from dpo.runs import BUNDLED_RUNS, find_runs, open_run
+from dpo.runs import find_runs, open_run
 from dpo.training.command_line import command_line, in_order
 from dpo.training.config import CommonConfig, SftConfig, TrainConfig
 from dpo.training.job import resumable
@@ -43,14 +45,9 @@ _DEMOS = {
 }
 
 
-def own_root(roots: Sequence[Path]) -> Path:
-    """Where new runs go: the first directory of runs that is not the bundled one."""
-    bundled = BUNDLED_RUNS.resolve()
-    return next((root for root in roots if root.resolve() != bundled), DEFAULT_RUNS)
-
-
-def register(server: Flask, jobs: Jobs, roots: Sequence[Path], access: Access) -> None:
+def register(server: Flask, workbench: Workbench) -> None:
     """Add the routes below `/api/jobs`, and go on with what is waiting."""
+    jobs, roots, access = workbench.jobs, workbench.roots, workbench.access
     if access.grants(Right.TRAIN):
         jobs.wake()
 
@@ -89,7 +86,7 @@ def register(server: Flask, jobs: Jobs, roots: Sequence[Path], access: Access) -
     def resume() -> Response:
         path = text(body(), "run")
         sweeps = [job for job in jobs.all() if job.trials is not None and str(job.run) == path]
-        job = jobs.submit_sweep(sweeps[-1].plan()) if sweeps else jobs.submit(_resumed(path, roots))
+        job = jobs.submit_sweep(sweeps[-1].plan()) if sweeps else jobs.submit(_resumed(path, workbench.runs))
         return jsonify(job.record())
 
     @server.post("/api/jobs/sweep")
@@ -193,10 +190,8 @@ def _suggestions(roots: Sequence[Path]) -> dict[str, list[str]]:
     return {"model": [*BUNDLED, *SHORT_NAMES, *tuned], "dataset": ["sample", *NAMED]}
 
 
-def _resumed(path: str, roots: Sequence[Path]) -> CommonConfig:
-    directory = Path(path).resolve()
-    if not any(directory.is_relative_to(root.resolve()) for root in roots):
-        raise RunError(f"{quoted(path)} is in none of the directories shown here: start dpo serve with --runs DIR")
+def _resumed(path: str, runs: RunReader) -> CommonConfig:
+    directory = runs.inside(path).resolve()
     if not resumable(directory):
         raise RunError(f"{quoted(path)} cannot be resumed: only a stopped, failed or interrupted run of dpo can")
     return KINDS[_kind_of({"kind": open_run(directory).kind})](resume=path)

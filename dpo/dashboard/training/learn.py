@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,10 @@ from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
 
 from dpo.dashboard.components import button, card
 from dpo.dashboard.markup import literal
+from dpo.dashboard.run_reader import RunReader
 from dpo.dashboard.theme import FAMILY_COLOR, NEUTRAL, layout, rgba
-from dpo.dashboard.training.drawing import inside
-from dpo.dashboard.web.names import Allowed
 from dpo.dashboard.web.reading import body
-from dpo.dashboard.web.streams import Streams
+from dpo.dashboard.workbench import Workbench
 from dpo.errors import ConfigError, PolicyError, RunError, quoted
 from dpo.evaluation.worker import LensWorker, Task
 from dpo.glossary import TERMS
@@ -138,25 +136,25 @@ def _scored(worker: LensWorker, task: Task, run: Run) -> list[float]:
     return [score.margin for score in scores]
 
 
-def register(server: Flask, worker: LensWorker, allowed: Allowed, streams: Streams) -> None:
+def register(server: Flask, workbench: Workbench) -> None:
     """Add `POST /api/losses` (the figure) and `POST /api/losses/margins` (measure a run)."""
-    margins = Margins(worker)
+    margins, allowed = Margins(workbench.lens), workbench.allowed
 
     @server.post("/api/losses")
     def losses() -> Response:
         sent = body()
-        run = _run(sent, allowed.roots)
+        run = _run(sent, workbench.runs)
         return Response(to_json_plotly(draw(sent, run, margins.known(run) if run else None)),
                         mimetype="application/json")  # fmt: skip
 
     @server.post("/api/losses/margins")
     def measure() -> Response:
-        run = _run(body(), allowed.roots)
+        run = _run(body(), workbench.runs)
         if run is None:
             raise ConfigError("Choose a run at the left first")
         allowed.tuned(str(run.path))
         allowed.pairs_of(str(run.path))
-        with streams.place():
+        with workbench.streams.place():
             return jsonify({"pairs": len(margins.measure(run))})
 
 
@@ -237,10 +235,6 @@ def _key(run: Run) -> object:
     return str(run.path.resolve()), weights_state(str(run.path)) if run.policy_path is not None else None
 
 
-def _run(sent: Mapping[str, Any], roots: Sequence[Path]) -> Run | None:
+def _run(sent: Mapping[str, Any], runs: RunReader) -> Run | None:
     path = sent.get("run")
-    if not isinstance(path, str) or not path:
-        return None
-    if not inside(path, roots):
-        raise RunError(f"{quoted(path)} is in none of the directories shown here: start dpo serve with --runs DIR")
-    return open_run(path)
+    return open_run(runs.inside(path)) if isinstance(path, str) and path else None

@@ -13,10 +13,10 @@ from dpo.dashboard.components import button, card, command, icon, page_title
 from dpo.dashboard.training import learn, new_run
 from dpo.dashboard.training.callbacks import answers_of, list_of
 from dpo.dashboard.training.charts import LARGE, SMALL, Chart
-from dpo.dashboard.training.run_picker import preselected, rail
+from dpo.dashboard.training.run_picker import picker, preselected
 from dpo.dashboard.training.series import AXES, NORMALISED
+from dpo.dashboard.workbench import Workbench
 from dpo.glossary import define
-from dpo.runs import find_runs
 
 # The glossary's words for charts whose key is another one.
 _WORDS = {
@@ -25,14 +25,14 @@ _WORDS = {
 }  # fmt: skip
 
 
-def page(roots: Sequence[Path]) -> list[Any]:
+def page(workbench: Workbench) -> list[Any]:
     """The page with the newest DPO run of each family chosen."""
-    runs = find_runs(roots)
+    runs = workbench.runs.find()
     pause = dmc.Button("Pause", id="tr-pause", leftSection=icon("pause"), variant="default", size="xs", n_clicks=0)
     return [
         html.Div(
             [
-                rail(runs, preselected(runs)),
+                picker(runs, preselected(runs)),
                 html.Div(
                     [
                         page_title(
@@ -52,7 +52,7 @@ def page(roots: Sequence[Path]) -> list[Any]:
                             ],
                             className="split",
                         ),
-                        _said_card(),
+                        _answers_card(),
                         learn.panel(),
                     ],
                     className="main-col",
@@ -62,7 +62,7 @@ def page(roots: Sequence[Path]) -> list[Any]:
             id="tr-full",
             hidden=not runs,
         ),
-        _empty(roots, bool(runs)),
+        _empty(workbench.roots, bool(runs)),
         new_run.drawer(),
         dcc.Store(id="tr-list", data=list_of(runs)),
         dcc.Store(id="tr-answers", data=answers_of(runs)),
@@ -163,7 +163,7 @@ def _doctor_card() -> html.Section:
     return card(head, html.Div(id="tr-findings"), cls="doctor", id="tr-doctor")
 
 
-def _said_card() -> html.Section:
+def _answers_card() -> html.Section:
     head = html.Div(
         [
             html.Div(

@@ -8,8 +8,8 @@ from typing import Any
 from dash import html
 
 from dpo.dashboard.components import glyph, icon, light
+from dpo.dashboard.run_reader import Shown, several
 from dpo.dashboard.training.doctor import call_name, gravest
-from dpo.dashboard.training.series import Shown, several, verdicts
 from dpo.glossary import define
 from dpo.runs.answers import answer_measures
 from dpo.runs.doctor.verdict import number
@@ -28,7 +28,7 @@ def kpis(entries: Sequence[Shown], problems: Sequence[str]) -> html.Section:
     sentences = [html.Span([light("fault"), problem]) for problem in problems]
     for entry in entries:
         verdict = gravest(entry)
-        more = sum(is_severe(other.severity) for other in verdicts(entry)) - 1
+        more = sum(is_severe(other.severity) for other in entry.verdicts) - 1
         text = [html.B(call_name(entry, many)), f" {verdict.title}" + (f" (and {more} more)" if more > 0 else "")]
         sentences.append(html.Span([light(verdict.severity), html.Span(text)]))
         if entry.run.state in ("failed", "interrupted"):
@@ -94,7 +94,7 @@ def _newest(entry: Shown, measure: str) -> float | None:
 
 def _judged(entry: Shown, *codes: str) -> str | None:
     """The light of a tile: the gravest of the verdicts that concern it; none where rewards measure no tuning."""
-    found = verdicts(entry)
+    found = entry.verdicts
     if _MISMATCH not in codes and any(verdict.code == _MISMATCH for verdict in found):
         return None
     states = [v.severity for v in found if v.code in codes and v.severity != "note"]
@@ -153,7 +153,7 @@ def _kl(entry: Shown) -> Value:
     chosen, beta = _newest(entry, "rewards/chosen"), entry.run.config.get("beta")
     if chosen is None or not isinstance(beta, int | float) or beta <= 0:
         return "–", "", None
-    if any(verdict.code == _MISMATCH for verdict in verdicts(entry)):
+    if any(verdict.code == _MISMATCH for verdict in entry.verdicts):
         return "–", "", None  # the distance would be that of two models that never were the same
     return f"≈ {number(abs(chosen) / beta)}", "nats", state
 

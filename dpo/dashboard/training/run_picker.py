@@ -8,13 +8,12 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import html
 
-from dpo.dashboard.compare.policies import note
+from dpo.dashboard.choices import settings_line
 from dpo.dashboard.components import glyph, icon
+from dpo.dashboard.run_reader import MOST_RUNS
 from dpo.dashboard.theme import FAMILY_HEADING
 from dpo.runs import Run
 from dpo.runs.find import names
-
-MOST_RUNS = 6
 
 
 def preselected(runs: Sequence[Run]) -> list[str]:
@@ -30,7 +29,7 @@ def preselected(runs: Sequence[Run]) -> list[str]:
     return chosen or [str(run.path) for run in runs[:1]]
 
 
-def rail(runs: Sequence[Run], selected: list[str]) -> html.Aside:
+def picker(runs: Sequence[Run], selected: list[str]) -> html.Aside:
     """The picker with its filter."""
     return html.Aside(
         [
@@ -87,7 +86,7 @@ def _row(run: Run, label: str, on: bool) -> html.Label:
     elif run.info.get("foreign"):
         about = "other tool's logs"
     else:
-        about = note(run) if run.kind == "dpo" else "supervised fine-tuning"
+        about = settings_line(run) if run.kind == "dpo" else "supervised fine-tuning"
     if run.problem and not run.damaged:
         about = f"{about} · not all of it read".removeprefix(" · ")
     return html.Label(

@@ -11,7 +11,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from dpo.dashboard.web import reading
 from dpo.dashboard.web.access import Access
-from dpo.dashboard.web.rights import CALLBACK, CALLBACKS, PAGES, ROUTES, UPLOAD
+from dpo.dashboard.web.rights import CALLBACK, PAGES, ROUTES, UPLOAD, right_of_callback
 from dpo.errors import AccessError, ConfigError
 
 _OWN_SITES = frozenset({"same-origin", "none"})  # "none": typed into the address bar
@@ -87,7 +87,7 @@ def _check_callback(access: Access, callbacks: Mapping[str, Any]) -> None:
         raise ConfigError("there is no such callback: reload the page")
     assert isinstance(output, str)
     name = name_of(output, callback)
-    right = CALLBACKS.get(name)
+    right = right_of_callback(name)
     if right is None:
         raise AccessError(f"The callback {name} has no right in dpo/dashboard/web/rights.py: add one")
     access.require(right)

@@ -5,6 +5,8 @@ What has none is refused, and `tests/unit/test_access.py` fails for it: so a new
 
 from __future__ import annotations
 
+import re
+
 from dpo.dashboard.web.access import Right
 
 _READ, _ASK, _VOTE, _TRAIN, _CHANGE = Right.READ, Right.ASK, Right.VOTE, Right.TRAIN, Right.CHANGE
@@ -49,9 +51,8 @@ ROUTES: dict[tuple[str, str], Right] = {
     ("POST", "/api/jobs/forget"): _TRAIN,
 }
 
-# By the callback's first input and first output.
+# By the callback's first input and first output; a page's own coming, when it is visited, is right for all.
 CALLBACKS: dict[str, Right] = {
-    **{f"visit-{page}.data > page-{page}.children": _READ for page in ("compare", "training", "lens", "data", "runs")},
     "cmp-pairs-poll.n_intervals > cmp-known.data": _READ,
     "tr-list.data > tr-run-list.children": _READ,
     "tr-answers.data > tr-step.max": _READ,
@@ -66,8 +67,7 @@ CALLBACKS: dict[str, Right] = {
     "da-rows.selectedRows > da-at.data": _READ,
     "da-at.data > da-pair.children": _READ,
     "da-query.data > da-export.href": _READ,
-    "rn-poll.n_intervals > rn-rows.data": _READ,
-    "rn-rows.data > rn-grid.rowData": _READ,
+    "rn-poll.n_intervals > rn-grid.rowData": _READ,
     "rn-grid.virtualRowData > rn-frontier.figure": _READ,
     "rn-grid.virtualRowData > rn-importance.children": _READ,
     "rn-grid.cellValueChanged > rn-changed.data": _CHANGE,
@@ -77,4 +77,12 @@ CALLBACKS: dict[str, Right] = {
     "rn-export.n_clicks > rn-download.data": _READ,
     "rn-new.n_clicks > rn-sweep-box.opened": _READ,
 }
+_VISIT = re.compile(r"visit-(\w+)\.data > page-\1\.children")
+
+
+def right_of_callback(name: str) -> Right | None:
+    """What a callback does; None if it has no line here."""
+    return Right.READ if _VISIT.fullmatch(name) else CALLBACKS.get(name)
+
+
 UPLOAD = "da-upload.contents > da-source.data"

@@ -39,7 +39,7 @@ _KEPT = 3
 
 
 @dataclass
-class Job:
+class AuditJob:
     """One audit: asked for, under way, done, or failed with a `problem`."""
 
     ident: str
@@ -67,7 +67,7 @@ class Job:
         return bool(self.audit or self.problem)
 
 
-class Desk:
+class AuditJobs:
     """Sources on offer, uploads, and jobs.  `directory` is where files on the server are offered from."""
 
     def __init__(self, directory: Path) -> None:
@@ -78,7 +78,7 @@ class Desk:
                 importlib.import_module(name)
 
         self.directory = directory
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._jobs: OrderedDict[str, AuditJob] = OrderedDict()
         self._uploads: dict[str, tuple[Path, str]] = {}
         self._lock = threading.Lock()
         self._working = threading.Lock()
@@ -174,7 +174,7 @@ class Desk:
         except DataError:
             return value
 
-    def start(self, value: str, model: str, columns: Columns) -> Job:
+    def start(self, value: str, model: str, columns: Columns) -> AuditJob:
         """Begin an audit of an offered source.
 
         Raises:
@@ -182,7 +182,7 @@ class Desk:
             BusyError: too many wait.
         """
         source, label = self._resolve(value)
-        job = Job(uuid.uuid4().hex[:12], source, label, model, columns)
+        job = AuditJob(uuid.uuid4().hex[:12], source, label, model, columns)
         with self._lock:
             if sum(not known.over for known in self._jobs.values()) > MOST_AUDITS:
                 raise BusyError(f"{MOST_AUDITS} audits are waiting already: try again in a moment")
@@ -192,7 +192,7 @@ class Desk:
         threading.Thread(target=self._work, args=(job,), name=f"audit-{job.ident}", daemon=True).start()
         return job
 
-    def job(self, ident: str | None) -> Job | None:
+    def job(self, ident: str | None) -> AuditJob | None:
         """The job of that name, while it is kept."""
         with self._lock:
             return self._jobs.get(ident or "")
@@ -221,7 +221,7 @@ class Desk:
             return value, value
         raise DataError(f"{value[:80] or 'Nothing'} is not on offer: choose a dataset from the list")
 
-    def _work(self, job: Job) -> None:
+    def _work(self, job: AuditJob) -> None:
         def tell(step: str, share: float) -> None:
             job.step, job.share = step, share
 
@@ -249,7 +249,7 @@ class Desk:
             except Exception as error:  # told in the page rather than lost in a thread
                 job.problem = f"The audit failed ({type(error).__name__}: {error}): this is a defect, please report it"
 
-    def _vocabulary(self, job: Job, data: Normalised) -> Vocabulary | None:
+    def _vocabulary(self, job: AuditJob, data: Normalised) -> Vocabulary | None:
         from dpo.policies.vocabulary import load_vocabulary
 
         texts = (text for side in ("chosen", "rejected") for text in data.pairs[:5000][side])

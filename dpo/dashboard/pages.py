@@ -1,0 +1,24 @@
+"""The table of pages: a line here, a module with `page` and `register`, and rights in `web.rights` make a page."""
+
+from __future__ import annotations
+
+from dpo.dashboard import compare, data, lens, runs_page, training
+from dpo.dashboard.shell import Page
+
+_COMPARE_KEYS = (
+    ("Ctrl Enter", "generate"),
+    ("Esc", "stop, close"),
+    ("1 – 4", "focus an answer"),
+    ("d", "word diff on or off"),
+    ("b", "blind on or off"),
+    ("v", "vote, then ← → and Enter"),
+)
+_LENS_KEYS = (("← → Enter", "Lens: another token, keep it"),)
+
+PAGES = (
+    Page("/", "Compare", "compare", "c", compare.page, compare.register, keys=_COMPARE_KEYS),
+    Page("/training", "Training", "training", "t", training.page, training.register, charts=True),
+    Page("/lens", "Lens", "lens", "l", lens.page, lens.register, charts=True, keys=_LENS_KEYS),
+    Page("/data", "Data", "data", "d", data.page, data.register, charts=True),
+    Page("/runs", "Runs", "runs", "r", runs_page.page, runs_page.register, charts=True),
+)

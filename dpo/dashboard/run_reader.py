@@ -1,0 +1,151 @@
+"""The runs that the pages of one app look at: read as they grow, named, and judged by the doctor."""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from dpo.errors import RunError, quoted
+from dpo.runs import Metrics, Run, find_runs
+from dpo.runs.doctor import Verdict, diagnose
+from dpo.runs.find import names
+from dpo.runs.live import OpenRuns, signature
+
+MOST_RUNS = 6
+"""Runs that are drawn at once."""
+_LONGEST = 18  # letters of a name at the end of a curve
+_DOCTOR_SECONDS = 3.0  # a running run is not judged more often
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A run on screen: its name in sentences and in charts, its place among the dashes of its family, its measures."""
+
+    run: Run
+    label: str
+    short: str
+    rank: int
+    metrics: Metrics
+    reader: RunReader | None = None
+
+    @property
+    def tokens_per_answer(self) -> float | None:
+        """Mean tokens of an answer, prompt included, as the trainer counted them; None if it did not."""
+        tokens, examples = self.metrics.last("tokens"), self.metrics.last("examples")
+        return tokens / (2 * examples) if tokens and examples else None
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """What the doctor says of the run, the most severe first."""
+        return diagnose(self.run) if self.reader is None else self.reader.verdicts(self)
+
+
+class RunReader:
+    """Reads runs in the directories `roots`; only what was appended since the last look is read."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self.roots = tuple(roots)
+        self._open = OpenRuns()
+        self._verdicts: dict[str, tuple[float, tuple[Metrics, int, str], list[Verdict]]] = {}
+        self.remembered = lru_cache(maxsize=24)(called)
+        """Calls a function with arguments, or gives what it returned for them not long ago."""
+
+    def find(self) -> list[Run]:
+        """All runs, newest first."""
+        return find_runs(self.roots)
+
+    def inside(self, path: str) -> Path:
+        """The path of a run: a page shows runs of its directories only, whatever its address asks for.
+
+        Raises:
+            RunError: it is elsewhere.
+        """
+        try:
+            wanted = os.path.realpath(path)
+        except ValueError:  # NUL or half a character
+            wanted = ""
+        if not any(Path(wanted).is_relative_to(os.path.realpath(root)) for root in self.roots):
+            raise RunError(
+                f"{quoted(path, 200)} is in none of the directories shown here: start dpo serve with --runs DIR"
+            )
+        return Path(path)
+
+    def read(self, path: str) -> tuple[Run, Metrics]:
+        """A run with its measures.
+
+        Raises:
+            RunError: the run is gone or damaged.
+        """
+        run = self._open.get(path)
+        return run, run.metrics()
+
+    def shown(self, selected: Sequence[str] | None) -> tuple[list[Shown], list[str]]:
+        """The runs to draw, and in one line each what could not be read."""
+        found, problems = [], []
+        for path in (selected or [])[:MOST_RUNS]:
+            try:
+                self.inside(path)
+                found.append(self.read(path))
+            except RunError as error:
+                problems.append(str(error))
+        entries = shown(found, self)
+        problems += [f"{entry.label}: {problem}" for entry in entries for problem in entry.run.problems()]
+        return entries, problems
+
+    def verdicts(self, entry: Shown) -> list[Verdict]:
+        """What the doctor says of a run; asked again only when the run has changed, and not at every point."""
+        known = self._verdicts.get(str(entry.run.path))
+        now = time.monotonic()
+        key = (entry.metrics, len(entry.run.samples()), entry.run.state)
+        if known is not None and (known[1] == key or (entry.run.state == known[1][2] == "running" and now < known[0])):
+            return known[2]
+        found = diagnose(entry.run)
+        self._verdicts[str(entry.run.path)] = (now + _DOCTOR_SECONDS, key, found)
+        return found
+
+
+def called(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns for these arguments."""
+    return function(*arguments)
+
+
+def shown(runs: Sequence[tuple[Run, Metrics]], reader: RunReader | None = None) -> list[Shown]:
+    """Runs with names that differ, and a rank within their family by the order in which they were chosen."""
+    labels = names([run for run, _ in runs])
+    made: list[Shown] = []
+    for (run, metrics), label, short in zip(runs, labels, shortened(labels), strict=True):
+        rank = sum(other.run.family == run.family for other in made)
+        made.append(Shown(run, label, short, rank, metrics, reader))
+    return made
+
+
+def shortened(labels: Sequence[str]) -> list[str]:
+    """Names without the words that all of them begin with, short enough for the end of a curve."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*labels, strict=False)) if len(labels) > 1 else ()
+    shared = "".join(letters[0] for letters in alike)
+    begin = max(shared.rfind(mark) for mark in "-_/ ") + 1
+    cut = [label[begin:] for label in labels]
+    return [text if len(text) <= _LONGEST else f"{text[: _LONGEST - 8]}…{text[-7:]}" for text in cut]
+
+
+def several(entries: Sequence[Shown]) -> bool:
+    """Whether a family has more than one run on screen, so that its name alone says too little."""
+    families = [entry.run.family for entry in entries]
+    return len(families) != len(set(families))
+
+
+def signature_of(runs: Sequence[Run]) -> str:
+    """Changes whenever one of the runs does, or another one appears."""
+    return revision(runs, *(f"{run.path}:{signature(run.path)}:{run.state}" for run in runs))
+
+
+def revision(runs: Sequence[Run], *parts: str) -> str:
+    """A short text that changes with the number of runs and with every part."""
+    return f"{len(runs)}-{zlib.crc32('|'.join(parts).encode())}"
