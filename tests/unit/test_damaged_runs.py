@@ -73,12 +73,18 @@ class Client:
             yield path, self.ask("GET", path)
         for page in ("compare", "training", "lens"):
             yield f"{page} page", self.callback(f"page-{page}.children", {f"visit-{page}.data": 1})
-        yield "picker", self.callback(
-            "..tr-run-list.children", {"tr-list.data": "1", "tr-filter.value": "", "tr-selected.value": []}
+        yield (
+            "picker",
+            self.callback(
+                "..tr-run-list.children", {"tr-list.data": "1", "tr-filter.value": "", "tr-selected.value": []}
+            ),
         )
-        yield "table", self.callback(
-            "..rn-grid.rowData",
-            {"rn-poll.n_intervals": 1, "page-runs.hidden": False, "rn-changed.data": 0, "rn-filter.value": ""},
+        yield (
+            "table",
+            self.callback(
+                "..rn-grid.rowData",
+                {"rn-poll.n_intervals": 1, "page-runs.hidden": False, "rn-changed.data": 0, "rn-filter.value": ""},
+            ),
         )
 
     def of_runs(self, paths: list[str]) -> Iterator[tuple[str, tuple[int, bytes]]]:
@@ -102,9 +108,7 @@ class Client:
             {"tr-selected.value": paths, "tr-own.data": own},
         )  # fmt: skip
         rows = [{"path": path} for path in paths]
-        yield "report", self.callback(
-            "..rn-download.data", {"rn-export.n_clicks": 1}, {"rn-grid.selectedRows": rows}
-        )
+        yield "report", self.callback("..rn-download.data", {"rn-export.n_clicks": 1}, {"rn-grid.selectedRows": rows})
         yield (
             "delete box",
             self.callback("..rn-delete-box.opened", {"rn-delete.n_clicks": 1}, {"rn-grid.selectedRows": rows[-1:]}),

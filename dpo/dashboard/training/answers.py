@@ -78,6 +78,4 @@ def _compare(entry: Shown, sample: Sample) -> Any:
         return None
     policies = [("policy", name) for name in (base_of(entry.run), saved[sample.step]) if name]
     href = "/?" + urlencode([("prompt", sample.prompt), *policies])
-    return html.A(
-        [icon("compare", 14), f"Open step {sample.step} in Compare"], href=href, className="jump js-nav"
-    )
+    return html.A([icon("compare", 14), f"Open step {sample.step} in Compare"], href=href, className="jump js-nav")
