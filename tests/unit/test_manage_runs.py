@@ -85,8 +85,8 @@ def rows(count: int = 8) -> list[dict[str, Any]]:
         beta, rate = (0.1, 0.5)[number % 2], (1e-5, 1e-3)[number // 2 % 2]
         points = [{"step": 10 * s, "kl": 0.5 * s * (number + 1), "margin": 0.1 * s, "accuracy": 0.5} for s in (1, 2)]
         made.append({
-            "path": f"/r/{number}", "name": f"run-{number}", "family": "seq2seq", "kind": "dpo", "state": "done", "note": "",
-            "set/beta": beta, "set/learning_rate": rate, "set/model": "t5", "accuracy": 0.6 + beta / 2,
+            "path": f"/r/{number}", "name": f"run-{number}", "family": "seq2seq", "kind": "dpo", "state": "done",
+            "set/beta": beta, "set/learning_rate": rate, "set/model": "t5", "note": "", "accuracy": 0.6 + beta / 2,
             "loss": 0.5, "margin": 0.2, "kl": points[-1]["kl"], "energy": None, "points": points,
         })  # fmt: skip
     return made
