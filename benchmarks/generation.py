@@ -240,6 +240,23 @@ def _events(port: int, sampling: Sampling, seed: int) -> Iterator[tuple[str, dic
     connection.close()
 
 
+def table(found: dict[str, list[tuple[float, list[float]]]], arguments: argparse.Namespace) -> None:
+    """Print a row for each side: (tokens per second, seconds to the first tokens) of each round."""
+    first = next(iter(found))
+    print(f"{machine()}; load {os.getloadavg()[0]:.1f}; {arguments.size}, up to {arguments.tokens} tokens")
+    print(f"tokens per second of {'the processor' if arguments.busy else 'the clock'}\n")
+    print("| what | tokens/s (median) | ratio (least-greatest) | first token of a pane, ms (median, worst) |")
+    print("|---|---|---|---|")
+    for name, rounds in found.items():
+        ratios = [rate / base for (rate, _), (base, _) in zip(rounds, found[first], strict=True)]
+        times = [1e3 * value for _, firsts in rounds for value in firsts]
+        print(
+            f"| {name} | {statistics.median(rate for rate, _ in rounds):.0f} "
+            f"| {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) "
+            f"| {statistics.median(times):.0f}, {max(times):.0f} |"
+        )
+
+
 def main() -> None:
     """Read the flags, measure, print the tables."""
     transformers.logging.set_verbosity_error()
@@ -283,20 +300,7 @@ def main() -> None:
         sides["CTranslate2 int8 in a row"] = lambda s: converted(policies, s, "int8")
     except ImportError:
         print("CTranslate2 is not installed: left out")
-    found = in_turns(sides, arguments.rounds, sampling, arguments.busy)
-    first = next(iter(sides))
-    print(f"{machine()}; load {os.getloadavg()[0]:.1f}; {arguments.size}, up to {arguments.tokens} tokens")
-    print(f"tokens per second of {'the processor' if arguments.busy else 'the clock'}\n")
-    print("| what | tokens/s (median) | ratio (least-greatest) | first token of a pane, ms (median, worst) |")
-    print("|---|---|---|---|")
-    for name, rounds in found.items():
-        ratios = [rate / base for (rate, _), (base, _) in zip(rounds, found[first], strict=True)]
-        times = [1e3 * value for _, firsts in rounds for value in firsts]
-        print(
-            f"| {name} | {statistics.median(rate for rate, _ in rounds):.0f} "
-            f"| {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) "
-            f"| {statistics.median(times):.0f}, {max(times):.0f} |"
-        )
+    table(in_turns(sides, arguments.rounds, sampling, arguments.busy), arguments)
     if arguments.size == "demo":
         rounding(policies, rounded)
         delays, firsts = latency(arguments.rounds, sampling)

@@ -45,6 +45,11 @@ class Hub:
     repos: dict[str, Repo] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
 
+    def readable(self, name: str) -> Repo | None:
+        """The repository, if it is there and whoever asks may read it."""
+        repo = self.repos.get(name)
+        return repo if repo is not None and (_known() or not repo.private) else None
+
     def environment(self, token: str | None = TOKEN) -> dict[str, str]:
         """Variables with which the client library talks to this server."""
         return {
@@ -70,24 +75,28 @@ def serving() -> Iterator[Hub]:
 
 def _application(hub: Hub) -> Flask:
     app = Flask("stand-in")
+    for add in (_repositories, _uploads, _downloads):
+        add(app, hub)
+    return app
 
-    def known() -> bool:
-        return request.headers.get("Authorization") == f"Bearer {TOKEN}"
 
-    def refused() -> Response:
-        return Response('{"error": "Invalid username or password."}', 401, content_type="application/json")
+def _known() -> bool:
+    return request.headers.get("Authorization") == f"Bearer {TOKEN}"
 
-    def missing() -> Response:
-        return Response("{}", 404, {"X-Error-Code": "RepoNotFound"}, content_type="application/json")
 
-    def readable(name: str) -> Repo | None:
-        repo = hub.repos.get(name)
-        return repo if repo is not None and (known() or not repo.private) else None
+def _refused() -> Response:
+    return Response('{"error": "Invalid username or password."}', 401, content_type="application/json")
 
+
+def _missing() -> Response:
+    return Response("{}", 404, {"X-Error-Code": "RepoNotFound"}, content_type="application/json")
+
+
+def _repositories(app: Flask, hub: Hub) -> None:
     @app.post("/api/repos/create")
     def create() -> Any:
-        if not known():
-            return refused()
+        if not _known():
+            return _refused()
         asked = request.get_json(force=True)
         name = f"{asked.get('organization') or 'me'}/{asked['name']}"
         url = {"url": f"{hub.url}/{name}"}
@@ -105,8 +114,8 @@ def _application(hub: Hub) -> Flask:
 
     @app.post("/api/models/<user>/<name>/preupload/main")
     def preupload(user: str, name: str) -> Any:
-        if not known():
-            return refused()
+        if not _known():
+            return _refused()
         files = [
             {
                 "path": file["path"], "shouldIgnore": False, "oid": None,
@@ -116,6 +125,8 @@ def _application(hub: Hub) -> Flask:
         ]  # fmt: skip
         return jsonify({"files": files})
 
+
+def _uploads(app: Flask, hub: Hub) -> None:
     @app.post("/<user>/<name>.git/info/lfs/objects/batch")
     def batch(user: str, name: str) -> Any:
         objects = [
@@ -135,8 +146,8 @@ def _application(hub: Hub) -> Flask:
 
     @app.post("/api/models/<user>/<name>/commit/main")
     def commit(user: str, name: str) -> Any:
-        if not known():
-            return refused()
+        if not _known():
+            return _refused()
         repo = hub.repos[f"{user}/{name}"]
         for line in request.data.splitlines():
             part = json.loads(line)
@@ -152,12 +163,14 @@ def _application(hub: Hub) -> Flask:
         url = f"{hub.url}/{user}/{name}/commit/{repo.sha}"
         return jsonify({"success": True, "commitOid": repo.sha, "commitUrl": url})
 
+
+def _downloads(app: Flask, hub: Hub) -> None:
     @app.get("/api/models/<user>/<name>")
     @app.get("/api/models/<user>/<name>/revision/<revision>")
     def information(user: str, name: str, revision: str = "main") -> Any:
-        repo = readable(f"{user}/{name}")
+        repo = hub.readable(f"{user}/{name}")
         if repo is None:
-            return missing()
+            return _missing()
         if revision not in ("main", repo.sha):
             return Response("{}", 404, {"X-Error-Code": "RevisionNotFound"}, content_type="application/json")
         siblings = [{"rfilename": path} for path in repo.files]
@@ -166,30 +179,29 @@ def _application(hub: Hub) -> Flask:
 
     @app.get("/api/models/<user>/<name>/tree/<revision>")
     def tree(user: str, name: str, revision: str) -> Any:
-        repo = readable(f"{user}/{name}")
+        repo = hub.readable(f"{user}/{name}")
         if repo is None:
-            return missing()
-        entries = []
-        for path, content in repo.files.items():
-            entry: dict[str, Any] = {"type": "file", "path": path, "size": len(content), "oid": _oid(content)}
-            if path in repo.large:
-                digest = hashlib.sha256(content).hexdigest()
-                entry["lfs"] = {"oid": digest, "size": len(content), "pointerSize": 134}
-            entries.append(entry)
-        return jsonify(entries)
+            return _missing()
+        return jsonify([_entry(repo, path) for path in repo.files])
 
     @app.route("/<user>/<name>/resolve/<revision>/<path:path>", methods=["GET", "HEAD"])
     def resolve(user: str, name: str, revision: str, path: str) -> Any:
-        repo = readable(f"{user}/{name}")
+        repo = hub.readable(f"{user}/{name}")
         if repo is None:
-            return missing()
+            return _missing()
         if path not in repo.files:
             return Response("", 404, {"X-Error-Code": "EntryNotFound"})
         content = repo.files[path]
         headers = {"X-Repo-Commit": repo.sha, "ETag": f'"{_oid(content)}"', "X-Linked-Size": str(len(content))}
         return Response(content, 200, headers, content_type="application/octet-stream")
 
-    return app
+
+def _entry(repo: Repo, path: str) -> dict[str, Any]:
+    content = repo.files[path]
+    entry: dict[str, Any] = {"type": "file", "path": path, "size": len(content), "oid": _oid(content)}
+    if path in repo.large:
+        entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
+    return entry
 
 
 def _oid(content: bytes) -> str:

@@ -200,6 +200,7 @@ class TrainConfig(CommonConfig):
                 f"--loss-weights has {len(self.loss_weights)} values for {len(self.loss_type)} losses: give one each"
             )
         self._check_loss_options()
+        self._check_reference_options()
         self._check_adapter_options()
         if self.early_stopping is not None and self.keep_best == "none":
             raise ConfigError("--early-stopping needs a measure to stop by: add --keep-best margin, accuracy or loss")
@@ -210,41 +211,48 @@ class TrainConfig(CommonConfig):
                 "--kl-budget is measured on held-out prompts: set --kl-prompts and --eval-fraction above 0"
             )
 
+    def _changed(self, name: str) -> bool:
+        """Whether a setting was given a value of its own."""
+        return bool(getattr(self, name) != type(self).__dataclass_fields__[name].default)
+
     def _check_loss_options(self) -> None:
         """Refuse what TRL would accept and then ignore, or fail on only when training starts."""
-        losses, defaults = set(self.loss_type), {spec.name: spec.default for spec in dataclasses.fields(self)}
+        chosen, names = [LOSSES[name] for name in self.loss_type], set(self.loss_type)
         named = "--loss-type " + " ".join(self.loss_type)
-        for name in losses:
-            usual = LOSSES[name].paper_smoothing
+        for loss in chosen:
+            usual = loss.paper_smoothing
             if usual and self.label_smoothing == 0:
-                raise ConfigError(f"--loss-type {name} needs --label-smoothing above 0 (its paper uses {usual:g})")
+                raise ConfigError(f"--loss-type {loss.name} needs --label-smoothing above 0 (its paper uses {usual:g})")
         for name in ("label_smoothing", "discopop_tau"):
-            if getattr(self, name) != defaults[name] and not losses & set(acting(name)):
+            if self._changed(name) and names.isdisjoint(acting(name)):
                 raise ConfigError(
                     f"--{name.replace('_', '-')} does nothing with {named}: "
                     f"use --loss-type {' or '.join(sorted(acting(name)))}, or leave it out"
                 )
-        if self.f_divergence_type != "reverse_kl" and not losses <= set(acting("f_divergence_type")):
+        if self.f_divergence_type != "reverse_kl" and not names <= set(acting("f_divergence_type")):
             raise ConfigError(
                 f"--f-divergence-type {self.f_divergence_type} has no meaning for {named}: "
                 f"use {', '.join(sorted(acting('f_divergence_type')))}"
             )
-        if self.f_alpha_divergence_coef != defaults["f_alpha_divergence_coef"] and (
-            self.f_divergence_type != "alpha_divergence"
-        ):
+        if self._changed("f_alpha_divergence_coef") and self.f_divergence_type != "alpha_divergence":
             raise ConfigError("--f-alpha-divergence-coef needs --f-divergence-type alpha_divergence")
-        if self.use_weighting and not losses <= set(acting("use_weighting")):
+        if self.use_weighting and not names <= set(acting("use_weighting")):
             raise ConfigError(f"--use-weighting weighs pairs, which {named} sorts apart: use another --loss-type")
-        if self.batch_size == 1 and any(LOSSES[name].compares_pairs for name in losses):
+        if self.batch_size == 1 and any(loss.compares_pairs for loss in chosen):
             raise ConfigError(f"{named} compares the pairs of a batch: set --batch-size to 2 or more")
-        if (self.ld_alpha is not None or self.sync_ref_model) and not any(LOSSES[name].has_margin for name in losses):
+
+    def _check_reference_options(self) -> None:
+        """Refuse settings of the reference where there is none, or none that moves."""
+        if (self.ld_alpha is not None or self.sync_ref_model) and not any(
+            LOSSES[name].has_margin for name in self.loss_type
+        ):
             raise ConfigError(
-                f"{named} alone has no reference and no margin: leave out --ld-alpha and --sync-ref-model"
+                f"--loss-type {self.loss_type[0]} alone has no reference and no margin: "
+                "leave out --ld-alpha and --sync-ref-model"
             )
-        moved = ("ref_model_mixup_alpha", "ref_model_sync_steps")
-        changed = [name for name in moved if getattr(self, name) != defaults[name]]
-        if changed and not self.sync_ref_model:
-            raise ConfigError(f"--{changed[0].replace('_', '-')} needs --sync-ref-model")
+        for name in ("ref_model_mixup_alpha", "ref_model_sync_steps"):
+            if self._changed(name) and not self.sync_ref_model:
+                raise ConfigError(f"--{name.replace('_', '-')} needs --sync-ref-model")
         if self.sync_ref_model and self.lora:
             raise ConfigError("--sync-ref-model moves a reference of its own, an adapter has none: leave out --lora")
 

@@ -173,10 +173,8 @@ def test_my_texts(serve: Any, open_page: Any) -> None:
     expect(page.locator("#lens-status")).to_contain_text("shorten the text")
 
 
-def test_held_out_pairs_sort_filter_and_open(
-    serve: Any, open_page: Any, tmp_path: Path, policy_dirs: dict[str, Path], write_pairs: Any
-) -> None:
-    """A run's own held-out pairs, by the run's own split."""
+def trained(tmp_path: Path, model: Path, write_pairs: Any) -> tuple[Any, Path]:
+    """A run in `tmp_path` of 64 pairs, some held out, and its data."""
     words = ["tea", "lake", "dog", "jam", "song", "pizza", "moon", "rain"]
     pairs = write_pairs(
         [
@@ -193,12 +191,20 @@ def test_held_out_pairs_sort_filter_and_open(
         make(
             TrainConfig,
             {
-                "model": str(policy_dirs["gpt2"]), "dataset": str(pairs), "output_dir": str(tmp_path / "runs" / "mine"),
+                "model": str(model), "dataset": str(pairs), "output_dir": str(tmp_path / "runs" / "mine"),
                 "max_steps": 3, "batch_size": 4, "learning_rate": 0.02, "probes": 0, "device": "cpu",
                 "eval_fraction": 0.3, "max_prompt_length": 48, "max_completion_length": 80,
             },
         )
     )  # fmt: skip
+    return run, pairs
+
+
+def test_held_out_pairs_sort_filter_and_open(
+    serve: Any, open_page: Any, tmp_path: Path, policy_dirs: dict[str, Path], write_pairs: Any
+) -> None:
+    """A run's own held-out pairs, by the run's own split."""
+    run, pairs = trained(tmp_path, policy_dirs["gpt2"], write_pairs)
     n = run.info["dataset"]["held_out"]
     # What a run's record names, its base and its data, is read where the server was told to.
     address = serve([tmp_path / "runs", policy_dirs["gpt2"].parent], data_directory=pairs.parent)

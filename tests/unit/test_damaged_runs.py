@@ -144,6 +144,36 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     server.close()
 
 
+def failures_of_lists(client: Client) -> Iterator[str]:
+    """Pages and commands that list runs, where they fail or do not show the good one."""
+    for label, (status, content) in client.lists():
+        if status >= 500:
+            yield f"{label}: {status}"
+        elif label in ("picker", "table", "training page") and b"the good run" not in content:
+            yield f"{label}: the good run is not shown"
+    for form in ([], ["--json"]):
+        code, text = command("runs", "list", "--runs", "runs", *form)
+        if code != 0 or "the good run" not in text:
+            yield f"dpo runs list {form}: {code}"
+
+
+def failures_of_commands(path: Path) -> Iterator[str]:
+    """Commands about one run that neither do it nor refuse it in one line."""
+    for argv in (
+        ["runs", "show", str(path)], ["doctor", str(path)], ["runs", "compare", str(path), "runs/good"],
+        ["runs", "export", "--output", "out.csv", str(path)],
+        ["runs", "import", str(path), "--output-dir", "imported"], ["runs", "rm", "--yes", str(path)],
+    ):  # fmt: skip
+        code, text = command(*argv)
+        if code not in (0, 2) or "\x1b" in text or (code == 2 and len(text.splitlines()) != 1):
+            yield f"dpo {' '.join(argv[:2])}: {code} {text[:100]!r}"
+
+
+def emptied(folder: str) -> None:
+    for entry in os.scandir(folder) if os.path.isdir(folder) else ():
+        os.unlink(entry) if entry.is_symlink() else shutil.rmtree(entry)
+
+
 def test_one_bad_run_hides_nothing(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     failures: list[str] = []
@@ -151,15 +181,7 @@ def test_one_bad_run_hides_nothing(client: Client, caplog: pytest.LogCaptureFixt
     for first in range(FIRST, FIRST + COUNT, BATCH):
         write_run(Path("runs/good"), name="the good run")
         made = [damaged(seed, Path(f"runs/bad-{seed}")) for seed in range(first, min(first + BATCH, FIRST + COUNT))]
-        for label, (status, content) in client.lists():
-            if status >= 500:
-                failures.append(f"{label}: {status} with seeds {first} to {first + BATCH - 1}")
-            elif label in ("picker", "table", "training page") and b"the good run" not in content:
-                failures.append(f"{label}: the good run is not shown with seeds {first} to {first + BATCH - 1}")
-        for form in ([], ["--json"]):
-            code, text = command("runs", "list", "--runs", "runs", *form)
-            if code != 0 or "the good run" not in text:
-                failures.append(f"dpo runs list {form}: {code} with seeds {first} to {first + BATCH - 1}")
+        failures += [f"{line} with seeds {first} to {first + BATCH - 1}" for line in failures_of_lists(client)]
         for place in range(0, len(made), 5):
             some = made[place : place + 5]
             shown = [str(path).encode("utf-8", "replace").decode() for path, _ in some]
@@ -167,18 +189,9 @@ def test_one_bad_run_hides_nothing(client: Client, caplog: pytest.LogCaptureFixt
                 answered.setdefault(label, set()).add(status)
                 if status >= 500:
                     failures.append(f"{label}: {status}, {[what for _, what in some]}")
-        for path, what in made:
-            for argv in (
-                ["runs", "show", str(path)], ["doctor", str(path)], ["runs", "compare", str(path), "runs/good"],
-                ["runs", "export", "--output", "out.csv", str(path)],
-                ["runs", "import", str(path), "--output-dir", "imported"], ["runs", "rm", "--yes", str(path)],
-            ):  # fmt: skip
-                code, text = command(*argv)
-                if code not in (0, 2) or "\x1b" in text or (code == 2 and len(text.splitlines()) != 1):
-                    failures.append(f"dpo {' '.join(argv[:2])}: {code} {text[:100]!r}, {what}")
-        for folder in ("runs", "imported"):
-            for entry in os.scandir(folder) if os.path.isdir(folder) else ():
-                os.unlink(entry) if entry.is_symlink() else shutil.rmtree(entry)
+        failures += [f"{line}, {what}" for path, what in made for line in failures_of_commands(path)]
+        emptied("runs")
+        emptied("imported")
     where = {line for record in caplog.records if record.exc_info for line in _raised(record.exc_info[1])}
     assert not failures, "\n".join([f"{len(failures)} failures", *failures[:60], *sorted(where)])
     assert not where, "\n".join(sorted(where))
