@@ -7,14 +7,14 @@ import itertools
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dpo.errors import DataError
 from dpo.preferences.formats import Recognised
-from dpo.preferences.normalise import Columns, Normalised, drawn, normalise, tally
+from dpo.preferences.normalise import Normalised, drawn, normalise, tally
 from dpo.preferences.spec import DataSpec
 from dpo.preferences.split import SALT, held_out_of, position
 from dpo.preferences.table import COLUMNS
@@ -63,19 +63,21 @@ class Preferences:
         return replace(self.everything, pairs=some, total=count)
 
 
-def load_preferences(
-    source: str,
-    *,
-    split: str = "train",
-    num_samples: int | None = None,
-    eval_fraction: float = 0.05,
-    seed: int = 0,
-    prompt_column: str | None = None,
-    chosen_column: str | None = None,
-    rejected_column: str | None = None,
-    layout: str | None = None,
-    swap: bool = False,
-) -> Preferences:
+class PairOptions(TypedDict, total=False):
+    """What `load_preferences` takes beside the source, all of it by name; see `DataSpec`."""
+
+    split: str
+    num_samples: int | None
+    eval_fraction: float
+    seed: int
+    prompt_column: str | None
+    chosen_column: str | None
+    rejected_column: str | None
+    layout: str | None
+    swap: bool
+
+
+def load_preferences(source: str, **options: Unpack[PairOptions]) -> Preferences:
     """Load preference pairs and split them by prompt.
 
     `source` is a name, a file or a hub id, or several with weights: `"human-like=2,orca=1"` draws
@@ -83,8 +85,8 @@ def load_preferences(
     without weights all pairs of all sources are taken.
 
     Rows with a blank or missing side, or with equal answers, are dropped and counted.  With
-    `num_samples`, that many pairs are drawn (by `seed`) before the split, so a prompt is on the
-    same side however many are drawn.
+    `num_samples`, that many pairs are drawn (by `seed`, 0) before the split, so a prompt is on the
+    same side however many are drawn.  `eval_fraction` (0.05) of the prompts are held out.
 
     >>> pairs = load_preferences("sample", num_samples=100)
     >>> pairs.train.column_names
@@ -94,8 +96,9 @@ def load_preferences(
         DataError: nothing there, not preference data, ambiguous, or no pair left.
         ConfigError: weights that are no positive numbers.
     """
-    columns = Columns(prompt_column, chosen_column, rejected_column, layout, swap)
-    return load(DataSpec(source, split, columns, num_samples, eval_fraction, seed))
+    if unknown := options.keys() - PairOptions.__annotations__.keys():
+        raise TypeError(f"load_preferences() got an unexpected keyword argument {min(unknown)!r}")
+    return load(DataSpec.of({"dataset": source} | options))
 
 
 def load(spec: DataSpec) -> Preferences:

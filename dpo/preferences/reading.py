@@ -105,7 +105,7 @@ def _json(path: Path) -> Iterator[tuple[Row, int]]:
             in_lines = line.lstrip()[:1] != b"[" and bool(json.loads(_text(line, path, number)) or True)
         except ValueError:
             in_lines = False
-        rows = _lines(path, stream, line, number) if in_lines else _values(path, stream, line, number)
+        rows = iter(_lines(path, stream, line, number) if in_lines else _Values(path, stream, line, number))
         for index, (row, length) in enumerate(rows, 1):
             if not isinstance(row, dict):
                 raise DataError(f"{path.absolute()} row {index} is {type(row).__name__}, not an object: mend that row")
@@ -125,55 +125,75 @@ def _lines(path: Path, stream: IO[bytes], line: bytes, number: int) -> Iterator[
         number += 1
 
 
-def _values(path: Path, stream: IO[bytes], begun: bytes, number: int) -> Iterator[tuple[Any, int]]:
+class _Values:
     """The elements of one array, or objects one after the other, from a text that is read as it is needed."""
-    decoder = json.JSONDecoder()
-    characters = codecs.getincrementaldecoder("utf-8")()
-    text, position, ended, chunk = "", 0, False, begun
-    in_array, closed = begun.lstrip()[:1] == b"[", False
-    if in_array:
-        chunk = begun.lstrip()[1:]
-    wanted = _CHUNK
-    while True:
-        try:
-            text += characters.decode(chunk, final=ended)
-        except UnicodeDecodeError as error:
-            line = number + text.count("\n", position) + error.object[: error.start].count(b"\n")
-            raise _not_text(path, line, error.object[error.start], None) from error
+
+    def __init__(self, path: Path, stream: IO[bytes], begun: bytes, number: int) -> None:
+        self.path, self.stream, self.number = path, stream, number
+        self.decoder = json.JSONDecoder()
+        self.characters = codecs.getincrementaldecoder("utf-8")()
+        self.text, self.position, self.wanted = "", 0, _CHUNK
+        self.in_array, self.closed, self.ended = begun.lstrip()[:1] == b"[", False, False
+        self._decode(begun.lstrip()[1:] if self.in_array else begun)
+
+    def __iter__(self) -> Iterator[tuple[Any, int]]:
         while True:
-            match = _GAP.match(text, position)
-            assert match is not None
-            number += text.count("\n", position, match.end())
-            position = match.end()
-            if position == len(text):
+            while (found := self._next()) is not None:
+                self.wanted = _CHUNK
+                yield found
+            if self.ended:
                 break
-            if in_array and text[position] == "]":
-                in_array, closed = False, True
-                position += 1
-                continue
-            if closed:
-                raise DataError(f"{path.absolute()} line {number} goes on after the end of its array: mend the file")
-            try:
-                value, end = decoder.raw_decode(text, position)
-            except ValueError as error:
-                if ended:
-                    raise _not_json(path, number, error) from error
-                if len(text) - position > MAX_ROW:
-                    raise _too_long(path, number) from error
-                break
-            if end == len(text) and not ended and not isinstance(value, dict | list):
-                break  # a number may go on in the next chunk
-            number += text.count("\n", position, end)
-            yield value, end - position
-            position, wanted = end, _CHUNK
-        if ended:
-            if in_array:
-                raise DataError(f"{path.absolute()} ends within its array (line {number}): was it written to the end?")
-            return
-        text, position = text[position:], 0
-        chunk = stream.read(wanted)
-        wanted = min(2 * wanted, MAX_ROW)  # a long row is tried again few times
-        ended = not chunk
+            self.text, self.position = self.text[self.position :], 0
+            chunk = self.stream.read(self.wanted)
+            self.wanted = min(2 * self.wanted, MAX_ROW)  # a long row is tried again few times
+            self.ended = not chunk
+            self._decode(chunk)
+        if self.in_array:
+            where = f"{self.path.absolute()} ends within its array (line {self.number})"
+            raise DataError(f"{where}: was it written to the end?")
+
+    def _decode(self, chunk: bytes) -> None:
+        try:
+            self.text += self.characters.decode(chunk, final=self.ended)
+        except UnicodeDecodeError as error:
+            line = self.number + self.text.count("\n", self.position) + error.object[: error.start].count(b"\n")
+            raise _not_text(self.path, line, error.object[error.start], None) from error
+
+    def _next(self) -> tuple[Any, int] | None:
+        """The next value and its length in letters; None where more text is needed, or nothing follows."""
+        self._skip_gap()
+        if self.in_array and self.text[self.position : self.position + 1] == "]":
+            self.in_array, self.closed = False, True
+            self.position += 1
+            self._skip_gap()
+        if self.position == len(self.text):
+            return None
+        if self.closed:
+            raise DataError(
+                f"{self.path.absolute()} line {self.number} goes on after the end of its array: mend the file"
+            )
+        begin = self.position
+        try:
+            value, end = self.decoder.raw_decode(self.text, begin)
+        except ValueError as error:
+            if self.ended:
+                raise _not_json(self.path, self.number, error) from error
+            if len(self.text) - begin > MAX_ROW:
+                raise _too_long(self.path, self.number) from error
+            return None
+        if end == len(self.text) and not self.ended and not isinstance(value, dict | list):
+            return None  # a number may go on in the next chunk
+        self._move(end)
+        return value, end - begin
+
+    def _skip_gap(self) -> None:
+        match = _GAP.match(self.text, self.position)
+        assert match is not None
+        self._move(match.end())
+
+    def _move(self, position: int) -> None:
+        self.number += self.text.count("\n", self.position, position)
+        self.position = position
 
 
 _GAP = re.compile(r"[\s,]*")

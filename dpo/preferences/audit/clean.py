@@ -234,37 +234,56 @@ def _results(
     data: Normalised, plan: _Plan, strip: Sequence[str]
 ) -> Iterator[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
     """Each pair as it is written (None: left out), with its line for the log (None: unchanged)."""
-    rows = data.pairs.column_names
     for start in range(0, len(data.pairs), 512):
         batch = data.pairs[start : start + 512]
         for place, number in enumerate(batch["row"], start):
             if place in plan.drop:
                 yield None, {"row": number, "action": "dropped", "why": plan.drop[place]}
                 continue
-            pair = {name: batch[name][place - start] for name in COLUMNS}
-            entry: dict[str, Any] | None = None
-            if "messages" in rows and batch["messages"][place - start] is not None:
-                pair["messages"] = batch["messages"][place - start]
+            pair = _pair_at(batch, place - start)
+            changes, origin_of = [], {}
             if place in plan.take:
                 side, origin = plan.take[place]
                 other = data.pairs[origin]
-                pair[side] = other[side]
-                if side == "prompt":
-                    pair.pop("messages", None)
-                    if other.get("messages") is not None:
-                        pair["messages"] = other["messages"]
-                entry = {"row": number, "action": "changed", "why": f"{side} re-paired", "from_row": other["row"]}
-            before = (pair["chosen"], pair["rejected"])
-            for name in strip:
-                pair["chosen"], pair["rejected"] = STRIPPED[name](pair["chosen"]), STRIPPED[name](pair["rejected"])
-            if (pair["chosen"], pair["rejected"]) != before:
-                if not pair["chosen"].strip() or not pair["rejected"].strip() or pair["chosen"] == pair["rejected"]:
+                pair = _with_side(pair, side, other)
+                changes.append(f"{side} re-paired")
+                origin_of = {"from_row": other["row"]}
+            stripped = _stripped(pair, strip)
+            if stripped != pair:
+                if not _is_pair(stripped):
                     yield None, {"row": number, "action": "dropped", "why": f"nothing left without {', '.join(strip)}"}
                     continue
-                why = f"stripped of {', '.join(strip)}"
-                entry = {**entry, "why": f"{entry['why']}, {why}"} if entry else {"row": number, "action": "changed"}
-                entry.setdefault("why", why)
-            yield pair, entry
+                changes.append(f"stripped of {', '.join(strip)}")
+            entry = {"row": number, "action": "changed", "why": ", ".join(changes)} | origin_of
+            yield stripped, entry if changes else None
+
+
+def _pair_at(batch: Mapping[str, Sequence[Any]], place: int) -> dict[str, Any]:
+    pair = {name: batch[name][place] for name in COLUMNS}
+    if "messages" in batch and batch["messages"][place] is not None:
+        pair["messages"] = batch["messages"][place]
+    return pair
+
+
+def _with_side(pair: dict[str, Any], side: str, other: Mapping[str, Any]) -> dict[str, Any]:
+    """The pair with the text of one side from another row; a prompt brings its turns."""
+    made = pair | {side: other[side]}
+    if side == "prompt":
+        made.pop("messages", None)
+        if other.get("messages") is not None:
+            made["messages"] = other["messages"]
+    return made
+
+
+def _is_pair(pair: Mapping[str, Any]) -> bool:
+    return bool(pair["chosen"].strip() and pair["rejected"].strip()) and pair["chosen"] != pair["rejected"]
+
+
+def _stripped(pair: dict[str, Any], strip: Sequence[str]) -> dict[str, Any]:
+    answers = {side: pair[side] for side in ("chosen", "rejected")}
+    for name in strip:
+        answers = {side: STRIPPED[name](text) for side, text in answers.items()}
+    return pair | answers
 
 
 def _tidy(text: str) -> str:

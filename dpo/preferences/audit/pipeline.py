@@ -14,7 +14,7 @@ from dpo.preferences.audit import tokens
 from dpo.preferences.audit.language import languages
 from dpo.preferences.audit.mispaired import mispaired
 from dpo.preferences.audit.pairing import by_chance, ratios_of, stretches
-from dpo.preferences.audit.result import Audit
+from dpo.preferences.audit.result import Audit, Finding
 from dpo.preferences.audit.shortcuts import FEWEST_PAIRS, Rule, bag_of_words, first_words, simple_rule, surface_rules
 from dpo.preferences.audit.signals import Progress, Signals, measure
 from dpo.preferences.audit.surface import SECRET
@@ -61,35 +61,15 @@ def audit(
         found += part[0]
         measures |= part[1]
     measures["characters"] = _lengths(signals)
-    rules: list[Rule] = []
     tell("looking for shortcuts", 0.0)
-    enough = signals.tested.sum() >= FEWEST_PAIRS // 2 and (~signals.tested).sum() >= FEWEST_PAIRS // 2
-    words: list[str] = []
-    if enough:
-        rules = surface_rules(signals.surface["chosen"], signals.surface["rejected"], signals.tested)
-        sides = signals.columns["chosen"], signals.columns["rejected"]
-        rules.append(first_words(*sides, signals.tested, len(signals.words)))
-        bag, words, margins = bag_of_words(*sides, signals.tested, signals.words.names())
-        rules.append(bag)
-        found += say.swapped(*contradicted(bag.accuracy, margins), signals)
-    rows = drawn(len(data.pairs), tokens.MOST_PAIRS)
-    models: dict[str, Any] = {}
-    for place, vocabulary in enumerate(vocabularies):
-        tell(f"tokenising for {vocabulary.name}", place / len(vocabularies))
-        models[vocabulary.name], counted = measure_tokens(data.pairs, rows, vocabulary, limits or Limits())
-        signals.tokens[vocabulary.name] = counted
-        unknown = counted.unknown
-        found += say.tokens(vocabulary.name, models[vocabulary.name])
-        if enough and unknown.any():
-            difference = (unknown[:, 0] - unknown[:, 1]).astype(np.float32)
-            rules.append(simple_rule(f"<unk> of {vocabulary.name}", difference, signals.tested[rows]))
+    rules, words, swapped = _shortcuts(signals)
+    models, unknown, of_tokens = _tokens(data, signals, vocabularies, limits or Limits(), tell)
+    rules += unknown
+    found += swapped + of_tokens
     tell("looking at languages", 0.0)
     mix, differing, looked_at = languages(data.pairs, signals)
-    found += say.shortcuts(rules, words, reward_accuracy)
-    found += say.languages(mix, differing, looked_at)
-    found += say.markup(signals)
-    found += say.private(signals, SECRET)
-    found.append(say.licence(LICENCES.get(data.source)))
+    found += [*say.shortcuts(rules, words, reward_accuracy), *say.languages(mix, differing, looked_at)]
+    found += [*say.markup(signals), *say.private(signals, SECRET), say.licence(LICENCES.get(data.source))]
     measures |= {
         "models": models,
         "shortcuts": {rule.name: {"accuracy": round(rule.accuracy, 4), "says": rule.says} for rule in rules},
@@ -108,6 +88,41 @@ def audit(
         measures=measures,
         seconds=round(time.perf_counter() - began, 2),
     )
+
+
+def _testable(signals: Signals) -> bool:
+    return min(signals.tested.sum(), (~signals.tested).sum()) >= FEWEST_PAIRS // 2
+
+
+def _shortcuts(signals: Signals) -> tuple[list[Rule], list[str], list[Finding]]:
+    """The rules that read no meaning, the telling words, and findings on labels that the words contradict."""
+    if not _testable(signals):
+        return [], [], []
+    sides = signals.columns["chosen"], signals.columns["rejected"]
+    rules = surface_rules(signals.surface["chosen"], signals.surface["rejected"], signals.tested)
+    rules.append(first_words(*sides, signals.tested, len(signals.words)))
+    bag, words, margins = bag_of_words(*sides, signals.tested, signals.words.names())
+    return [*rules, bag], words, say.swapped(*contradicted(bag.accuracy, margins), signals)
+
+
+def _tokens(
+    data: Normalised, signals: Signals, vocabularies: Sequence[Vocabulary], limits: Limits, tell: Progress
+) -> tuple[dict[str, Any], list[Rule], list[Finding]]:
+    """Measures by vocabulary, the rules that count unknown tokens, and findings; the counts are added to `signals`."""
+    rows = drawn(len(data.pairs), tokens.MOST_PAIRS)
+    models: dict[str, Any] = {}
+    rules: list[Rule] = []
+    found: list[Finding] = []
+    for place, vocabulary in enumerate(vocabularies):
+        tell(f"tokenising for {vocabulary.name}", place / len(vocabularies))
+        models[vocabulary.name], counted = measure_tokens(data.pairs, rows, vocabulary, limits)
+        signals.tokens[vocabulary.name] = counted
+        unknown = counted.unknown
+        found += say.tokens(vocabulary.name, models[vocabulary.name])
+        if _testable(signals) and unknown.any():
+            difference = (unknown[:, 0] - unknown[:, 1]).astype(np.float32)
+            rules.append(simple_rule(f"<unk> of {vocabulary.name}", difference, signals.tested[rows]))
+    return models, rules, found
 
 
 def contradicted(accuracy: float, margins: NDArray[np.float64]) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,12 @@ def simple_rule(name: str, difference: Floats, held_out: NDArray[np.bool_]) -> R
     lean = float(np.sign(difference[~held_out]).mean()) if (~held_out).any() else 0.0
     way = -1.0 if lean < 0 else 1.0
     seen = way * difference[held_out]
-    accuracy = float((seen > 0).mean() + 0.5 * (seen == 0).mean()) if len(seen) else 0.5
-    return Rule(name, f"{'fewer' if way < 0 else 'more'} {name}", accuracy, int(held_out.sum()))
+    return Rule(name, f"{'fewer' if way < 0 else 'more'} {name}", _accuracy(seen), int(held_out.sum()))
+
+
+def _accuracy(margins: NDArray[np.floating[Any]]) -> float:
+    """The share above 0, ties by half."""
+    return float((margins > 0).mean() + 0.5 * (margins == 0).mean()) if len(margins) else 0.5
 
 
 def surface_rules(chosen: Floats, rejected: Floats, held_out: NDArray[np.bool_]) -> list[Rule]:
@@ -50,7 +54,7 @@ def surface_rules(chosen: Floats, rejected: Floats, held_out: NDArray[np.bool_])
     for place, name in enumerate(NAMES):
         rule = simple_rule(name, chosen[:, place] - rejected[:, place], held_out)
         if name == "length":
-            rule = Rule(name, "the longer answer" if "more" in rule.says else "the shorter answer", *_rest(rule))
+            rule = replace(rule, says="the longer answer" if rule.says.startswith("more") else "the shorter answer")
         rules.append(rule)
     return rules
 
@@ -63,9 +67,7 @@ def first_words(chosen: Column, rejected: Column, held_out: NDArray[np.bool_], w
         counts = [np.bincount(ids[~held_out], minlength=words + 1) + 0.5 for ids in at]
         odds = np.log(counts[0] / counts[0].sum()) - np.log(counts[1] / counts[1].sum())
         scores += (odds[at[0]] - odds[at[1]]).astype(np.float32)
-    seen = scores[held_out]
-    accuracy = float((seen > 0).mean() + 0.5 * (seen == 0).mean()) if len(seen) else 0.5
-    return Rule("first words", "how an answer begins", accuracy, int(held_out.sum()))
+    return Rule("first words", "how an answer begins", _accuracy(scores[held_out]), int(held_out.sum()))
 
 
 def bag_of_words(
@@ -90,9 +92,8 @@ def bag_of_words(
         margins[unseen] = difference[unseen] @ fitted
         if unseen is held_out:
             weights = fitted
-    seen = margins[held_out]
-    accuracy = float((seen > 0).mean() + 0.5 * (seen == 0).mean()) if len(seen) else 0.5
     telling = [names[int(word)] for word in np.argsort(-np.abs(weights))[:8] if weights[int(word)] != 0]
+    accuracy = _accuracy(margins[held_out])
     return Rule("bag of words", "which words an answer holds", accuracy, int(held_out.sum())), telling, margins
 
 
@@ -127,7 +128,3 @@ def _word_at(column: Column, place: int, words: int) -> NDArray[np.int64]:
     long = column.lengths() > place
     found[long] = column.ids[column.starts[:-1][long] + place]
     return found
-
-
-def _rest(rule: Rule) -> tuple[float, int]:
-    return rule.accuracy, rule.pairs

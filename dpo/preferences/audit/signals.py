@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -84,36 +84,25 @@ def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = No
         tested += [is_held_out(prompt, _SHORTCUT_SHARE, _SHORTCUT_SALT) for prompt in texts["prompt"]]
         positions += [position(prompt) for prompt in texts["prompt"]]
         repeats += _repeating(texts, start)
-        found: dict[str, set[int]] = {}
-        for side in SIDES:
-            for place in suspects(batch[side].combine_chunks()):
-                for kind in private_in(texts[side][int(place)][:_MOST_CHARACTERS]):
-                    found.setdefault(kind, set()).add(start + int(place))
-        for kind, places in found.items():
-            private.setdefault(kind, []).extend(sorted(places))
-        for sign, places in _markup(batch, texts, start).items():
-            markup.setdefault(sign, []).extend(sorted(places))
+        _add_found(private, batch, start, suspects, private_in)
+        _add_found(markup, batch, start, marked, MARKUP.findall)
         tell("reading", min(1.0, (start + _BATCH) / len(pairs)))
     columns = {side: words.column(side) for side in SIDES}
-    prompt_number, pair_number, chosen_number = (
-        np.array(numbers[name], np.int64) for name in ("prompt", "pair", "chosen")
-    )
+    number = {name: np.array(each, np.int64) for name, each in numbers.items()}
     tell("comparing prompts", 0.0)
-    near_prompt = near_duplicates(columns["prompt"], prompt_number)
+    near_prompt = near_duplicates(columns["prompt"], number["prompt"])
     tell("comparing pairs", 0.3)
-    near_pair = _same(near_prompt, _near_answers(columns, pair_number))
+    answers = _joined([columns["chosen"], columns["rejected"]])
+    near_pair = _same(near_prompt, near_duplicates(answers, number["pair"]))
     tell("fitting answers to prompts", 0.6)
     pairing = find_mispaired(columns["prompt"], columns["chosen"], columns["rejected"], len(words))
-    row = np.arange(len(pairs))
-    if "row" in pairs.column_names:  # this column alone: all texts at once would fill the memory
-        row = np.asarray(pairs.select_columns("row").with_format("numpy")[:]["row"], np.int64)
     return Signals(
         words=words,
         columns=columns,
-        row=row,
-        prompt_number=prompt_number,
-        pair_number=pair_number,
-        chosen_number=chosen_number,
+        row=_row_numbers(pairs),
+        prompt_number=number["prompt"],
+        pair_number=number["pair"],
+        chosen_number=number["chosen"],
         near_prompt=near_prompt,
         near_pair=near_pair,
         surface={side: np.concatenate(parts) for side, parts in surface.items()},
@@ -126,17 +115,25 @@ def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = No
     )
 
 
-def _markup(batch: Any, texts: dict[str, list[str]], start: int) -> dict[str, set[int]]:
-    found: dict[str, set[int]] = {}
+def _row_numbers(pairs: Dataset) -> Rows:
+    if "row" not in pairs.column_names:
+        return np.arange(len(pairs))
+    # This column alone: all texts at once would fill the memory.
+    return np.asarray(pairs.select_columns("row").with_format("numpy")[:]["row"], np.int64)
+
+
+def _add_found(
+    found: dict[str, list[int]], batch: Any, start: int,
+    candidates: Callable[[Any], Rows], kinds: Callable[[str], Iterable[str]],
+) -> None:  # fmt: skip
+    """Add the places of the pairs by the kinds that their texts hold, of those that a quick look names."""
+    here: dict[str, set[int]] = {}
     for side in SIDES:
-        for place in marked(batch[side].combine_chunks()):
-            for sign in MARKUP.findall(texts[side][int(place)][:_MOST_CHARACTERS]):
-                found.setdefault(sign, set()).add(start + int(place))
-    return found
-
-
-def _near_answers(columns: dict[str, Column], pair_number: Rows) -> Rows:
-    return near_duplicates(_joined([columns["chosen"], columns["rejected"]]), pair_number)
+        for place in candidates(batch[side].combine_chunks()):
+            for kind in kinds(batch[side][int(place)].as_py()[:_MOST_CHARACTERS]):
+                here.setdefault(kind, set()).add(start + int(place))
+    for kind, places in here.items():
+        found.setdefault(kind, []).extend(sorted(places))
 
 
 def _same(one: Rows, other: Rows) -> Rows:

@@ -124,9 +124,7 @@ def tf_idf(columns: Sequence[Column], words: int) -> list[csr_matrix]:
     for matrix in presence:
         matrix.data = np.where(keep[matrix.indices], idf[matrix.indices], 0).astype(np.float32)
         matrix.eliminate_zeros()
-        norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(1)).ravel())
-        matrix.data /= np.repeat(np.maximum(norms, 1e-9), np.diff(matrix.indptr)).astype(np.float32)
-        found.append(matrix)
+        found.append(unit(matrix))
     return found
 
 
