@@ -15,11 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dpo.arrays import Floats
 from dpo.errors import ConfigError
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

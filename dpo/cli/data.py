@@ -94,13 +94,13 @@ def show(arguments: argparse.Namespace) -> int:
 
 def audit(arguments: argparse.Namespace) -> int:
     """`dpo data audit`: the report goes to standard output."""
-    from dpo.preferences.audit import Limits
+    from dpo.preferences.audit import TokenLimits
     from dpo.preferences.audit import audit as make
     from dpo.preferences.audit.remedies import clean_command, reading_flags
     from dpo.preferences.normalise import normalise
     from dpo.preferences.spec import DataSpec
 
-    limits = Limits(
+    limits = TokenLimits(
         _number(arguments, "max_prompt_length", int, 2), _number(arguments, "max_completion_length", int, 2)
     )
     fraction = _number(arguments, "eval_fraction", float, 0.0)

@@ -156,12 +156,12 @@ def import_run(arguments: argparse.Namespace) -> int:
 
 def diagnose_run(arguments: argparse.Namespace) -> int:
     """`dpo doctor RUN`."""
-    from dpo.runs.doctor import Limits, diagnose
+    from dpo.runs.doctor import Thresholds, diagnose
     from dpo.runs.reader import open_run
 
     given = Path(arguments.run)
     run = open_run(given) if given.is_file() else find_run(arguments.run, run_roots(arguments))
-    verdicts = diagnose(run, Limits(kl_budget=arguments.kl_budget), _audit(arguments.audit))
+    verdicts = diagnose(run, Thresholds(kl_budget=arguments.kl_budget), _audit(arguments.audit))
     if arguments.json:
         print(json.dumps({"run": run.name, "verdicts": [v.as_json() for v in verdicts]}, indent=1, ensure_ascii=False))
         return 0

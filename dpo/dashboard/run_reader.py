@@ -14,7 +14,7 @@ from typing import Any
 
 from dpo.errors import RunError, quoted
 from dpo.runs import Metrics, Run, find_runs
-from dpo.runs.doctor import Verdict, diagnose
+from dpo.runs.doctor import Diagnosis, diagnose
 from dpo.runs.find import names
 from dpo.runs.live import OpenRuns, signature
 
@@ -42,7 +42,7 @@ class Shown:
         return tokens / (2 * examples) if tokens and examples else None
 
     @cached_property
-    def verdicts(self) -> list[Verdict]:
+    def verdicts(self) -> list[Diagnosis]:
         """What the doctor says of the run, the most severe first."""
         return diagnose(self.run) if self.reader is None else self.reader.verdicts(self)
 
@@ -53,7 +53,7 @@ class RunReader:
     def __init__(self, roots: Sequence[Path]) -> None:
         self.roots = tuple(roots)
         self._open = OpenRuns()
-        self._verdicts: dict[str, tuple[float, tuple[Metrics, int, str], list[Verdict]]] = {}
+        self._verdicts: dict[str, tuple[float, tuple[Metrics, int, str], list[Diagnosis]]] = {}
         self.remembered = lru_cache(maxsize=24)(called)
         """Calls a function with arguments, or gives what it returned for them not long ago."""
 
@@ -99,7 +99,7 @@ class RunReader:
         problems += [f"{entry.label}: {problem}" for entry in entries for problem in entry.run.problems()]
         return entries, problems
 
-    def verdicts(self, entry: Shown) -> list[Verdict]:
+    def verdicts(self, entry: Shown) -> list[Diagnosis]:
         """What the doctor says of a run; asked again only when the run has changed, and not at every point."""
         known = self._verdicts.get(str(entry.run.path))
         now = time.monotonic()

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from dpo.runs.metrics import Floats
+from dpo.arrays import Floats
 
 _MOST_DIGITS = 200  # of the 308 that a float has before it overflows
 

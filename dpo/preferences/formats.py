@@ -53,7 +53,7 @@ class AmbiguousError(DataError):
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _Trial:
     layout: Layout
     share: float
     results: tuple[list[Pair | Rated | Message] | None, ...]
@@ -99,12 +99,12 @@ def recognise(
     return Recognised(first.layout, confidence, tuple(reading.layout.key for reading in readings[1:]))
 
 
-def _readings(candidates: Sequence[Layout], rows: Sequence[Row]) -> list[_Reading]:
+def _readings(candidates: Sequence[Layout], rows: Sequence[Row]) -> list[_Trial]:
     fitting = [layout for layout in candidates if any(layout.fits(row) for row in rows[:20])]
     return [reading for reading in (_read(layout, rows) for layout in fitting) if reading.share > 0]
 
 
-def _read(layout: Layout, rows: Sequence[Row]) -> _Reading:
+def _read(layout: Layout, rows: Sequence[Row]) -> _Trial:
     """The layout tried on the sample; a row that fits but has an empty cell or is a tie counts as read."""
     results: list[list[Pair | Rated | Message] | None] = []
     read = 0
@@ -117,10 +117,10 @@ def _read(layout: Layout, rows: Sequence[Row]) -> _Reading:
         except Unusable:
             results.append(None)
             read += layout.fits(row)
-    return _Reading(layout, read / len(rows), tuple(results))
+    return _Trial(layout, read / len(rows), tuple(results))
 
 
-def _differ(one: _Reading, other: _Reading) -> bool:
+def _differ(one: _Trial, other: _Trial) -> bool:
     if one.layout.gives is not other.layout.gives:
         return True
     both = [(a, b) for a, b in zip(one.results, other.results, strict=True) if a is not None and b is not None]
@@ -145,7 +145,7 @@ def _part_of(candidates: Sequence[Layout], rows: Sequence[Row]) -> str:
     return ""
 
 
-def _question(first: _Reading, readings: Sequence[_Reading]) -> AmbiguousError:
+def _question(first: _Trial, readings: Sequence[_Trial]) -> AmbiguousError:
     layouts = [first.layout, *(reading.layout for reading in readings[1:] if _differ(first, reading))]
     choices = "; ".join(f"--layout {layout.key} ({layout.name})" for layout in layouts)
     said = f"these rows can be read in {len(layouts)} ways that give different pairs: choose {choices}"

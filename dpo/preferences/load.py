@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dpo.arrays import Ints
 from dpo.errors import DataError
 from dpo.preferences.formats import Recognised
 from dpo.preferences.normalise import Normalised, drawn, normalise, tally
@@ -38,7 +38,7 @@ class Preferences:
     info: dict[str, Any]
     everything: Normalised
     """Both sides in the order of their sources, without row numbers."""
-    rows: NDArray[np.int64]
+    rows: Ints
     """`(pairs,)`: the row of each pair of `everything`; of several sources the rows are counted on."""
 
     @property
@@ -185,7 +185,7 @@ def _drawn(table: Dataset, count: int, seed: int) -> Dataset:
     return table.select(sorted(random.Random(seed).sample(range(len(table)), count)))
 
 
-def _numbered(tables: Sequence[Dataset], parts: Sequence[Normalised]) -> NDArray[np.int64]:
+def _numbered(tables: Sequence[Dataset], parts: Sequence[Normalised]) -> Ints:
     """The row of each pair; those of a second source go on where the first one's end."""
     starts = itertools.accumulate((part.rows for part in parts), initial=0)
     columns = [table.select_columns("row").with_format("numpy")[:]["row"] for table in tables]

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dpo.arrays import Ints
 from dpo.errors import DataError
 from dpo.preferences.collect import Collector
 from dpo.preferences.formats import SAMPLE_ROWS, AmbiguousError, Recognised, recognise
@@ -27,7 +27,7 @@ from dpo.preferences.table import write
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Progress = Callable[[int], None]
+RowProgress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Normalised:
         return {reason: len(rows) for reason, rows in self.dropped.items()}
 
 
-def drawn(count: int, most: int) -> NDArray[np.int64]:
+def drawn(count: int, most: int) -> Ints:
     """`most` of the places below `count` by a fixed seed, in order; all of them if there are no more."""
     if count <= most:
         return np.arange(count)
@@ -112,7 +112,7 @@ def normalise(
     source: str,
     split: str = "train",
     columns: Columns | None = None,
-    progress: Progress | None = None,
+    progress: RowProgress | None = None,
     head: int | None = None,
 ) -> Normalised:
     """All pairs of a source that have a prompt and two different answers.
@@ -182,7 +182,7 @@ class _Head:
 class _Counter:
     """Batches of rows with the number of their first row, counted as they pass."""
 
-    def __init__(self, batches: Iterable[list[dict[str, Any]]], progress: Progress | None) -> None:
+    def __init__(self, batches: Iterable[list[dict[str, Any]]], progress: RowProgress | None) -> None:
         self.batches, self.progress, self.rows = batches, progress, 0
 
     def __iter__(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from dpo.errors import DataError, first_line
 
-Row = dict[str, Any]
+FileRow = dict[str, Any]
 SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 MAX_ROW = 64 * 2**20
 """Bytes of one row at most (a row of 10 MB is read; a file that is one endless row is not)."""
@@ -33,7 +33,7 @@ def kind_of(path: Path) -> str:
     return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES else ""
 
 
-def read_file(path: Path, batch: int) -> Iterator[list[Row]]:
+def read_file(path: Path, batch: int) -> Iterator[list[FileRow]]:
     """The rows of a file in lists of `batch`.
 
     Raises:
@@ -41,7 +41,7 @@ def read_file(path: Path, batch: int) -> Iterator[list[Row]]:
     """
     before = _identity(path)
     readers = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
-    rows: list[Row] = []
+    rows: list[FileRow] = []
     size = 0
     try:
         for row, length in readers.get(kind_of(path), _json)(path):
@@ -88,7 +88,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             yield stream  # type: ignore[misc]
 
 
-def _json(path: Path) -> Iterator[tuple[Row, int]]:
+def _json(path: Path) -> Iterator[tuple[FileRow, int]]:
     """JSON lines, one JSON array, or objects written over several lines."""
     with _opened(path) as opened:
         stream = io.BufferedReader(opened, _CHUNK)  # type: ignore[type-var]
@@ -199,7 +199,7 @@ class _Values:
 _GAP = re.compile(r"[\s,]*")
 
 
-def _csv(path: Path) -> Iterator[tuple[Row, int]]:
+def _csv(path: Path) -> Iterator[tuple[FileRow, int]]:
     """Every cell stays text: an answer "NA" or "1" is what it is."""
     csv.field_size_limit(MAX_ROW)
     delimiter = "\t" if kind_of(path) == ".tsv" else ","
@@ -213,7 +213,7 @@ def _csv(path: Path) -> Iterator[tuple[Row, int]]:
             yield row, sum(map(len, row.values()))
 
 
-def _parquet(path: Path) -> Iterator[tuple[Row, int]]:
+def _parquet(path: Path) -> Iterator[tuple[FileRow, int]]:
     import pyarrow.parquet
 
     for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1024):

@@ -9,7 +9,8 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+
+from dpo.arrays import Flags
 
 SALT = "dpo-held-out-1"
 
@@ -25,7 +26,7 @@ def position(prompt: str, salt: str = SALT) -> int:
     return int.from_bytes(digest[:8], "big")
 
 
-def held_out_of(positions: Sequence[int], fraction: float) -> NDArray[np.bool_]:
+def held_out_of(positions: Sequence[int], fraction: float) -> Flags:
     """Which prompts of a data set are held out, by their `position`: as `is_held_out` has it, but with
     few prompts at least one on each side, the first held out and the last for training.
 

@@ -15,8 +15,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
+from dpo.arrays import Floats
 from dpo.runs.files import MOST_LOG_BYTES, MOST_STATE_BYTES, one_line, open_file, parse_lines, read_object, reason
-from dpo.runs.metrics import Chunk, Floats, LeftOut, Metrics, chunk_of_lines, chunk_of_rows, merge
+from dpo.runs.metrics import Chunk, LeftOut, Metrics, chunk_of_lines, chunk_of_rows, merge
 from dpo.runs.schema import MOST_STEP
 from dpo.runs.tfevents import Events, read_events
 
@@ -26,7 +27,7 @@ _LONGEST_LINE = 1 << 20
 T = TypeVar("T")
 
 
-class Source(Protocol):
+class MeasureReader(Protocol):
     """Where measures come from."""
 
     def read(self) -> Metrics:

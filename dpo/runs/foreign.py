@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo.families import CAUSAL, SEQ2SEQ, architecture_of, family_key
-from dpo.runs.cursor import EventMetrics, LineMetrics, Source, StateMetrics
+from dpo.runs.cursor import EventMetrics, LineMetrics, MeasureReader, StateMetrics
 from dpo.runs.files import MOST_STATE_BYTES, checkpoint_step, read_object
 from dpo.runs.metrics import Metrics
 from dpo.runs.record import METRICS, RUN
@@ -65,7 +65,7 @@ def measure_files(path: Path) -> tuple[Path, ...]:
     return (*([] if state is None else [state]), *event_files(path))
 
 
-def source(files: Sequence[Path]) -> Source:
+def source(files: Sequence[Path]) -> MeasureReader:
     """What reads a run's `measure_files`."""
     first = files[0] if files else None
     if first is None:

@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
+from dpo.arrays import Floats
 from dpo.runs.files import one_line, parse_lines
 from dpo.runs.schema import MOST_STEP
 
-Floats: TypeAlias = npt.NDArray[np.float64]
 _MOST_MEASURES = 2_000
 _LONGEST_NAME = 200
 

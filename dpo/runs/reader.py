@@ -11,7 +11,7 @@ from typing import Any
 from dpo.errors import RunError
 from dpo.families import architecture_label, facts_of
 from dpo.processes import living, lock_is_held
-from dpo.runs.cursor import LineMetrics, Lines, Source
+from dpo.runs.cursor import LineMetrics, Lines, MeasureReader
 from dpo.runs.files import checkpoint_step, one_line, read_object, reason, whole_characters
 from dpo.runs.foreign import STATE, describe, measure_files, source
 from dpo.runs.manifest import MANIFEST, fault
@@ -156,7 +156,7 @@ class Run:
     def metrics(self) -> Metrics:
         """The measures as far as they are good; a later call reads only what was added since."""
         files = measure_files(self.path)
-        known: tuple[tuple[Path, ...], Source] | None = self.__dict__.get("_source")
+        known: tuple[tuple[Path, ...], MeasureReader] | None = self.__dict__.get("_source")
         if known is None or known[0] != files:  # it was opened before its first row, or goes on in another file
             known = self.__dict__["_source"] = (files, source(files))
         return known[1].read()

@@ -143,10 +143,10 @@ def _plain(value: Any, depth: int, left: list[int]) -> Any:
 
 
 @dataclass(frozen=True)
-class Table:
+class ObjectRule:
     """An object: the rules of its known fields, that of the others, and how many fields it may have."""
 
-    fields: Mapping[str, Rule | Table]
+    fields: Mapping[str, Rule | ObjectRule]
     others: Rule = plain
     most: int = 1_000
     needed: tuple[str, ...] = ()
@@ -164,7 +164,7 @@ class Table:
                 problems.append(f"{where} has {len(value):,} fields, of which {self.most:,} are read")
                 break
             rule = self.fields.get(name, self.others)
-            if isinstance(rule, Table):
+            if isinstance(rule, ObjectRule):
                 fitted = None if item is None else rule.fit(item, path, problems)
                 if fitted is not None or item is None:
                     made[name] = fitted
@@ -181,7 +181,7 @@ class Table:
 
 
 _ABOVE_0 = number(1e-12, 1e12)
-_CONFIG = Table({
+_CONFIG = ObjectRule({
     "model": text(), "dataset": maybe(text()), "output_dir": maybe(text()), "resume": maybe(text()),
     "split": maybe(text()), "prompt_column": maybe(text()), "chosen_column": maybe(text()),
     "rejected_column": maybe(text()), "layout": maybe(text()), "overlong": text(), "swap": switch, "lora": switch,
@@ -193,33 +193,33 @@ _CONFIG = Table({
     "max_completion_length": maybe(whole()), "seed": maybe(whole(-MOST_STEP)), "loss_type": texts,
     "lora_rank": maybe(whole()),
 })  # fmt: skip
-_RUN = Table({
+_RUN = ObjectRule({
     "format": whole(), "created": text(64), "updated": text(64), "name": title, "kind": text(20),
     "family": maybe(family), "state": word(*STATES), "reason": maybe(text()), "pid": maybe(whole(1, _MOST_PID)),
     "born": maybe(number(0, 1e12)), "boot": maybe(number(0, 1e12)), "host": maybe(text(255)), "foreign": switch,
     "imported_from": text(), "config": _CONFIG,
-    "progress": Table({
+    "progress": ObjectRule({
         "step": whole(), "max_steps": maybe(whole()), "examples": maybe(whole()), "seconds": maybe(number(0, 1e12)),
     }),
-    "step_zero": Table(
+    "step_zero": ObjectRule(
         {"loss": number(), "expected": number(), "passed": switch, "max_logp_gap": maybe(number())},
         needed=("loss", "expected", "passed"),
     ),
-    "dataset": Table({
+    "dataset": ObjectRule({
         "source": text(), "split_name": maybe(text()), "layout": maybe(text()), "fingerprint": maybe(text(256)),
         "rows": maybe(whole()), "pairs": maybe(whole()), "prompts": maybe(whole()), "train": whole(),
         "held_out": whole(),
     }),
-    "policy": Table({
+    "policy": ObjectRule({
         "model": text(), "architecture": text(200), "parameters": whole(), "trainable": whole(), "vocabulary": whole(),
         "added_tokens": whole(), "precision": text(40),
     }),
-    "reference": Table({"kind": text(), "identity": text()}),
-    "best": Table({"step": whole(), "value": maybe(number()), "by": maybe(text(200))}),
-    "versions": Table({}, others=text(200)),
+    "reference": ObjectRule({"kind": text(), "identity": text()}),
+    "best": ObjectRule({"step": whole(), "value": maybe(number()), "by": maybe(text(200))}),
+    "versions": ObjectRule({}, others=text(200)),
     "training_seconds": number(0, 1e12), "energy_wh": number(0, 1e12),
 })  # fmt: skip
-_SAMPLE = Table(
+_SAMPLE = ObjectRule(
     {"step": whole(), "index": whole(), "prompt": answer, "policy": answer, "reference": maybe(answer)},
     others=lambda value: None, needed=("step", "prompt", "policy"),
 )  # fmt: skip
@@ -232,9 +232,9 @@ def _severity(value: Any) -> str:
         raise Misfit("one of " + ", ".join(SEVERITIES)) from error
 
 
-_FINDING = Table({
+_FINDING = ObjectRule({
     "code": text(200), "severity": _severity,
-    "evidence": Table({"accuracy": number(0, 1), "pairs": maybe(whole()), "rule": text(200)}),
+    "evidence": ObjectRule({"accuracy": number(0, 1), "pairs": maybe(whole()), "rule": text(200)}),
     "remedy": maybe(text()),
 })  # fmt: skip
 

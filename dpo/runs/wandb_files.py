@@ -24,7 +24,7 @@ _FRAME = struct.Struct("<IHB")  # CRC-32 of kind and data, length, kind
 _BLOCK = 1 << 15
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
-Row = dict[str, Any]
+HistoryRow = dict[str, Any]
 
 
 def wandb_files(source: Path) -> list[Path]:
@@ -35,7 +35,7 @@ def wandb_files(source: Path) -> list[Path]:
     return sorted({path.resolve(): path for path in found}.values())  # `latest-run` is a link to one of them
 
 
-def read_wandb(path: Path) -> tuple[str, dict[str, Any], list[Row]]:
+def read_wandb(path: Path) -> tuple[str, dict[str, Any], list[HistoryRow]]:
     """A run's name, its settings by name, and its rows under the names that were logged.
 
     None stands for what is not finite.  A file that is torn off or damaged is read as far as it is good.
@@ -51,7 +51,7 @@ def read_wandb(path: Path) -> tuple[str, dict[str, Any], list[Row]]:
             f"{path} is in W&B's own format, which its package reads: pip install 'dpo-workbench[wandb]' "
             "and import it again, or export the run's history as CSV and import that"
         ) from error
-    name, rows = path.stem, list[Row]()
+    name, rows = path.stem, list[HistoryRow]()
     settings: dict[str, Any] = {}
     for content in _records(path):
         record = messages.Record()

@@ -14,7 +14,7 @@ from dpo.training.job_files import PLAN, STOP, JobFiles, process_of, read_files,
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One training that was asked for, as far as it is.
 
     `state` is `waiting`, `running`, `stopping`, `finished`, `stopped`, `failed`, `cancelled` (never
@@ -82,17 +82,17 @@ def resumable(path: Path) -> bool:
     return run is not None and bool(run.config) and run.state in ("stopped", "failed", "interrupted")
 
 
-def read_job(path: Path) -> Job | None:
+def read_job(path: Path) -> TrainingJob | None:
     """The job in a folder of the queue; None while it is being added."""
     found = read_files(path)
     if found.asked is None:
         return None
     if found.problem is not None:
         message = f"Nobody can tell what was asked, {found.problem}: remove it from the list, and ask again"
-        return Job(path.name, path, path, "", 0.0, "damaged", False, message)
+        return TrainingJob(path.name, path, path, "", 0.0, "damaged", False, message)
     asked, run = found.asked, Path(found.asked["run"])
     state, reason = _state(path, run, found)
-    return Job(
+    return TrainingJob(
         path.name, path, run, asked["line"], float(asked["created"]), state, asked["resumes"], reason,
         (found.begun or {}).get("started"), asked.get("trials"),
     )  # fmt: skip

@@ -19,7 +19,7 @@ from filelock import FileLock
 from dpo.errors import StorageError
 from dpo.processes import living
 from dpo.runs.files import open_file, read_object, reason
-from dpo.runs.schema import Table, maybe, number, text, texts, whole
+from dpo.runs.schema import ObjectRule, maybe, number, text, texts, whole
 
 JOB, PROCESS, EXIT, LOG, STOP, PLAN = "job.json", "process.json", "exit.json", "log.txt", "stop", "sweep.yaml"
 _MOST_LOG = 2 << 30
@@ -34,13 +34,13 @@ def _flag(value: Any) -> bool:
     return bool(value)
 
 
-_JOB = Table(
+_JOB = ObjectRule(
     {"arguments": _arguments, "line": text(100_000), "run": text(), "created": number(0, 1e12), "resumes": _flag,
      "trials": maybe(whole()), "cwd": text()},
     needed=("arguments", "line", "run", "created", "resumes", "cwd"),
 )  # fmt: skip
-_PROCESS = Table({"pid": whole(1, 2**31 - 1), "born": _TIME, "boot": _TIME, "started": _TIME}, needed=("pid",))
-_EXIT = Table({
+_PROCESS = ObjectRule({"pid": whole(1, 2**31 - 1), "born": _TIME, "boot": _TIME, "started": _TIME}, needed=("pid",))
+_EXIT = ObjectRule({
     "code": maybe(whole(-255, 255)), "time": _TIME, "state": maybe(text(40)), "reason": maybe(text()),
     "message": maybe(text()),
 })  # fmt: skip
@@ -112,7 +112,7 @@ def unwritable(directory: Path, error: OSError) -> StorageError:
     return StorageError(f"{directory} cannot be written ({reason(error)}): choose another --runs directory")
 
 
-def _read(path: Path, table: Table) -> tuple[dict[str, Any] | None, str | None]:
+def _read(path: Path, table: ObjectRule) -> tuple[dict[str, Any] | None, str | None]:
     try:
         problems: list[str] = []
         made = table.fit(read_object(path), path.name, problems)

@@ -31,7 +31,7 @@ from dpo.runs.files import reason
 from dpo.runs.record import LOCK
 from dpo.training.command_line import command
 from dpo.training.config import CommonConfig
-from dpo.training.job import Job, read_job, record_of
+from dpo.training.job import TrainingJob, read_job, record_of
 from dpo.training.job_files import (
     EXIT,
     JOB,
@@ -80,7 +80,7 @@ class Jobs:
         self.root = Path(root)
         self.directory = self.root / FOLDER
 
-    def submit(self, config: CommonConfig) -> Job:
+    def submit(self, config: CommonConfig) -> TrainingJob:
         """Add a training to the queue; it begins when those before it have ended.
 
         Raises:
@@ -91,7 +91,7 @@ class Jobs:
         target = Path(config.resume or config.output_dir or "")
         return self._add(target, command(config), config.resume is not None)
 
-    def submit_command(self, arguments: Sequence[str], target: Path) -> Job:
+    def submit_command(self, arguments: Sequence[str], target: Path) -> TrainingJob:
         """Add another command of dpo that trains into `target`, such as `votes train`.
 
         Raises:
@@ -99,7 +99,7 @@ class Jobs:
         """
         return self._add(target, list(arguments), False)
 
-    def submit_sweep(self, text: str) -> Job:
+    def submit_sweep(self, text: str) -> TrainingJob:
         """Add the sweep that a YAML text describes; the same one again goes on with it.
 
         Raises:
@@ -114,7 +114,7 @@ class Jobs:
 
     def _add(
         self, target: Path, asked: list[str], resumes: bool, plan: str | None = None, trials: int | None = None
-    ) -> Job:
+    ) -> TrainingJob:
         ident = f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}"
         folder = self.directory / ident
         with queue_lock(self.directory):  # nobody adds the same directory between the look and the writing
@@ -156,11 +156,11 @@ class Jobs:
                 woken.touch()
                 self.work()
 
-    def all(self) -> list[Job]:
+    def all(self) -> list[TrainingJob]:
         """Every job that is kept, oldest first."""
         return [job for path in folders(self.directory) if (job := read_job(path)) is not None]
 
-    def get(self, ident: str) -> Job:
+    def get(self, ident: str) -> TrainingJob:
         """The job of that name.
 
         Raises:
@@ -171,7 +171,7 @@ class Jobs:
                 return job
         raise RunError(f"There is no job {ident[:60]!r}: it was removed, or never begun")
 
-    def stop(self, ident: str) -> Job:
+    def stop(self, ident: str) -> TrainingJob:
         """Ask a training to finish its step, save and end; a waiting one never begins.
 
         Raises:

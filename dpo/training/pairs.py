@@ -33,9 +33,9 @@ def load_pairs(config: CommonConfig) -> Preferences:
 
 def audit_pairs(pairs: Preferences, config: CommonConfig, vocabularies: Sequence[Vocabulary] = ()) -> Audit:
     """The audit of at most `MOST_AUDITED` of the pairs, with the limits and the split of the training."""
-    from dpo.preferences.audit import Limits, audit
+    from dpo.preferences.audit import TokenLimits, audit
 
-    limits = Limits(config.max_prompt_length, config.max_completion_length)
+    limits = TokenLimits(config.max_prompt_length, config.max_completion_length)
     return audit(pairs.sample(MOST_AUDITED), vocabularies, limits=limits, eval_fraction=config.eval_fraction)
 
 

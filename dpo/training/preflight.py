@@ -39,7 +39,7 @@ _QUICK_BYTES = 4_000_000  # of a file of pairs: read and audited within seconds
 
 
 @dataclass(frozen=True)
-class Line:
+class Check:
     """One thing that was looked at, and what was found."""
 
     topic: str
@@ -104,41 +104,41 @@ def _counted(file: Path) -> int:
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
-def _policy(config: CommonConfig) -> tuple[int | None, Line]:
+def _policy(config: CommonConfig) -> tuple[int | None, Check]:
     try:
         count = parameters(config.model)
     except (DpoError, OSError, ValueError) as error:
-        return None, Line("Policy", "fault", " ".join(str(error).split()))
+        return None, Check("Policy", "fault", " ".join(str(error).split()))
     if count is None:
-        return None, Line("Policy", "note", f"{config.model} is not on this machine yet: it will be fetched first")
+        return None, Check("Policy", "note", f"{config.model} is not on this machine yet: it will be fetched first")
     kind = "a LoRA adapter on it is trained" if _adapter(config) else "what it trained before is trained further"
-    return count, Line("Policy", "ok", f"{config.model}, {count / 1e6:.1f} million parameters; {kind}")
+    return count, Check("Policy", "ok", f"{config.model}, {count / 1e6:.1f} million parameters; {kind}")
 
 
-def _lengths(config: CommonConfig) -> list[Line]:
+def _lengths(config: CommonConfig) -> list[Check]:
     """Whether prompt and answer fit the policy's positions, if it is on this machine."""
     try:
         config.check_context(config.model, facts_of(resolve(config.model).family), context(config.model))
     except ConfigError as error:
-        return [Line("Lengths", "fault", str(error))]
+        return [Check("Lengths", "fault", str(error))]
     except DpoError:
         return []  # told of the policy already
     return []
 
 
-def _data(config: CommonConfig) -> tuple[list[Line], int | None]:
+def _data(config: CommonConfig) -> tuple[list[Check], int | None]:
     """Lines on the data, and how many training pairs there are (None if that takes long to find out)."""
     try:
         names = list(DataSpec.of(vars(config)).sources())
         away = [name for name in names if name in NAMED or not (name == "sample" or is_local(name))]
         if away:
             said = f"{', '.join(away)} is fetched from the hub first: dpo data audit looks into it"
-            return [Line("Data", "note", said)], config.num_samples
+            return [Check("Data", "note", said)], config.num_samples
         if sum(map(_bytes, names)) > _QUICK_BYTES:
             return _glimpsed(config), config.num_samples
         return _read(config)
     except DpoError as error:
-        return [Line("Data", "fault", " ".join(str(error).split()))], None
+        return [Check("Data", "fault", " ".join(str(error).split()))], None
 
 
 def _bytes(source: str) -> int:
@@ -146,16 +146,16 @@ def _bytes(source: str) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _read(config: CommonConfig) -> tuple[list[Line], int | None]:
+def _read(config: CommonConfig) -> tuple[list[Check], int | None]:
     loaded = load_pairs(config)
     train, held_out = len(loaded.train), len(loaded.held_out)
     short = train < config.batch_size
     text = f"{train:,} training and {held_out:,} held-out pairs"
-    line = Line("Data", "fault" if short else "ok", text + (f": fewer than --batch-size {config.batch_size}" * short))
+    line = Check("Data", "fault" if short else "ok", text + (f": fewer than --batch-size {config.batch_size}" * short))
     return [line, *_summary(audit_pairs(loaded, config), config)], train
 
 
-def _glimpsed(config: CommonConfig) -> list[Line]:
+def _glimpsed(config: CommonConfig) -> list[Check]:
     """The first rows of large files, audited; the rest of the form must not wait for all of them."""
     from dpo.preferences.audit import audit
     from dpo.preferences.normalise import normalise
@@ -165,12 +165,12 @@ def _glimpsed(config: CommonConfig) -> list[Line]:
         head = normalise(source, spec.split, spec.columns, head=MOST_AUDITED)
         result = audit(head, eval_fraction=spec.eval_fraction)
         more = "more follow, which the Data page audits" if not result.measures["whole"] else "the file has no more"
-        lines.append(Line("Data", "ok", f"{Path(source).name}: {result.scope()} were read, {more}"))
+        lines.append(Check("Data", "ok", f"{Path(source).name}: {result.scope()} were read, {more}"))
         lines += _summary(result, config)
     return lines
 
 
-def _summary(result: Audit, config: CommonConfig) -> list[Line]:
+def _summary(result: Audit, config: CommonConfig) -> list[Check]:
     from dpo.preferences.audit.remedies import mend_mispaired
 
     counts = Counter(finding.severity for finding in result.findings)
@@ -178,11 +178,11 @@ def _summary(result: Audit, config: CommonConfig) -> list[Line]:
     severe = result.severe()
     if not severe:
         nothing = f"no fault was found in {result.scope()}" + (f" ({summary})" if summary else "")
-        return [Line("Audit", "ok", nothing)]
+        return [Check("Audit", "ok", nothing)]
     more = " · see the Data page for the rest" if len(result.findings) > 2 else ""
-    lines = [Line("Audit", "warning", f"{summary}: " + "; ".join(finding.sentence for finding in severe[:2]) + more)]
+    lines = [Check("Audit", "warning", f"{summary}: " + "; ".join(finding.sentence for finding in severe[:2]) + more)]
     if remedy := mend_mispaired(result, DataSpec.of(vars(config))):
-        lines.append(Line("Mispaired", "warning", f"mend them before you train: {remedy}"))
+        lines.append(Check("Mispaired", "warning", f"mend them before you train: {remedy}"))
     return lines
 
 
@@ -217,53 +217,53 @@ def _measured(config: CommonConfig, known: Sequence[Run]) -> _Measured | None:
     return None
 
 
-def _time(config: CommonConfig, updates: int | None, measured: _Measured | None) -> Line:
+def _time(config: CommonConfig, updates: int | None, measured: _Measured | None) -> Check:
     if updates is None:
-        return Line("Time", "note", "unknown: the number of pairs is, until they are read")
+        return Check("Time", "note", "unknown: the number of pairs is, until they are read")
     steps = f"{updates:,} updates of {config.batch_size * config.gradient_accumulation} pairs"
     if measured is None:
-        return Line("Time", "note", f"{steps}; no similar run was measured yet, the first steps will tell")
+        return Check("Time", "note", f"{steps}; no similar run was measured yet, the first steps will tell")
     seconds = measured.seconds_per_pair * updates * config.batch_size * config.gradient_accumulation
     shown = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else _hours(seconds)
-    return Line("Time", "ok", f"about {shown}: {steps} at the pace of {measured.name}")
+    return Check("Time", "ok", f"about {shown}: {steps} at the pace of {measured.name}")
 
 
 def _hours(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _memory(config: CommonConfig, count: int | None, measured: _Measured | None) -> Line:
+def _memory(config: CommonConfig, count: int | None, measured: _Measured | None) -> Check:
     free = psutil.virtual_memory().available
     have = f"{free / GB:.1f} GB free on this machine"
     if measured is not None and measured.peak_mb is not None:
         need = measured.peak_mb * 2**20
-        return Line("Memory", _room(need, free), f"{need / GB:.1f} GB, as {measured.name} took at most; {have}")
+        return Check("Memory", _room(need, free), f"{need / GB:.1f} GB, as {measured.name} took at most; {have}")
     if count is None:
-        return Line("Memory", "note", f"unknown before the policy is there; {have}")
+        return Check("Memory", "note", f"unknown before the policy is there; {have}")
     reference = _REFERENCE_BYTES if isinstance(config, TrainConfig) else 0
     need = count * (_FROZEN_BYTES if _adapter(config) else _FULL_BYTES + reference)
     trained = "weights, gradients, optimizer and reference" if reference else "weights, gradients and optimizer"
     what = "the frozen weights" if _adapter(config) else trained
-    return Line(
+    return Check(
         "Memory", _room(need, free),
         f"{need / GB:.2f} GB for {what}, and what the batch takes (by --batch-size and the lengths); {have}",
     )  # fmt: skip
 
 
-def _disk(config: CommonConfig, count: int | None, root: Path) -> Line:
+def _disk(config: CommonConfig, count: int | None, root: Path) -> Check:
     place = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free
     have = f"{free / GB:.1f} GB free at {root}"
     if count is None:
-        return Line("Disk", "note", f"unknown before the policy is there; {have}")
+        return Check("Disk", "note", f"unknown before the policy is there; {have}")
     if _adapter(config):
-        return Line(
+        return Check(
             "Disk", _room(0.2 * GB, free), f"little: an adapter and {config.keep_checkpoints} checkpoints; {have}"
         )
     best = 1 if isinstance(config, TrainConfig) and config.keep_best != "none" else 0
     # One checkpoint more than are kept exists while the newest is written.
     need = count * (_CHECKPOINT_BYTES * (config.keep_checkpoints + 1) + 4 * (1 + best))
-    return Line("Disk", _room(need, free), f"{need / GB:.2f} GB at most, checkpoints included; {have}")
+    return Check("Disk", _room(need, free), f"{need / GB:.2f} GB at most, checkpoints included; {have}")
 
 
 def _room(need: float, free: float) -> Severity:

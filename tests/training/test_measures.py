@@ -19,7 +19,7 @@ from dpo.preferences import load_preferences
 from dpo.runs import summarise
 from dpo.runs.doctor.case import Case
 from dpo.runs.doctor.rules.health import healthy
-from dpo.runs.doctor.verdict import Limits
+from dpo.runs.doctor.verdict import Thresholds
 from dpo.training.config import SftConfig, TrainConfig
 from dpo.training.measures import PairMeasures
 from dpo.training.recipes.dpo import train
@@ -72,7 +72,7 @@ def test_five_places_show_the_same_held_out_measures(
     told = [line for line in card.splitlines() if line.startswith(("| margin", "| accuracy"))]
     rows = [line.split(" | ")[-1].strip(" |") for line in told]
     assert [float(value) for value in rows] == [pytest.approx(margin, rel=1e-3), pytest.approx(accuracy, rel=1e-3)]
-    said = {evidence.text: evidence.value for evidence in healthy(Case(run, run.metrics(), [], Limits())).evidence}
+    said = {evidence.text: evidence.value for evidence in healthy(Case(run, run.metrics(), [], Thresholds())).evidence}
     assert said["margin"] == margin and said[f"accuracy, n {n}"] == accuracy
 
 

@@ -15,7 +15,7 @@ from dpo.dashboard.run_reader import shown
 from dpo.dashboard.training import panels
 from dpo.preferences.audit import Audit, Finding
 from dpo.runs import BUNDLED_RUNS, RunRecord, open_run
-from dpo.runs.doctor import Limits, Verdict, diagnose
+from dpo.runs.doctor import Diagnosis, Thresholds, diagnose
 from dpo.training.config import TrainConfig
 from dpo.training.settings import make
 
@@ -61,7 +61,7 @@ def record(directory: Path, rows: Rows, answers: list[dict[str, Any]] | None = N
     return directory
 
 
-def verdicts(directory: Path, limits: Limits | None = None) -> dict[str, Verdict]:
+def verdicts(directory: Path, limits: Thresholds | None = None) -> dict[str, Diagnosis]:
     return {verdict.code: verdict for verdict in diagnose(open_run(directory), limits)}
 
 
@@ -210,13 +210,13 @@ def test_over_optimisation(tmp_path: Path) -> None:
 def test_kl_budget(tmp_path: Path) -> None:
     rows = [row | {"kl": row["step"] / 10} for row in healthy_rows()]
     path = record(tmp_path / "run", rows)
-    found = verdicts(path, Limits(kl_budget=5))
+    found = verdicts(path, Thresholds(kl_budget=5))
     assert list(found) == ["KL budget spent"] and "Since step 5" in found["KL budget spent"].sentence
-    assert "KL budget spent" not in verdicts(path, Limits(kl_budget=50))
+    assert "KL budget spent" not in verdicts(path, Thresholds(kl_budget=50))
     held = [row | ({"eval_kl": row["step"] / 10} if row["step"] % 20 == 0 else {}) for row in healthy_rows()]
     own = record(tmp_path / "own", held, config={"beta": 0.1, "kl_budget": 5.0})
     assert "Since step 60" in verdicts(own)["KL budget spent"].sentence
-    assert "KL budget spent" not in verdicts(own, Limits(kl_budget=50))
+    assert "KL budget spent" not in verdicts(own, Thresholds(kl_budget=50))
 
 
 def test_gradient_spikes(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_less_than_a_trivial_rule_and_pairs_that_do_not_belong_together(tmp_path
     rows = changed(healthy_rows(), 60, **{"eval_rewards/accuracies": 0.77, "rewards/accuracies": 0.77})
     path = record(tmp_path / "run", rows)
 
-    def audited(*findings: Finding, **measures: object) -> dict[str, Verdict]:
+    def audited(*findings: Finding, **measures: object) -> dict[str, Diagnosis]:
         audit = Audit("pairs.jsonl", "prompt, chosen, rejected", 1.0, 512, 512, findings, measures)
         (path / "audit.json").write_text(audit.to_json())
         return verdicts(path)

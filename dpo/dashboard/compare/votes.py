@@ -22,7 +22,7 @@ from dpo.dashboard.web import reading
 from dpo.dashboard.workbench import Workbench
 from dpo.errors import BusyError, ConfigError, PolicyError, quoted
 from dpo.evaluation.votes import Votes, preference_pairs
-from dpo.training.job import Job
+from dpo.training.job import TrainingJob
 from dpo.training.jobs import Jobs
 
 _VERDICTS = (("a", "A better"), ("tie", "Tie"), ("bad", "Both bad"), ("b", "B better"))
@@ -126,7 +126,7 @@ def register(server: Flask, workbench: Workbench) -> None:
         return jsonify(training_state(jobs))
 
 
-def start_training(votes: Votes, jobs: Jobs, roots: Sequence[Path], model: Any, max_steps: Any) -> Job:
+def start_training(votes: Votes, jobs: Jobs, roots: Sequence[Path], model: Any, max_steps: Any) -> TrainingJob:
     """Queue a `dpo votes train`.
 
     Raises:
@@ -166,5 +166,5 @@ def training_state(jobs: Jobs) -> dict[str, Any]:
     return made | ({"message": f"{job.run.name} {job.state}: {job.message}"} if state == "failed" else {})
 
 
-def _newest(jobs: Jobs) -> Job | None:
+def _newest(jobs: Jobs) -> TrainingJob | None:
     return next((job for job in reversed(jobs.all()) if job.line.startswith(_COMMAND)), None)

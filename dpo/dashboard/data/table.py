@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpo.arrays import Floats
 from dpo.dashboard.audit_jobs import AuditJob
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ BLOCK = 100
 _BATCH = 1024
 _SHOWN = 300  # characters of a prompt in the table
 _KEPT = 20
-Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 # Column, heading, width, and what the heading's tooltip says.
 NUMBERS = (

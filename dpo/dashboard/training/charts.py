@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dpo.arrays import Floats
 from dpo.dashboard.markup import literal
 from dpo.dashboard.theme import DASHES, FAMILY_COLOR, NEUTRAL, SYMBOL, layout, rgba
 from dpo.dashboard.training.series import Curve
-from dpo.runs.metrics import Floats
 
 Figure = dict[str, Any]
 

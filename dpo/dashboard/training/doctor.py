@@ -9,7 +9,7 @@ from dash import html
 
 from dpo.dashboard.components import icon, light
 from dpo.dashboard.run_reader import Shown, several
-from dpo.runs.doctor import Verdict
+from dpo.runs.doctor import Diagnosis
 from dpo.runs.doctor.verdict import number
 from dpo.severity import rank
 
@@ -29,12 +29,12 @@ def call_name(entry: Shown, many: bool) -> str:
     return entry.label if many else entry.run.label or entry.label
 
 
-def gravest(entry: Shown) -> Verdict:
+def gravest(entry: Shown) -> Diagnosis:
     """The verdict that comes first."""
     return entry.verdicts[0]
 
 
-def _item(name: str, verdict: Verdict, unfolded: bool) -> html.Details:
+def _item(name: str, verdict: Diagnosis, unfolded: bool) -> html.Details:
     parts: list[Any] = [
         html.Summary(
             [

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tsdownsample import MinMaxLTTBDownsampler
 
+from dpo.arrays import Floats
 from dpo.dashboard.run_reader import Shown, called
 from dpo.dashboard.smoothing import is_smoothed, smoothed
 from dpo.runs import Metrics
-from dpo.runs.metrics import Floats
 
 AXES = {"Step": "step", "Examples": "examples", "Epoch": "epoch", "Tokens": "tokens", "Time": "time"}
 NORMALISED = {"Reward": "reward", "÷ β": "beta", "Per token": "token"}

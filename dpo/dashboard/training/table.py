@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dpo.arrays import Floats
 from dpo.dashboard.training.charts import Chart, View, call, word
 from dpo.dashboard.training.series import Curve
-from dpo.runs.metrics import Floats
 
 
 def table(chart: Chart, curves: tuple[Sequence[Curve], Sequence[Curve]], view: View, unit: str) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from dpo.evaluation.statistics.intervals import LEVEL, Estimate, Floats
+from dpo.arrays import Floats
+from dpo.evaluation.statistics.intervals import LEVEL, Estimate
 from dpo.evaluation.statistics.logistic import fit
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-Floats = npt.NDArray[np.float64]
+from dpo.arrays import Floats
+
 LEVEL = 0.95
 
 

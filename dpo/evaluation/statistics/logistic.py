@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from dpo.arrays import Floats
+
 _STEPS = 100
 _CLOSE = 1e-10
 _FAR = 30.0  # log-odds beyond which data that are all alike have no finite answer

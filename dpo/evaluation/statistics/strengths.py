@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from dpo.evaluation.statistics.intervals import LEVEL, Floats
+from dpo.arrays import Floats
+from dpo.evaluation.statistics.intervals import LEVEL
 
 _STEPS = 50
 

@@ -2,6 +2,6 @@
 
 from dpo.preferences.audit.pipeline import audit
 from dpo.preferences.audit.result import Audit, Finding
-from dpo.preferences.audit.tokens import Limits, Vocabulary
+from dpo.preferences.audit.tokens import TokenLimits, Vocabulary
 
-__all__ = ["Audit", "Finding", "Limits", "Vocabulary", "audit"]
+__all__ = ["Audit", "Finding", "TokenLimits", "Vocabulary", "audit"]

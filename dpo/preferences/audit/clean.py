@@ -19,7 +19,7 @@ from dpo.preferences.audit.pairing import NAMES, SIDES
 from dpo.preferences.audit.pipeline import contradicted
 from dpo.preferences.audit.repairing import repair
 from dpo.preferences.audit.shortcuts import FEWEST_PAIRS, bag_of_words
-from dpo.preferences.audit.signals import Progress, Signals, measure
+from dpo.preferences.audit.signals import Signals, StepProgress, measure
 from dpo.preferences.audit.surface import EMOJI
 from dpo.preferences.audit.words import tf_idf
 from dpo.preferences.normalise import Columns, Normalised, normalise
@@ -82,7 +82,7 @@ def clean(
     split: str = "train",
     columns: Columns | None = None,
     eval_fraction: float = 0.05,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> Cleaned:
     """Write the pairs of `source` with `remedies` applied to `output`, and the log to `OUTPUT.log.jsonl`.
 
@@ -139,7 +139,7 @@ class _Plan:
     notes: tuple[str, ...] = ()
 
 
-def _plan(data: Normalised, remedies: Remedies, eval_fraction: float, progress: Progress | None) -> _Plan:
+def _plan(data: Normalised, remedies: Remedies, eval_fraction: float, progress: StepProgress | None) -> _Plan:
     drop: dict[int, str] = {}
     take: dict[int, tuple[str, int]] = {}
     measured = any(

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dpo.arrays import Ints
 from dpo.preferences.audit.words import Column
 
 SIMILAR = 0.8
@@ -24,7 +25,7 @@ _CHUNK = 4096
 Hashes = NDArray[np.uint64]
 
 
-def near_duplicates(column: Column, exact: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+def near_duplicates(column: Column, exact: Sequence[int] | Ints) -> Ints:
     """For each row the first row that it nearly repeats; itself where there is none.
 
     `exact` numbers equal texts equally: they are one text here, represented by its first row.
@@ -49,7 +50,7 @@ def near_duplicates(column: Column, exact: Sequence[int] | NDArray[np.int64]) ->
     return np.array([smallest.setdefault(int(root), row) for row, root in enumerate(roots)], np.int64)
 
 
-def _join(column: Column, rows: NDArray[np.int64], parent: NDArray[np.int64]) -> None:
+def _join(column: Column, rows: Ints, parent: Ints) -> None:
     """Join those rows of a bucket that are similar to one of its first rows."""
     heads: list[tuple[int, Hashes]] = []
     for row in rows:
@@ -68,7 +69,7 @@ def _join(column: Column, rows: NDArray[np.int64], parent: NDArray[np.int64]) ->
                 heads.append((int(row), _shingles(column.row(int(row))) if mine is None else mine))
 
 
-def _root(parent: NDArray[np.int64], row: int) -> int:
+def _root(parent: Ints, row: int) -> int:
     while parent[row] != row:
         parent[row] = parent[parent[row]]
         row = int(parent[row])
@@ -89,7 +90,7 @@ def _shingles(ids: NDArray[np.int32]) -> Hashes:
     return np.unique(_hashed(ids))
 
 
-def _signatures(column: Column, rows: NDArray[np.int64]) -> Hashes:
+def _signatures(column: Column, rows: Ints) -> Hashes:
     """`(rows, bands * rows per band)` minima of the shingles' hashes under as many multipliers."""
     part = column.select(rows)
     hashes = _hashed(part.ids)
@@ -118,7 +119,7 @@ def _mix(band: Hashes) -> Hashes:
     return key
 
 
-def group_sizes(leaders: NDArray[np.int64]) -> dict[int, list[int]]:
+def group_sizes(leaders: Ints) -> dict[int, list[int]]:
     """Rows by the first row of their group, groups of one left out."""
     groups: defaultdict[int, list[int]] = defaultdict(list)
     for row, leader in enumerate(leaders):

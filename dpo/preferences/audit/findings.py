@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dpo.arrays import Ints
 from dpo.preferences.audit.result import Finding, ranges
 from dpo.preferences.audit.shortcuts import Rule
 from dpo.preferences.audit.signals import Signals
@@ -90,7 +90,7 @@ def duplicates(signals: Signals) -> tuple[list[Finding], dict[str, Any]]:
     }
 
 
-def leaking_pairs(signals: Signals) -> NDArray[np.int64]:
+def leaking_pairs(signals: Signals) -> Ints:
     """Held-out pairs whose prompt nearly repeats, or whose chosen answer repeats, a training pair's."""
     training = ~signals.held_out
     leaking = np.zeros(len(training), bool)
@@ -129,7 +129,7 @@ def shortcuts(rules: Sequence[Rule], words: Sequence[str], reached: float | None
     return found
 
 
-def swapped(rows: NDArray[np.int64], blocks: Sequence[tuple[int, int]], signals: Signals) -> list[Finding]:
+def swapped(rows: Ints, blocks: Sequence[tuple[int, int]], signals: Signals) -> list[Finding]:
     """Labels that the words of the answers contradict."""
     found = []
     for first, last in blocks:
@@ -241,7 +241,7 @@ def _finding(
 
 
 def _of_places(
-    signals: Signals, code: str, places: NDArray[np.int64], most: float, says: str, remedy: str,
+    signals: Signals, code: str, places: Ints, most: float, says: str, remedy: str,
     evidence: Mapping[str, Any] | None = None,
 ) -> Finding:  # fmt: skip
     """A finding on pairs, a warning where they are more than the share `most` of all, else a note."""
@@ -250,7 +250,7 @@ def _of_places(
     return _finding(code, severity, _rows(len(places), says), signals.row[places], evidence or {"of": count}, remedy)
 
 
-def _repeated(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+def _repeated(numbers: Ints) -> Ints:
     """Places whose number occurred before."""
     _, first = np.unique(numbers, return_index=True)
     return np.setdiff1d(np.arange(len(numbers)), first)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dpo.arrays import Flags, Floats
 from dpo.preferences.audit.scattered import Scattered, find_scattered, share_at_home_elsewhere
 from dpo.preferences.audit.words import Column, dots, tf_idf
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 Side = Literal["prompt", "chosen", "rejected"]
 Link = Literal["prompt-chosen", "prompt-rejected", "chosen-rejected"]
-Floats = NDArray[np.float64]
 SHORTEST = 20
 SIDES: tuple[Side, ...] = ("prompt", "chosen", "rejected")
 _ORDER: tuple[Side, ...] = ("rejected", "chosen", "prompt")
@@ -191,7 +190,7 @@ def by_chance(ratios: Floats, orders: int = 20) -> float:
     return 1.3 * highest + 4.0
 
 
-def ratios_of(seen: Floats, null: Floats, usual: NDArray[np.bool_]) -> Floats:
+def ratios_of(seen: Floats, null: Floats, usual: Flags) -> Floats:
     """Log-likelihood ratio of each value of `seen`: drawn like `null`, against like `seen[usual]`."""
     edges = np.unique(np.quantile(np.concatenate([seen, null.ravel()]), np.linspace(0, 1, _BINS + 1)[1:-1]))
     places = np.searchsorted(edges, seen, side="left")

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dpo.arrays import Floats, Ints
 from dpo.preferences.audit import findings as say
 from dpo.preferences.audit import tokens
 from dpo.preferences.audit.language import languages
@@ -16,9 +16,9 @@ from dpo.preferences.audit.mispaired import mispaired
 from dpo.preferences.audit.pairing import by_chance, ratios_of, stretches
 from dpo.preferences.audit.result import Audit, Finding
 from dpo.preferences.audit.shortcuts import FEWEST_PAIRS, Rule, bag_of_words, first_words, simple_rule, surface_rules
-from dpo.preferences.audit.signals import Progress, Signals, measure
+from dpo.preferences.audit.signals import Signals, StepProgress, measure
 from dpo.preferences.audit.surface import SECRET
-from dpo.preferences.audit.tokens import Limits, Vocabulary
+from dpo.preferences.audit.tokens import TokenLimits, Vocabulary
 from dpo.preferences.audit.tokens import measure as measure_tokens
 from dpo.preferences.normalise import Normalised, drawn
 from dpo.preferences.sources import LICENCES
@@ -33,10 +33,10 @@ def audit(
     data: Normalised,
     vocabularies: Sequence[Vocabulary] = (),
     *,
-    limits: Limits | None = None,
+    limits: TokenLimits | None = None,
     eval_fraction: float = 0.05,
     reward_accuracy: float | None = None,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
     signals: Signals | None = None,
 ) -> Audit:
     """Audit normalised pairs: all of them, or `MOST_PAIRS` where there are more (`Audit.scope` tells).
@@ -63,7 +63,7 @@ def audit(
     measures["characters"] = _lengths(signals)
     tell("looking for shortcuts", 0.0)
     rules, words, swapped = _shortcuts(signals)
-    models, unknown, of_tokens = _tokens(data, signals, vocabularies, limits or Limits(), tell)
+    models, unknown, of_tokens = _tokens(data, signals, vocabularies, limits or TokenLimits(), tell)
     rules += unknown
     found += swapped + of_tokens
     tell("looking at languages", 0.0)
@@ -106,7 +106,7 @@ def _shortcuts(signals: Signals) -> tuple[list[Rule], list[str], list[Finding]]:
 
 
 def _tokens(
-    data: Normalised, signals: Signals, vocabularies: Sequence[Vocabulary], limits: Limits, tell: Progress
+    data: Normalised, signals: Signals, vocabularies: Sequence[Vocabulary], limits: TokenLimits, tell: StepProgress
 ) -> tuple[dict[str, Any], list[Rule], list[Finding]]:
     """Measures by vocabulary, the rules that count unknown tokens, and findings; the counts are added to `signals`."""
     rows = drawn(len(data.pairs), tokens.MOST_PAIRS)
@@ -125,7 +125,7 @@ def _tokens(
     return models, rules, found
 
 
-def contradicted(accuracy: float, margins: NDArray[np.float64]) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
+def contradicted(accuracy: float, margins: Floats) -> tuple[Ints, list[tuple[int, int]]]:
     """Pairs whose words speak against their label: single places, and blocks of them (first, last).
 
     Only where words tell the sides apart at all, with an accuracy of 0.8 or more.

@@ -18,17 +18,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dpo.arrays import Flags, Floats, Floats32, Ints
 from dpo.preferences.audit.pairing import NAMES
 from dpo.preferences.audit.words import dots, unit
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from dpo.preferences.audit.pairing import Floats, Side
+    from dpo.preferences.audit.pairing import Side
 
-Rows = NDArray[np.int64]
 PRECISION = 0.85
 MOST_ASSIGNED = 3_000
 _CANDIDATES = 40
@@ -68,7 +67,7 @@ class Repair:
         )
 
 
-def repair(displaced: Rows, paired: Rows, side: Side, sides: Mapping[Side, csr_matrix]) -> Repair:
+def repair(displaced: Ints, paired: Ints, side: Side, sides: Mapping[Side, csr_matrix]) -> Repair:
     """Give the rows `displaced` texts of `side` from among theirs, one to one, where the fit is clear.
 
     Args:
@@ -91,20 +90,20 @@ class Vectors:
     """Texts as unit vectors: of words `(n, words)`, and of topics `(n, topics)` of length sqrt(0.3)."""
 
     words: csr_matrix
-    topics: NDArray[np.float32]
+    topics: Floats32
 
-    def at(self, rows: Rows) -> Vectors:
+    def at(self, rows: Ints) -> Vectors:
         """Some of them."""
         return Vectors(self.words[rows], self.topics[rows])
 
-    def fits(self, others: Vectors, rows: slice) -> NDArray[np.float32]:
+    def fits(self, others: Vectors, rows: slice) -> Floats32:
         """`(rows, others)`: cosine of words plus 0.3 times that of topics."""
-        found: NDArray[np.float32] = (self.words[rows] @ others.words.T).toarray().astype(np.float32)
+        found: Floats32 = (self.words[rows] @ others.words.T).toarray().astype(np.float32)
         found += self.topics[rows] @ others.topics.T
         return found
 
 
-def assign(rows: Vectors, texts: Vectors) -> tuple[Rows, Floats]:
+def assign(rows: Vectors, texts: Vectors) -> tuple[Ints, Floats]:
     """For each row the place of its text (-1: none was left), and its margin over the next best text and row."""
     count = rows.words.shape[0]
     if count < 2:
@@ -121,7 +120,7 @@ def assign(rows: Vectors, texts: Vectors) -> tuple[Rows, Floats]:
     return _greedy(rows, texts, count)
 
 
-def _greedy(rows: Vectors, texts: Vectors, count: int) -> tuple[Rows, Floats]:
+def _greedy(rows: Vectors, texts: Vectors, count: int) -> tuple[Ints, Floats]:
     """The best fitting pair of a row and a text first, then the best one of those left."""
     step, width = max(1, _CELLS // count), min(_CANDIDATES, count - 1)
     candidates, scores = np.empty((count, width), np.int32), np.empty((count, width), np.float32)
@@ -165,8 +164,8 @@ def _with_topics(words: csr_matrix, reduction: Any) -> Vectors:
 
 
 def _planted(
-    paired: Rows, displaced: Rows, rows: Vectors, texts: Vectors, prompts: csr_matrix
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Floats]:
+    paired: Ints, displaced: Ints, rows: Vectors, texts: Vectors, prompts: csr_matrix
+) -> tuple[Flags, Flags, Floats]:
     """Of shuffled rows: whether the own text or a twin's was given, whether the own one, and the margins.
 
     As many rows take part as are displaced, since more texts to choose from are more to confuse: where fewer are
@@ -175,7 +174,7 @@ def _planted(
     count = min(len(paired), len(displaced))
     if count < min(_FEWEST_PLANTED, len(displaced)):
         return np.zeros(0, bool), np.zeros(0, bool), np.zeros(0)
-    found: list[tuple[NDArray[np.bool_], NDArray[np.bool_], Floats]] = []
+    found: list[tuple[Flags, Flags, Floats]] = []
     for seed in range(int(np.clip(-(-_ENOUGH // count), *_PLANTINGS))):
         generator = np.random.default_rng(seed)
         filling = generator.permutation(displaced)[: len(displaced) - count]
@@ -191,7 +190,7 @@ def _planted(
     return right, exact, margins
 
 
-def _cut(margins: Floats, right: NDArray[np.bool_], exact: NDArray[np.bool_]) -> tuple[float, float, float]:
+def _cut(margins: Floats, right: Flags, exact: Flags) -> tuple[float, float, float]:
     """The smallest margin above which `PRECISION` are right; the shares above it that are right, and exact."""
     order = np.argsort(-margins, kind="stable")
     counted = np.arange(1, len(order) + 1)

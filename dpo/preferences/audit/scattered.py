@@ -18,16 +18,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dpo.arrays import Flags, Floats, Ints
 from dpo.preferences.audit.words import dots, unit
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from dpo.preferences.audit.pairing import Block, Floats, Links, Side
+    from dpo.preferences.audit.pairing import Block, Links, Side
 
-Rows = NDArray[np.int64]
 MOST_TEXTS = 3_000
 """Badly fitting texts, and as many decoys, that are searched for; fewer where there are many rows to search."""
 _MOST_FITS = 60_000_000  # of one search: about a second
@@ -41,15 +40,15 @@ _WARNING, _NOTE = (2.5, 7.0), (2.0, 3.0)
 
 @dataclass(frozen=True)
 class Scattered:
-    """Rows `places` whose text of `side` fits the rows `homes` instead.
+    """Ints `places` whose text of `side` fits the rows `homes` instead.
 
     `by_chance` of them are expected to be false, by decoys; `estimated` rows in all (None: too few to tell) have
     such a text, of which a share `recall` can be named.  `clear`: they are clearly more than chance gives.
     """
 
     side: Side
-    places: Rows
-    homes: Rows
+    places: Ints
+    homes: Ints
     by_chance: float
     recall: float
     estimated: int | None
@@ -99,8 +98,8 @@ class _Named:
     `suspects` rows fit badly, of which a share `searched` was looked at.
     """
 
-    places: Rows
-    homes: Rows
+    places: Ints
+    homes: Ints
     by_chance: float
     suspects: int
     searched: float = 1.0
@@ -112,11 +111,11 @@ class _Search:
 
     side: Side
     others: tuple[csr_matrix, csr_matrix]
-    free: NDArray[np.bool_]
+    free: Flags
     limit: float
 
     def named(self, texts: csr_matrix, fit: Floats) -> _Named:
-        """Rows whose text (`texts`, all rows) has a better home; `fit` is that to their own row."""
+        """Ints whose text (`texts`, all rows) has a better home; `fit` is that to their own row."""
         low, high = np.flatnonzero((fit <= self.limit) & self.free), np.flatnonzero((fit > self.limit) & self.free)
         if len(low) < 2 or not len(high):
             return _Named(low[:0], low[:0], 0.0, len(low))
@@ -137,7 +136,7 @@ class _Search:
         asked = np.sort(np.random.default_rng(0).permutation(every)[:most])
         return len(self._clear(texts, asked, every)[0]) / max(len(asked), 1)
 
-    def _clear(self, texts: csr_matrix, asked: Rows, low: Rows) -> tuple[Rows, Rows]:
+    def _clear(self, texts: csr_matrix, asked: Ints, low: Ints) -> tuple[Ints, Ints]:
         """Which of `asked` have a clear home among `low`, and the home of each of them (clear or not)."""
         one, other = self.others
         rows = unit(one + (1.0 if self.side == "prompt" else 0.5) * other)
@@ -176,8 +175,8 @@ def _planted_recall(search: _Search, texts: csr_matrix, fit: Floats) -> float:
 
 
 def _best_of(
-    queries: csr_matrix, own: Rows, pool: csr_matrix, places: Rows, besides: Rows | None = None
-) -> tuple[Rows, Floats, Floats]:
+    queries: csr_matrix, own: Ints, pool: csr_matrix, places: Ints, besides: Ints | None = None
+) -> tuple[Ints, Floats, Floats]:
     """For each query the place of the best of `pool[places]`, its fit and that of the next best (0 at least).
 
     No choice is the query's own row `own`, and what is named in `besides`.

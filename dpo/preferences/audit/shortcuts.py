@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpo.arrays import Flags, Floats, Floats32, Ints
 from dpo.preferences.audit.surface import NAMES
 from dpo.preferences.audit.words import Column
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-Floats = NDArray[np.float32]
 FEWEST_PAIRS = 40
 MOST_PAIRS = 20_000
 _LATER_WORDS = 50_000
@@ -35,7 +35,7 @@ class Rule:
     pairs: int
 
 
-def simple_rule(name: str, difference: Floats, held_out: NDArray[np.bool_]) -> Rule:
+def simple_rule(name: str, difference: Floats32, held_out: Flags) -> Rule:
     """The rule "more of it is chosen" (or less: learned on the other pairs) from chosen minus rejected."""
     lean = float(np.sign(difference[~held_out]).mean()) if (~held_out).any() else 0.0
     way = -1.0 if lean < 0 else 1.0
@@ -48,7 +48,7 @@ def _accuracy(margins: NDArray[np.floating[Any]]) -> float:
     return float((margins > 0).mean() + 0.5 * (margins == 0).mean()) if len(margins) else 0.5
 
 
-def surface_rules(chosen: Floats, rejected: Floats, held_out: NDArray[np.bool_]) -> list[Rule]:
+def surface_rules(chosen: Floats32, rejected: Floats32, held_out: Flags) -> list[Rule]:
     """One rule for each of `surface.NAMES`."""
     rules = []
     for place, name in enumerate(NAMES):
@@ -59,7 +59,7 @@ def surface_rules(chosen: Floats, rejected: Floats, held_out: NDArray[np.bool_])
     return rules
 
 
-def first_words(chosen: Column, rejected: Column, held_out: NDArray[np.bool_], words: int) -> Rule:
+def first_words(chosen: Column, rejected: Column, held_out: Flags, words: int) -> Rule:
     """How telling the first two words of an answer are: log-odds of each, learned on the other pairs."""
     scores = np.zeros(len(chosen), np.float32)
     for place in (0, 1):
@@ -71,8 +71,8 @@ def first_words(chosen: Column, rejected: Column, held_out: NDArray[np.bool_], w
 
 
 def bag_of_words(
-    chosen: Column, rejected: Column, held_out: NDArray[np.bool_], names: Sequence[str]
-) -> tuple[Rule, list[str], NDArray[np.float64]]:
+    chosen: Column, rejected: Column, held_out: Flags, names: Sequence[str]
+) -> tuple[Rule, list[str], Floats]:
     """Logistic regression on which words an answer holds: the rule, its telling words, and a margin per pair.
 
     Fitted twice, on the pairs held out and on the others, so that every margin (chosen minus
@@ -97,7 +97,7 @@ def bag_of_words(
     return Rule("bag of words", "which words an answer holds", accuracy, int(held_out.sum())), telling, margins
 
 
-def _fitted(difference: csr_matrix, generator: np.random.Generator) -> NDArray[np.float64]:
+def _fitted(difference: csr_matrix, generator: np.random.Generator) -> Floats:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import SGDClassifier
 
@@ -123,7 +123,7 @@ def _difference(chosen: Column, rejected: Column, words: int) -> csr_matrix:
     return difference
 
 
-def _word_at(column: Column, place: int, words: int) -> NDArray[np.int64]:
+def _word_at(column: Column, place: int, words: int) -> Ints:
     found = np.full(len(column), words, np.int64)
     long = column.lengths() > place
     found[long] = column.ids[column.starts[:-1][long] + place]

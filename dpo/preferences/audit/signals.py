@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dpo.arrays import Flags, Floats32, Ints
 from dpo.preferences.audit.duplicates import near_duplicates
 from dpo.preferences.audit.pairing import Pairing, find_mispaired
 from dpo.preferences.audit.surface import MARKUP, features, marked, private_in, suspects
@@ -23,8 +23,7 @@ SIDES = ("prompt", "chosen", "rejected")
 _BATCH = 2048
 _MOST_CHARACTERS = 50_000  # of a text are searched for personal data
 _SHORTCUT_SALT, _SHORTCUT_SHARE = "dpo-audit-shortcuts", 0.3
-Rows = NDArray[np.int64]
-Progress = Callable[[str, float], None]
+StepProgress = Callable[[str, float], None]
 
 
 @dataclass
@@ -37,16 +36,16 @@ class Signals:
 
     words: Words
     columns: dict[str, Column]
-    row: Rows
-    prompt_number: Rows
-    pair_number: Rows
-    chosen_number: Rows
-    near_prompt: Rows
-    near_pair: Rows
-    surface: dict[str, NDArray[np.float32]]
-    tested: NDArray[np.bool_]
-    held_out: NDArray[np.bool_]
-    repeats_prompt: Rows
+    row: Ints
+    prompt_number: Ints
+    pair_number: Ints
+    chosen_number: Ints
+    near_prompt: Ints
+    near_pair: Ints
+    surface: dict[str, Floats32]
+    tested: Flags
+    held_out: Flags
+    repeats_prompt: Ints
     pairing: Pairing
     private: dict[str, list[int]] = field(default_factory=dict)
     """Places of the pairs by what they hold ("e-mail address")."""
@@ -56,7 +55,7 @@ class Signals:
     """By vocabulary, once an audit counted them."""
 
 
-def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = None) -> Signals:
+def measure(pairs: Dataset, eval_fraction: float, progress: StepProgress | None = None) -> Signals:
     """Read the pairs once and compare them.
 
     `progress` hears the name of the step and its share done (0 to 1).
@@ -64,7 +63,7 @@ def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = No
     tell = progress or (lambda step, share: None)
     words = Words(SIDES)
     numbers: dict[str, list[int]] = {name: [] for name in ("prompt", "pair", "chosen")}
-    surface: dict[str, list[NDArray[np.float32]]] = {"chosen": [], "rejected": []}
+    surface: dict[str, list[Floats32]] = {"chosen": [], "rejected": []}
     tested: list[bool] = []
     positions: list[int] = []
     repeats: list[int] = []
@@ -115,7 +114,7 @@ def measure(pairs: Dataset, eval_fraction: float, progress: Progress | None = No
     )
 
 
-def _row_numbers(pairs: Dataset) -> Rows:
+def _row_numbers(pairs: Dataset) -> Ints:
     if "row" not in pairs.column_names:
         return np.arange(len(pairs))
     # This column alone: all texts at once would fill the memory.
@@ -124,7 +123,7 @@ def _row_numbers(pairs: Dataset) -> Rows:
 
 def _add_found(
     found: dict[str, list[int]], batch: Any, start: int,
-    candidates: Callable[[Any], Rows], kinds: Callable[[str], Iterable[str]],
+    candidates: Callable[[Any], Ints], kinds: Callable[[str], Iterable[str]],
 ) -> None:  # fmt: skip
     """Add the places of the pairs by the kinds that their texts hold, of those that a quick look names."""
     here: dict[str, set[int]] = {}
@@ -136,7 +135,7 @@ def _add_found(
         found.setdefault(kind, []).extend(sorted(places))
 
 
-def _same(one: Rows, other: Rows) -> Rows:
+def _same(one: Ints, other: Ints) -> Ints:
     """The first row that is in the same group as a row by both groupings."""
     first: dict[tuple[int, int], int] = {}
     return np.array(

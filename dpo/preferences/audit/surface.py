@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from dpo.arrays import Floats32, Ints
 
 # RE2 (Arrow's) and Python both take these.
 _EMOJI = "[\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff\u2600-\u27bf\u2b50\u2b55\u231a\u231b\u23e9-\u23f3]"
@@ -54,14 +55,14 @@ MARKUP = re.compile(
 """Tokens by which chat templates mark turns: ChatML, Llama 2 and 3, Gemma, Phi, Zephyr, Alpaca."""
 
 
-def marked(texts: Any) -> NDArray[np.int64]:
+def marked(texts: Any) -> Ints:
     """Places of the texts of an Arrow column that hold markup of a chat template."""
     import pyarrow.compute as pc
 
     return np.flatnonzero(pc.match_substring_regex(texts, MARKUP.pattern).to_numpy(zero_copy_only=False))
 
 
-def features(texts: Any) -> NDArray[np.float32]:
+def features(texts: Any) -> Floats32:
     """`(rows, len(NAMES))`: the counts of an Arrow string column."""
     import pyarrow.compute as pc
 
@@ -75,7 +76,7 @@ def features(texts: Any) -> NDArray[np.float32]:
     return np.stack(columns, 1)
 
 
-def suspects(texts: Any) -> NDArray[np.int64]:
+def suspects(texts: Any) -> Ints:
     """Places of the texts of an Arrow column that may hold personal data or a secret."""
     import pyarrow.compute as pc
 

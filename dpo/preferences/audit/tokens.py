@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from dpo.arrays import Ints
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,7 +34,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Limits:
+class TokenLimits:
     """Most tokens of a prompt and of an answer with its EOS, as in training."""
 
     prompt: int = 256
@@ -45,13 +46,13 @@ class Counted:
     """Of the sampled `rows` `(n,)`: tokens `(n, 3)` of each side with its end, lossless; unknown ones `(n, 2)` of
     chosen and rejected as published."""
 
-    rows: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    unknown: NDArray[np.int64]
+    rows: Ints
+    lengths: Ints
+    unknown: Ints
 
 
 def measure(
-    pairs: Dataset, rows: NDArray[np.int64], vocabulary: Vocabulary, limits: Limits
+    pairs: Dataset, rows: Ints, vocabulary: Vocabulary, limits: TokenLimits
 ) -> tuple[dict[str, Any], Counted]:
     """Measures of the sampled rows, and the counts of each."""
     unknown = {"published": {side: [] for side in SIDES}, "lossless": {side: [] for side in SIDES}}  # type: ignore[var-annotated]
@@ -94,7 +95,7 @@ def _count(ids: Sequence[int], token: int | None) -> int:
     return sum(1 for each in ids if each == token) if token is not None else 0
 
 
-def _lost(pairs: Dataset, rows: NDArray[np.int64], tokenizer: Tokenizer) -> float:
+def _lost(pairs: Dataset, rows: Ints, tokenizer: Tokenizer) -> float:
     """Share of answers that differ after encoding and decoding."""
     some = rows[:: max(1, len(rows) // _ROUND_TRIPS)]
     batch = pairs[some.tolist()]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpo.arrays import Flags, Floats, Ints
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
@@ -28,7 +30,7 @@ class Column:
     """The words of one side, all rows in one array: row `i` is `ids[starts[i]:starts[i + 1]]`."""
 
     ids: Ids
-    starts: NDArray[np.int64]
+    starts: Ints
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -37,17 +39,17 @@ class Column:
         """Word numbers of one row, in their order."""
         return self.ids[self.starts[index] : self.starts[index + 1]]
 
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> Ints:
         """Words of each row."""
         return np.diff(self.starts)
 
-    def select(self, rows: NDArray[np.int64]) -> Column:
+    def select(self, rows: Ints) -> Column:
         """The words of some rows."""
         parts = [self.row(int(index)) for index in rows]
         starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
         return Column(np.concatenate(parts) if parts else self.ids[:0], starts)
 
-    def filtered(self, keep: NDArray[np.bool_]) -> Column:
+    def filtered(self, keep: Flags) -> Column:
         """Without the words whose number is not in the mask `keep`."""
         mask = keep[self.ids]
         counted = np.concatenate([[0], np.cumsum(mask)])
@@ -76,7 +78,7 @@ class Words:
         self._numbers: defaultdict[str, int] = defaultdict()
         self._numbers.default_factory = self._numbers.__len__
         self._ids: dict[str, list[Ids]] = {side: [] for side in sides}
-        self._lengths: dict[str, list[NDArray[np.int64]]] = {side: [] for side in sides}
+        self._lengths: dict[str, list[Ints]] = {side: [] for side in sides}
 
     def add(self, side: str, texts: Sequence[str]) -> None:
         """Append rows to a side."""
@@ -107,9 +109,9 @@ class Words:
         return lambda word: known.get(word, 0)
 
 
-def spread(frequencies: NDArray[np.int64], rows: int) -> NDArray[np.bool_]:
+def spread(frequencies: Ints, rows: int) -> Flags:
     """Words that tell topics apart: in at least two texts and in at most one of twenty."""
-    telling: NDArray[np.bool_] = (frequencies >= 2) & (frequencies <= max(2, rows // 20))
+    telling: Flags = (frequencies >= 2) & (frequencies <= max(2, rows // 20))
     return telling
 
 
@@ -136,6 +138,6 @@ def unit(matrix: csr_matrix) -> csr_matrix:
     return scaled
 
 
-def dots(one: csr_matrix, other: csr_matrix) -> NDArray[np.float64]:
+def dots(one: csr_matrix, other: csr_matrix) -> Floats:
     """`(rows,)`: the product of each row of one with the same row of the other."""
     return np.asarray(one.multiply(other).sum(1), dtype=np.float64).ravel()

@@ -1,6 +1,6 @@
 """The curve doctor: rules over a run's record that name the regime it is in.
 
-Each rule is a function of a `Case` in a module of its own; it returns a `Verdict` with the numbers
+Each rule is a function of a `Case` in a module of its own; it returns a `Diagnosis` with the numbers
 it rests on, or None.  Warnings come first, then what is worth knowing; a run without a warning is
 called healthy, unless its chosen answers get less likely: then that is what is said first.
 """
@@ -28,11 +28,11 @@ from dpo.runs.doctor.rules import (
     shortcut,
     step_zero,
 )
-from dpo.runs.doctor.verdict import Change, Evidence, Limits, Source, Verdict
+from dpo.runs.doctor.verdict import Change, Citation, Diagnosis, Evidence, Thresholds
 from dpo.runs.reader import Run
 from dpo.severity import is_severe, rank
 
-RULES: tuple[Callable[[Case], Verdict | None], ...] = (
+RULES: tuple[Callable[[Case], Diagnosis | None], ...] = (
     step_zero.check,
     divergence.check,
     learning.check,
@@ -56,7 +56,7 @@ _OF_REWARDS = (
 _FEWEST_ROWS = 3
 
 
-def diagnose(run: Run, limits: Limits | None = None, audit: Mapping[str, Any] | None = None) -> list[Verdict]:
+def diagnose(run: Run, limits: Thresholds | None = None, audit: Mapping[str, Any] | None = None) -> list[Diagnosis]:
     """All verdicts on a run, the most severe first; never empty.
 
     `audit` is that of the run's data, as `dpo data audit --json` writes it; without one, `audit.json`
@@ -64,7 +64,7 @@ def diagnose(run: Run, limits: Limits | None = None, audit: Mapping[str, Any] | 
     """
     metrics = run.metrics()
     known = audit if audit is not None else run.audit()[0]
-    case = Case(run, metrics, run.samples(), limits or Limits(), known)
+    case = Case(run, metrics, run.samples(), limits or Thresholds(), known)
     if step_zero.check(case) is not None:
         case = replace(case, measures_tuning=False)
     rules = [rule for rule in RULES if case.measures_tuning or rule not in _OF_REWARDS]
@@ -76,4 +76,4 @@ def diagnose(run: Run, limits: Limits | None = None, audit: Mapping[str, Any] | 
     return sorted(verdicts, key=lambda verdict: rank(verdict.severity))
 
 
-__all__ = ["RULES", "Case", "Change", "Evidence", "Limits", "Source", "Verdict", "diagnose"]
+__all__ = ["RULES", "Case", "Change", "Citation", "Diagnosis", "Evidence", "Thresholds", "diagnose"]

@@ -12,8 +12,9 @@ import numpy as np
 from tsdownsample import MinMaxLTTBDownsampler
 
 from dpo import losses
-from dpo.runs.doctor.verdict import Evidence, Limits
-from dpo.runs.metrics import Floats, Metrics
+from dpo.arrays import Floats
+from dpo.runs.doctor.verdict import Evidence, Thresholds
+from dpo.runs.metrics import Metrics
 from dpo.runs.reader import Run, Sample
 
 LN2 = math.log(2)
@@ -34,7 +35,7 @@ def starts_at_ln2(run: Run) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class JudgedCurve:
     """One measure: steps, values, and whether they are held-out ones."""
 
     steps: Floats
@@ -114,25 +115,25 @@ class Case:
     run: Run
     metrics: Metrics
     samples: Sequence[Sample]
-    limits: Limits
+    limits: Thresholds
     audit: Mapping[str, Any] = field(default_factory=dict)  # of the run's data, as `dpo data audit --json` writes it
     measures_tuning: bool = True  # whether the rewards do: not where policy and reference did not start equal
 
-    def train(self, key: str) -> Curve:
+    def train(self, key: str) -> JudgedCurve:
         """A measure of the training batches."""
-        return Curve(*_thinned(*_from_one(self.metrics.points(key))), held_out=False)
+        return JudgedCurve(*_thinned(*_from_one(self.metrics.points(key))), held_out=False)
 
-    def held(self, key: str) -> Curve:
+    def held(self, key: str) -> JudgedCurve:
         """A measure of the held-out pairs."""
-        return Curve(*_thinned(*self.metrics.points(f"eval_{key}")), held_out=True)
+        return JudgedCurve(*_thinned(*self.metrics.points(f"eval_{key}")), held_out=True)
 
     @property
-    def held_loss(self) -> Curve:
+    def held_loss(self) -> JudgedCurve:
         """The held-out loss; of supervised fine-tuning that of the chosen answers, which it learns."""
         chosen = self.held("chosen_loss")
         return chosen if self.run.kind != "dpo" and len(chosen) > 1 else self.held("loss")
 
-    def judged(self, key: str) -> Curve:
+    def judged(self, key: str) -> JudgedCurve:
         """The held-out measure where it was taken twice or more, else the one of training."""
         held = self.held(key)
         return held if len(held) > 1 else self.train(key)

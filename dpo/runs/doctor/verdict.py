@@ -44,7 +44,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Source:
+class Citation:
     """The paper or issue that a rule comes from."""
 
     title: str
@@ -55,7 +55,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Diagnosis:
     """One regime that a run is in.
 
     `severity` is ok, note (worth knowing), warning (look before trusting the run) or fault (do not use it).
@@ -67,7 +67,7 @@ class Verdict:
     sentence: str
     evidence: tuple[Evidence, ...] = ()
     change: Change | None = None
-    source: Source | None = None
+    source: Citation | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -75,7 +75,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Limits:
+class Thresholds:
     """Where the rules draw their lines; nats are per answer.
 
     Without a `kl_budget` the run's own one counts (`--kl-budget` of `dpo train`), else 10.

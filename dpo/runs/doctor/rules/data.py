@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.verdict import Change, Evidence, Verdict
+from dpo.runs.doctor.verdict import Change, Diagnosis, Evidence
 
 _CODES = ("mispaired", "mispaired-rows")  # of the audit's findings
 MEND = "mend"
 """Among the measures of a run's audit: the command that mends mispaired rows, as the training printed it."""
 
 
-def mispaired(case: Case) -> Verdict | None:
+def mispaired(case: Case) -> Diagnosis | None:
     """The audit of the run's data says that texts belong to other rows."""
     found = [f for f in findings_of(case.audit) if f.get("code") in _CODES and f.get("severity") != "note"]
     pairs = case.audit.get("pairs")
@@ -23,7 +23,7 @@ def mispaired(case: Case) -> Verdict | None:
     rows = min(pairs, sum(_rows(finding) for finding in found))
     sides = " or ".join(dict.fromkeys(str(evidence_of(finding).get("side", "answer")) for finding in found))
     share = f"at least {rows:,} of {pairs:,} audited pairs ({rows / pairs:.0%})"
-    return Verdict(
+    return Diagnosis(
         "mispaired",
         "pairs that do not belong together",
         "warning",

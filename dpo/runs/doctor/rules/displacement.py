@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.verdict import Change, Source, Verdict
+from dpo.runs.doctor.verdict import Change, Citation, Diagnosis
 from dpo.severity import Severity
 
-SOURCE = Source(
+SOURCE = Citation(
     "Razin et al. 2024, Unintentional Unalignment: Likelihood Displacement in DPO", "https://arxiv.org/abs/2410.08847"
 )
 CODE = "likelihood displacement"
@@ -21,7 +21,7 @@ def _change(case: Case) -> Change:
     return Change("--loss-type", "sigmoid sft", "keeps the chosen answers likely; or a lower --learning-rate")
 
 
-def check(case: Case) -> Verdict | None:
+def check(case: Case) -> Diagnosis | None:
     """Chosen falls below 0 and rejected as well; how severe that is, the distance and its share of the margin say."""
     chosen, rejected = case.judged("rewards/chosen"), case.judged("rewards/rejected")
     if case.run.kind != "dpo" or len(chosen) < 2 or len(rejected) < 2:
@@ -40,7 +40,7 @@ def check(case: Case) -> Verdict | None:
     how = "a little, as it does in most DPO runs" if mild else "clearly"
     ranked = "The pairs are ranked, but both" if mild else "Both"
     title = ("pairs are ranked, " if mild else "") + "chosen answers get less likely"
-    return Verdict(
+    return Diagnosis(
         CODE,
         title,
         severity,

@@ -5,21 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
+from dpo.runs.doctor.verdict import Change, Citation, Diagnosis, Evidence
 
-SOURCE = Source(
+SOURCE = Citation(
     "Rafailov et al. 2023, Direct Preference Optimization, appendix B (rates)", "https://arxiv.org/abs/2305.18290"
 )
 _WATCHED = ("loss", "grad_norm", "rewards/chosen", "rewards/rejected", "eval_loss")
 
 
-def check(case: Case) -> Verdict | None:
+def check(case: Case) -> Diagnosis | None:
     """Values that are not finite, or a loss that ends far above its lowest level."""
     change = Change("--learning-rate", case.slower(5), "a fifth, with a longer --warmup")
     lost = {name: steps for name in _WATCHED if (steps := case.metrics.not_finite.get(name))}
     if lost:
         name, steps = min(lost.items(), key=lambda item: item[1][0])
-        return Verdict(
+        return Diagnosis(
             "divergence",
             "numbers that are not finite",
             "fault",
@@ -37,7 +37,7 @@ def check(case: Case) -> Verdict | None:
     start = max(float(np.median(loss.head(0.1))), case.expected_first_loss or 0.0)
     if end <= max(lowest + 0.3, 1.25 * start):
         return None
-    return Verdict(
+    return Diagnosis(
         "divergence",
         "the loss runs away",
         "fault",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
+from dpo.runs.doctor.verdict import Change, Citation, Diagnosis, Evidence
 
-SOURCE = Source("Chowdhery et al. 2022, PaLM, section 5.1 (loss spikes)", "https://arxiv.org/abs/2204.02311")
+SOURCE = Citation("Chowdhery et al. 2022, PaLM, section 5.1 (loss spikes)", "https://arxiv.org/abs/2204.02311")
 _WINDOW = 15
 
 
-def check(case: Case) -> Verdict | None:
+def check(case: Case) -> Diagnosis | None:
     """Norms far above the running median of the points before them, and above where they are clipped."""
     norms = case.train("grad_norm")
     if len(norms) < 2 * _WINDOW:
@@ -34,7 +34,7 @@ def check(case: Case) -> Verdict | None:
         )
     else:
         change = Change("--learning-rate", case.slower(2), "half; look at the pairs of those steps")
-    return Verdict(
+    return Diagnosis(
         "gradient spikes",
         "single updates far too large",
         "warning",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.verdict import Evidence, Verdict
+from dpo.runs.doctor.verdict import Diagnosis, Evidence
 
 
-def healthy(case: Case) -> Verdict:
+def healthy(case: Case) -> Diagnosis:
     """No rule found a fault; the numbers say what was reached."""
     loss = case.held_loss if len(case.held_loss) > 1 else case.train("loss")
     evidence = []
@@ -24,12 +24,12 @@ def healthy(case: Case) -> Verdict:
     text = f"the {name} falls from {loss.first:.3g} to {loss.level:.3g}{of}" if fell else "no rule finds a fault"
     if len(margin) and margin.level > 0:
         text += f" and the margin reaches {margin.level:.2g}"
-    return Verdict("healthy", "no rule finds a fault", "ok", text[0].upper() + text[1:] + ".", tuple(evidence))
+    return Diagnosis("healthy", "no rule finds a fault", "ok", text[0].upper() + text[1:] + ".", tuple(evidence))
 
 
-def too_early(case: Case) -> Verdict:
+def too_early(case: Case) -> Diagnosis:
     """Too few points to judge."""
     rows, state = case.metrics.rows, case.run.state
     logged = "Nothing was logged" if rows == 0 else f"Only {rows} step{'s were' if rows > 1 else ' was'} logged"
     more = "come back after a few more" if state == "running" else f"the run is {state}, and a rule needs three"
-    return Verdict("too early", "not enough points", "note", f"{logged}: {more}.")
+    return Diagnosis("too early", "not enough points", "note", f"{logged}: {more}.")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
+from dpo.runs.doctor.verdict import Change, Citation, Diagnosis, Evidence
 
-SOURCE = Source(
+SOURCE = Citation(
     "Gao et al. 2022, Scaling Laws for Reward Model Overoptimization (reward against KL)",
     "https://arxiv.org/abs/2210.10760",
 )
@@ -14,7 +14,7 @@ KEYS = ("kl", "objective/kl", "probe/kl")
 _STAND_IN = 3.0
 
 
-def check(case: Case) -> Verdict | None:
+def check(case: Case) -> Diagnosis | None:
     """The logged KL is over the budget; without one, the distance of the chosen answers is far over it."""
     if case.run.kind != "dpo":
         return None
@@ -37,8 +37,8 @@ def check(case: Case) -> Verdict | None:
     return _verdict(case, Evidence(text, distance, chosen.last_step, chosen.level_of), since)
 
 
-def _verdict(case: Case, found: Evidence, since: int) -> Verdict:
-    return Verdict(
+def _verdict(case: Case, found: Evidence, since: int) -> Diagnosis:
+    return Diagnosis(
         "KL budget spent",
         "far from the reference",
         "warning",

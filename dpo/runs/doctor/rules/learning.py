@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
+from dpo.runs.doctor.verdict import Change, Citation, Diagnosis, Evidence
 
-SOURCE = Source(
+SOURCE = Citation(
     "Tunstall et al. 2023, Zephyr: Direct Distillation of LM Alignment (rates by size)",
     "https://arxiv.org/abs/2310.16944",
 )
 _FEWEST_STEPS = 20
 
 
-def check(case: Case) -> Verdict | None:
+def check(case: Case) -> Diagnosis | None:
     """After enough updates the margin is still nothing and the loss where it began."""
     margin, loss = case.judged("rewards/margins"), case.judged("loss")
     expected = case.expected_first_loss
@@ -21,7 +21,7 @@ def check(case: Case) -> Verdict | None:
     if margin.last_step < _FEWEST_STEPS or abs(loss.level - expected) > 0.02 or abs(margin.level) > 0.04:
         return None
     rate = case.rate
-    return Verdict(
+    return Diagnosis(
         "no learning",
         "the policy has hardly moved",
         "warning",

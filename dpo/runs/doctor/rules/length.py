@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dpo.runs.answers import length_ratio
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
+from dpo.runs.doctor.verdict import Change, Citation, Diagnosis, Evidence
 
-SOURCE = Source(
+SOURCE = Citation(
     "Park et al. 2024, Disentangling Length from Quality in Direct Preference Optimization",
     "https://arxiv.org/abs/2403.19159",
 )
 
 
-def check(case: Case) -> Verdict | None:
+def check(case: Case) -> Diagnosis | None:
     """The newest probe answers are much longer than the reference's."""
     logged = case.judged("length_ratio")
     newest = case.answers()
@@ -24,7 +24,7 @@ def check(case: Case) -> Verdict | None:
         return None
     if ratio < case.limits.longer:
         return None
-    return Verdict(
+    return Diagnosis(
         "length exploitation",
         "answers grow longer",
         "warning",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
+from dpo.runs.doctor.verdict import Change, Citation, Diagnosis, Evidence
 
-SOURCE = Source(
+SOURCE = Citation(
     "Rafailov et al. 2024, Scaling Laws for Reward Model Overoptimization in Direct Alignment Algorithms",
     "https://arxiv.org/abs/2406.02900",
 )
 _ROUNDING = 0.002  # of a loss
 
 
-def check(case: Case) -> Verdict | None:
+def check(case: Case) -> Diagnosis | None:
     """The held-out loss has turned up from its lowest point while the training loss went on falling."""
     held, train = case.held_loss, case.train("loss")
     if len(held) < 3 or len(train) < 3:
@@ -24,7 +24,7 @@ def check(case: Case) -> Verdict | None:
     then = train.smooth[train.steps <= step]
     if not len(then) or train.level > float(then[-1]):
         return None  # both rise: that is divergence, not this
-    return Verdict(
+    return Diagnosis(
         "over-optimisation",
         "held-out pairs get worse",
         "warning",
@@ -40,12 +40,12 @@ def check(case: Case) -> Verdict | None:
     )
 
 
-def unlearned(case: Case) -> Verdict | None:
+def unlearned(case: Case) -> Diagnosis | None:
     """The held-out loss ends above where it began: nothing that was learned carried over."""
     held = case.held_loss
     if len(held) < 2 or held.last <= held.first * (1 + _ROUNDING) or check(case) is not None:
         return None
-    return Verdict(
+    return Diagnosis(
         "held-out loss rises",
         "held-out answers get less likely" if case.run.kind != "dpo" else "held-out pairs get worse",
         "warning",

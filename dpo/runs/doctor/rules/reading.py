@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.verdict import Evidence, Verdict
+from dpo.runs.doctor.verdict import Diagnosis, Evidence
 
 
-def damage(case: Case) -> Verdict | None:
+def damage(case: Case) -> Diagnosis | None:
     """Damaged parts were left out."""
     problems = case.run.problems()
     if not problems:
         return None
-    return Verdict(
+    return Diagnosis(
         "damaged record",
         "parts could not be read",
         "note",
@@ -21,14 +21,14 @@ def damage(case: Case) -> Verdict | None:
     )
 
 
-def clock(case: Case) -> Verdict | None:
+def clock(case: Case) -> Diagnosis | None:
     """Wall time that goes back."""
     steps, times = case.metrics.points("time")
     back = np.flatnonzero(np.diff(times) < -1.0) if len(times) > 1 else np.empty(0, dtype=int)
     if not len(back):
         return None
     place = int(back[0]) + 1
-    return Verdict(
+    return Diagnosis(
         "clock went back",
         "wall time is not in order",
         "note",

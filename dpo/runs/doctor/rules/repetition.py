@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dpo.runs.answers import repetition
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
+from dpo.runs.doctor.verdict import Change, Citation, Diagnosis, Evidence
 
-SOURCE = Source(
+SOURCE = Citation(
     "Welleck et al. 2019, Neural Text Generation with Unlikelihood Training", "https://arxiv.org/abs/1908.04319"
 )
 
 
-def check(case: Case) -> Verdict | None:
+def check(case: Case) -> Diagnosis | None:
     """Word groups repeat within the newest probe answers, far more than in the reference's."""
     logged = case.judged("repetition")
     newest = case.answers()
@@ -26,7 +26,7 @@ def check(case: Case) -> Verdict | None:
         return None
     example = max((sample.policy for sample in newest), key=lambda text: repetition([text]), default="")
     shown = f': "{" ".join(example.split()[:8])} …"' if example else ""
-    return Verdict(
+    return Diagnosis(
         "repetition collapse",
         "answers repeat themselves",
         "fault",

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from dpo.runs.doctor.case import Case, Curve
-from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
+from dpo.runs.doctor.case import Case, JudgedCurve
+from dpo.runs.doctor.verdict import Change, Citation, Diagnosis, Evidence
 
-SOURCE = Source(
+SOURCE = Citation(
     "Azar et al. 2023, A General Theoretical Paradigm (DPO overfits separable preferences), section 4.2",
     "https://arxiv.org/abs/2310.12036",
 )
 
 
-def check(case: Case) -> Verdict | None:
+def check(case: Case) -> Diagnosis | None:
     """Accuracy at the ceiling and a loss near 0, on held-out pairs where there are any."""
     accuracy, loss = case.judged("rewards/accuracies"), case.judged("loss")
     if case.run.kind != "dpo" or len(accuracy) < 2 or len(loss) < 2:
@@ -26,7 +26,7 @@ def check(case: Case) -> Verdict | None:
         return None
     since = _since(accuracy, case.limits.saturated_accuracy)
     where = "held-out" if accuracy.held_out else "training"
-    return Verdict(
+    return Diagnosis(
         "saturation",
         "the pairs are separated completely",
         "warning",
@@ -42,7 +42,7 @@ def check(case: Case) -> Verdict | None:
     )
 
 
-def _since(accuracy: Curve, level: float) -> int:
+def _since(accuracy: JudgedCurve, level: float) -> int:
     """The first step from which the (smoothed) accuracy stays at the level."""
     below = np.flatnonzero(accuracy.smooth < level)
     place = int(below[-1]) + 1 if len(below) else 0

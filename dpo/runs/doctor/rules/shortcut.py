@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dpo.runs.doctor.case import Case, Curve
+from dpo.runs.doctor.case import Case, JudgedCurve
 from dpo.runs.doctor.rules.data import evidence_of, findings_of
-from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
+from dpo.runs.doctor.verdict import Change, Citation, Diagnosis, Evidence
 
-SOURCE = Source("Geirhos et al. 2020, Shortcut Learning in Deep Neural Networks", "https://arxiv.org/abs/2004.07780")
+SOURCE = Citation("Geirhos et al. 2020, Shortcut Learning in Deep Neural Networks", "https://arxiv.org/abs/2004.07780")
 
 _REACHES = 0.03
 """A rule is said to reach an accuracy that it misses by less."""
@@ -21,7 +21,7 @@ _FASTER = 3
 _EARLY = 20  # updates before which less than a rule is no surprise
 
 
-def check(case: Case) -> Verdict | None:
+def check(case: Case) -> Diagnosis | None:
     """A trivial rule comes near the policy's accuracy, or the policy has not even learned what that rule sees."""
     accuracy = case.judged("rewards/accuracies")
     rules = _rules(case.audit)
@@ -38,7 +38,7 @@ def check(case: Case) -> Verdict | None:
     else:
         sentence = f"Of the accuracy of {accuracy.last:.2f}, a rule that {rule.does} reaches {rule.accuracy:.2f} alone"
     remedy = f"cleaned by dpo data clean {rule.remedy}" if rule.remedy else "without that rule"
-    return Verdict(
+    return Diagnosis(
         "shortcut",
         "accuracy no longer informs",
         "warning",
@@ -49,10 +49,10 @@ def check(case: Case) -> Verdict | None:
     )
 
 
-def _below(case: Case, accuracy: Curve, rules: Sequence[_Rule]) -> Verdict:
+def _below(case: Case, accuracy: JudgedCurve, rules: Sequence[_Rule]) -> Diagnosis:
     """The policy ranks fewer pairs rightly than a rule that reads no meaning."""
     best = rules[0]
-    return Verdict(
+    return Diagnosis(
         "below a trivial rule",
         "less learned than a trivial rule knows",
         "warning",
@@ -64,7 +64,7 @@ def _below(case: Case, accuracy: Curve, rules: Sequence[_Rule]) -> Verdict:
     )
 
 
-def _evidence(accuracy: Curve, rules: Sequence[_Rule]) -> tuple[Evidence, ...]:
+def _evidence(accuracy: JudgedCurve, rules: Sequence[_Rule]) -> tuple[Evidence, ...]:
     measured = (
         Evidence(f"accuracy of a rule that {rule.does}" + (f" (n = {rule.pairs:,})" if rule.pairs else ""),
                  rule.accuracy)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dpo.families import facts_of
 from dpo.runs.doctor.case import Case
-from dpo.runs.doctor.verdict import Change, Evidence, Source, Verdict
+from dpo.runs.doctor.verdict import Change, Citation, Diagnosis, Evidence
 
-SOURCE = Source(
+SOURCE = Citation(
     "Why does the reward not start from 0? (the DPO authors' repository, issue 34)",
     "https://github.com/eric-mitchell/direct-preference-optimization/issues/34",
 )
@@ -14,7 +14,7 @@ SOURCE = Source(
 _AVERAGED_ABOVE = 0.1
 
 
-def check(case: Case) -> Verdict | None:
+def check(case: Case) -> Diagnosis | None:
     """The step-0 check failed, or the first logged loss cannot come from equal models."""
     expected = case.expected_first_loss
     recorded = case.run.step_zero
@@ -37,7 +37,7 @@ def check(case: Case) -> Verdict | None:
     facts = facts_of(case.run.family)
     stubborn = facts is not None and facts.stubborn_dropout
     dropout = f"dropout left on ({case.run.label}'s attention ignores the usual switch), " if stubborn else ""
-    return Verdict(
+    return Diagnosis(
         "step-0 mismatch",
         "policy and reference do not start equal",
         "fault",
