@@ -73,7 +73,7 @@
   function halted(mine, pane, index) {
     const sample = mine.samples[pane][index];
     if (sample.end || sample.failed) return;
-    Object.assign(sample, { live: false, end: sample.tokens ? "stopped" : undefined, position: undefined, stopped: true });
+    Object.assign(sample, { live: false, end: sample.tokens ? "cancelled" : undefined, position: undefined, stopped: true });
     if (cmp.run === mine && mine.shown[pane] === index) { cmp.panes.show(pane); cmp.panes.pill(pane, "stopped"); }
   }
   cmp.events = { handlers, halted };

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const cmp = window.dpo.cmp, { $, PANES, element, about, sampleOf, hidden, partner } = cmp;
-  const ENDS = { eos: "ended itself", stopped: "stopped", stop: "met a stop string" };
+  const ENDS = { eos: "ended itself", cancelled: "stopped", stop: "met a stop string" };
   const KINDS = { seq2seq: "encoder–decoder", causal: "decoder only" };
   const CLAMP = 0.8;
 
@@ -195,7 +195,7 @@
     const sample = sampleOf(pane);
     state(pane);
     if (!sample) { empty(pane); pill(pane, ""); } else if (sample.failed) failure(pane, sample.failed);
-    else { pill(pane, sample.end === "stopped" ? "stopped" : ""); draw(pane); }
+    else { pill(pane, sample.end === "cancelled" ? "stopped" : ""); draw(pane); }
     chips(pane); tabs(pane); differ(pane); earlier(pane);
     if (cmp.picked[pane]) note(pane);
     if (cmp.mode === "Word diff" && partner(pane) !== null && sampleOf(partner(pane))) draw(partner(pane));

@@ -28,7 +28,7 @@ from shapes import machine
 from waitress.server import create_server
 
 from dpo.dashboard.application import create_app
-from dpo.generation.engine import Job
+from dpo.generation.jobs import Job
 from dpo.runs import BUNDLED_RUNS
 
 PANES = ("T5 base", "T5 DPO", "GPT-2 base", "GPT-2 DPO")

@@ -36,11 +36,12 @@ from dpo.dashboard import api, web
 from dpo.dashboard.web.access import LOCAL
 from dpo.dashboard.web.names import Allowed
 from dpo.dashboard.web.streams import Streams
-from dpo.generation.engine import Engine, Job
+from dpo.generation.engine import Engine
+from dpo.generation.jobs import Job
 from dpo.generation.sampler import answer, generate, suit_threads
 from dpo.generation.settings import Sampling
 from dpo.generation.store import PolicyStore
-from dpo.generation.tracks import Arm
+from dpo.generation.tracks import AskedPolicy
 from dpo.policies.caches import cached, empty_cache
 from dpo.policies.families import Prompt
 from dpo.policies.loading import Policy
@@ -90,14 +91,14 @@ def sequential(policies: list[Policy], sampling: Sampling) -> tuple[int, float, 
     return tokens, time.perf_counter() - began, firsts
 
 
-def together(arms: list[Arm], sampling: Sampling, **options: Any) -> tuple[int, float, list[float]]:
+def together(arms: list[AskedPolicy], sampling: Sampling, **options: Any) -> tuple[int, float, list[float]]:
     """Tokens, seconds and first-token times of all arms at once."""
     suit_threads(max((arm.policy for arm in arms), key=lambda p: p.network.num_parameters()))
     began, tokens = time.perf_counter(), 0
     firsts: dict[int, float] = {}
     prompt: Prompt = PROMPT
     for piece in answer(arms, prompt, sampling, **options):
-        firsts.setdefault(piece.arm, time.perf_counter() - began)
+        firsts.setdefault(piece.place, time.perf_counter() - began)
         if piece.end is not None:
             tokens += piece.tokens
     return tokens, time.perf_counter() - began, list(firsts.values())
@@ -273,11 +274,11 @@ def main() -> None:
     sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=arguments.tokens)
     policies = demo() if arguments.size == "demo" else published()
     rounded = demo("bf16") if arguments.size == "demo" else [in_bf16(policy) for policy in policies]
-    plain, small = [Arm(policy) for policy in policies], [Arm(policy) for policy in rounded]
+    plain, small = [AskedPolicy(policy) for policy in policies], [AskedPolicy(policy) for policy in rounded]
 
-    def tuned(strength: float) -> list[Arm]:
+    def tuned(strength: float) -> list[AskedPolicy]:
         return [
-            Arm(policy, strength if place % 2 else 1.0, policies[place - place % 2])
+            AskedPolicy(policy, strength if place % 2 else 1.0, policies[place - place % 2])
             for place, policy in enumerate(policies)
         ]
 

@@ -20,7 +20,7 @@ import transformers
 from dpo.generation.sampler import answer, suit_threads
 from dpo.generation.settings import Sampling
 from dpo.generation.store import PolicyStore
-from dpo.generation.tracks import Arm
+from dpo.generation.tracks import AskedPolicy
 from dpo.preferences import load_preferences
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
@@ -32,12 +32,12 @@ def rewards(family: str, prompts: list[str], tokens: int) -> list[tuple[float, f
     store = PolicyStore("cpu")
     base, tuned = (store.get(name, lambda *_: None) for name in (f"demo/{family}", f"demo/{family}-dpo"))
     suit_threads(tuned)
-    arms = [Arm(tuned, strength, base) for strength in STRENGTHS]
+    arms = [AskedPolicy(tuned, strength, base) for strength in STRENGTHS]
     totals: list[list[float]] = [[] for _ in STRENGTHS]
     for seed, prompt in enumerate(prompts):
         sums = [0.0] * len(STRENGTHS)
         for piece in answer(arms, prompt, Sampling(max_new_tokens=tokens, seed=seed), log_ratios=True):
-            sums[piece.arm] += BETA * (piece.log_ratio or 0.0)
+            sums[piece.place] += BETA * (piece.log_ratio or 0.0)
         for total, value in zip(totals, sums, strict=True):
             total.append(value)
     return [(statistics.fmean(x), statistics.stdev(x) / len(x) ** 0.5) for x in totals]

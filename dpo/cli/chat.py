@@ -14,9 +14,10 @@ from typing import Any
 
 from dpo.cli.generation import add_sampling, facts, label, running_engine, sampling_of, specs_of
 from dpo.errors import ConfigError, DpoError
-from dpo.generation.engine import Engine, Job
+from dpo.generation.engine import Engine
+from dpo.generation.jobs import Job
 from dpo.generation.settings import Sampling
-from dpo.generation.spec import ArmSpec, reference_of
+from dpo.generation.spec import PolicySpec, reference_of
 from dpo.serving.service import Event
 
 _HELP = """\
@@ -55,7 +56,7 @@ def chat(arguments: argparse.Namespace) -> int:
 
 
 class _Conversation:
-    def __init__(self, engine: Engine, arms: Sequence[ArmSpec], sampling: Sampling) -> None:
+    def __init__(self, engine: Engine, arms: Sequence[PolicySpec], sampling: Sampling) -> None:
         self.engine, self.arms, self.sampling = engine, arms, sampling
         self.turns: list[tuple[str, str]] = []
 
@@ -124,8 +125,8 @@ class _Lines:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.texts = [""] * len(job.arms)
-        self.shown = [0] * len(job.arms)
+        self.texts = [""] * len(job.policies)
+        self.shown = [0] * len(job.policies)
         self.ended: dict[int, str] = {}
         self.current = 0
 
@@ -144,7 +145,7 @@ class _Lines:
             arm = self.current
             new = self.texts[arm][self.shown[arm] :]
             if new and not self.shown[arm] and len(self.texts) > 1:
-                print(f"── {label(self.job.arms[arm].policy)}")
+                print(f"── {label(self.job.policies[arm].policy)}")
             print(new, end="", flush=True)
             self.shown[arm] = len(self.texts[arm])
             if arm not in self.ended:
@@ -173,7 +174,7 @@ class _Columns(_Lines):
         width = max((size.columns - 3 * (len(self.texts) - 1)) // len(self.texts), 12)
         columns = [
             [label(arm.policy)[:width], "", *_wrapped(text, width)]
-            for arm, text in zip(self.job.arms, self.texts, strict=True)
+            for arm, text in zip(self.job.policies, self.texts, strict=True)
         ]
         rows = max(map(len, columns))
         # What has left the screen at its top can't be drawn again: show the end of long answers, and all at the close.
@@ -190,7 +191,7 @@ class _Columns(_Lines):
     def close(self) -> None:
         self.draw(force=True)
         for arm in sorted(self.ended):
-            print(f"{label(self.job.arms[arm].policy)} {self.ended[arm]}", file=sys.stderr)
+            print(f"{label(self.job.policies[arm].policy)} {self.ended[arm]}", file=sys.stderr)
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -13,9 +13,10 @@ from typing import Any
 from dpo.cli.arguments import add_device
 from dpo.errors import ConfigError
 from dpo.families import FAMILIES
-from dpo.generation.engine import Engine, Job
+from dpo.generation.engine import Engine
+from dpo.generation.jobs import Job
 from dpo.generation.settings import Sampling
-from dpo.generation.spec import ArmSpec, reference_of
+from dpo.generation.spec import PolicySpec, reference_of
 from dpo.policies.names import BUNDLED, check_weights
 from dpo.serving.service import Event
 from dpo.values import number, whole
@@ -24,7 +25,7 @@ ARMS = tuple(BUNDLED)
 _LABELS = {facts.base: f"{facts.label} base" for facts in FAMILIES} | {
     facts.tuned: f"{facts.label} DPO" for facts in FAMILIES
 }
-_ENDS = {"eos": "ended itself", "length": "hit the token limit", "stopped": "stopped", "stop": "met a stop text"}
+_ENDS = {"eos": "ended itself", "length": "hit the token limit", "cancelled": "stopped", "stop": "met a stop text"}
 _MEMORY = 1 << 40  # a command's policies all stay loaded
 
 
@@ -96,7 +97,7 @@ def sampling_of(arguments: argparse.Namespace) -> Sampling:
     return Sampling.from_values({spec.name: getattr(arguments, spec.name) for spec in dataclasses.fields(Sampling)})
 
 
-def specs_of(arguments: argparse.Namespace, policies: Sequence[str]) -> list[ArmSpec]:
+def specs_of(arguments: argparse.Namespace, policies: Sequence[str]) -> list[PolicySpec]:
     """The arms of a command line.
 
     One lambda is for every policy that was tuned from another one; a base has nothing to turn.
@@ -111,7 +112,7 @@ def specs_of(arguments: argparse.Namespace, policies: Sequence[str]) -> list[Arm
     specs = []
     for index, name in enumerate(policies):
         strength = given[0] if len(given) == 1 else given[index]
-        named = ArmSpec.of(name)
+        named = PolicySpec.of(name)
         if several and strength != 1.0 and not arguments.reference and reference_of(named.policy) is None:
             strength = 1.0
         engine = arguments.engine if named.engine == "torch" and not named.remote else named.engine
@@ -171,7 +172,7 @@ class _InOrder:
 
     def __init__(self, job: Job, headings: bool) -> None:
         self.job, self.headings = job, headings
-        self.left = [(arm, sample) for arm in range(len(job.arms)) for sample in range(job.samples)]
+        self.left = [(arm, sample) for arm in range(len(job.policies)) for sample in range(job.samples)]
         self.waiting: dict[tuple[int, int], list[Callable[[], None]]] = {key: [] for key in self.left}
         self.ended: set[tuple[int, int]] = set()
         self.opened = False  # whether the first of those left has its heading
@@ -234,5 +235,5 @@ def label(name: str) -> str:
 
 
 def _heading(job: Job, arm: int) -> str:
-    spec = job.arms[arm]
+    spec = job.policies[arm]
     return f"── {label(spec.policy)}" + (f" · lambda {spec.strength:g}" if spec.strength != 1.0 else "")

@@ -20,9 +20,10 @@ from dpo.dashboard.web import reading
 from dpo.dashboard.web.names import Allowed
 from dpo.dashboard.web.streams import Streams, viewer
 from dpo.errors import ConfigError, PromptError, quoted
-from dpo.generation.engine import MOST_ARMS, Engine, Job
+from dpo.generation.engine import Engine
+from dpo.generation.jobs import MOST_POLICIES, Job
 from dpo.generation.settings import Sampling
-from dpo.generation.spec import ArmSpec
+from dpo.generation.spec import PolicySpec
 
 _SETTINGS = tuple(spec.name for spec in fields(Sampling))
 _MODES = ("samples", "log_ratios")
@@ -57,7 +58,7 @@ def _submit(engine: Engine, allowed: Allowed, body: dict[str, Any]) -> Job:
     if not isinstance(body.get("log_ratios", False), bool):
         raise ConfigError(f"log_ratios is {quoted(body['log_ratios'])}: it must be true or false")
     log_ratios = bool(body.get("log_ratios", False))
-    arms = [allowed.arm(ArmSpec.of(policy), log_ratios) for policy in policies[: MOST_ARMS + 1]]
+    arms = [allowed.arm(PolicySpec.of(policy), log_ratios) for policy in policies[: MOST_POLICIES + 1]]
     return engine.submit(
         prompt, arms, sampling, viewer=viewer(), samples=body.get("samples", 1), log_ratios=log_ratios
     )  # fmt: skip

@@ -23,9 +23,10 @@ from dpo.dashboard.web.errors import openai_error
 from dpo.dashboard.web.names import Allowed
 from dpo.dashboard.web.streams import SIGN_OF_LIFE, Streams, viewer
 from dpo.errors import ConfigError, PromptError, quoted
-from dpo.generation.engine import Engine, Job
+from dpo.generation.engine import Engine
+from dpo.generation.jobs import Job
 from dpo.generation.settings import MAX_SAMPLES, Sampling
-from dpo.generation.spec import ArmSpec
+from dpo.generation.spec import PolicySpec
 from dpo.policies.names import BUNDLED
 from dpo.runs import find_runs
 
@@ -52,7 +53,7 @@ _OFF: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (None, 0),
     "logit_bias": (None, {}),
 }
-_FINISH = {"eos": "stop", "stop": "stop", "length": "length", "stopped": "stop"}
+_FINISH = {"eos": "stop", "stop": "stop", "length": "length", "cancelled": "stop"}
 
 
 def register(server: Flask, engine: Engine, allowed: Allowed, streams: Streams) -> None:
@@ -169,7 +170,7 @@ class _Answer:
         }
 
 
-def _read(body: dict[str, Any], allowed: Allowed) -> tuple[ArmSpec, list[str], Sampling, int]:
+def _read(body: dict[str, Any], allowed: Allowed) -> tuple[PolicySpec, list[str], Sampling, int]:
     for name in body:
         if name not in _OWN and not (name in _OFF and body[name] in _OFF[name]):
             raise ConfigError(f"{name[:80]} is not offered here: leave it out")
@@ -185,7 +186,7 @@ def _read(body: dict[str, Any], allowed: Allowed) -> tuple[ArmSpec, list[str], S
     values = {ours: body.get(theirs, default) for theirs, (ours, default) in _SETTINGS.items()}
     if values["seed"] is None:
         values["seed"] = secrets.randbelow(2**32)  # as with OpenAI: another answer each time unless asked otherwise
-    arm = ArmSpec.of({"policy": body["model"], "lambda": body.get("lambda")})
+    arm = PolicySpec.of({"policy": body["model"], "lambda": body.get("lambda")})
     samples = 1 if body.get("n") is None else body["n"]
     return allowed.arm(arm), prompts, Sampling.from_values(values), samples
 

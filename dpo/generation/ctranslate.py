@@ -1,6 +1,6 @@
-"""CTranslate2 as the engine of an arm: plain sampling of GPT-2 and T5 on a CPU, several times faster.
+"""CTranslate2 as the engine of a policy: plain sampling of GPT-2 and T5 on a CPU, several times faster.
 
-An optional extra (`pip install dpo-workbench[ctranslate2]`).  It takes no hook on its logits: luck,
+An optional extra (`pip install dpo-workbench[ctranslate2]`).  It takes no hook on its logits: our noise,
 lambda, log-ratios, min-p and penalties need our own loop.  It applies top-k and top-p before the
 temperature, where transformers does so after it; with both off the distributions are the same.
 """
@@ -54,7 +54,7 @@ class Converted:
         prompt_ids: Ids,
         sampling: Sampling,
         cancelled: Callable[[], bool] = lambda: False,
-        arm: int = 0,
+        place: int = 0,
         sample: int = 0,
     ) -> Iterator[Piece]:
         """Answer a prompt's tokens token by token, as `dpo.generation.sampler.stream` does.
@@ -68,13 +68,13 @@ class Converted:
         steps = self.tokens(prompt_ids, room, sampling, sampling.seed + sample)
         for token in steps:
             if cancelled():
-                end = "stopped"
+                end = "cancelled"
                 break
             if token == policy.eos_token_id:
                 writer.ids.append(token)
-                yield Piece("", len(writer.ids), None, arm, sample, token=token)
+                yield Piece("", len(writer.ids), None, place, sample, token=token)
                 break
-            yield Piece(writer.push(token), len(writer.ids), None, arm, sample, token=token)
+            yield Piece(writer.push(token), len(writer.ids), None, place, sample, token=token)
             if writer.stopped:
                 end = "stop"
                 break
@@ -83,7 +83,7 @@ class Converted:
         steps.close()
         text = writer.finish()
         final: End = "stop" if writer.stopped else end  # type: ignore[assignment]
-        yield Piece(text, len(writer.ids), final, arm, sample)
+        yield Piece(text, len(writer.ids), final, place, sample)
 
     def tokens(self, prompt_ids: Ids, room: int, sampling: Sampling, seed: int) -> Any:
         """An iterator over token ids, EOS perhaps left out."""
@@ -122,11 +122,11 @@ class Converted:
 
     def log_probs(self, prompt_ids: Ids, answer_ids: Ids) -> list[float]:
         """Log-probabilities (nats) of the answer's tokens, EOS last, for checking them against torch's."""
-        words, said = (self.tokenizer.convert_ids_to_tokens(ids) for ids in (prompt_ids, answer_ids))
+        words, answer = (self.tokenizer.convert_ids_to_tokens(ids) for ids in (prompt_ids, answer_ids))
         if self.seq2seq:
-            [scored] = self.model.score_batch([words], [said[:-1]], max_input_length=0)
+            [scored] = self.model.score_batch([words], [answer[:-1]], max_input_length=0)
             return list(scored.log_probs)
-        [scored] = self.model.score_batch([words + said])
+        [scored] = self.model.score_batch([words + answer])
         return list(scored.log_probs[len(words) - 1 :])
 
 

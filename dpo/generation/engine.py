@@ -4,46 +4,32 @@ This module imports no torch: the worker thread does, when the first job arrives
 dashboard answers at once and loads PyTorch only when somebody asks for text.
 
 Events of a job, in order: `queued` (position, wait_seconds) whenever its place changes; for each
-arm `loading` (policy, message, share, bytes) and `start` (seen, prompt_tokens), or `failed` (message);
-then `token` (arm, sample, text, tokens, and log_ratio where asked for) of all arms by turns, `done`
-(and text, seconds, first_seconds, tokens_per_second, end) of each answer, and `finished` (stopped,
-same_tokens).  `waiting` is a sign of life.
+policy `loading` (policy, message, share, bytes) and `start` (seen, prompt_tokens), or `failed` (message);
+then `token` (arm, sample, text, tokens, and log_ratio where asked for) of all policies by turns, `done`
+(and text, seconds, first_seconds, tokens_per_second, end) of each answer, and `finished` (cancelled,
+same_tokens).  `waiting` is a sign of life.  `arm` is the place of the policy among those that were asked.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dpo.errors import ConfigError
+from dpo.generation.jobs import MOST_POLICIES, Job
 from dpo.generation.settings import MAX_SAMPLES, Sampling
-from dpo.generation.spec import ArmSpec
-from dpo.serving.service import Event, Service, Work
+from dpo.generation.spec import PolicySpec
+from dpo.serving.service import Event, Service
 
 if TYPE_CHECKING:
     from dpo.generation.worker import Worker
 
 logger = logging.getLogger(__name__)
-MOST_ARMS = 8
-
-
-@dataclass(eq=False)
-class Job(Work):
-    """One prompt for several policies."""
-
-    prompt: str
-    arms: tuple[ArmSpec, ...]
-    sampling: Sampling
-    samples: int = 1
-    log_ratios: bool = False
-    turns: tuple[tuple[str, str], ...] = ()
-    same_tokens: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Engine(Service[Job]):
-    """Runs jobs one after the other on one device; the arms of a job write at the same time.
+    """Runs jobs one after the other on one device; the policies of a job write at the same time.
 
     Args:
         device: for `load_policy`.
@@ -60,7 +46,7 @@ class Engine(Service[Job]):
     def submit(
         self,
         prompt: str,
-        policies: Sequence[str | ArmSpec],
+        policies: Sequence[str | PolicySpec],
         sampling: Sampling,
         *,
         viewer: str = "",
@@ -71,24 +57,25 @@ class Engine(Service[Job]):
         """Queue a job.
 
         Args:
-            policies: names or specs, one for each arm.
+            policies: names or specs.
             viewer: who asks; viewers are served by turns.
-            samples: answers of each arm, with the seeds `seed`, `seed + 1`, ...
-            log_ratios: measure each token against the arm's reference.
-            turns: what was said before, (prompt, answer); the oldest are left out where the context is too short.
+            samples: answers of each policy, with the seeds `seed`, `seed + 1`, ...
+            log_ratios: measure each token against its policy's reference.
+            turns: of the conversation before, (prompt, answer); the oldest are left out where the context is
+                too short.
 
         Raises:
             BusyError: the queue is full.
             ConfigError: values out of range.
         """
         sampling.validate()
-        arms = tuple(ArmSpec.of(policy) for policy in policies)
-        if not 1 <= len(arms) <= MOST_ARMS:
-            raise ConfigError(f"{len(arms)} policies at once: ask for at least 1 and at most {MOST_ARMS}")
+        specs = tuple(PolicySpec.of(policy) for policy in policies)
+        if not 1 <= len(specs) <= MOST_POLICIES:
+            raise ConfigError(f"{len(specs)} policies at once: ask for at least 1 and at most {MOST_POLICIES}")
         if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= MAX_SAMPLES:
             raise ConfigError(f"samples is {samples!r}: it must be a whole number from 1 to {MAX_SAMPLES}")
         return self._queue(
-            lambda number: Job(number, prompt, arms, sampling, samples, log_ratios, tuple(turns), viewer=viewer)
+            lambda number: Job(number, prompt, specs, sampling, samples, log_ratios, tuple(turns), viewer=viewer)
         )
 
     def loaded(self) -> list[str]:
@@ -105,8 +92,8 @@ class Engine(Service[Job]):
 
     def _failed(self, job: Job, error: Exception) -> None:
         logger.error("job %s failed", job.number, exc_info=error)
-        for arm in range(len(job.arms)):
-            job.emit("failed", arm=arm, message="This prompt failed: the server's log says more")
+        for place in range(len(job.policies)):
+            job.emit("failed", arm=place, message="This prompt failed: the server's log says more")
 
     def _parting(self, job: Job) -> Event:
         return {"same_tokens": job.same_tokens}

@@ -1,4 +1,4 @@
-"""Common random numbers: the luck of a draw depends on seed, prompt, position and token only.
+"""Common random numbers: the random numbers of a draw depend on seed, prompt, position and token only.
 
 A token is drawn by the Gumbel-max trick, as the highest of `log p + g`.  Two policies that see the
 same `g` differ in their answers only because their weights differ, and a row's text does not depend
@@ -18,7 +18,7 @@ class Noise:
 
     Args:
         seed, prompt: what everybody who draws for this answer shares.
-        salt: the policy's name where policies should not share their luck.
+        salt: the policy's name where policies should not share their random numbers.
 
     The numbers are made on the CPU, so that they are the same on every device, and anew from the
     position, so that vocabularies of different lengths agree in the tokens that both have.

@@ -1,4 +1,4 @@
-"""A remote OpenAI-compatible server as an arm: vLLM, llama.cpp, another workbench (no torch here)."""
+"""A remote OpenAI-compatible server as a policy: vLLM, llama.cpp, another workbench (no torch here)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from dpo.errors import ConfigError, PolicyError
+from dpo.generation.pieces import End, Piece
 from dpo.generation.settings import Sampling
 
 API_KEY = "DPO_REMOTE_API_KEY"
 _SECONDS = 60.0  # without a byte
 _CONNECT_SECONDS = 10.0
 _LOOK_SECONDS = 0.1  # between two looks whether the answer is still wanted
-_ENDS = {"stop": "eos", "length": "length", None: "length"}
+_ENDS: dict[str | None, End] = {"stop": "eos", "length": "length", None: "length"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Remote:
 
     @property
     def policy(self) -> str:
-        """The policy's name, as an arm takes it."""
+        """The policy's name, as a spec takes it."""
         return f"{self.url}#{self.model}" if self.model else self.url
 
     @classmethod
@@ -59,19 +60,12 @@ class Remote:
         return cls(name.strip() or parts.netloc + (f" {model}" if model else ""), url, model)
 
 
-@dataclass(frozen=True)
-class RemotePiece:
-    """New text, tokens (chunks, where the server doesn't count) so far, and the end in the last one."""
-
-    text: str
-    tokens: int
-    end: str | None = None
-
-
 def complete(
     name: str, prompt: str, sampling: Sampling, cancelled: Callable[[], bool], sample: int = 0
-) -> Iterator[RemotePiece]:
+) -> Iterator[Piece]:
     """Stream a completion from `http://host:port/v1#model`; `cancelled` is asked while the server is silent too.
+
+    Where the server doesn't count tokens, its chunks are counted.
 
     Raises:
         PolicyError: the server can't be reached, refuses, or answers something else.
@@ -82,11 +76,12 @@ def complete(
     base, _, model = name.partition("#")
     if sampling.no_repeat_ngram or sampling.beams > 1:
         raise ConfigError(f"{base} knows no beams and no no_repeat_ngram: switch them off for a remote policy")
-    tokens, end, counted = 0, "length", None
+    tokens, counted = 0, None
+    end: End = "length"
     try:
         for chunk in _until(cancelled, _chunks(base, _body(model, prompt, sampling, sample))):
             if chunk is None:
-                end = "stopped"
+                end = "cancelled"
                 break
             counted = (chunk.get("usage") or {}).get("completion_tokens", counted)
             for choice in chunk.get("choices") or []:
@@ -95,13 +90,13 @@ def complete(
                     end = _ENDS.get(choice["finish_reason"], "length")
                 if text:
                     tokens += 1
-                    yield RemotePiece(text, tokens)
+                    yield Piece(text, tokens)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         reason = str(error) or type(error).__name__
         raise PolicyError(
             f"{base} can't be asked ({reason}): is the server running, and is this its address?"
         ) from error
-    yield RemotePiece("", counted if isinstance(counted, int) and end != "stopped" else tokens, end)
+    yield Piece("", counted if isinstance(counted, int) and end != "cancelled" else tokens, end)
 
 
 def _until(

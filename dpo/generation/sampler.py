@@ -15,7 +15,7 @@ from dpo.generation.beams import search
 from dpo.generation.detokenizer import Writer
 from dpo.generation.pieces import End, Generation, Piece
 from dpo.generation.settings import Sampling
-from dpo.generation.tracks import Arm, Track, groups_of
+from dpo.generation.tracks import AskedPolicy, Track, groups_of
 from dpo.policies.families import Prompt
 from dpo.policies.loading import Policy
 
@@ -34,11 +34,11 @@ def stream(
         PromptError: blank, or too long for the policy's context.
         ConfigError: sampling values out of range.
     """
-    yield from answer([Arm(policy)], prompt, sampling, cancelled=cancelled)
+    yield from answer([AskedPolicy(policy)], prompt, sampling, cancelled=cancelled)
 
 
 def answer(
-    arms: Sequence[Arm],
+    policies: Sequence[AskedPolicy],
     prompt: Prompt,
     sampling: Sampling,
     *,
@@ -46,14 +46,14 @@ def answer(
     log_ratios: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Piece]:
-    """Let several arms answer one prompt at once, token by token.
+    """Let several policies answer one prompt at once, token by token.
 
     Sample `k` of a seed is what the seed `seed + k` gives.
 
     Args:
-        prompt: for every arm that has none of its own.
-        samples: answers of each arm.
-        log_ratios: also measure every token against the arm's reference; where lambda has it computed, that
+        prompt: for every policy that has none of its own.
+        samples: answers of each policy.
+        log_ratios: also measure every token against its policy's reference; where lambda has it computed, that
             is done in any case.
         cancelled: asked before each token.
 
@@ -62,13 +62,13 @@ def answer(
         ConfigError: settings out of range, or a reference is missing.
     """
     sampling.validate()
-    arms = [arm.asked(prompt) for arm in arms]
+    asked = [policy.with_prompt(prompt) for policy in policies]
     if sampling.beams > 1:
-        yield from _search(arms, sampling, samples, log_ratios, cancelled)
+        yield from _search(asked, sampling, samples, log_ratios, cancelled)
         return
     tracks = [
-        Track(arm, index, sample, arm.prompt or prompt, sampling, log_ratios)
-        for index, arm in enumerate(arms)
+        Track(policy, place, sample, policy.prompt or prompt, sampling, log_ratios)
+        for place, policy in enumerate(asked)
         for sample in range(samples)
     ]
     groups = groups_of(tracks, sampling)
@@ -77,7 +77,7 @@ def answer(
             if cancelled():
                 for left in groups:
                     for track in left.tracks:
-                        yield track.last("stopped")
+                        yield track.last("cancelled")
                 return
             yield from group.advance()
         groups = [group for group in groups if group.tracks]
@@ -99,18 +99,18 @@ def generate(
     """
     sampling.validate()
     results: list[Generation] = []
-    arm = Arm(policy)
+    asked = AskedPolicy(policy)
     for start in range(0, len(prompts), batch_size):
         batch = prompts[start : start + batch_size]
         began = time.perf_counter()
         if sampling.beams > 1:
-            found = [list(answer([arm], prompt, sampling))[-1] for prompt in batch]
+            found = [list(answer([asked], prompt, sampling))[-1] for prompt in batch]
             results += [Generation(p.text, p.tokens, p.end or "length", time.perf_counter() - began) for p in found]
             continue
-        tracks = [Track(arm, 0, 0, prompt, sampling, False) for prompt in batch]
+        tracks = [Track(asked, 0, 0, prompt, sampling, False) for prompt in batch]
         last: dict[int, Piece] = {}
         for index, track in enumerate(tracks):
-            track.sample = index  # by which its pieces are told apart; its luck is drawn already
+            track.sample = index  # its pieces carry it; its random numbers are chosen already
         for group in groups_of(tracks, sampling):
             while group.tracks:
                 last.update({piece.sample: piece for piece in group.advance() if piece.end is not None})
@@ -133,17 +133,17 @@ def suit_threads(policy: Policy) -> None:
 
 
 def _search(
-    arms: Sequence[Arm], sampling: Sampling, samples: int, log_ratios: bool, cancelled: Callable[[], bool]
+    policies: Sequence[AskedPolicy], sampling: Sampling, samples: int, log_ratios: bool, cancelled: Callable[[], bool]
 ) -> Iterator[Piece]:
-    if samples > 1 or log_ratios or any(arm.strength != 1.0 for arm in arms):
+    if samples > 1 or log_ratios or any(policy.strength != 1.0 for policy in policies):
         raise ConfigError(
             "Beam search gives one answer of the policy as it is: use 1 sample, lambda 1 and no reward tint"
         )
-    for index, arm in enumerate(arms):
-        writer = Writer(arm.policy, sampling.stop)
-        assert arm.encoded is not None
-        ids, stopped = search(arm.policy, arm.encoded, sampling, cancelled)
+    for place, asked in enumerate(policies):
+        writer = Writer(asked.policy, sampling.stop)
+        assert asked.encoded is not None
+        ids, given_up = search(asked.policy, asked.encoded, sampling, cancelled)
         text = "".join(writer.push(token) for token in ids if not writer.stopped)
-        end: End = "eos" if ids[-1:] == [arm.policy.eos_token_id] else "length"
+        end: End = "eos" if ids[-1:] == [asked.policy.eos_token_id] else "length"
         text += writer.finish()
-        yield Piece(text, len(ids), "stopped" if stopped else "stop" if writer.stopped else end, arm=index)
+        yield Piece(text, len(ids), "cancelled" if given_up else "stop" if writer.stopped else end, place)

@@ -1,4 +1,4 @@
-"""What is asked of an arm, in plain values (no torch here)."""
+"""Which policy is asked and how, in plain values (no torch here)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _LEFT_OUT = "plain sampling: same noise, λ and tint do not act here"
 
 
 @dataclass(frozen=True)
-class ArmSpec:
+class PolicySpec:
     """A policy by name, and how it answers.
 
     `policy` is what `load_policy` takes, or `http://host:port/v1#model`: a remote OpenAI-compatible
     server.  `strength` is the alignment strength lambda.  `reference` is what lambda and log-ratios
-    are measured from; without it, what the policy was tuned from.  `turns` is what was said to this
-    arm before, (prompt, answer), where arms have conversations of their own.
+    are measured from; without it, what the policy was tuned from.  `turns` are its earlier
+    turns, (prompt, answer), where policies have conversations of their own.
     """
 
     policy: str
@@ -47,7 +47,7 @@ class ArmSpec:
 
     @property
     def note(self) -> str | None:
-        """What a reader should know of an arm that our own loop does not serve."""
+        """What a reader should know of a policy that our own loop does not serve."""
         if self.remote:
             return f"Answered by another server, {_LEFT_OUT}"
         if self.engine == "torch":
@@ -112,13 +112,13 @@ def _turns(value: Any) -> Turns:
         isinstance(turn, list | tuple) and len(turn) == 2 and all(isinstance(text, str) for text in turn)
         for turn in value
     ):
-        raise ConfigError('turns must be a list of what was said before, such as [["Do you like tea?", "I do!"]]')
+        raise ConfigError('turns must be a list of earlier turns, such as [["Do you like tea?", "I do!"]]')
     if len(value) > MOST_TURNS:
         raise ConfigError(f"turns has {len(value)} entries: send the last {MOST_TURNS} at most")
     letters = sum(len(text) for turn in value for text in turn)
     if letters > MOST_TURNS_TEXT:
         raise ConfigError(f"turns has {letters:,} characters: send the last {MOST_TURNS_TEXT:,} at most")
-    return tuple((said, answer) for said, answer in value)
+    return tuple((question, answer) for question, answer in value)
 
 
 def reference_of(name: str) -> str | None:

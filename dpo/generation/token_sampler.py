@@ -62,7 +62,7 @@ class Chooser:
 
     @property
     def greedy(self) -> bool:
-        """Whether no luck is involved."""
+        """Whether nothing is drawn at random."""
         return self.sampling.temperature == 0
 
     @property

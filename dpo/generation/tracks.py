@@ -1,6 +1,6 @@
 """Answers being written, and those that advance together in one batch.
 
-Filters are transformers' own, so distributions are too; luck is shared (`dpo.generation.noise`).
+Filters are transformers' own, so distributions are too; random numbers are shared (`dpo.generation.noise`).
 
 The strength of alignment can be turned while decoding: `logits = reference + lambda * (policy -
 reference)` (Liu et al. 2024, "Decoding-time Realignment", arXiv 2402.02992, equation 9).  0 is the
@@ -27,11 +27,11 @@ from dpo.policies.loading import Policy
 
 
 @dataclass(frozen=True, eq=False)
-class Arm:
+class AskedPolicy:
     """A policy that answers, how strongly it is aligned, and what its alignment is measured from.
 
     Without a `reference` an adapter policy is measured from its own base; a base is measured from
-    itself.  `prompt` is what this arm answers, where arms have conversations of their own, and `encoded`
+    itself.  `prompt` is what it answers, where policies have conversations of their own, and `encoded`
     its tokens, where they are known.
     """
 
@@ -41,8 +41,8 @@ class Arm:
     prompt: Prompt | None = None
     encoded: Ids | None = None
 
-    def asked(self, prompt: Prompt) -> Arm:
-        """The arm with the tokens of its own prompt, or of this one, read once for all its answers.
+    def with_prompt(self, prompt: Prompt) -> AskedPolicy:
+        """The same with the tokens of its own prompt, or of this one, read once for all its answers.
 
         Raises:
             PromptError: blank, or too long for the policy.
@@ -83,8 +83,8 @@ class Arm:
 class Track:
     """One answer being written."""
 
-    arm: Arm
-    index: int
+    asked: AskedPolicy
+    place: int
     sample: int
     prompt: Prompt
     sampling: Sampling
@@ -93,21 +93,21 @@ class Track:
     writer: Writer = field(init=False)
 
     def __post_init__(self) -> None:
-        policy = self.arm.policy
-        encoded = self.arm.encoded
+        policy = self.asked.policy
+        encoded = self.asked.encoded
         self.encoded = policy.encode_prompt(self.prompt, reserve=1) if encoded is None else encoded
         self.room = min(self.sampling.max_new_tokens, policy.max_new_tokens(self.encoded))
         self.writer = Writer(policy, self.sampling.stop)
-        self.tuned, self.base = self.arm.members(self.log_ratios)
+        self.tuned, self.base = self.asked.members(self.log_ratios)
         salt = "" if self.sampling.same_noise else policy.name
-        # In a conversation luck hangs on what was said last: base and tuned share it although their own
-        # earlier answers differ.
-        said = self.prompt if isinstance(self.prompt, str) else self.prompt[-1]["content"]
-        self.luck = (self.sampling.seed + self.sample, said, salt)
+        # In a conversation the last question decides: base and tuned share their random numbers although their
+        # own earlier answers differ.
+        question = self.prompt if isinstance(self.prompt, str) else self.prompt[-1]["content"]
+        self.source = (self.sampling.seed + self.sample, question, salt)
         self.rows: tuple[int | None, int | None] = (None, None)
-        # What `generate` of transformers counts as said: GPT-2's prompt, T5's start token.
+        # What `generate` of transformers counts as written: GPT-2's prompt, T5's start token.
         start = policy.decoder_start if policy.family.has_encoder else None
-        self.said = self.encoded if start is None else [start]
+        self.written = self.encoded if start is None else [start]
 
     def members(self) -> list[Member]:
         return [member for member in (self.tuned, self.base) if member is not None]
@@ -115,19 +115,19 @@ class Track:
     def logits(self, all_logits: Sequence[Tensor | None]) -> Tensor:
         """What is sampled from, `(tokens,)`; rows of padding beyond the tokenizer's length are no tokens."""
         tuned, base = all_logits
-        count = len(self.arm.policy.tokenizer)
-        if base is None or (tuned is not None and self.arm.strength == 1.0):
+        count = len(self.asked.policy.tokenizer)
+        if base is None or (tuned is not None and self.asked.strength == 1.0):
             assert tuned is not None
             return tuned[:count]
         base = _widened(base[: len(self.base.policy.tokenizer) if self.base else count], count)
-        if tuned is None or self.arm.strength == 0.0:
+        if tuned is None or self.asked.strength == 0.0:
             return base
-        return base + self.arm.strength * (tuned[:count] - base)
+        return base + self.asked.strength * (tuned[:count] - base)
 
     def write(self, token: int, ratio: float | None) -> tuple[Piece, End | None]:
         """Append a token; the piece, and how the answer ended if it did."""
         writer = self.writer
-        if token == self.arm.policy.eos_token_id:
+        if token == self.asked.policy.eos_token_id:
             writer.ids.append(token)
             return self.piece("", None, ratio, token), "eos"
         text = writer.push(token)
@@ -139,7 +139,7 @@ class Track:
         return self.piece(text, "stop" if self.writer.stopped else end)
 
     def piece(self, text: str, end: End | None, ratio: float | None = None, token: int | None = None) -> Piece:
-        return Piece(text, len(self.writer.ids), end, self.index, self.sample, ratio, token)
+        return Piece(text, len(self.writer.ids), end, self.place, self.sample, ratio, token)
 
 
 class Group:
@@ -148,7 +148,7 @@ class Group:
     def __init__(self, tracks: list[Track], sampling: Sampling) -> None:
         self.tracks = tracks
         self.chooser = Chooser(sampling)
-        self.noise = {track.luck: Noise(*track.luck) for track in tracks}
+        self.noise = {track.source: Noise(*track.source) for track in tracks}
         self.decoding: Decoding | None = None
         self.drawn: list[int] = []
 
@@ -160,7 +160,7 @@ class Group:
             assert self.decoding is not None
             seen = [[None if row is None else self.decoding.logits[row] for row in t.rows] for t in self.tracks]
             logits = self._possible(self._stacked(seen))
-            tokens = self.chooser.choose(logits, self._luck(logits), self._history()).tolist()
+            tokens = self.chooser.choose(logits, self._random_numbers(logits), self._history()).tolist()
             ratios = self._ratios(tokens)
         going, self.drawn = [], []
         for track, token, ratio in zip(list(self.tracks), tokens, ratios, strict=True):
@@ -196,7 +196,7 @@ class Group:
     def _ratios(self, tokens: Sequence[int]) -> list[float | None]:
         """log pi(token) - log pi_ref(token) of each answer, from the models as they are: no temperature, no filters."""
         assert self.decoding is not None
-        # Without a second row an arm is its own reference, or was not asked.
+        # Without a second row a policy is its own reference, or was not asked.
         found: list[float | None] = [0.0 if track.log_ratios else None for track in self.tracks]
         both = [place for place, track in enumerate(self.tracks) if None not in track.rows]
         if both:
@@ -215,7 +215,7 @@ class Group:
 
     def _possible(self, logits: Tensor) -> Tensor:
         """-inf for tokens of which, after what each answer has, no character can come."""
-        tables = [track.arm.policy.characters for track in self.tracks]
+        tables = [track.asked.policy.characters for track in self.tracks]
         states = [track.writer.state for track in self.tracks]
         first = tables[0]
         if all(table is first for table in tables):
@@ -223,15 +223,16 @@ class Group:
         parts = zip(tables, states, logits.split(1), strict=True)
         return torch.cat([row if table is None else table.mask(row, [state]) for table, state, row in parts])
 
-    def _luck(self, logits: Tensor) -> Tensor | None:
+    def _random_numbers(self, logits: Tensor) -> Tensor | None:
         if self.chooser.greedy:
             return None
         position, count = len(self.tracks[0].writer.ids), logits.size(-1)
-        drawn = {luck: self.noise[luck].at(position, count) for luck in dict.fromkeys(t.luck for t in self.tracks)}
-        return torch.stack([drawn[track.luck] for track in self.tracks]).to(logits.device)
+        sources = dict.fromkeys(track.source for track in self.tracks)
+        drawn = {source: self.noise[source].at(position, count) for source in sources}
+        return torch.stack([drawn[track.source] for track in self.tracks]).to(logits.device)
 
     def _history(self) -> list[Ids] | None:
-        return [t.said + t.writer.ids for t in self.tracks] if self.chooser.wants_history else None
+        return [t.written + t.writer.ids for t in self.tracks] if self.chooser.wants_history else None
 
 
 def groups_of(tracks: Sequence[Track], sampling: Sampling) -> list[Group]:
@@ -239,8 +240,8 @@ def groups_of(tracks: Sequence[Track], sampling: Sampling) -> list[Group]:
     by_shape: dict[object, list[Track]] = {}
     for track in tracks:
         shapes = {member.shape for member in track.members()}
-        key: object = (*shapes, len(track.arm.policy.tokenizer)) if len(shapes) == 1 else track
-        if hasattr(track.arm.policy.network.config, "window_size"):
+        key: object = (*shapes, len(track.asked.policy.tokenizer)) if len(shapes) == 1 else track
+        if hasattr(track.asked.policy.network.config, "window_size"):
             # GPT-Neo's mask is as long as its context, and padding before a short prompt would count.
             key = (key, len(track.encoded))
         by_shape.setdefault(key, []).append(track)

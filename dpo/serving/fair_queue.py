@@ -1,4 +1,4 @@
-"""A bounded waiting line that is fair between viewers (no torch here)."""
+"""A queue that is fair between viewers (no torch here)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Item = TypeVar("Item", bound=_Waiting)
 _REMEMBERED = 200
 
 
-class Line(Generic[Item]):
+class FairQueue(Generic[Item]):
     """Who was served longest ago comes first; among equals, who came first.
 
     So a viewer with ten prompts waiting delays another one's first prompt by one at most.

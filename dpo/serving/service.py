@@ -1,4 +1,4 @@
-"""Jobs in a fair order on one thread, each followed by one viewer and stopped by a word.
+"""Jobs in a fair order on one thread, each followed by one viewer, who can cancel it.
 
 No torch here: what a service does with a job may import it, in the service's own thread, when the first
 job comes; so a dashboard answers at once.
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from dpo.errors import BusyError
-from dpo.serving.fair_queue import Line
+from dpo.serving.fair_queue import FairQueue
 
 logger = logging.getLogger(__name__)
 Event = dict[str, Any]
@@ -30,13 +30,13 @@ class Work:
     """Something that a viewer waits for; its events are read by that viewer.
 
     They begin with `queued` (position, wait_seconds) whenever its place changes, and end with
-    `finished` (stopped); `waiting` is a sign of life.
+    `finished` (cancelled); `waiting` is a sign of life.
     """
 
     number: int
     viewer: str = field(default="", kw_only=True)
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16), kw_only=True)
-    """Cancels it; only its viewer is told."""
+    """Cancels it; only its viewer gets it."""
     events: queue.SimpleQueue[Event] = field(default_factory=queue.SimpleQueue, kw_only=True)
     cancelled: threading.Event = field(default_factory=threading.Event, kw_only=True)
 
@@ -60,7 +60,7 @@ class Service(ABC, Generic[Kind]):
     def __init__(self, name: str, capacity: int, full: str) -> None:
         self.capacity = capacity
         self._name, self._full = name, full
-        self._waiting: Line[Kind] = Line()
+        self._waiting: FairQueue[Kind] = FairQueue()
         self._running: tuple[Kind, float] | None = None  # and since when
         self._jobs: dict[int, Kind] = {}
         self._numbers = itertools.count(1)
@@ -80,10 +80,10 @@ class Service(ABC, Generic[Kind]):
 
     @abstractmethod
     def _failed(self, job: Kind, error: Exception) -> None:
-        """Tell the viewer what stopped the job."""
+        """Tell the viewer why the job failed."""
 
     def _parting(self, job: Kind) -> Event:
-        """What `finished` says beside `stopped`."""
+        """What `finished` says beside `cancelled`."""
         return {}
 
     def _queue(self, make: Callable[[int], Kind]) -> Kind:
@@ -101,12 +101,12 @@ class Service(ABC, Generic[Kind]):
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
-            self._tell_positions()
+            self._emit_positions()
             self._changed.notify_all()
         return job
 
     def cancel(self, number: int) -> bool:
-        """Stop a job, waiting or running; whether there was one."""
+        """Cancel a job, waiting or running; whether there was one."""
         with self._changed:
             job = self._jobs.get(number)
             if job is None:
@@ -114,12 +114,12 @@ class Service(ABC, Generic[Kind]):
             job.cancelled.set()
             if self._waiting.remove(number):
                 self._jobs.pop(number, None)
-                job.emit("finished", stopped=True)
-                self._tell_positions()
+                job.emit("finished", cancelled=True)
+                self._emit_positions()
         return True
 
     def withdraw(self, token: str) -> bool:
-        """Stop the job that has this token; whether there was one."""
+        """Cancel the job that has this token; whether there was one."""
         given = token.encode(errors="replace")
         with self._changed:
             for number, job in self._jobs.items():
@@ -161,7 +161,7 @@ class Service(ABC, Generic[Kind]):
                 job = self._waiting.pop()
                 began = time.perf_counter()
                 self._running = job, began
-                self._tell_positions()
+                self._emit_positions()
             rest: Callable[[], None] | None = None
             try:
                 rest = self._serve(job)
@@ -188,12 +188,12 @@ class Service(ABC, Generic[Kind]):
     def _finish(self, job: Kind) -> None:
         with self._changed:
             self._jobs.pop(job.number, None)
-        job.emit("finished", stopped=job.cancelled.is_set(), **self._parting(job))
+        job.emit("finished", cancelled=job.cancelled.is_set(), **self._parting(job))
 
     def _learn(self, seconds: float) -> None:
         self._pace = seconds if self._pace is None else 0.7 * self._pace + 0.3 * seconds
 
-    def _tell_positions(self) -> None:
+    def _emit_positions(self) -> None:
         ahead, left = 0, 0.0
         if self._running is not None:
             ahead = 1

@@ -155,7 +155,7 @@ def drift_monitor(
     prompts: Sequence[Ids],
     seed: int,
 ) -> Callable[[], float]:
-    """A function that measures the mean KL of fresh answers to `prompts`, each time with the same luck."""
+    """A function that measures the mean KL of fresh answers to `prompts`, each time with the same random numbers."""
 
     def measure() -> float:
         training = policy.model.training

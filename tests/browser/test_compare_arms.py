@@ -18,7 +18,7 @@ from dpo.evaluation.lens import open_lens
 from dpo.generation.engine import Engine
 from dpo.generation.remote import Remote
 from dpo.generation.settings import Sampling
-from dpo.generation.spec import ArmSpec
+from dpo.generation.spec import PolicySpec
 from dpo.runs import BUNDLED_RUNS
 
 PLAIN = "plain sampling: same noise, λ and tint do not act here."
@@ -92,7 +92,7 @@ def test_ctranslate2_serves_a_pane_and_says_what_it_leaves_out(serve: Any, open_
     expect(page.locator("#cmp-command")).to_contain_text("'demo/gpt2-dpo#ctranslate2-int8'")
     pick(page, 0, "GPT-2 DPO · CT2")
     generate(page, 2)
-    # In float32 and without luck it says what our own loop says.
+    # In float32 and without random numbers it says what our own loop says.
     expect(page.locator("#cmp-out-0")).to_have_text(page.locator("#cmp-out-1").inner_text())
     # Training goes on from policies, not from engines.
     page.locator("#cmp-votes summary").click()
@@ -114,7 +114,7 @@ def test_every_pane_goes_on_from_its_own_answer(serve: Any, open_page: Any) -> N
     expect(page.get_by_label("Next turn")).to_have_value("")
     engine = Engine(device="cpu")
     try:
-        arms = [ArmSpec(name, turns=(("Do you like tea?", said),)) for name, said in zip(names, first, strict=True)]
+        arms = [PolicySpec(name, turns=(("Do you like tea?", said),)) for name, said in zip(names, first, strict=True)]
         job = engine.submit("Why?", arms, Sampling(max_new_tokens=12, seed=3))
         texts = [""] * 4
         for event in engine.follow(job):

@@ -33,7 +33,7 @@ def test_four_policies_answer_side_by_side(serve: Any, open_page: Any) -> None:
         expect(pane).to_contain_text(re.compile("ended itself|hit 24-token limit"))
         texts.append(answer(page, region).inner_text())
     assert all(len(text) > 10 for text in texts)
-    # Base and DPO draw with the same luck, so a pair may begin alike; the families never do.
+    # Base and DPO draw with the same random numbers, so a pair may begin alike; the families never do.
     assert texts[0] != texts[1] and not {texts[0], texts[1]} & {texts[2], texts[3]}
     expect(page.locator("#cmp-seen-seq2seq")).to_have_text("Do you believe in luck?</s>")
     expect(page.locator("#cmp-seen-causal")).to_have_text("Do you believe in luck?⏎")

@@ -15,7 +15,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 from dpo.generation.detokenizer import Writer
 from dpo.generation.sampler import answer, generate, stream
 from dpo.generation.settings import Sampling
-from dpo.generation.tracks import Arm
+from dpo.generation.tracks import AskedPolicy
 from dpo.policies.characters import BORDER, NOWHERE, Characters
 from dpo.policies.loading import Policy, load_policy
 
@@ -95,7 +95,8 @@ def test_random_weights_write_characters_only(family: str) -> None:
             drawn = [piece.token for piece in pieces if piece.token is not None]
             assert policy.characters is not None and steps(policy.characters, drawn) != NOWHERE
     other = tiny(family, seed=0)
-    mixed = list(answer([Arm(policy, 1.5, other)], TEXTS[0], Sampling(temperature=2.0, top_p=0.9, max_new_tokens=40)))
+    settings = Sampling(temperature=2.0, top_p=0.9, max_new_tokens=40)
+    mixed = list(answer([AskedPolicy(policy, 1.5, other)], TEXTS[0], settings))
     assert "\ufffd" not in "".join(piece.text for piece in mixed)
     [beam] = generate(policy, TEXTS[:1], Sampling(temperature=0, beams=3, max_new_tokens=12))
     assert "\ufffd" not in beam.text

@@ -17,13 +17,13 @@ import pytest
 from tiny import tiny_gpt2
 
 from dpo.cli.main import main
-from dpo.generation.engine import Job
+from dpo.generation.jobs import Job
 from dpo.generation.settings import Sampling
-from dpo.generation.spec import ArmSpec
+from dpo.generation.spec import PolicySpec
 from dpo.generation.worker import _prompt
 
 ROOT = Path(__file__).resolve().parents[2]
-ARM = ArmSpec("tiny")
+ARM = PolicySpec("tiny")
 
 
 def talk(arguments: list[str], typed: str) -> subprocess.CompletedProcess[str]:
@@ -105,7 +105,7 @@ def test_older_turns_make_room() -> None:
     assert prompt[0]["role"] == "user" and prompt[0]["content"] != "question 0"
     assert _prompt(Job(1, "and now?", (), Sampling(), turns=()), ARM, policy) == "and now?"
     # What was said to one arm comes before what was said to all.
-    own = _prompt(Job(1, "and now?", (), Sampling(), turns=turns), ArmSpec("x", turns=(("a", "b"),)), policy)
+    own = _prompt(Job(1, "and now?", (), Sampling(), turns=turns), PolicySpec("x", turns=(("a", "b"),)), policy)
     assert [message["content"] for message in own] == ["a", "b", "and now?"]  # type: ignore[index]
 
 

@@ -20,7 +20,7 @@ from dpo.errors import ConfigError, PolicyError
 from dpo.generation.engine import Engine
 from dpo.generation.remote import Remote, complete
 from dpo.generation.settings import Sampling
-from dpo.generation.spec import ArmSpec
+from dpo.generation.spec import PolicySpec
 from dpo.policies.loading import Policy, load_policy
 
 
@@ -127,7 +127,7 @@ def test_models_lists_what_can_be_asked(server: Flask) -> None:
 )
 def test_a_server_is_named_on_the_command_line(text: str, made: Remote) -> None:
     assert Remote.of(text) == made
-    assert ArmSpec.of(made.policy).remote
+    assert PolicySpec.of(made.policy).remote
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_remote_arm_that_fails_says_why(address: str, policy_dirs: dict[str, P
     with pytest.raises(ConfigError, match="beams"):
         list(complete(address, "hello", Sampling(temperature=0, beams=2), lambda: False))
     with pytest.raises(ConfigError, match="remote server"):
-        ArmSpec(f"{address}#m", 0.5).validate()
+        PolicySpec(f"{address}#m", 0.5).validate()
 
 
 def test_a_remote_server_can_be_asked_within_an_event_loop(address: str, policy_dirs: dict[str, Path]) -> None:
@@ -197,7 +197,7 @@ def test_cancelling_a_remote_arm_keeps_its_text(address: str, policy_dirs: dict[
     for piece in pieces:
         seen.append(piece.text)
         last = piece
-    assert last is not None and last.end in ("stopped", "eos")
+    assert last is not None and last.end in ("cancelled", "eos")
 
 
 @pytest.mark.parametrize("begins", [b"", b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"])
@@ -231,7 +231,7 @@ def test_a_silent_server_holds_nobody_and_can_be_left(begins: bytes, policy_dirs
             ours.close()
         assert closed.wait(30)
     assert [(event["event"], event.get("arm"), event.get("end")) for event in rest] == [
-        ("done", 0, "stopped"),
+        ("done", 0, "cancelled"),
         ("finished", None, None),
     ]
 

@@ -10,7 +10,7 @@ from dpo.errors import ConfigError
 from dpo.generation.engine import Engine
 from dpo.generation.sampler import stream
 from dpo.generation.settings import Sampling
-from dpo.generation.spec import ArmSpec
+from dpo.generation.spec import PolicySpec
 from dpo.policies.loading import Policy, load_policy
 from dpo.policies.scoring import score
 
@@ -54,11 +54,11 @@ def test_it_stops_and_refuses(policy: Policy) -> None:
     for piece in engine.stream(policy, asked, Sampling(max_new_tokens=50), lambda: len(seen) >= 3):
         seen.append(piece.text)
         pieces.append(piece)
-    assert pieces[-1].end == "stopped" and pieces[-1].tokens <= 4
+    assert pieces[-1].end == "cancelled" and pieces[-1].tokens <= 4
     with pytest.raises(ConfigError, match="min_p is not for CTranslate2"):
         list(engine.stream(policy, asked, Sampling(min_p=0.1)))
     with pytest.raises(ConfigError, match="only answers as the policy is"):
-        ArmSpec("demo/t5", 0.5, None, "ctranslate2").validate()
+        PolicySpec("demo/t5", 0.5, None, "ctranslate2").validate()
 
 
 def test_int8_says_how_far_it_is(policy: Policy) -> None:

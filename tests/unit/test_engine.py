@@ -21,11 +21,12 @@ from tiny import save_tiny
 from dpo.cli.main import main
 from dpo.errors import ConfigError, PolicyError
 from dpo.evaluation.worker import LensWorker, Task
-from dpo.generation.engine import Engine, Job
+from dpo.generation.engine import Engine
+from dpo.generation.jobs import Job
 from dpo.generation.settings import Sampling
-from dpo.generation.spec import ArmSpec, permitted, reference_of
+from dpo.generation.spec import PolicySpec, permitted, reference_of
 from dpo.generation.store import PolicyStore
-from dpo.serving.fair_queue import Line
+from dpo.serving.fair_queue import FairQueue
 
 GREEDY = Sampling(temperature=0, max_new_tokens=6)
 
@@ -51,8 +52,8 @@ def events(text: str) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def said(engine: Engine, job: Job) -> list[str]:
-    texts = [""] * len(job.arms)
+def answers_of(engine: Engine, job: Job) -> list[str]:
+    texts = [""] * len(job.policies)
     for event in engine.follow(job):
         assert event["event"] != "failed", event
         if event["event"] in ("token", "done"):
@@ -60,7 +61,7 @@ def said(engine: Engine, job: Job) -> list[str]:
     return texts
 
 
-def test_arms_write_by_turns_and_equal_ones_agree(engine: Engine, policy_dirs: dict[str, Path]) -> None:
+def test_policies_write_by_turns_and_equal_ones_agree(engine: Engine, policy_dirs: dict[str, Path]) -> None:
     t5, gpt2 = str(policy_dirs["t5"]), str(policy_dirs["gpt2"])
     settings = Sampling(temperature=1.0, top_p=1.0, max_new_tokens=8, seed=2)
     found = list(engine.follow(engine.submit("hello", [t5, gpt2, gpt2], settings)))
@@ -76,7 +77,7 @@ def test_arms_write_by_turns_and_equal_ones_agree(engine: Engine, policy_dirs: d
 def test_twenty_viewers_get_their_own_answers_or_a_place(engine: Engine, policy_dirs: dict[str, Path]) -> None:
     name = str(policy_dirs["gpt2"])
     prompts = [f"hello number {number}" for number in range(20)]
-    alone = {prompt: said(engine, engine.submit(prompt, [name], GREEDY))[0] for prompt in prompts}
+    alone = {prompt: answers_of(engine, engine.submit(prompt, [name], GREEDY))[0] for prompt in prompts}
     gate = threading.Barrier(20)
 
     def view(prompt: str) -> tuple[str, list[dict[str, Any]]]:
@@ -99,7 +100,7 @@ def test_memory_is_flat_over_many_rounds(engine: Engine, policy_dirs: dict[str, 
 
     def rounds(count: int) -> None:
         for number in range(count):
-            said(engine, engine.submit(f"hello {number}", names, Sampling(max_new_tokens=3, seed=number)))
+            answers_of(engine, engine.submit(f"hello {number}", names, Sampling(max_new_tokens=3, seed=number)))
 
     rounds(40)
     before = psutil.Process().memory_info().rss
@@ -112,7 +113,7 @@ def test_the_lens_uses_the_engines_weights_and_serves_viewers_by_turns(
     engine: Engine, policy_dirs: dict[str, Path]
 ) -> None:
     name = str(policy_dirs["gpt2"])
-    said(engine, engine.submit("hello", [name], GREEDY))
+    answers_of(engine, engine.submit("hello", [name], GREEDY))
     assert engine._worker is not None
     ours = engine._worker.store.get(name, _quiet).network
     worker = LensWorker(device="cpu")
@@ -135,7 +136,7 @@ def test_the_lens_uses_the_engines_weights_and_serves_viewers_by_turns(
 
 
 def test_viewers_take_turns() -> None:
-    line: Line[Job] = Line()
+    line: FairQueue[Job] = FairQueue()
     for number, viewer in enumerate("aaabbc", start=1):
         line.add(Job(number, "p", (), GREEDY, viewer=viewer))
     assert [job.viewer for job in line] == list("abcaba")
@@ -147,7 +148,7 @@ def test_viewers_take_turns() -> None:
 
 
 def test_samples_and_log_ratios_are_told(engine: Engine, policy_dirs: dict[str, Path]) -> None:
-    spec = ArmSpec(str(policy_dirs["gpt2"]), 1.0, str(policy_dirs["gpt2"]))
+    spec = PolicySpec(str(policy_dirs["gpt2"]), 1.0, str(policy_dirs["gpt2"]))
     settings = Sampling(temperature=1.0, max_new_tokens=5)
     found = list(engine.follow(engine.submit("hello", [spec], settings, samples=3, log_ratios=True)))
     tokens = [event for event in found if event["event"] == "token"]
@@ -194,7 +195,7 @@ def test_bf16_weights_answer_and_are_refused_where_they_are_slow(
     assert store.get(name, lambda *_: None).network.dtype == torch.bfloat16
     engine = Engine(device="cpu", dtype="bf16")
     try:
-        assert all(said(engine, engine.submit("hello", [name], Sampling(max_new_tokens=6))))
+        assert all(answers_of(engine, engine.submit("hello", [name], Sampling(max_new_tokens=6))))
     finally:
         engine.close()
     monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: False)
@@ -205,21 +206,21 @@ def test_bf16_weights_answer_and_are_refused_where_they_are_slow(
 @pytest.mark.parametrize(
     ("value", "made"),
     [
-        ("demo/t5#ctranslate2", ArmSpec("demo/t5", engine="ctranslate2")),
-        ({"policy": "demo/t5#ctranslate2-int8"}, ArmSpec("demo/t5", engine="ctranslate2-int8")),
-        ("odd#name", ArmSpec("odd#name")),
-        ("http://gpu/v1#ctranslate2", ArmSpec("http://gpu/v1#ctranslate2")),
-        ({"policy": "demo/t5", "turns": [["a", "b"]]}, ArmSpec("demo/t5", turns=(("a", "b"),))),
+        ("demo/t5#ctranslate2", PolicySpec("demo/t5", engine="ctranslate2")),
+        ({"policy": "demo/t5#ctranslate2-int8"}, PolicySpec("demo/t5", engine="ctranslate2-int8")),
+        ("odd#name", PolicySpec("odd#name")),
+        ("http://gpu/v1#ctranslate2", PolicySpec("http://gpu/v1#ctranslate2")),
+        ({"policy": "demo/t5", "turns": [["a", "b"]]}, PolicySpec("demo/t5", turns=(("a", "b"),))),
     ],
 )
-def test_a_name_may_say_its_engine(value: Any, made: ArmSpec) -> None:
-    assert ArmSpec.of(value) == made
+def test_a_name_may_say_its_engine(value: Any, made: PolicySpec) -> None:
+    assert PolicySpec.of(value) == made
 
 
 @pytest.mark.parametrize("turns", ["ab", [["a"]], [["a", 1]], {"a": "b"}])
 def test_turns_of_another_shape_are_refused(turns: Any) -> None:
     with pytest.raises(ConfigError, match="turns must be a list"):
-        ArmSpec.of({"policy": "demo/t5", "turns": turns})
+        PolicySpec.of({"policy": "demo/t5", "turns": turns})
 
 
 def test_equal_tensors_are_kept_once(tmp_path: Path) -> None:
@@ -324,7 +325,7 @@ def test_a_prompt_of_100000_characters_is_too_long_and_says_so(
 
 def test_a_policy_deleted_while_loaded_fails_clearly(engine: Engine, tmp_path: Path) -> None:
     name = str(save_tiny("gpt2", tmp_path / "gone"))
-    said(engine, engine.submit("hello", [name], GREEDY))
+    answers_of(engine, engine.submit("hello", [name], GREEDY))
     shutil.rmtree(name)
     found = list(engine.follow(engine.submit("hello", [name], GREEDY)))
     [failed] = [event for event in found if event["event"] == "failed"]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from architectures import CONFIGS, save_model
-from dpo.dashboard.lens.policies import tuned
 from tiny import save_tiny
 
+from dpo.dashboard.choices import tuned
 from dpo.dashboard.compare.policies import policies
 from dpo.families import CAUSAL, FAMILIES, SEQ2SEQ, architecture_label, facts_of
 from dpo.policies.caches import cached, empty_cache

@@ -27,7 +27,7 @@ from dpo.errors import BusyError, ConfigError, DataError
 from dpo.evaluation.votes import Votes
 from dpo.generation.engine import Engine
 from dpo.generation.settings import Sampling
-from dpo.generation.spec import MOST_TURNS, ArmSpec
+from dpo.generation.spec import MOST_TURNS, PolicySpec
 from dpo.preferences.normalise import Columns
 from dpo.runs import open_run
 from dpo.training.sweep_plan import plan_of
@@ -99,10 +99,10 @@ def test_a_strangers_run_reads_nothing_beside_itself(world: Path, policy_dirs: d
             known.policy(str(adapter))
     # Its reference is opened where it is needed: for lambda, for log-ratios, by the Lens.
     foreign = run(world, "foreign", gpt2, model=str(world / "secret" / "policy"))
-    assert known.arm(ArmSpec.of(foreign)).policy == foreign
+    assert known.arm(PolicySpec.of(foreign)).policy == foreign
     for ask in (
-        lambda: known.arm(ArmSpec(foreign, strength=0.5)), lambda: known.arm(ArmSpec(foreign), log_ratios=True),
-        lambda: known.tuned(foreign), lambda: known.arm(ArmSpec("demo/gpt2", reference="/etc")),
+        lambda: known.arm(PolicySpec(foreign, strength=0.5)), lambda: known.arm(PolicySpec(foreign), log_ratios=True),
+        lambda: known.tuned(foreign), lambda: known.arm(PolicySpec("demo/gpt2", reference="/etc")),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match="directory of runs"):
             ask()

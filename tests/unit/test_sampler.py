@@ -142,7 +142,7 @@ def test_cancel_stops_within_one_token() -> None:
     seen = []
     for piece in stream(tiny_gpt2(), "hello", Sampling(max_new_tokens=50), lambda: len(seen) >= 3):
         seen.append(piece)
-    assert seen[-1].end == "stopped"
+    assert seen[-1].end == "cancelled"
     assert seen[-1].tokens <= 4
 
 

@@ -13,7 +13,7 @@ from dpo.dashboard.theme import FAMILY_HEADING
 from dpo.errors import DpoError
 from dpo.families import FAMILIES
 from dpo.generation.remote import Remote
-from dpo.generation.spec import ArmSpec, permitted
+from dpo.generation.spec import PolicySpec, permitted
 from dpo.policies.names import BUNDLED, resolve
 
 # Held-out prompts of the kind that the bundled policies know, and one that they do not.
@@ -32,7 +32,7 @@ def answering(roots: Sequence[Path], remotes: Sequence[Remote] = ()) -> list[Cho
     own = policies(roots)
     fast = [one for one in own if "checkpoint-" not in one.value] if importlib.util.find_spec("ctranslate2") else []
     servers = [
-        Choice(remote.policy, remote.name, None, remote.name, policy=remote.policy, note=ArmSpec(remote.policy).note)
+        Choice(remote.policy, remote.name, None, remote.name, policy=remote.policy, note=PolicySpec(remote.policy).note)
         for remote in remotes
     ]
     converted = [_converted(one, engine) for engine in ("ctranslate2", "ctranslate2-int8") for one in fast]
@@ -43,7 +43,7 @@ def _converted(choice: Choice, engine: str) -> Choice:
     value = f"{choice.value}#{engine}"
     suffix = "CT2 int8" if engine.endswith("int8") else "CT2"
     label, short = (f"{text} · {suffix}" for text in (choice.label, choice.short))
-    return replace(choice, value=value, label=label, short=short, note=ArmSpec.of(value).note)
+    return replace(choice, value=value, label=label, short=short, note=PolicySpec.of(value).note)
 
 
 def policies(roots: Sequence[Path]) -> list[Choice]:

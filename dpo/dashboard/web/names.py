@@ -14,7 +14,7 @@ from pathlib import Path
 from dpo.dashboard.web.access import Access
 from dpo.errors import ConfigError, DataError, DpoError, PolicyError
 from dpo.evaluation.tuning import data_of, tuning_of
-from dpo.generation.spec import ArmSpec, permitted, reference_of
+from dpo.generation.spec import PolicySpec, permitted, reference_of
 from dpo.policies.names import BUNDLED, SHORT_NAMES, base_of, located
 from dpo.preferences.sources import is_local
 from dpo.runs import find_runs
@@ -57,7 +57,7 @@ class Allowed:
         self._check(name, self._wider, _MOST_BASES)
         return name
 
-    def arm(self, arm: ArmSpec, log_ratios: bool = False) -> ArmSpec:
+    def arm(self, arm: PolicySpec, log_ratios: bool = False) -> PolicySpec:
         """The arm itself, if it may be asked for, with the reference that it will be measured from.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Several arms at once: shared luck, alignment strength, log-ratios, and the settings beyond top-p."""
+"""Several policies at once: shared random numbers, alignment strength, log-ratios, and the settings beyond top-p."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dpo.generation.pieces import Piece
 from dpo.generation.sampler import answer, generate, stream
 from dpo.generation.settings import Sampling
 from dpo.generation.token_sampler import Chooser, filters
-from dpo.generation.tracks import Arm
+from dpo.generation.tracks import AskedPolicy
 from dpo.policies.characters import BORDER
 from dpo.policies.loading import Policy
 from dpo.policies.scoring import score_batch
@@ -53,21 +53,22 @@ def tuned_from(policy: Policy, kind: str) -> Policy:
 def texts(pieces: list[Piece]) -> dict[tuple[int, int], str]:
     found: dict[tuple[int, int], str] = {}
     for piece in pieces:
-        key = (piece.arm, piece.sample)
+        key = (piece.place, piece.sample)
         found[key] = found.get(key, "") + piece.text
     return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_arms_together_say_what_each_says_alone(family: str, kind: str) -> None:
+def test_policies_together_write_what_each_writes_alone(family: str, kind: str) -> None:
     base = tiny(family)
     tuned = tuned_from(base, kind)
     for settings in (Sampling(1.0, 0.95, 0, 24, seed=3), Sampling(temperature=0, max_new_tokens=24)):
-        together = texts(list(answer([Arm(base), Arm(tuned), Arm(base)], PROMPT, settings, samples=2)))
+        asked = [AskedPolicy(base), AskedPolicy(tuned), AskedPolicy(base)]
+        together = texts(list(answer(asked, PROMPT, settings, samples=2)))
         assert together[0, 0] == together[2, 0] and together[0, 1] == together[2, 1]
-        for arm, policy in enumerate((base, tuned)):
-            assert together[arm, 0] == generate(policy, [PROMPT], settings)[0].text
+        for place, policy in enumerate((base, tuned)):
+            assert together[place, 0] == generate(policy, [PROMPT], settings)[0].text
         if settings.temperature:
             following = Sampling(1.0, 0.95, 0, 24, seed=4)
             assert together[1, 1] == generate(tuned, [PROMPT], following)[0].text
@@ -134,17 +135,18 @@ def test_strength_0_is_the_base_and_1_the_policy_exactly(family: str, kind: str,
     base = tiny(family)
     tuned = tuned_from(base, kind)
     settings = Sampling(temperature=temperature, max_new_tokens=24, seed=5)
-    said = {
-        strength: texts(list(answer([Arm(tuned, strength, base)], PROMPT, settings)))[0, 0] for strength in (0.0, 1.0)
+    written = {
+        strength: texts(list(answer([AskedPolicy(tuned, strength, base)], PROMPT, settings)))[0, 0]
+        for strength in (0.0, 1.0)
     }
-    assert said[0.0] == generate(base, [PROMPT], settings)[0].text
-    assert said[1.0] == generate(tuned, [PROMPT], settings)[0].text
+    assert written[0.0] == generate(base, [PROMPT], settings)[0].text
+    assert written[1.0] == generate(tuned, [PROMPT], settings)[0].text
     # The two do differ: random weights may end one answer at once, but not all.
     several = Sampling(temperature=1.0, max_new_tokens=24, seed=5)
     bases = [answered.text for answered in generate(base, TEXTS, several)]
     assert bases != [answered.text for answered in generate(tuned, TEXTS, several)]
     if kind == "lora":  # the adapter switched off is the base
-        assert texts(list(answer([Arm(tuned, 0.0)], PROMPT, settings)))[0, 0] == said[0.0]
+        assert texts(list(answer([AskedPolicy(tuned, 0.0)], PROMPT, settings)))[0, 0] == written[0.0]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -159,7 +161,7 @@ def test_strength_mixes_logits(family: str) -> None:
     assert base.characters is not None
     mixed = base.characters.mask((logits[0] + 1.7 * (logits[1] - logits[0]))[None], [BORDER])
     settings = Sampling(temperature=0, max_new_tokens=1)
-    [first, last] = answer([Arm(tuned, 1.7, base)], PROMPT, settings)
+    [first, last] = answer([AskedPolicy(tuned, 1.7, base)], PROMPT, settings)
     assert first.token == int(mixed.argmax()) and last.tokens == 1
 
 
@@ -170,23 +172,23 @@ def test_log_ratios_are_what_the_scorer_says(family: str, kind: str) -> None:
     tuned = tuned_from(base, kind)
     settings = Sampling(temperature=0.8, max_new_tokens=20, seed=2)
     reference = base if kind == "full" else None
-    pieces = list(answer([Arm(tuned, 1.0, reference)], PROMPT, settings, log_ratios=True))
+    pieces = list(answer([AskedPolicy(tuned, 1.0, reference)], PROMPT, settings, log_ratios=True))
     ratios = [piece.log_ratio for piece in pieces if piece.log_ratio is not None]
     text = texts(pieces)[0, 0]
     ids = _ids(tuned, settings)
     expected = [a - b for a, b in zip(_scored(tuned, ids), _scored(base, ids), strict=True)]
     assert ratios == pytest.approx(expected, abs=1e-4)
     assert len(ratios) == pieces[-1].tokens
-    assert texts(list(answer([Arm(tuned)], PROMPT, settings)))[0, 0] == text
+    assert texts(list(answer([AskedPolicy(tuned)], PROMPT, settings)))[0, 0] == text
 
 
 def test_a_reference_is_needed_where_none_can_be_found() -> None:
     with pytest.raises(ConfigError, match="name its reference"):
-        list(answer([Arm(tiny_gpt2(), 0.5)], PROMPT, Sampling()))
+        list(answer([AskedPolicy(tiny_gpt2(), 0.5)], PROMPT, Sampling()))
     with pytest.raises(ConfigError, match="different tokens"):
-        list(answer([Arm(tiny_gpt2(), 0.5, tiny_t5())], PROMPT, Sampling()))
+        list(answer([AskedPolicy(tiny_gpt2(), 0.5, tiny_t5())], PROMPT, Sampling()))
     with pytest.raises(ConfigError, match="lambda is 4"):
-        list(answer([Arm(tiny_gpt2(), 4)], PROMPT, Sampling()))
+        list(answer([AskedPolicy(tiny_gpt2(), 4)], PROMPT, Sampling()))
 
 
 SETTINGS = [
@@ -246,8 +248,8 @@ def test_beams_find_what_transformers_finds(family: str) -> None:
     with pytest.raises(ConfigError, match="beam search needs temperature 0"):
         Sampling(beams=2).validate()
     with pytest.raises(ConfigError, match="1 sample"):
-        list(answer([Arm(policy)], PROMPT, settings, samples=2))
-    assert [p.end for p in stream(policy, PROMPT, settings, lambda: True)] == ["stopped"]
+        list(answer([AskedPolicy(policy)], PROMPT, settings, samples=2))
+    assert [p.end for p in stream(policy, PROMPT, settings, lambda: True)] == ["cancelled"]
 
 
 def test_beams_work_with_a_decoder_deeper_than_the_encoder() -> None:
@@ -264,7 +266,7 @@ def test_a_stop_string_ends_the_answer_before_it(family: str) -> None:
     ]
     seed, whole = max(drawn, key=lambda pair: len(pair[1]))
     stop = whole[len(whole) // 2 : len(whole) // 2 + 3]
-    cut = Sampling(temperature=1.0, top_p=1.0, max_new_tokens=60, seed=seed, stop=(stop, "never said"))
+    cut = Sampling(temperature=1.0, top_p=1.0, max_new_tokens=60, seed=seed, stop=(stop, "never written"))
     pieces = list(stream(policy, PROMPT, cut))
     assert "".join(piece.text for piece in pieces) == whole[: whole.index(stop)]
     assert pieces[-1].end == "stop" and generate(policy, [PROMPT], cut)[0].end == "stop"
@@ -275,32 +277,32 @@ def test_own_noise_differs_between_policies_and_shared_does_not() -> None:
     twin = Policy("twin", copy.deepcopy(base.model), base.tokenizer, base.family)
     for same in (True, False):
         settings = Sampling(1.0, 1.0, 0, 20, 1, same_noise=same)
-        said = texts(list(answer([Arm(base), Arm(twin)], PROMPT, settings, samples=4)))
-        assert ([said[0, k] for k in range(4)] == [said[1, k] for k in range(4)]) is same
+        written = texts(list(answer([AskedPolicy(base), AskedPolicy(twin)], PROMPT, settings, samples=4)))
+        assert ([written[0, k] for k in range(4)] == [written[1, k] for k in range(4)]) is same
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_arms_in_conversations_of_their_own_say_what_each_says_alone(family: str) -> None:
+def test_policies_in_conversations_of_their_own_write_what_each_writes_alone(family: str) -> None:
     base = tiny(family)
     tuned = tuned_from(base, "full")
     settings = Sampling(1.0, 0.95, 0, 16, seed=3)
 
-    def after(said: str) -> list[dict[str, str]]:
+    def after(written: str) -> list[dict[str, str]]:
         roles = ("user", "assistant", "user")
-        return [{"role": r, "content": c} for r, c in zip(roles, (PROMPT, said, "Why?"), strict=True)]
+        return [{"role": r, "content": c} for r, c in zip(roles, (PROMPT, written, "Why?"), strict=True)]
 
     own = [after("Tea."), after("I do like a coffee now and then.")]
-    arms = [Arm(base, prompt=own[0]), Arm(tuned, prompt=own[1]), Arm(tuned)]
-    together = texts(list(answer(arms, "Why?", settings)))
+    asked = [AskedPolicy(base, prompt=own[0]), AskedPolicy(tuned, prompt=own[1]), AskedPolicy(tuned)]
+    together = texts(list(answer(asked, "Why?", settings)))
     assert together[0, 0] == generate(base, [own[0]], settings)[0].text
     assert together[1, 0] == generate(tuned, [own[1]], settings)[0].text
     assert together[2, 0] == generate(tuned, ["Why?"], settings)[0].text
-    # Equal policies share their luck although their conversations differ: the prompt was ignored by design here.
+    # Equal policies share their random numbers although their conversations differ (the prompt is ignored here).
     flat = copy.deepcopy(base)
     with torch.no_grad():
         for parameter in flat.model.parameters():
             parameter.zero_()
-    same = texts(list(answer([Arm(flat, prompt=own[0]), Arm(flat, prompt=own[1])], "Why?", settings)))
+    same = texts(list(answer([AskedPolicy(flat, prompt=own[0]), AskedPolicy(flat, prompt=own[1])], "Why?", settings)))
     assert same[0, 0] == same[1, 0]
 
 
@@ -309,17 +311,17 @@ def test_log_ratios_come_with_a_strength_and_cost_a_base_nothing(family: str) ->
     base = tiny(family)
     tuned = tuned_from(base, "lora")
     settings = Sampling(1.0, 0.95, 0, 12, seed=3)
-    asked = list(answer([Arm(tuned, 1.5)], PROMPT, settings, log_ratios=True))
-    unasked = list(answer([Arm(tuned, 1.5), Arm(tuned), Arm(tuned, 0.0)], PROMPT, settings))
-    ratios = [piece.log_ratio for piece in unasked if piece.arm == 0 and piece.end is None]
+    asked = list(answer([AskedPolicy(tuned, 1.5)], PROMPT, settings, log_ratios=True))
+    unasked = list(answer([AskedPolicy(tuned, 1.5), AskedPolicy(tuned), AskedPolicy(tuned, 0.0)], PROMPT, settings))
+    ratios = [piece.log_ratio for piece in unasked if piece.place == 0 and piece.end is None]
     assert ratios == pytest.approx([piece.log_ratio for piece in asked if piece.end is None], abs=1e-5)
-    assert all(piece.log_ratio is None for piece in unasked if piece.arm > 0)
-    assert Arm(base, 1.0, base).members(log_ratios=True)[1] is None
-    itself = list(answer([Arm(base, 1.0, base)], PROMPT, settings, log_ratios=True))
+    assert all(piece.log_ratio is None for piece in unasked if piece.place > 0)
+    assert AskedPolicy(base, 1.0, base).members(log_ratios=True)[1] is None
+    itself = list(answer([AskedPolicy(base, 1.0, base)], PROMPT, settings, log_ratios=True))
     assert {piece.log_ratio for piece in itself if piece.end is None} == {0.0}
 
 
-def test_luck_does_not_depend_on_the_length_of_the_vocabulary() -> None:
+def test_random_numbers_do_not_depend_on_the_length_of_the_vocabulary() -> None:
     noise = Noise(1, "p")
     assert torch.equal(noise.at(3, 500)[:400], Noise(1, "p").at(3, 400))
     assert not torch.equal(noise.at(3, 400), noise.at(4, 400))
@@ -333,24 +335,24 @@ POLICIES = {family: tiny(family) for family in FAMILIES}
 def test_text_in_pieces_is_the_text(family: str, ids: list[int]) -> None:
     policy = POLICIES[family]
     writer = Writer(policy)
-    said = "".join(writer.push(token) for token in ids) + writer.finish()
-    assert said == writer.text
+    written = "".join(writer.push(token) for token in ids) + writer.finish()
+    assert written == writer.text
     whole = policy.decode(ids)
-    assert said == whole if "\ufffd" not in whole else "\ufffd" not in said
+    assert written == whole if "\ufffd" not in whole else "\ufffd" not in written
 
 
 @given(st.text("ab", max_size=30), st.text("ab", min_size=1, max_size=4))
 def test_nothing_of_a_stop_string_is_shown(text: str, stop: str) -> None:
     writer = Writer(POLICIES["gpt2"], (stop,))
     ids = POLICIES["gpt2"].family.encode_completions(POLICIES["gpt2"].tokenizer, [text])[0][:-1]
-    said = ""
+    written = ""
     for token in ids:
-        said += writer.push(token)
-        assert stop not in said
+        written += writer.push(token)
+        assert stop not in written
         if writer.stopped:
             break
-    said += writer.finish()
-    assert said == text.split(stop)[0] and writer.stopped is (stop in text)
+    written += writer.finish()
+    assert written == text.split(stop)[0] and writer.stopped is (stop in text)
 
 
 def test_filters_are_in_the_order_of_transformers() -> None:
@@ -389,7 +391,7 @@ def _theirs(policy: Policy, **values: Any) -> list[int]:
 def _ids(policy: Policy, settings: Sampling) -> list[int]:
     from dpo.generation.tracks import Track, groups_of
 
-    track = Track(Arm(policy), 0, 0, PROMPT, settings, False)
+    track = Track(AskedPolicy(policy), 0, 0, PROMPT, settings, False)
     [group] = groups_of([track], settings)
     while group.tracks:
         list(group.advance())
