@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from dpo.cli import main
 from dpo.errors import DataError
-from dpo.preferences.audit import Audit, Limits, Vocabulary, audit
+from dpo.preferences.audit import Audit, TokenLimits, Vocabulary, audit
 from dpo.preferences.audit.result import ranges
 from dpo.preferences.audit.surface import private_in
 from dpo.preferences.normalise import normalise
@@ -159,7 +159,7 @@ def test_tokens_of_a_vocabulary(write_pairs: Write) -> None:
     rows = talk(300, emoji=True)
     lossy = words_vocabulary([text for row in rows for text in row.values()])
     vocabulary = Vocabulary("lossy", lossy, 0, bytes_vocabulary(), None)
-    result = audited(write_pairs(rows), vocabulary, limits=Limits(10_000, 150))
+    result = audited(write_pairs(rows), vocabulary, limits=TokenLimits(10_000, 150))
     tokens = result.measures["models"]["lossy"]
     with_emoji = np.mean(["😀" in row["chosen"] for row in rows])
     assert tokens["chosen"]["with_unk_published"] == pytest.approx(with_emoji, abs=1e-4)

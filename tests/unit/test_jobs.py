@@ -26,7 +26,7 @@ from dpo.runs import RunRecord
 from dpo.training import jobs as module
 from dpo.training.command_line import arguments, command_line
 from dpo.training.config import SftConfig, TrainConfig
-from dpo.training.jobs import SWEEP, Job, Jobs, run_directory, work
+from dpo.training.jobs import SWEEP, Jobs, TrainingJob, run_directory, work
 from dpo.training.preflight import parameters, preflight
 from dpo.training.settings import make
 
@@ -184,7 +184,7 @@ def test_another_process_with_the_number_is_not_taken_for_the_training(tmp_path:
     folder = put(queue, "1-a", ["train"], tmp_path / "a")
     (folder / "process.json").write_text(json.dumps({"pid": os.getpid(), "born": 1.0, "started": 1.0}))
     RunRecord.create(tmp_path / "a", {"state": "stopped", "kind": "dpo", "config": {"beta": 0.1}})
-    job: Job = queue.get("1-a")
+    job: TrainingJob = queue.get("1-a")
     assert job.state == "stopped" and job.record()["resumable"]
     with pytest.raises(RunError, match="nothing to stop"):
         queue.stop("1-a")  # and no signal was sent to this process
