@@ -38,7 +38,8 @@ from trl import DPOConfig, DPOTrainer
 from dpo.policies.families import disable_dropout
 from dpo.training.config import TrainConfig
 from dpo.training.settings import make
-from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
+from dpo.training.trainer import PreferenceTrainer
+from dpo.training.trainer_arguments import lora_config, trl_arguments
 
 BETA = 0.1
 Step = Callable[[], float]

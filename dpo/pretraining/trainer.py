@@ -15,7 +15,7 @@ from dpo.pretraining.batches import PretrainingBatches, Row
 from dpo.pretraining.config import PretrainConfig
 from dpo.pretraining.measure import bits_per_byte
 from dpo.training.sft import SftTrainer
-from dpo.training.trainer import run_arguments
+from dpo.training.trainer_arguments import run_arguments
 
 
 class PretrainTrainer(SftTrainer):

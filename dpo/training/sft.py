@@ -22,7 +22,7 @@ from dpo.training.data import AnswerCollator, LengthGroupedSampler
 from dpo.training.finite_checks import FiniteSteps
 from dpo.training.measures import AnswerLoss
 from dpo.training.optimizers import MuonWithAdamW
-from dpo.training.trainer import trainer_arguments
+from dpo.training.trainer_arguments import trainer_arguments
 
 
 class SftTrainer(FiniteSteps, StagedCheckpoints, Trainer):

@@ -1,9 +1,17 @@
-"""Preference training for both families on TRL's `DPOTrainer`.
+"""Preference training for every family on TRL's `DPOTrainer`.
 
 Losses, metric names, reference handling, PEFT and resume are TRL's.  Ours are the two things it
 lacks: encoder-decoder models (dropped in TRL 0.29) and a scoring head that is exact and quick on a
 CPU.  Everything that leans on TRL's insides is in this file; `tests/training/test_trl_contract.py`
 says what moved when a new release breaks it.
+
+Where things are that the original code (eric-mitchell/direct-preference-optimization) has in its `trainers.py`:
+
+* `preference_loss`: the formulas are in `dpo/losses.py`, TRL computes them from `_compute_loss` below;
+* `concatenated_forward`, `_get_batch_logps`: `_summed` below, over the scoring head of `dpo/policies/scoring.py`;
+* `reference_model`: `_reference_logps` below, of a frozen copy or of the adapter switched off;
+* the update: the Trainer's `training_step`, which calls `_compute_loss`;
+* `train`: `dpo/training/recipes/dpo.py`, the order of things.
 """
 
 from __future__ import annotations
@@ -20,7 +28,6 @@ from peft import LoraConfig, PeftModel
 from safetensors.torch import load_model, save_model
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.utils import use_adapter
 
@@ -29,11 +36,9 @@ from dpo.policies.loading import Policy
 from dpo.policies.scoring import ScoredOutput, check_scoring, install_scoring_head
 from dpo.policies.sharing import shares_exactly
 from dpo.training.checkpoints import StagedCheckpoints
-from dpo.training.config import CommonConfig, RunConfig, TrainConfig
 from dpo.training.data import LengthGroupedSampler, PairCollator
 from dpo.training.finite_checks import FiniteSteps
 from dpo.training.measures import PairMeasures, Remembered, pair_table
-from dpo.training.precision import training_device
 from dpo.training.reference import ReferenceCache, cache_directory, identity
 
 # Keys of a batch that are not the model's.
@@ -94,6 +99,80 @@ class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ig
         self._cached = cache_reference and not args.sync_ref_model
         self.reference_cache: ReferenceCache | None = None
         self._seen = {"train": PairMeasures(args.beta, once=False), "eval": PairMeasures(args.beta, once=True)}
+
+    def _compute_loss(self, model: Any, inputs: Batch, return_outputs: bool = False) -> Any:
+        reference = self._reference_logps(inputs)
+        return self._compute_against(reference, model, inputs, return_outputs)
+
+    def _compute_against(self, reference: Tensor, model: Any, inputs: Batch, return_outputs: bool = False) -> Any:
+        """TRL's loss with these reference log-probabilities `(pairs, 4)`; the pairs are counted."""
+        chosen, rejected = reference[:, :2].float().unbind(1)
+        given = _without(inputs, _ABOUT) | {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
+        remembered = Remembered(model)
+        loss = super()._compute_loss(remembered, given, return_outputs)
+        with torch.no_grad():
+            own = self._summed(remembered.output, inputs)
+            table = pair_table(remembered.output, own[:, 2:], reference[:, 2:], self.beta)
+            mode = "train" if self.model.training else "eval"
+            self._seen[mode].add(self.accelerator.gather(inputs["rows"]), self.accelerator.gather(table))
+        return loss
+
+    def _loss_against(self, reference: Tensor, inputs: Batch) -> Tensor:
+        """The loss with these reference log-probabilities `(pairs, 4)`, through TRL's own formula."""
+        loss = self._compute_against(reference, self.model, inputs)
+        assert isinstance(loss, Tensor)
+        return loss
+
+    def _reference_logps(self, inputs: Batch) -> Tensor:
+        """The reference's log-probabilities as `_summed` has them, known or computed now."""
+        keys = inputs["pair_keys"].tolist()
+        known = self.reference_cache.get(keys) if self.reference_cache is not None else None
+        if known is None:
+            asked = Remembered(self.ref_model or self.model)
+            self.compute_ref_log_probs(asked, _without(inputs, _ABOUT))
+            made = self._summed(asked.output, inputs)
+            if self.reference_cache is None:
+                return made
+            self.reference_cache.put(keys, made)
+            known = self.reference_cache.get(keys)
+            assert known is not None
+        device = inputs["input_ids"].device
+        return known.to(device, _exact(device))
+
+    def _scored(self, inputs: Batch) -> ScoredOutput:
+        """The policy's scores of a batch."""
+        labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
+        given = _without(inputs, (*_ABOUT, "completion_mask"))
+        scored: ScoredOutput = self.model(**given, labels=labels, fused_lm_head=True)
+        return scored
+
+    def _summed(self, output: ScoredOutput | None, inputs: Batch) -> Tensor:
+        """`(pairs, 4)`: log-probabilities of the chosen and the rejected answers as TRL sums them in single
+        precision, which the loss needs for both models alike, and in double precision for the measures.
+        """
+        assert output is not None and output.log_probs is not None
+        logps = output.log_probs
+        weights: Tensor | float = 1.0
+        if self.ld_alpha is not None:
+            # LD-DPO: what one answer says beyond the length of the other counts less.
+            mask = inputs["completion_mask"]
+            chosen, rejected = mask.sum(1).chunk(2)
+            shared = torch.minimum(chosen, rejected).repeat(2)[:, None]
+            weights = torch.where(mask[:, 1:].cumsum(1) > shared, self.ld_alpha, 1.0)
+        exact = _exact(logps.device)
+        sums = (logps * weights).sum(1), (logps.to(exact) * weights).sum(1)
+        return torch.stack([half.to(exact) for values in sums for half in values.chunk(2)], 1)
+
+    @contextlib.contextmanager
+    def as_reference(self, policy: Policy) -> Iterator[Policy]:
+        """Within this context what it yields is the reference, whatever that is in this run."""
+        if self.ref_model is not None:
+            yield dataclasses.replace(policy, model=self.accelerator.unwrap_model(self.ref_model))
+            return
+        network = self.accelerator.unwrap_model(self.model)
+        # An adapter that is trained further has a frozen copy called "ref"; a fresh one is switched off.
+        with use_adapter(network, "ref" if "ref" in network.peft_config else None):
+            yield policy
 
     def open_reference_cache(self) -> None:
         """Read what earlier runs know of this reference; called once everything is in place."""
@@ -173,80 +252,6 @@ class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ig
         if self.args.sync_ref_model:
             load_model(self.accelerator.unwrap_model(self.ref_model), str(checkpoint / _REFERENCE))
 
-    @contextlib.contextmanager
-    def as_reference(self, policy: Policy) -> Iterator[Policy]:
-        """Within this context what it yields is the reference, whatever that is in this run."""
-        if self.ref_model is not None:
-            yield dataclasses.replace(policy, model=self.accelerator.unwrap_model(self.ref_model))
-            return
-        network = self.accelerator.unwrap_model(self.model)
-        # An adapter that is trained further has a frozen copy called "ref"; a fresh one is switched off.
-        with use_adapter(network, "ref" if "ref" in network.peft_config else None):
-            yield policy
-
-    def _compute_loss(self, model: Any, inputs: Batch, return_outputs: bool = False) -> Any:
-        reference = self._reference_logps(inputs)
-        return self._compute_against(reference, model, inputs, return_outputs)
-
-    def _compute_against(self, reference: Tensor, model: Any, inputs: Batch, return_outputs: bool = False) -> Any:
-        """TRL's loss with these reference log-probabilities `(pairs, 4)`; the pairs are counted."""
-        chosen, rejected = reference[:, :2].float().unbind(1)
-        given = _without(inputs, _ABOUT) | {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
-        remembered = Remembered(model)
-        loss = super()._compute_loss(remembered, given, return_outputs)
-        with torch.no_grad():
-            own = self._summed(remembered.output, inputs)
-            table = pair_table(remembered.output, own[:, 2:], reference[:, 2:], self.beta)
-            mode = "train" if self.model.training else "eval"
-            self._seen[mode].add(self.accelerator.gather(inputs["rows"]), self.accelerator.gather(table))
-        return loss
-
-    def _reference_logps(self, inputs: Batch) -> Tensor:
-        """The reference's log-probabilities as `_summed` has them, known or computed now."""
-        keys = inputs["pair_keys"].tolist()
-        known = self.reference_cache.get(keys) if self.reference_cache is not None else None
-        if known is None:
-            asked = Remembered(self.ref_model or self.model)
-            self.compute_ref_log_probs(asked, _without(inputs, _ABOUT))
-            made = self._summed(asked.output, inputs)
-            if self.reference_cache is None:
-                return made
-            self.reference_cache.put(keys, made)
-            known = self.reference_cache.get(keys)
-            assert known is not None
-        device = inputs["input_ids"].device
-        return known.to(device, _exact(device))
-
-    def _scored(self, inputs: Batch) -> ScoredOutput:
-        """The policy's scores of a batch."""
-        labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
-        given = _without(inputs, (*_ABOUT, "completion_mask"))
-        scored: ScoredOutput = self.model(**given, labels=labels, fused_lm_head=True)
-        return scored
-
-    def _summed(self, output: ScoredOutput | None, inputs: Batch) -> Tensor:
-        """`(pairs, 4)`: log-probabilities of the chosen and the rejected answers as TRL sums them in single
-        precision, which the loss needs for both models alike, and in double precision for the measures.
-        """
-        assert output is not None and output.log_probs is not None
-        logps = output.log_probs
-        weights: Tensor | float = 1.0
-        if self.ld_alpha is not None:
-            # LD-DPO: what one answer says beyond the length of the other counts less.
-            mask = inputs["completion_mask"]
-            chosen, rejected = mask.sum(1).chunk(2)
-            shared = torch.minimum(chosen, rejected).repeat(2)[:, None]
-            weights = torch.where(mask[:, 1:].cumsum(1) > shared, self.ld_alpha, 1.0)
-        exact = _exact(logps.device)
-        sums = (logps * weights).sum(1), (logps.to(exact) * weights).sum(1)
-        return torch.stack([half.to(exact) for values in sums for half in values.chunk(2)], 1)
-
-    def _loss_against(self, reference: Tensor, inputs: Batch) -> Tensor:
-        """The loss with these reference log-probabilities `(pairs, 4)`, through TRL's own formula."""
-        loss = self._compute_against(reference, self.model, inputs)
-        assert isinstance(loss, Tensor)
-        return loss
-
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         # Before the checkpoint counts, so that a resume from here knows what an uninterrupted run knew.
         if self.reference_cache is not None:
@@ -266,98 +271,6 @@ class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ig
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         # TRL writes one into the run at every save; ours is written beside the policy, once.
         return
-
-
-def trl_arguments(config: TrainConfig, directory: str, precision: str, with_eval: bool, resuming: bool) -> DPOConfig:
-    """TRL's arguments for our settings (`precision` is resolved: fp32, bf16 or fp16)."""
-    return DPOConfig(
-        **trainer_arguments(config, directory, precision, with_eval, resuming),
-        beta=config.beta,
-        loss_type=config.loss_type,
-        loss_weights=config.loss_weights,
-        label_smoothing=config.label_smoothing,
-        f_divergence_type=config.f_divergence_type,
-        f_alpha_divergence_coef=config.f_alpha_divergence_coef,
-        discopop_tau=config.discopop_tau,
-        ld_alpha=config.ld_alpha,
-        use_weighting=config.use_weighting,
-        sync_ref_model=config.sync_ref_model,
-        ref_model_mixup_alpha=config.ref_model_mixup_alpha,
-        ref_model_sync_steps=config.ref_model_sync_steps,
-        max_length=None,  # cut already, with EOS kept
-        disable_dropout=True,
-    )
-
-
-def trainer_arguments(
-    config: CommonConfig, directory: str, precision: str, with_eval: bool, resuming: bool
-) -> dict[str, Any]:
-    """`TrainingArguments` that preference training and supervised fine-tuning share."""
-    return run_arguments(config, directory, precision, with_eval, resuming) | {
-        "per_device_train_batch_size": config.batch_size,
-        "per_device_eval_batch_size": config.batch_size * 2,
-        "gradient_accumulation_steps": config.gradient_accumulation,
-        "num_train_epochs": config.epochs,
-        "max_steps": config.max_steps or -1,
-        "learning_rate": config.learning_rate,
-        "weight_decay": config.weight_decay,
-        "lr_scheduler_type": config.schedule if config.schedule != "constant" else "constant_with_warmup",
-        # A float below 1 is a share of all updates.
-        "warmup_steps": config.warmup if config.warmup < 1 else 0.999,
-        "max_grad_norm": config.max_grad_norm,
-        "activation_checkpointing": config.gradient_checkpointing,
-    }
-
-
-def run_arguments(config: RunConfig, directory: str, precision: str, with_eval: bool, resuming: bool) -> dict[str, Any]:
-    """`TrainingArguments` of everything that trains: the machine and the record."""
-    device = training_device(config)
-    return {
-        "output_dir": directory,
-        "logging_steps": config.logging_steps,
-        "eval_strategy": "steps" if with_eval else "no",
-        "eval_steps": config.eval_steps,
-        "eval_on_start": with_eval and not resuming,
-        "save_strategy": "steps",
-        "save_steps": config.save_steps,
-        "seed": config.seed,
-        "bf16": precision == "bf16",
-        "fp16": precision == "fp16",
-        "use_cpu": device == "cpu",
-        # Found by name alone: a run's directory is the name that people know.
-        "run_name": Path(directory).name,
-        "project": "dpo",
-        "remove_unused_columns": False,
-        "disable_tqdm": True,
-        "report_to": [],
-        "logging_nan_inf_filter": False,
-        "dataloader_pin_memory": device == "cuda",
-        "log_level": "error",
-    }
-
-
-def lora_config(policy: Policy, config: TrainConfig) -> LoraConfig:
-    """A fresh LoRA adapter; tokens added to the vocabulary train their own embeddings.
-
-    Without the latter a LoRA run could never say an emoji that T5's vocabulary lacks.
-    """
-    rows: dict[str, list[int]] | None = None
-    if policy.added_token_ids:
-        network = policy.network
-        embeddings = network.get_input_embeddings()
-        name = next(name for name, module in network.named_modules() if module is embeddings)
-        rows = {name: list(policy.added_token_ids)}
-    return LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha if config.lora_alpha is not None else 2 * config.lora_rank,
-        lora_dropout=config.lora_dropout,
-        use_dora=config.dora,
-        # GPT-2's weights lie the other way round; PEFT would find out module by module, with a warning.
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in policy.network.modules()),
-        target_modules=config.lora_targets or policy.family.lora_targets(policy.network.config),
-        trainable_token_indices=rows,
-        task_type=policy.family.facts.task_type,
-    )
 
 
 def _restore_adapter_dropout(model: torch.nn.Module, lora: LoraConfig | None) -> None:

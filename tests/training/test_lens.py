@@ -24,7 +24,8 @@ from dpo.training.config import TrainConfig
 from dpo.training.data import Limits, tokenize_pairs
 from dpo.training.recipes.dpo import train
 from dpo.training.settings import make
-from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
+from dpo.training.trainer import PreferenceTrainer
+from dpo.training.trainer_arguments import lora_config, trl_arguments
 
 FAMILIES = ["t5", "gpt2"]
 BETA = 0.3

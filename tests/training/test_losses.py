@@ -23,7 +23,8 @@ from torch.nn import functional as F
 from dpo.losses import LOSSES, Options, Pairs, preference_loss
 from dpo.training.config import TrainConfig
 from dpo.training.settings import make
-from dpo.training.trainer import PreferenceTrainer, trl_arguments
+from dpo.training.trainer import PreferenceTrainer
+from dpo.training.trainer_arguments import trl_arguments
 
 BETA = 0.5
 # log-ratios of two pairs

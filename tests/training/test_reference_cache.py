@@ -15,7 +15,8 @@ from tiny import tiny_weights
 from dpo.training.config import TrainConfig
 from dpo.training.reference import ReferenceCache, identity, pair_key
 from dpo.training.settings import make
-from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
+from dpo.training.trainer import PreferenceTrainer
+from dpo.training.trainer_arguments import lora_config, trl_arguments
 
 FAMILIES = ["t5", "gpt2"]
 LENGTHS = ([4, 9, 6, 12], [7, 5, 11, 3])

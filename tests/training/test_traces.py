@@ -18,7 +18,8 @@ from tiny import tiny_weights
 from dpo.losses import LOSSES
 from dpo.training.config import TrainConfig
 from dpo.training.settings import make
-from dpo.training.trainer import PreferenceTrainer, trl_arguments
+from dpo.training.trainer import PreferenceTrainer
+from dpo.training.trainer_arguments import trl_arguments
 
 STORED = Path(__file__).with_name("traces.json")
 STEPS = 50

@@ -18,7 +18,8 @@ from dpo.policies.loading import Policy
 from dpo.training.config import TrainConfig
 from dpo.training.data import Limits, tokenize_pairs
 from dpo.training.settings import make
-from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
+from dpo.training.trainer import PreferenceTrainer
+from dpo.training.trainer_arguments import lora_config, trl_arguments
 
 PAIRS = Dataset.from_dict(
     {"prompt": TEXTS[:2] * 2, "chosen": [TEXTS[3], TEXTS[4], TEXTS[1], TEXTS[3]], "rejected": [TEXTS[2], TEXTS[5]] * 2}

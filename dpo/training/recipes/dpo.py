@@ -1,6 +1,7 @@
 """Direct Preference Optimization, from a config to a finished run on disk.
 
-The loss, the reference and the update are TRL's, in `dpo.training.trainer`; this is the order of things.
+This is the order of things.  The formula of each loss is in `dpo/losses.py`, reference and update in
+`dpo/training/trainer.py`, what every recipe does alike in `dpo/training/recipes/steps.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from dpo.training.pairs import record_audit
 from dpo.training.precision import resolved_precision
 from dpo.training.probes import Probes, fitting
 from dpo.training.recipes.steps import check_batch, load_trainable, recorder, rows_of_update, save, update, with_rate
-from dpo.training.trainer import PreferenceTrainer, lora_config, trl_arguments
+from dpo.training.trainer import PreferenceTrainer
+from dpo.training.trainer_arguments import lora_config, trl_arguments
 
 STEP_ZERO_TOLERANCE = 1e-4
 
