@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
 from dpo.cli.arguments import run_roots, settings
+from dpo.cli.output import print_json, print_table
 from dpo.pretraining.config import PretrainConfig
 from dpo.processes import process_index
 from dpo.runs import Run, find_run, find_runs, summarise
@@ -43,21 +43,15 @@ def pretrain(arguments: argparse.Namespace) -> int:
 def list_runs(arguments: argparse.Namespace) -> int:
     """`dpo runs list`."""
     runs = find_runs(run_roots(arguments))
-    rows = []
-    for run in runs:
-        problems = run.problems()
-        rows.append(summarise(run) | ({"problem": "; ".join(problems)} if problems else {}))
+    rows = [_facts(run) for run in runs]
     if arguments.json:
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        print_json(rows)
         return 0
     if not rows:
         print("No runs yet. Start one with: dpo train --model demo/gpt2 --dataset sample")
         return 0
     columns = ("name", "kind", "family", "state", "step", "loss", "margin", "accuracy", "over")
-    table = [columns, *(tuple(cell(row[column]) for column in columns) for row in rows)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
-    for line in table:
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    print_table([columns, *([cell(row[column]) for column in columns] for row in rows)])
     for row in rows:
         if "problem" in row:
             print(f"! {row['name']}: {row['problem']}", file=sys.stderr)
@@ -67,20 +61,10 @@ def list_runs(arguments: argparse.Namespace) -> int:
 def show_run(arguments: argparse.Namespace) -> int:
     """`dpo runs show RUN`."""
     run = find_run(arguments.run, run_roots(arguments))
-    problems = run.problems()
-    facts = (
-        summarise(run)
-        | ({"problem": "; ".join(problems)} if problems else {})
-        | {
-            "step_zero": run.step_zero,
-            "dataset": run.info.get("dataset"),
-            "policy": run.info.get("policy"),
-            "reference": run.info.get("reference"),
-            "config": run.config,
-        }
-    )
+    parts = {name: run.info.get(name) for name in ("dataset", "policy", "reference")}
+    facts = _facts(run) | {"step_zero": run.step_zero, **parts, "config": run.config}
     if arguments.json:
-        print(json.dumps(facts | {"metrics": run.metrics().columns}, indent=1, ensure_ascii=False))
+        print_json(facts | {"metrics": run.metrics().columns})
         return 0
     for name in ("name", "kind", "family", "state", "step", "loss", "margin", "accuracy", "over", "path"):
         print(f"{name:10} {cell(facts[name])}")
@@ -94,9 +78,14 @@ def show_run(arguments: argparse.Namespace) -> int:
     for name in ("model", "beta", "learning_rate", "batch_size", "gradient_accumulation", "seed"):
         if run.config.get(name) is not None:
             print(f"{name.replace('_', ' '):10} {run.config[name]}")
-    for problem in problems:
+    for problem in run.problems():
         print(f"{'left out':10} {problem}")
     return 0
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    problems = run.problems()
+    return summarise(run) | ({"problem": "; ".join(problems)} if problems else {})
 
 
 def _report(run: Run, command: str) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dpo.cli.arguments import Parser, add_columns, add_device
+from dpo.cli.output import print_json
 from dpo.errors import ConfigError
 from dpo.values import number, whole
 
@@ -83,7 +83,7 @@ def run_eval(arguments: argparse.Namespace) -> int:
         )
         return 130
     if arguments.json:
-        print(json.dumps(made.result, indent=1, ensure_ascii=False))
+        print_json(made.result)
     else:
         from dpo.cli.evaluation_report import print_report
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dpo.cli.output import print_table
 from dpo.evaluation.comparison.measures import MEASURES
 from dpo.evaluation.comparison.wording import interval, percent, verdict_word
 
@@ -55,7 +56,8 @@ def _comparisons(rows: Sequence[Mapping[str, Any]]) -> None:
                 row["judge"], f"{row['policy']} against {row['against']}, temperature {row['temperature']:g}",
             )
         )  # fmt: skip
-    _print_table(table)
+    print()
+    print_table(table)
     for row in rows:
         if row["people"] is not None:
             people = row["people"]
@@ -108,7 +110,8 @@ def _measures(row: Mapping[str, Any], other: Mapping[str, Any]) -> None:
         if own is not None and base is not None:
             label = f"{label} of {row['word_budget']:,} words"
             table.append((label, f"{own:.3f}", f"{base:.3f}", f"{own - base:+.3f}"))
-    _print_table(table)
+    print()
+    print_table(table)
     for side in (row, other):
         if side["left_out"]:
             print(f"{side['left_out']} prompts do not fit into the context of {side['policy']}")
@@ -152,10 +155,3 @@ def _agreement(rows: Sequence[Mapping[str, Any]]) -> None:
         if row["kappa"] is not None:
             kappa = f"kappa {row['kappa']['value']:.2f}{interval(row['kappa'], 1, 2)}"
         print(f"{row['first']} and {row['second']} agree on {percent(row['agree'])} of {row['verdicts']}, {kappa}")
-
-
-def _print_table(table: Sequence[Sequence[str]]) -> None:
-    print()
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    for row in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -11,6 +11,7 @@ from typing import Any
 
 from dpo.cli.arguments import Parser, run_roots
 from dpo.cli.commands import cell
+from dpo.cli.output import print_json, print_table
 from dpo.errors import RunError, StorageError
 from dpo.policies.names import DEFAULT_RUNS
 from dpo.runs import BUNDLED_RUNS, Run, find_run, summarise
@@ -115,14 +116,12 @@ def compare_runs(arguments: argparse.Namespace) -> int:
     shown = ("state", "step", "loss", "margin", "accuracy", "over")
     measures = {name: [fact[name] for fact in facts] for name in shown}
     if arguments.json:
-        print(json.dumps({"runs": names(runs), "settings": settings, "measures": measures}, indent=1))
+        print_json({"runs": names(runs), "settings": settings, "measures": measures})
         return 0
     rows = [["", *names(runs)]]
     for part in (settings, measures):
         rows += [[name, *(cell(value) for value in values)] for name, values in part.items()]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    print_table(rows)
     return 0
 
 
@@ -163,7 +162,7 @@ def diagnose_run(arguments: argparse.Namespace) -> int:
     run = open_run(given) if given.is_file() else find_run(arguments.run, run_roots(arguments))
     verdicts = diagnose(run, Thresholds(kl_budget=arguments.kl_budget), _audit(arguments.audit))
     if arguments.json:
-        print(json.dumps({"run": run.name, "verdicts": [v.as_json() for v in verdicts]}, indent=1, ensure_ascii=False))
+        print_json({"run": run.name, "verdicts": [v.as_json() for v in verdicts]})
         return 0
     metrics = run.metrics()
     print(f"{run.name}: {metrics.rows} logged steps" + (f", up to step {metrics.steps[-1]}" if metrics.rows else ""))

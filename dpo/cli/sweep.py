@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+from dpo.cli.output import print_json
 from dpo.policies.names import DEFAULT_RUNS
 from dpo.training.sweep_plan import Plan, read_plan
 
@@ -38,7 +38,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     sweep = Sweep(plan, directory, storage, (lambda text: None) if quiet else (lambda text: print(text, flush=True)))
     outcomes = sweep.run()
     if quiet:
-        print(json.dumps([vars(outcome) for outcome in outcomes], indent=1, ensure_ascii=False))
+        print_json([vars(outcome) for outcome in outcomes])
         return 0
     _report(plan, outcomes, directory)
     return 0

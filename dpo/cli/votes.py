@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from dpo.cli.arguments import Parser, add_settings
+from dpo.cli.output import print_json
 from dpo.errors import DataError
 from dpo.evaluation.votes import DEFAULT_VOTES, Vote, Votes, export_pairs
 from dpo.training.config import TrainConfig
@@ -44,7 +44,7 @@ def run_stats(arguments: argparse.Namespace) -> int:
 
     made = statistics(_votes(arguments.votes), resamples=max(1, arguments.resamples))
     if arguments.json:
-        print(json.dumps(made.record(), indent=1, ensure_ascii=False))
+        print_json(made.record())
         return 0
     print(f"{made.votes} votes ({made.blind} blind) by {made.voters} voters; {made.level:.0%} intervals")
     scores = f"bootstrap from {MANY} prompts on, normal with fewer or where all agree"

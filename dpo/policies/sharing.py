@@ -16,7 +16,6 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 Ids = list[int]
-PACKED = ("packed_ids", "packed_positions", "packed_segments", "packed_index")
 _PADDING = -1
 # Largest difference of a state, relative to the largest state, that rounding explains.
 _TOLERANCE = 1e-3

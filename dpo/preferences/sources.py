@@ -55,11 +55,6 @@ def read_rows(source: str, split: str = "train", batch: int = BATCH) -> Iterator
             yield [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
-def load_rows(source: str, split: str = "train") -> list[dict[str, Any]]:
-    """All rows of a source at once; see `read_rows`."""
-    return [row for batch in read_rows(source, split) for row in batch]
-
-
 def _local(path: Path, batch: int) -> Iterator[list[dict[str, Any]]]:
     if not path.exists():
         raise DataError(f"There is no file {path.absolute()}: check --dataset")

@@ -29,10 +29,6 @@ class Estimate:
     n: int
     level: float = LEVEL
 
-    def excludes(self, value: float) -> bool:
-        """Whether the interval lies wholly on one side of `value`."""
-        return self.low is not None and self.high is not None and not self.low <= value <= self.high
-
 
 def standard_error(values: Floats, clusters: npt.ArrayLike | None = None, corrected: bool = True) -> float:
     """Standard error of the mean of `values` `(n,)`; rows with equal `clusters` `(n,)` count as one draw.

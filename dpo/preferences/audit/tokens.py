@@ -51,9 +51,7 @@ class Counted:
     unknown: Ints
 
 
-def measure(
-    pairs: Dataset, rows: Ints, vocabulary: Vocabulary, limits: TokenLimits
-) -> tuple[dict[str, Any], Counted]:
+def measure(pairs: Dataset, rows: Ints, vocabulary: Vocabulary, limits: TokenLimits) -> tuple[dict[str, Any], Counted]:
     """Measures of the sampled rows, and the counts of each."""
     unknown = {"published": {side: [] for side in SIDES}, "lossless": {side: [] for side in SIDES}}  # type: ignore[var-annotated]
     lengths: dict[str, list[int]] = {side: [] for side in SIDES}
