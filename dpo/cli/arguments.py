@@ -12,7 +12,7 @@ from dpo.policies.names import DEFAULT_RUNS
 from dpo.runs import BUNDLED_RUNS
 from dpo.runs.files import one_line
 from dpo.training.config import RunConfig
-from dpo.training.settings import COMMANDS, make, read_yaml
+from dpo.training.settings import COMMANDS, make, read_yaml, stored_run
 from dpo.values import inner, nearest
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -128,19 +128,12 @@ def settings(namespace: argparse.Namespace, config: type[Config]) -> Config:
 
 def _stored(directory: str, values: dict[str, Any], config: type[Config]) -> dict[str, Any]:
     """The stored settings of the run to resume; given ones may repeat but not change them."""
-    from dpo.runs import open_run
-
-    run = open_run(directory)
-    if run.problem:  # what was left out would be trained on with its default
-        raise RunError(f"{run.problem}. Mend run.json before --resume, or start a new run")
-    stored = {name: value for name, value in run.config.items() if name != "resume"}
-    if not stored:
-        raise ConfigError(f"{directory} was not made by dpo: only its own runs can be resumed")
+    run = stored_run(directory)
     if run.kind != config.kind:
         command = COMMANDS.get(run.kind, "train")
         raise ConfigError(f"{directory} was made by dpo {command}: use dpo {command} --resume {directory}")
     known = {spec.name for spec in dataclasses.fields(config)}
-    stored = {name: value for name, value in stored.items() if name in known}
+    stored = {name: value for name, value in run.config.items() if name in known - {"resume"}}
     asked = dataclasses.asdict(make(config, stored | values))
     changed = [name for name in values if name != "output_dir" and asked[name] != stored.get(name)]
     if changed:

@@ -18,7 +18,7 @@ from dpo.runs import Run, open_run
 from dpo.runs.record import LOCK
 from dpo.training.checkpoints import tidy_staging
 from dpo.training.config import RunConfig, TrainConfig
-from dpo.training.settings import make
+from dpo.training.settings import make, stored_run
 
 SCRATCH = ".scratch-"
 # What a killed process may leave beside the run: tokenised data, a half-saved folder, a half-written record.
@@ -106,16 +106,12 @@ def with_resume(config: Config) -> tuple[Config, Run | None]:
     if config.resume is None:
         return config, None
     directory = Path(config.resume)
-    run = open_run(directory)
-    if not run.info.get("config"):
-        raise RunError(f"{directory} was not made by dpo train: only its own runs can be resumed")
-    if run.problem:  # what was left out would be trained on with its default
-        raise RunError(f"{run.problem}. Mend run.json before --resume, or start a new run")
+    run = stored_run(directory)
     if run.state == "running" and process_index() == 0:
         raise RunError(f"{directory} is running now (process {run.info.get('pid')}): wait, or stop it first")
     if run.state == "finished":
         raise RunError(f"{directory} is finished: start a new run from it with --model {directory}")
-    stored = dict(run.info["config"]) | {"resume": str(directory), "output_dir": str(directory)}
+    stored = run.config | {"resume": str(directory), "output_dir": str(directory)}
     return make(type(config), stored), run
 
 

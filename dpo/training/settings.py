@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import yaml
 
-from dpo.errors import ConfigError, quoted
+from dpo.errors import ConfigError, RunError, quoted
+from dpo.runs import Run, open_run
 from dpo.values import converted, inner, nearest
 
 if TYPE_CHECKING:
@@ -87,6 +88,20 @@ def coerce(name: str, value: Any, config: type[RunConfig], where: str) -> Any:
     if value is None and inner(wanted) is not wanted:
         return None
     return converted(name, value, inner(wanted), f"{where}: ")
+
+
+def stored_run(directory: str | Path) -> Run:
+    """The run in a directory, with all settings that it was made with, to go on with it.
+
+    Raises:
+        RunError: there is none, it was not made here, or a setting in its record cannot be read.
+    """
+    run = open_run(directory)
+    if not run.config:
+        raise RunError(f"{directory} was not made by dpo: only its own runs can be resumed")
+    if run.problem:  # what was left out would be trained on with its default
+        raise RunError(f"{run.problem}. Mend run.json before --resume, or start a new run")
+    return run
 
 
 def check_range(name: str, value: Any, limits: Any) -> None:
