@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import html
+from dash import dcc, html
 
-from dpo.dashboard.theme import SYMBOL
+from dpo.dashboard.theme import SYMBOL, layout
 from dpo.severity import Severity
+
+_TINTS = ("n4", "n3", "n2", "n1", "z", "p1", "p2", "p3", "p4")
 
 
 def icon(name: str, size: int = 16) -> html.Span:
@@ -73,6 +75,28 @@ def button(
 def number(label: str, **attributes: Any) -> Any:
     """A labelled number field without spinner buttons."""
     return dmc.NumberInput(label=label, size="sm", hideControls=True, className="num-input", **attributes)
+
+
+def chart(ident: str, height: int, about: str, figure: dict[str, Any] | None = None) -> html.Figure:
+    """A chart; `about` says in words what it shows, or is the ids of the texts that do (`#name #note`)."""
+    named = {"aria-labelledby": about.replace("#", "")} if about.startswith("#") else {"aria-label": about}
+    graph = dcc.Graph(
+        id=ident,
+        figure=figure or {"data": [], "layout": layout()},
+        config={"displayModeBar": False, "responsive": True},
+        style={"height": height},
+    )
+    return html.Figure(graph, className="figure", role="img", **named)
+
+
+def tint_scale() -> html.Span:
+    """The colours of tokens, from pushed down to pulled up."""
+    return html.Span([html.I(className=name) for name in _TINTS], className="scale", **{"aria-hidden": "true"})
+
+
+def problem_card(text: str) -> html.Section:
+    """What went wrong, for a page's `role="alert"`."""
+    return card(html.Div([icon("stop", 18), html.P(text)], className="row nowrap"), cls="pad problem")
 
 
 def command(text: str, ident: str | None = None) -> html.Div:

@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
+from dash import Dash, Input, Output, State, dcc, html
 
+from dpo.dashboard.browser import in_browser
 from dpo.dashboard.components import action, icon
 from dpo.dashboard.theme import MANTINE
 from dpo.dashboard.workbench import Workbench
@@ -60,56 +61,14 @@ def asked(pages: Sequence[Page], referrer: str | None) -> Page:
 
 def layout(pages: Sequence[Page], workbench: Workbench, host: str, shown: Page) -> Any:
     """The whole document below `<body>`, with the page `shown` in it; the others come when they are visited."""
-    first = pages[0]
-    header = html.Div(
-        [
-            html.A(
-                [html.Span(className="brand-mark"), html.B("DPO Workbench")], href=first.path, className="brand js-nav"
-            ),
-            html.Div(
-                [
-                    action("help", "Shortcuts (?)", id="open-help", n_clicks=0),
-                    action("moon", "Switch between light and dark", id="theme-switch", n_clicks=0),
-                ],
-                className="row tight end",
-            ),
-        ],
-        className="topbar",
-    )
-    status = html.Div(
-        [
-            html.Span(
-                [html.Span(className="dot idle", id="status-dot"), html.Span("Ready", id="status-text")],
-                className="row tight",
-                role="status",
-                **{"aria-live": "polite"},
-            ),
-            html.Span(id="status-runs", className="hide-sm"),
-            html.Span(f"{host} · dpo {importlib.metadata.version('dpo-workbench')}", className="hide-sm mono"),
-        ],
-        className="statusbar",
-    )
+    navigation = html.Nav([_nav(page) for page in pages], className="navigation", **{"aria-label": "Pages"})
     tabs = html.Nav([_nav(page) for page in pages], className="tabbar", **{"aria-label": "Pages, bottom"})
     frame = dmc.AppShell(
         [
-            dmc.AppShellHeader(header),
-            dmc.AppShellNavbar(
-                html.Nav([_nav(page) for page in pages], className="navigation", **{"aria-label": "Pages"})
-            ),
-            dmc.AppShellMain(
-                [
-                    html.Div(
-                        page.layout(workbench)
-                        if page is shown
-                        else html.P(f"Opening {page.title}", className="sub page-opening"),
-                        id=f"page-{page.name}",
-                        className=f"page page-{page.name}",
-                        hidden=page is not shown,
-                    )
-                    for page in pages
-                ]
-            ),
-            dmc.AppShellFooter([status, tabs]),
+            dmc.AppShellHeader(_header(pages[0])),
+            dmc.AppShellNavbar(navigation),
+            dmc.AppShellMain([_place(page, page.layout(workbench) if page is shown else None) for page in pages]),
+            dmc.AppShellFooter([_status(host), tabs]),
         ],
         header={"height": 52},
         navbar={"width": 76, "breakpoint": "sm", "collapsed": {"mobile": True}},
@@ -129,24 +88,60 @@ def layout(pages: Sequence[Page], workbench: Workbench, host: str, shown: Page) 
     )
 
 
+def _place(page: Page, content: Any) -> html.Div:
+    """Where a page is, or will be when it is visited."""
+    return html.Div(
+        content or html.P(f"Opening {page.title}", className="sub page-opening"),
+        id=f"page-{page.name}",
+        className=f"page page-{page.name}",
+        hidden=content is None,
+    )
+
+
+def _header(first: Page) -> html.Div:
+    return html.Div(
+        [
+            html.A(
+                [html.Span(className="brand-mark"), html.B("DPO Workbench")], href=first.path, className="brand js-nav"
+            ),
+            html.Div(
+                [
+                    action("help", "Shortcuts (?)", id="open-help", n_clicks=0),
+                    action("moon", "Switch between light and dark", id="theme-switch", n_clicks=0),
+                ],
+                className="row tight end",
+            ),
+        ],
+        className="topbar",
+    )
+
+
+def _status(host: str) -> html.Div:
+    return html.Div(
+        [
+            html.Span(
+                [html.Span(className="dot idle", id="status-dot"), html.Span("Ready", id="status-text")],
+                className="row tight",
+                role="status",
+                **{"aria-live": "polite"},
+            ),
+            html.Span(id="status-runs", className="hide-sm"),
+            html.Span(f"{host} · dpo {importlib.metadata.version('dpo-workbench')}", className="hide-sm mono"),
+        ],
+        className="statusbar",
+    )
+
+
 def register(app: Dash, pages: Sequence[Page], workbench: Workbench) -> None:
     """Navigation, theme and help, in the browser (shell.js in assets/), and the pages from here."""
-    app.clientside_callback(
-        ClientsideFunction("shell", "show"),
-        *(Output(f"page-{page.name}", "hidden") for page in pages),
-        *(Output(f"visit-{page.name}", "data") for page in pages),
-        Input("url", "pathname"),
-    )
+    parts = [Output(f"page-{page.name}", "hidden") for page in pages]
+    parts += [Output(f"visit-{page.name}", "data") for page in pages]
+    in_browser(app, "shell.show", *parts, Input("url", "pathname"), first=True)
     for page in pages:
         _mounted(app, page, workbench)
         page.register(app, workbench)
-    app.clientside_callback(
-        ClientsideFunction("shell", "help"),
-        Output("help", "opened"),
-        Input("open-help", "n_clicks"),
-        State("help", "opened"),
-        prevent_initial_call=True,
-    )
+    asked_for = (Input("open-help", "n_clicks"), State("help", "opened"))
+    in_browser(app, "shell.help", Output("help", "opened"), *asked_for)
 
 
 def _mounted(app: Dash, page: Page, workbench: Workbench) -> None:

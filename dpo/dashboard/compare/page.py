@@ -11,11 +11,12 @@ import dataclasses
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
+from dash import Dash, Input, Output, State, dcc, html
 
+from dpo.dashboard.browser import also, in_browser
 from dpo.dashboard.compare import votes
 from dpo.dashboard.compare.policies import DEFAULT, EXAMPLES, answering, options, records
-from dpo.dashboard.components import action, button, card, glyph, icon, number
+from dpo.dashboard.components import action, button, card, glyph, icon, number, tint_scale
 from dpo.dashboard.workbench import Workbench
 from dpo.families import FAMILIES, Facts
 from dpo.generation.settings import LAMBDA_LIMITS, MAX_SAMPLES, Sampling
@@ -24,7 +25,6 @@ _DECIMALS = 2  # of what is no whole number
 # The settings that have a field on the page; assets/ reads their names from the page.
 _FIELDS = [spec for spec in dataclasses.fields(Sampling) if "label" in spec.metadata]
 _PANES = 6
-_BINS = ("n4", "n3", "n2", "n1", "z", "p1", "p2", "p3", "p4")
 
 
 def page(workbench: Workbench) -> list[Any]:
@@ -55,66 +55,34 @@ def page(workbench: Workbench) -> list[Any]:
 def register(app: Dash, workbench: Workbench) -> None:
     """The controls' way to the browser's code, the lists of policies, and the routes of votes."""
     votes.register(app.server, workbench)
-    prompt_and_settings = ["cmp-prompt", *map(_field_id, _FIELDS)]
-    chosen = [f"cmp-policy-{pane}" for pane in range(_PANES)]
-
-    def browser(function: str, *arguments: Any, output: str = "cmp-written", namespace: str = "compare") -> None:
-        app.clientside_callback(
-            ClientsideFunction(namespace, function),
-            Output(output, "data", allow_duplicate=True),
-            *arguments,
-            prevent_initial_call="initial_duplicate",
-        )
-
-    app.clientside_callback(
-        ClientsideFunction("compare", "generate"),
-        Output("cmp-loaded", "data"),
-        Input("cmp-generate", "n_clicks"),
-        State("cmp-fields", "data"),
-        *(State(name, "value") for name in prompt_and_settings),
-        prevent_initial_call=True,
-    )
-    app.clientside_callback(
-        ClientsideFunction("compare", "restore"),
-        *(Output(name, "value") for name in prompt_and_settings),
-        Input("url", "search"),
-        State("cmp-fields", "data"),
-        *(State(name, "value") for name in prompt_and_settings),
-    )
-    browser("wanted", Input("cmp-fields", "data"), *(Input(name, "value") for name in prompt_and_settings))
-    browser("arms", Input("cmp-known", "data"), *(Input(name, "value") for name in chosen))
-    browser("more", Input("cmp-samples", "value"), Input("cmp-noise", "checked"))
-    browser("view", Input("cmp-mode", "value"))
-    browser("choose", Input("cmp-votes-model", "value"), Input("cmp-votes-steps", "value"), namespace="votes")
-    browser("strength", *(Input(f"cmp-lambda-{facts.key}", "value") for facts in FAMILIES))
-    app.clientside_callback(
-        ClientsideFunction("votes", "blind"), Output("cmp-mode", "disabled"), Input("cmp-blind", "checked")
-    )
-    app.clientside_callback(
-        ClientsideFunction("compare", "dice"),
-        Output("cmp-seed", "value", allow_duplicate=True),
-        Input("cmp-dice", "n_clicks"),
-        prevent_initial_call=True,
-    )
-    app.clientside_callback(
-        ClientsideFunction("compare", "next"),
-        Output("cmp-next", "value"),
-        Input("cmp-continue", "n_clicks"),
-        State("cmp-next", "value"),
-        prevent_initial_call=True,
-    )
+    names = ["cmp-prompt", *map(_field_id, _FIELDS)]
+    columns = [f"cmp-policy-{pane}" for pane in range(_PANES)]
+    current = [State("cmp-fields", "data"), *(State(name, "value") for name in names)]
+    in_browser(app, "compare.generate", Output("cmp-loaded", "data"), Input("cmp-generate", "n_clicks"), *current)
+    outputs = [Output(name, "value") for name in names]
+    in_browser(app, "compare.restore", *outputs, Input("url", "search"), *current, first=True)
+    strengths = [Input(f"cmp-lambda-{facts.key}", "value") for facts in FAMILIES]
+    for function, *inputs in (
+        ("compare.wanted", Input("cmp-fields", "data"), *(Input(name, "value") for name in names)),
+        ("compare.arms", Input("cmp-known", "data"), *(Input(name, "value") for name in columns)),
+        ("compare.more", Input("cmp-samples", "value"), Input("cmp-noise", "checked")),
+        ("compare.view", Input("cmp-mode", "value")),
+        ("votes.choose", Input("cmp-votes-model", "value"), Input("cmp-votes-steps", "value")),
+        ("compare.strength", *strengths),
+    ):
+        in_browser(app, function, also("cmp-written", "data"), *inputs, first="duplicate")
+    in_browser(app, "votes.blind", Output("cmp-mode", "disabled"), Input("cmp-blind", "checked"), first=True)
+    in_browser(app, "compare.dice", also("cmp-seed", "value"), Input("cmp-dice", "n_clicks"))
+    follow = (Input("cmp-continue", "n_clicks"), State("cmp-next", "value"))
+    in_browser(app, "compare.next", Output("cmp-next", "value"), *follow)
     for index, text in enumerate(EXAMPLES):
-        app.clientside_callback(
-            f"() => {text!r}",
-            Output("cmp-prompt", "value", allow_duplicate=True),
-            Input(f"cmp-example-{index}", "n_clicks"),
-            prevent_initial_call=True,
-        )
+        click = Input(f"cmp-example-{index}", "n_clicks")
+        app.clientside_callback(f"() => {text!r}", also("cmp-prompt", "value"), click, prevent_initial_call=True)
 
     @app.callback(
         Output("cmp-known", "data"),
         Output("cmp-votes-model", "data"),
-        *(Output(name, "data") for name in chosen),
+        *(Output(name, "data") for name in columns),
         Input("cmp-pairs-poll", "n_intervals"),
     )
     def refresh(_: int) -> list[Any]:
@@ -125,7 +93,13 @@ def register(app: Dash, workbench: Workbench) -> None:
 
 
 def _composer() -> html.Section:
-    left = html.Div(
+    numbers = html.Div([_field(spec) for spec in _FIELDS], className="five")
+    right = html.Div([numbers, _strength(), _start()], className="right")
+    return card(_prompt(), right, cls="composer")
+
+
+def _prompt() -> html.Div:
+    return html.Div(
         [
             dmc.Textarea(
                 id="cmp-prompt", value=EXAMPLES[0], autosize=True, minRows=2, maxRows=8, className="prompt",
@@ -157,8 +131,10 @@ def _composer() -> html.Section:
         ],
         className="left",
     )  # fmt: skip
-    numbers = html.Div([_field(spec) for spec in _FIELDS], className="five")
-    last = html.Div(
+
+
+def _start() -> html.Div:
+    return html.Div(
         [
             dmc.Switch(id="cmp-noise", label="Same noise for all", size="xs", checked=True),
             html.Label(
@@ -185,8 +161,6 @@ def _composer() -> html.Section:
         ],
         className="row end-row",
     )  # fmt: skip
-    right = html.Div([numbers, _strength(), last], className="right")
-    return card(left, right, cls="composer")
 
 
 def _model(facts: Facts) -> html.Span:
@@ -243,7 +217,7 @@ def _toolbar() -> html.Div:
             html.Span(
                 [
                     html.Span("pushed down", className="sub"),
-                    html.Span([html.I(className=name) for name in _BINS], className="scale", **{"aria-hidden": "true"}),
+                    tint_scale(),
                     html.Span("pulled up ± 0.8 nat", className="sub num"),
                 ],
                 id="cmp-scale",

@@ -6,10 +6,11 @@ import shlex
 from typing import Any
 from urllib.parse import urlencode
 
-from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
+from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
 
 from dpo.dashboard.audit_jobs import AuditJob, AuditJobs
-from dpo.dashboard.components import card, icon
+from dpo.dashboard.browser import also, in_browser
+from dpo.dashboard.components import card, problem_card
 from dpo.dashboard.data import mapping, pairs
 from dpo.dashboard.data.cards import finding_cards, length_line, lengths, remedies
 from dpo.dashboard.data.export import EXPORT
@@ -30,22 +31,17 @@ def register(app: Dash, audits: AuditJobs) -> None:
     _choosing(app, audits)
     _auditing(app, audits)
     _listing(app, audits)
-    app.clientside_callback(
-        ClientsideFunction("data", "refresh"), Output("da-refreshed", "data"),
-        Input("da-search", "value"), Input("da-finding", "value"), Input("da-audited", "data"),
-        prevent_initial_call=True,
-    )  # fmt: skip
-    app.clientside_callback(
-        ClientsideFunction("data", "select"), Output("da-marked", "data"),
-        Input("da-at", "data"), Input("da-query", "data"),
-        prevent_initial_call=True,
-    )  # fmt: skip
+    _turning(app, audits)
+    _linking(app)
+    shown = (Input("da-search", "value"), Input("da-finding", "value"), Input("da-audited", "data"))
+    in_browser(app, "data.refresh", Output("da-refreshed", "data"), *shown)
+    in_browser(app, "data.select", Output("da-marked", "data"), Input("da-at", "data"), Input("da-query", "data"))
 
 
 def _choosing(app: Dash, audits: AuditJobs) -> None:
     @app.callback(
         Output("da-source", "data"), Output("da-source", "value"),
-        Output("da-problem", "children", allow_duplicate=True),
+        also("da-problem", "children"),
         Input("da-upload", "contents"), State("da-upload", "filename"), prevent_initial_call=True,
     )  # fmt: skip
     def upload(content: str | None, name: str | None) -> tuple[Any, Any, Any]:
@@ -54,7 +50,7 @@ def _choosing(app: Dash, audits: AuditJobs) -> None:
         try:
             value = audits.receive(name, content)
         except DpoError as error:
-            return no_update, no_update, _problem(str(error))
+            return no_update, no_update, problem_card(str(error))
         return audits.offered(), value, None
 
     @app.callback(
@@ -67,8 +63,8 @@ def _choosing(app: Dash, audits: AuditJobs) -> None:
     @app.callback(
         Output("da-detect", "children"), Output("da-problem", "children"), Output("da-audit", "disabled"),
         Output("da-command", "children"), Output("da-columns", "open"),
-        *(Output(f"da-{name}", "data", allow_duplicate=True) for name in ("layout", "job", "audited")),
-        Output("da-cards", "children", allow_duplicate=True), Output("da-below", "hidden", allow_duplicate=True),
+        *(also(f"da-{name}", "data") for name in ("layout", "job", "audited")),
+        also("da-cards", "children"), also("da-below", "hidden"),
         *_SELECTS,
         Input("da-source", "value"), Input("da-layout", "data"), Input("da-swap", "checked"),
         *(Input(name, "value") for name in _NAMED),
@@ -83,7 +79,7 @@ def _choosing(app: Dash, audits: AuditJobs) -> None:
         try:
             found = audits.look(value or "", columns)
         except DpoError as error:
-            return None, _problem(str(error)), True, line, no_update, *gone, *_emptied()
+            return None, problem_card(str(error)), True, line, no_update, *gone, *_emptied()
         if found is None:
             asked = "is taken from the local cache" if forbidden() else "is fetched from the hub"
             said = card(html.P(f"{value} {asked} when it is audited; its layout is shown then.", className="sub"),
@@ -93,7 +89,7 @@ def _choosing(app: Dash, audits: AuditJobs) -> None:
         selects = [part for name in chosen for part in (found.columns, name)]
         if found.problem:
             told = f"{audits.label(value or '')}: {found.problem}. Here, choose the columns above."
-            return None, _problem(told), True, line, True, *gone, *selects
+            return None, problem_card(told), True, line, True, *gone, *selects
         if len(found.readings) > 1:
             return mapping.question(found), None, True, line, no_update, *gone, *selects
         shown = mapping.recognised(found, columns.layout is not None)
@@ -102,7 +98,7 @@ def _choosing(app: Dash, audits: AuditJobs) -> None:
 
 def _auditing(app: Dash, audits: AuditJobs) -> None:
     @app.callback(
-        Output("da-job", "data"), Output("da-poll", "disabled"), Output("da-problem", "children", allow_duplicate=True),
+        Output("da-job", "data"), Output("da-poll", "disabled"), also("da-problem", "children"),
         Input("da-audit", "n_clicks"),
         State("da-source", "value"), State("da-model", "value"), State("da-layout", "data"),
         State("da-swap", "checked"), *(State(name, "value") for name in _NAMED),
@@ -116,30 +112,30 @@ def _auditing(app: Dash, audits: AuditJobs) -> None:
                 raise ConfigError(f"{quoted(model)} is none of {', '.join(MODELS)}: choose one of them")
             job = audits.start(value or "", model or MODELS[0], _columns(named, layout, swap))
         except DpoError as error:
-            return no_update, True, _problem(str(error))
+            return no_update, True, problem_card(str(error))
         return job.ident, False, None
 
     @app.callback(
-        Output("da-progress", "children"), Output("da-detect", "children", allow_duplicate=True),
+        Output("da-progress", "children"), also("da-detect", "children"),
         Output("da-cards", "children"), Output("da-below", "hidden"),
         Output("da-lengths", "figure"), Output("da-length-line", "children"), Output("da-sub", "children"),
-        Output("da-problem", "children", allow_duplicate=True), Output("da-poll", "disabled", allow_duplicate=True),
+        also("da-problem", "children"), also("da-poll", "disabled"),
         Output("da-finding", "data"), Output("da-finding", "value"), Output("da-search", "value"),
-        Output("da-command", "children", allow_duplicate=True), Output("da-audited", "data"),
+        also("da-command", "children"), Output("da-audited", "data"),
         Input("da-poll", "n_intervals"), State("da-job", "data"),
         prevent_initial_call=True,
     )  # fmt: skip
     def poll(_: int, ident: str | None) -> tuple[Any, ...]:
         job = audits.job(ident)
         if job is None:
-            gone = _problem("This audit is no longer kept: start it again") if ident else None
+            gone = problem_card("This audit is no longer kept: start it again") if ident else None
             return None, *[no_update] * 6, gone, True, *[no_update] * 5
         if not job.over:
             return _under_way(job), no_update, [], True, *[no_update] * 2, job.label, None, False, *[no_update] * 5
         if job.audit is None:
             asked = job.preview is not None and len(job.preview.readings) > 1
             told = mapping.question(job.preview) if asked and job.preview is not None else no_update
-            problem = None if asked else _problem(job.problem)
+            problem = None if asked else problem_card(job.problem)
             return None, told, [], True, *[no_update] * 2, job.label, problem, True, *[no_update] * 5
         result = job.audit
         with_rows = [{"value": "", "label": "All pairs"}] + [
@@ -178,8 +174,12 @@ def _listing(app: Dash, audits: AuditJobs) -> None:
         said = f"{len(places):,} pairs" if len(places) == every else f"{len(places):,} of {every:,} pairs"
         return response, known, said, 0
 
+
+def _turning(app: Dash, audits: AuditJobs) -> None:
+    """The pair that is read: the one before and after, and how it is shown."""
+
     @app.callback(
-        Output("da-at", "data", allow_duplicate=True),
+        also("da-at", "data"),
         Input("da-rows", "selectedRows"), Input("da-previous", "n_clicks"), Input("da-next", "n_clicks"),
         State("da-at", "data"), State("da-query", "data"),
         prevent_initial_call=True,
@@ -210,6 +210,8 @@ def _listing(app: Dash, audits: AuditJobs) -> None:
         head = html.Div([html.Span(f"Row {row:,}", className="sub num"), *codes], className="row tight codes")
         return [head, *pairs.shown(job, place, view)], f"{at + 1:,} of {known['count']:,}"
 
+
+def _linking(app: Dash) -> None:
     @app.callback(
         Output("da-export", "href"), Output("da-all", "href"), Output("da-export-button", "disabled"),
         Output("da-all-button", "disabled"), Output("da-export-button", "children"),
@@ -238,7 +240,3 @@ def _under_way(job: AuditJob) -> html.Section:
         cls="pad",
         role="status",
     )
-
-
-def _problem(text: str) -> Any:
-    return card(html.Div([icon("stop", 18), html.P(text)], className="row nowrap"), cls="pad problem")

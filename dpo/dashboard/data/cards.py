@@ -10,12 +10,11 @@ from typing import Any
 from dash import html
 
 from dpo.dashboard.components import light
-from dpo.dashboard.theme import layout, rgba
+from dpo.dashboard.theme import CHOSEN, REJECTED, layout, rgba
 from dpo.preferences.audit import Audit, Finding
 from dpo.preferences.audit.mispaired import CODES
 from dpo.preferences.audit.remedies import clean_command
 
-CHOSEN, REJECTED = "#2f9a4a", "#9a66d0"
 TITLES = {
     "mispaired": "Answers belong to other prompts",
     "unk": "The vocabulary lacks symbols",

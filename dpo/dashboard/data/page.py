@@ -9,7 +9,7 @@ import dash_mantine_components as dmc
 from dash import dcc, html
 
 from dpo.dashboard.audit_jobs import MOST_UPLOAD
-from dpo.dashboard.components import action, button, card, command, icon, page_title
+from dpo.dashboard.components import action, button, card, chart, command, icon, page_title
 from dpo.dashboard.data.cards import lengths
 from dpo.dashboard.data.table import BLOCK, column_definitions
 from dpo.dashboard.workbench import Workbench
@@ -83,12 +83,8 @@ def _length_card() -> html.Section:
     head = html.Div(
         [html.Div([html.H3("Length"), html.P(id="da-length-line", className="sub")])], className="card-head"
     )
-    graph = dcc.Graph(
-        id="da-lengths", figure=lengths(None), config={"displayModeBar": False, "responsive": True},
-        style={"height": 280},
-    )  # fmt: skip
-    name = "Histogram of answer lengths in characters, chosen and rejected"
-    return card(head, html.Figure(graph, className="figure", role="img", **{"aria-label": name}), cls="chart")
+    about = "Histogram of answer lengths in characters, chosen and rejected"
+    return card(head, chart("da-lengths", 280, about, lengths(None)), cls="chart")
 
 
 def _pairs_card() -> html.Section:

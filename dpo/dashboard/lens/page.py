@@ -10,17 +10,17 @@ from typing import Any
 
 import dash_ag_grid as dag
 import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
+from dash import Dash, Input, Output, State, dcc, html
 
+from dpo.dashboard.browser import also, in_browser
 from dpo.dashboard.choices import by_family, references, tuned
-from dpo.dashboard.components import action, button, card, page_title
+from dpo.dashboard.components import action, button, card, chart, icon, page_title, tint_scale
 from dpo.dashboard.lens import api
 from dpo.dashboard.theme import CHOSEN, FAMILY_COLOR, NEUTRAL, REJECTED, layout
 from dpo.dashboard.workbench import Workbench
 from dpo.preferences.sources import SAMPLE
 from dpo.preferences.split import is_held_out
 
-_BINS = ("n4", "n3", "n2", "n1", "z", "p1", "p2", "p3", "p4")
 _HISTOGRAMS = (("margin", "Margin"), ("chosen_reward", "Chosen reward"), ("rejected_reward", "Rejected reward"))
 _NUMBER = {"type": "rightAligned", "cellClass": "ag-right-aligned-cell num"}
 _SIGNED = {"function": "d3.format('+.3f')(params.value)"}
@@ -48,38 +48,23 @@ def register(app: Dash, workbench: Workbench) -> None:
     """Routes for scoring, and the controls' way to the browser's code."""
     api.register(app.server, workbench)
 
-    def browser(function: str, *arguments: Any) -> None:
-        app.clientside_callback(
-            ClientsideFunction("lens", function),
-            Output("lens-written", "data", allow_duplicate=True),
-            *arguments,
-            prevent_initial_call=True,
-        )
-
-    app.clientside_callback(
-        ClientsideFunction("lens", "show"),
-        Output("lens-written", "data"),
-        Input("url", "pathname"),
-        Input("url", "search"),
-        Input("lens-theme", "data"),
-    )
-    browser("choose", Input("lens-policy", "value"), Input("lens-reference", "value"), Input("lens-beside", "value"))
-    browser("mode", Input("lens-mode", "value"))
-    browser("unit", Input("lens-unit", "value"))
-    browser("clamp", Input("lens-clamp", "value"))
-    browser(
-        "score",
-        Input("lens-score", "n_clicks"),
-        State("lens-prompt", "value"),
-        State("lens-a", "value"),
-        State("lens-b", "value"),
-    )
-    browser("pairs", Input("lens-pairs-go", "n_clicks"), State("lens-source", "value"))
-    browser("sort", Input("lens-sort", "value"), Input("lens-which", "value"))
-    for name, _ in _HISTOGRAMS:
-        browser("brush", Input(f"lens-hist-{name}", "selectedData"), State(f"lens-hist-{name}", "id"))
-        browser("brush", Input(f"lens-hist-{name}", "clickData"), State(f"lens-hist-{name}", "id"))
-    browser("open", Input("lens-table", "cellClicked"))
+    address = (Input("url", "pathname"), Input("url", "search"), Input("lens-theme", "data"))
+    in_browser(app, "lens.show", Output("lens-written", "data"), *address, first=True)
+    texts = [State(f"lens-{name}", "value") for name in ("prompt", "a", "b")]
+    for function, *parts in (
+        ("choose", *(Input(f"lens-{name}", "value") for name in ("policy", "reference", "beside"))),
+        *((name, Input(f"lens-{name}", "value")) for name in ("mode", "unit", "clamp")),
+        ("score", Input("lens-score", "n_clicks"), *texts),
+        ("pairs", Input("lens-pairs-go", "n_clicks"), State("lens-source", "value")),
+        ("sort", Input("lens-sort", "value"), Input("lens-which", "value")),
+        *(
+            ("brush", Input(f"lens-hist-{name}", event), State(f"lens-hist-{name}", "id"))
+            for name, _ in _HISTOGRAMS
+            for event in ("selectedData", "clickData")
+        ),
+        ("open", Input("lens-table", "cellClicked")),
+    ):
+        in_browser(app, f"lens.{function}", also("lens-written", "data"), *parts)
 
     @app.callback(
         Output("lens-policy", "data"),
@@ -114,8 +99,12 @@ def _examples() -> list[dict[str, str]]:
 
 
 def _controls(workbench: Workbench) -> html.Section:
+    return card(_selects(workbench), _prompt(), _own_texts(), cls="pad lens-card")
+
+
+def _selects(workbench: Workbench) -> html.Div:
     choices = by_family(tuned(workbench.roots))
-    selects = html.Div(
+    return html.Div(
         [
             dmc.Select(
                 id="lens-policy", label="Policy", value="demo/gpt2-dpo", data=choices, size="sm", w=210,
@@ -140,7 +129,10 @@ def _controls(workbench: Workbench) -> html.Section:
         ],
         className="row lens-controls",
     )  # fmt: skip
-    prompt = html.Div(
+
+
+def _prompt() -> html.Div:
+    return html.Div(
         [
             dmc.Textarea(
                 id="lens-prompt", label="Prompt", value="", autosize=True, minRows=1, maxRows=6, className="grow",
@@ -157,7 +149,10 @@ def _controls(workbench: Workbench) -> html.Section:
         ],
         className="row nowrap lens-prompt",
     )  # fmt: skip
-    mine = html.Div(
+
+
+def _own_texts() -> html.Div:
+    return html.Div(
         [
             html.Div(
                 [
@@ -186,7 +181,6 @@ def _controls(workbench: Workbench) -> html.Section:
         hidden=True,
         className="lens-mine",
     )  # fmt: skip
-    return card(selects, prompt, mine, cls="pad lens-card")
 
 
 def _labelled(label: str, control: Any) -> html.Div:
@@ -197,7 +191,7 @@ def _scale() -> html.Div:
     return html.Div(
         [
             html.Span("pushed down", className="sub"),
-            html.Span([html.I(className=name) for name in _BINS], className="scale", **{"aria-hidden": "true"}),
+            tint_scale(),
             html.Span("pulled up", className="sub"),
             html.Span("± 0.8 nat", id="lens-range", className="sub num"),
             html.Div(
@@ -232,17 +226,7 @@ def _running() -> list[html.Section]:
                            html.P("", className="sub", id=f"lens-run-note-{place}")])],
                 className="card-head",
             ),
-            html.Figure(
-                dcc.Graph(
-                    id=f"lens-run-{place}",
-                    figure={"data": [], "layout": layout()},
-                    config={"displayModeBar": False, "responsive": True},
-                    style={"height": 344},
-                ),
-                className="figure",
-                role="img",
-                **{"aria-labelledby": f"lens-run-title-{place} lens-run-note-{place}"},
-            ),
+            chart(f"lens-run-{place}", 344, f"#lens-run-title-{place} #lens-run-note-{place}"),
             cls="lens-run",
             id=f"lens-run-card-{place}",
             hidden=place > 0,
@@ -273,7 +257,16 @@ def _side() -> html.Aside:
 
 
 def _pairs() -> html.Section:
-    head = html.Div(
+    return card(
+        _pairs_head(),
+        html.Div(id="lens-pairs-status", className="lens-status in-card", hidden=True, role="status"),
+        html.Div([_histograms(), _pairs_tools(), _pairs_table()], id="lens-pairs-body", hidden=True),
+        cls="lens-pairs",
+    )
+
+
+def _pairs_head() -> html.Div:
+    return html.Div(
         [
             html.Div(
                 [
@@ -298,22 +291,15 @@ def _pairs() -> html.Section:
         ],
         className="card-head wrap",
     )  # fmt: skip
-    histograms = html.Div(
+
+
+def _histograms() -> html.Div:
+    return html.Div(
         [
             html.Div(
                 [
                     html.H3(title, id=f"lens-hist-title-{name}"),
-                    html.Figure(
-                        dcc.Graph(
-                            id=f"lens-hist-{name}",
-                            figure={"data": [], "layout": layout()},
-                            config={"displayModeBar": False, "responsive": True},
-                            style={"height": 150},
-                        ),
-                        className="figure",
-                        role="img",
-                        **{"aria-labelledby": f"lens-hist-title-{name} lens-pairs-note"},
-                    ),
+                    chart(f"lens-hist-{name}", 150, f"#lens-hist-title-{name} #lens-pairs-note"),
                 ],
                 className="lens-hist",
             )
@@ -321,7 +307,10 @@ def _pairs() -> html.Section:
         ],
         className="grid g3",
     )
-    tools = html.Div(
+
+
+def _pairs_tools() -> html.Div:
+    return html.Div(
         [
             dmc.SegmentedControl(
                 id="lens-which", size="xs", value="all", **{"aria-label": "Which pairs to list"},
@@ -344,6 +333,9 @@ def _pairs() -> html.Section:
         ],
         className="row lens-tools",
     )  # fmt: skip
+
+
+def _pairs_table() -> dag.AgGrid:
     columns = [
         {"field": "prompt", "headerName": "Prompt", "flex": 1, "minWidth": 220, "tooltipField": "prompt"},
         {"field": "margin", "headerName": "Margin", "width": 104, "valueFormatter": _SIGNED, **_NUMBER},
@@ -355,7 +347,7 @@ def _pairs() -> html.Section:
         },
         {"field": "finding", "headerName": "Finding", "width": 150},
     ]  # fmt: skip
-    table = dag.AgGrid(
+    return dag.AgGrid(
         id="lens-table",
         columnDefs=columns,
         rowData=[],
@@ -368,17 +360,11 @@ def _pairs() -> html.Section:
         style={"height": 344},
         dangerously_allow_code=False,
     )  # fmt: skip
-    return card(
-        head,
-        html.Div(id="lens-pairs-status", className="lens-status in-card", hidden=True, role="status"),
-        html.Div([histograms, tools, table], id="lens-pairs-body", hidden=True),
-        cls="lens-pairs",
-    )
 
 
 def _reproduce() -> html.Section:
     return card(
-        html.Span(className="i i-terminal", style={"width": 16, "height": 16}),
+        icon("terminal"),
         html.Code("", id="lens-command"),
         html.Div(
             [

@@ -10,9 +10,10 @@ from urllib.parse import urlencode
 import dash_ag_grid as dag
 import dash_mantine_components as dmc
 import yaml
-from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
-from dpo.dashboard.components import button, card, command, icon, page_title
+from dpo.dashboard.browser import also, in_browser
+from dpo.dashboard.components import button, card, chart, command, icon, page_title, problem_card
 from dpo.dashboard.runs_page import figures
 from dpo.dashboard.runs_page.report import report
 from dpo.dashboard.runs_page.table import MEASURES, Row, RunTable, columns_of, differing, filtered, heading, rows_of
@@ -56,14 +57,14 @@ def register(app: Dash, workbench: Workbench) -> None:
     """All callbacks of the page."""
     _reading(app, workbench)
     _drawing(app)
-    _changing(app, workbench)
+    _editing(app, workbench)
+    _choosing(app, workbench)
+    _deleting(app, workbench)
     _leaving(app, workbench)
 
 
 def _reading(app: Dash, workbench: Workbench) -> None:
-    app.clientside_callback(
-        ClientsideFunction("runs", "polls"), Output("rn-poll", "disabled"), Input("page-runs", "hidden")
-    )
+    in_browser(app, "runs.polls", Output("rn-poll", "disabled"), Input("page-runs", "hidden"), first=True)
 
     table = RunTable(workbench.runs, workbench.votes)
     # The grid lets one write into cells of one's own runs.
@@ -133,9 +134,7 @@ def _drawing(app: Dash) -> None:
         return bars, said
 
 
-def _changing(app: Dash, workbench: Workbench) -> None:
-    roots, access = workbench.roots, workbench.access
-
+def _editing(app: Dash, workbench: Workbench) -> None:
     @app.callback(
         Output("rn-changed", "data"), Output("rn-problem", "children"),
         Input("rn-grid", "cellValueChanged"), State("rn-changed", "data"),
@@ -144,15 +143,19 @@ def _changing(app: Dash, workbench: Workbench) -> None:
     def edit(changes: list[dict[str, Any]] | None, count: int) -> tuple[int, Any]:
         try:
             for change in changes or []:
-                run = listed(change["data"]["path"], roots)
+                run = listed(change["data"]["path"], workbench.roots)
                 text = str(change.get("value") or "")
                 if change["colId"] == "name":
                     rename(run, text)
                 elif change["colId"] == "note":
                     annotate(run, text)
         except DpoError as error:
-            return count + 1, _problem(str(error))
+            return count + 1, problem_card(str(error))
         return count + 1, None
+
+
+def _choosing(app: Dash, workbench: Workbench) -> None:
+    roots, access = workbench.roots, workbench.access
 
     @app.callback(
         Output("rn-chosen", "hidden"), Output("rn-count", "children"), Output("rn-overlay", "href"),
@@ -182,29 +185,28 @@ def _changing(app: Dash, workbench: Workbench) -> None:
             lines = [html.Li(access.refusal(Right.CHANGE), className="error-line")]
         return True, html.Ul(lines, className="plain"), not fine, f"Delete {_many(len(lines))}"
 
+
+def _deleting(app: Dash, workbench: Workbench) -> None:
     @app.callback(
-        Output("rn-delete-box", "opened", allow_duplicate=True), Output("rn-changed", "data", allow_duplicate=True),
-        Output("rn-problem", "children", allow_duplicate=True), Output("rn-grid", "deselectAll"),
+        also("rn-delete-box", "opened"), also("rn-changed", "data"),
+        also("rn-problem", "children"), Output("rn-grid", "deselectAll"),
         Input("rn-delete-go", "n_clicks"), State("rn-grid", "selectedRows"), State("rn-changed", "data"),
         prevent_initial_call=True,
     )  # fmt: skip
     def remove(_: int, selected: list[Row] | None, count: int) -> tuple[bool, int, Any, bool]:
         try:
             for path in _paths(selected):
-                delete(listed(path, roots), roots)
+                delete(listed(path, workbench.roots), workbench.roots)
         except DpoError as error:
-            return False, count + 1, _problem(str(error)), True
+            return False, count + 1, problem_card(str(error)), True
         return False, count + 1, None, True
 
-    app.clientside_callback(
-        ClientsideFunction("runs", "close"), Output("rn-delete-box", "opened", allow_duplicate=True),
-        Input("rn-delete-keep", "n_clicks"), prevent_initial_call=True,
-    )  # fmt: skip
+    in_browser(app, "runs.close", also("rn-delete-box", "opened"), Input("rn-delete-keep", "n_clicks"))
 
 
 def _leaving(app: Dash, workbench: Workbench) -> None:
     @app.callback(
-        Output("rn-download", "data"), Output("rn-problem", "children", allow_duplicate=True),
+        Output("rn-download", "data"), also("rn-problem", "children"),
         Input("rn-export", "n_clicks"), State("rn-grid", "virtualRowData"), State("rn-grid", "selectedRows"),
         prevent_initial_call=True,
     )  # fmt: skip
@@ -215,7 +217,7 @@ def _leaving(app: Dash, workbench: Workbench) -> None:
         try:
             return {"content": report(rows, workbench.runs), "filename": "dpo-runs.html", "type": "text/html"}, None
         except DpoError as error:
-            return no_update, _problem(str(error))
+            return no_update, problem_card(str(error))
 
     @app.callback(
         Output("rn-sweep-box", "opened"), Output("rn-sweep", "children"),
@@ -313,12 +315,7 @@ def _chart_card(key: str, title: str, control: Any) -> html.Section:
         [html.Div([html.H3(title, id=f"rn-{key}-name"), html.P(id=f"rn-{key}-note", className="sub wrap")]), control],
         className="card-head wrap",
     )
-    graph = dcc.Graph(
-        id=f"rn-{key}", figure={"data": [], "layout": {}}, config={"displayModeBar": False, "responsive": True},
-        style={"height": 330},
-    )  # fmt: skip
-    names = {"aria-labelledby": f"rn-{key}-name rn-{key}-note"}
-    return card(head, html.Figure(graph, className="figure", role="img", **names), cls="chart")
+    return card(head, chart(f"rn-{key}", 330, f"#rn-{key}-name #rn-{key}-note"), cls="chart")
 
 
 def _importance_card() -> html.Section:
@@ -360,7 +357,3 @@ def _paths(rows: Sequence[Row] | dict[str, Any] | None) -> list[str]:
 
 def _many(count: int) -> str:
     return "1 run" if count == 1 else f"{count} runs"
-
-
-def _problem(text: str) -> Any:
-    return card(html.Div([icon("stop", 18), html.P(text)], className="row nowrap"), cls="pad problem")

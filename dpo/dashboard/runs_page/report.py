@@ -9,9 +9,9 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from dash import html
+from jinja2 import Environment, PackageLoader
 
-from dpo.dashboard.markup import literal, to_html
+from dpo.dashboard.markup import literal
 from dpo.dashboard.run_reader import RunReader
 from dpo.dashboard.runs_page.figures import OVER, Figure, frontier, importance, number, parallel
 from dpo.dashboard.runs_page.table import MEASURES, Row, differing, heading
@@ -26,28 +26,6 @@ _CURVES = (
     ("eval_kl", "KL to reference, nats, first 64 tokens"),
 )  # fmt: skip
 _MOST_POINTS = 800
-_CSS = """
-:root{color-scheme:light dark;--page:#f5f5f2;--card:#fff;--ink:#15171c;--ink3:#636973;--line:#e3e3dd}
-@media(prefers-color-scheme:dark){:root{--page:#0e1013;--card:#16181c;--ink:#eceef2;--ink3:#8f96a3;--line:#2a2e35}
-.gridlayer path{stroke:#23272d!important}}
-body{margin:0;background:var(--page);color:var(--ink);font:14px/1.5 Inter,ui-sans-serif,system-ui,"Segoe UI",sans-serif}
-main{max-width:1280px;margin:0 auto;padding:24px;display:grid;gap:16px}
-h1{font-size:20px;margin:0}h2{font-size:14px;margin:0 0 2px}h3{font-size:13px;margin:12px 0 2px}p{margin:0}
-.sub,.sub td{color:var(--ink3);font-size:13px}
-section{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:16px;overflow-x:auto;min-width:0}
-.two{display:grid;gap:16px;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr))}
-table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;width:100%}
-th{text-align:left;color:var(--ink3);font-weight:500}th,td{padding:5px 12px 5px 0;border-top:1px solid var(--line)}
-.chart{height:300px}.bar{height:8px;background:var(--ink3);border-radius:4px}
-"""
-# The figures lie beside each other in one JSON text; Plotly draws them where a place carries their name.
-_DRAW = """
-const figures = JSON.parse(document.getElementById("figures").textContent);
-document.querySelectorAll("[data-figure]").forEach((place) => {
-  const {data, layout} = figures[place.dataset.figure];
-  Plotly.newPlot(place, data, layout, {displayModeBar: false, responsive: true});
-});
-"""
 
 
 def report(rows: Sequence[Row], reader: RunReader) -> str:
@@ -60,60 +38,38 @@ def report(rows: Sequence[Row], reader: RunReader) -> str:
         raise RunError("No runs to report: choose some, or clear the filter")
     from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-    figures: dict[str, Figure] = {}
-    sections: list[Any] = [_head(rows), html.Section(_table(rows))]
-    made, said = frontier(rows, OVER[0])
-    figures["frontier"] = made
-    pictures = [_picture("frontier", "Reward and KL frontier", said)]
-    figures["parallel"], said = parallel(rows)
-    pictures.append(_picture("parallel", "Settings and outcome", said))
-    sections.append(html.Div(pictures, className="two"))
-    shares, said = importance(rows, "accuracy")
-    if shares:
-        bars = []
-        for name, share in shares:
-            bar = html.Div(className="bar", style={"width": f"{100 * share:.0f}%"})
-            bars.append(
-                html.Tr([html.Td(heading(name)), html.Td(f"{share:.0%}"), html.Td(bar, style={"width": "60%"})])
-            )
-        sections.append(html.Section([html.H2("What mattered"), html.P(said, className="sub"), html.Table(bars)]))
-    curves = []
-    for key, title in _CURVES:
-        figure = _curves(rows, key, reader)
-        if figure["data"]:
-            figures[key] = figure
-            how = "Faint: every logged step. Bold: smoothed." if is_smoothed(key) else "Held out, as it was measured."
-            curves.append(_picture(key, title, f"{how} Dashed runs share a family."))
-    sections += [html.Div(curves, className="two"), *[_of_run(row, reader) for row in rows]]
-    body = "".join(to_html(section) for section in sections)
-    content = json.dumps(figures).replace("</", "<\\/")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'
-        f"<title>DPO runs</title><style>{_CSS}</style></head><body><main>{body}</main>"
-        f'<script type="application/json" id="figures">{content}</script>'
-        f"<script>{get_plotlyjs()}</script><script>{_DRAW}</script></body></html>\n"
-    )
-
-
-def _head(rows: Sequence[Row]) -> html.Div:
-    now = f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"
-    return html.Div(
-        [html.H1("DPO runs"), html.P(f"{len(rows)} runs · {now} · dpo {version('dpo-workbench')}", className="sub")]
-    )
-
-
-def _table(rows: Sequence[Row]) -> html.Table:
-    differ, alike = differing(rows)
-    fields = [("name", "Run"), ("state", "Status"), *((f"set/{name}", heading(name)) for name in differ)]
-    fields += [("step", "Step"), *((field, title) for field, title, _ in MEASURES), ("note", "Note")]
-    fields = [(field, title) for field, title in fields if any(row.get(field) not in (None, "") for row in rows)]
-    lines = [html.Tr([html.Td(_cell(row.get(field))) for field, _ in fields]) for row in rows]
-    same = ", ".join(f"{heading(name)} {_cell(rows[0].get(f'set/{name}'))}" for name in alike)
-    return html.Div(
-        [html.Table([html.Tr([html.Th(title) for _, title in fields]), *lines]),
-         html.P(f"The same in all: {same}" if same and len(rows) > 1 else "", className="sub")]
+    (front, front_note), (lines, lines_note) = frontier(rows, OVER[0]), parallel(rows)
+    shares, shares_note = importance(rows, "accuracy")
+    curves = {key: _curves(rows, key, reader) for key, _ in _CURVES}
+    drawn = {key: figure for key, figure in curves.items() if figure["data"]}
+    figures = json.dumps({"frontier": front, "parallel": lines} | drawn)
+    alike = differing(rows)[1]
+    page = Environment(loader=PackageLoader("dpo.dashboard.runs_page", ""), autoescape=True)
+    page.filters["cell"] = _cell
+    return page.get_template("report.html").render(
+        rows=rows,
+        now=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+        version=version("dpo-workbench"),
+        fields=_fields(rows),
+        same=", ".join(f"{heading(name)} {_cell(rows[0].get(f'set/{name}'))}" for name in alike),
+        overview=[
+            ("frontier", "Reward and KL frontier", front_note), ("parallel", "Settings and outcome", lines_note)
+        ],
+        shares=[(heading(name), share) for name, share in shares],
+        shares_note=shares_note,
+        curves=[(key, title, _curve_note(key)) for key, title in _CURVES if key in drawn],
+        findings={row["path"]: _findings(row, reader) for row in rows},
+        settings={row["path"]: [(n[4:], v) for n, v in row.items() if n.startswith("set/")] for row in rows},
+        figures=figures.replace("</", "<\\/"),
+        plotly=get_plotlyjs(),
     )  # fmt: skip
+
+
+def _fields(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """The table's columns (field, heading) of which a run has something."""
+    fields = [("name", "Run"), ("state", "Status"), *((f"set/{n}", heading(n)) for n in differing(rows)[0])]
+    fields += [("step", "Step"), *((field, title) for field, title, _ in MEASURES), ("note", "Note")]
+    return [(field, title) for field, title in fields if any(row.get(field) not in (None, "") for row in rows)]
 
 
 def _cell(value: Any) -> str:
@@ -124,9 +80,18 @@ def _cell(value: Any) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 
-def _picture(key: str, title: str, said: str) -> html.Section:
-    place = html.Div(className="chart", role="img", **{"data-figure": key, "aria-label": f"{title}. {said}"})
-    return html.Section([html.H2(title), html.P(said, className="sub"), place])
+def _curve_note(key: str) -> str:
+    how = "Faint: every logged step. Bold: smoothed." if is_smoothed(key) else "Held out, as it was measured."
+    return f"{how} Dashed runs share a family."
+
+
+def _findings(row: Row, reader: RunReader) -> list[tuple[str, str]]:
+    """What the doctor says of a run, (severity, sentence); without a severity why it could not look."""
+    try:
+        run, _ = reader.read(row["path"])
+        return [(verdict.severity, verdict.sentence) for verdict in diagnose(run)]
+    except RunError as error:
+        return [("", str(error))]
 
 
 def _curves(rows: Sequence[Row], key: str, reader: RunReader) -> Figure:
@@ -157,21 +122,3 @@ def _curves(rows: Sequence[Row], key: str, reader: RunReader) -> Figure:
             marks = {"mode": "lines+markers", "marker": {"symbol": SYMBOL[row["family"]], "size": 6, "color": color}}
             figure["data"].append(line | {"y": y, "line": bold} | marks)
     return figure
-
-
-def _of_run(row: Row, reader: RunReader) -> html.Section:
-    parts: list[Any] = [html.H2(row["name"]), html.P(f"{row['path']} · {row['state']}", className="sub")]
-    if row["note"]:
-        parts.append(html.P(row["note"]))
-    try:
-        run, _ = reader.read(row["path"])
-        for verdict in diagnose(run):
-            parts.append(html.P([html.B(f"{verdict.severity}: "), verdict.sentence]))
-    except RunError as error:
-        parts.append(html.P(str(error)))
-    settings = [
-        html.Tr([html.Td(name[4:]), html.Td(_cell(value))]) for name, value in row.items() if name.startswith("set/")
-    ]
-    if settings:
-        parts.append(html.Details([html.Summary("Settings"), html.Table(settings, className="sub")]))
-    return html.Section(parts)

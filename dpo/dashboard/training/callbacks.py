@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from dash import ClientsideFunction, Dash, Input, Output, State, no_update
+from dash import Dash, Input, Output, State, no_update
 from flask import Response, jsonify
 
+from dpo.dashboard.browser import in_browser
 from dpo.dashboard.choices import base_of, policies_of
 from dpo.dashboard.run_reader import RunReader, Shown, revision, signature_of
 from dpo.dashboard.training import drawing
@@ -132,51 +133,25 @@ def _checkpoints(app: Dash, reader: RunReader) -> None:
 
 
 def _view(app: Dash) -> None:
-    """What needs no server: the address, the line at the chosen step, Pause (assets/training.js)."""
-    app.clientside_callback(
-        ClientsideFunction("training", "restore"),
-        Output("tr-selected", "value"), Output("tr-axis", "value"), Output("tr-smoothing", "value"),
-        Output("tr-log", "checked"), Output("tr-norm", "value"), Output("tr-filter", "value"),
-        Input("url", "search"), State("url", "pathname"),
-    )  # fmt: skip
-    app.clientside_callback(
-        ClientsideFunction("training", "remember"),
-        Output("tr-written", "data"),
-        Input("tr-selected", "value"), Input("tr-axis", "value"), Input("tr-smoothing", "value"),
-        Input("tr-log", "checked"), Input("tr-norm", "value"), Input("tr-filter", "value"),
-        prevent_initial_call=True,
-    )  # fmt: skip
+    """What needs no server: the address, the line at the chosen step, Pause."""
+    drawn = (("tr-selected", "value"), ("tr-axis", "value"), ("tr-smoothing", "value"), ("tr-log", "checked"),
+             ("tr-norm", "value"))  # fmt: skip
+    view = (*drawn, ("tr-filter", "value"))
+    address = (Input("url", "search"), State("url", "pathname"))
+    in_browser(app, "training.restore", *(Output(*part) for part in view), *address, first=True)
+    in_browser(app, "training.remember", Output("tr-written", "data"), *(Input(*part) for part in view))
     # The curves come by /api/curves and are drawn without Dash, whose bookkeeping for a dozen figures at
-    # ten points a second would keep the page busy.
-    app.clientside_callback(
-        ClientsideFunction("training", "draw"),
-        Output("tr-drawn", "data"),
-        Input("tr-selected", "value"), Input("tr-axis", "value"),
-        Input("tr-smoothing", "value"), Input("tr-log", "checked"), Input("tr-norm", "value"),
-        # Of a page that comes later Dash drops callbacks all of whose inputs `restore` left as they were.
-        Input("tr-full", "id"),
-    )  # fmt: skip
-    app.clientside_callback(
-        ClientsideFunction("training", "point"),
-        Output("tr-pointed", "data"),
-        Input("tr-step", "value"), Input("tr-probes", "data"),
-    )  # fmt: skip
-    app.clientside_callback(
-        ClientsideFunction("training", "prompts"),
-        Output("tr-prompt", "className"),
-        Input("tr-prompt", "data"), Input("tr-prompt", "value"),
-    )  # fmt: skip
-    app.clientside_callback(
-        ClientsideFunction("training", "smooth"),
-        Output("tr-smoothing-value", "children"),
-        Input("tr-smoothing", "value"),
-    )
-    app.clientside_callback(
-        ClientsideFunction("training", "pause"),
-        Output("tr-pause", "children"),
-        Input("tr-pause", "n_clicks"),
-        prevent_initial_call=True,
-    )  # fmt: skip
+    # ten points a second would keep the page busy.  Of a page that comes later Dash drops callbacks all of whose
+    # inputs `restore` left as they were: therefore the last input.
+    inputs = [Input(*part) for part in (*drawn, ("tr-full", "id"))]
+    in_browser(app, "training.draw", Output("tr-drawn", "data"), *inputs, first=True)
+    steps = (Input("tr-step", "value"), Input("tr-probes", "data"))
+    in_browser(app, "training.point", Output("tr-pointed", "data"), *steps, first=True)
+    prompts = (Input("tr-prompt", "data"), Input("tr-prompt", "value"))
+    in_browser(app, "training.prompts", Output("tr-prompt", "className"), *prompts, first=True)
+    smoothing = (Output("tr-smoothing-value", "children"), Input("tr-smoothing", "value"))
+    in_browser(app, "training.smooth", *smoothing, first=True)
+    in_browser(app, "training.pause", Output("tr-pause", "children"), Input("tr-pause", "n_clicks"))
 
 
 def _places(entries: Sequence[Shown], axis: str, steps: Sequence[int]) -> list[float | None]:

@@ -93,53 +93,27 @@ def figure(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view:
     traces: list[dict[str, Any]] = []
     ends: list[tuple[str, float, str]] = []
     below = {item.run: item for item in second}
-    log_y = view.log_y and chart.positive
     for item in curves:
-        color = FAMILY_COLOR[item.family]
-        label = call(item, view)
-        other = below.get(item.run)
+        color, label, other = FAMILY_COLOR[item.family], call(item, view), below.get(item.run)
         if other is not None:
             traces += _second(other, color, f"{label} {word(chart.second)}")
         band = chart.band and other is not None and len(other.x) > 0
         traces += _lines(item, color, label, band, word(chart.first[0]) if chart.second else "")
         if item.newest is not None:
+            end, text = item.newest, label
             if chart.band and other is not None and other.newest is not None:
-                middle = (item.newest + other.newest) / 2
-                ends.append((f"{label} {_short(item.newest - other.newest)}", middle, color))
-            else:
-                ends.append((label, item.newest, color))
+                end, text = (item.newest + other.newest) / 2, f"{label} {_short(item.newest - other.newest)}"
+            ends.append((text, end, color))
     made = layout()
-    notes = []
-    shapes = [_cursor()]
-    means = view.ln2 or chart.key != "loss"
-    if means and chart.reference is not None and not (log_y and chart.reference <= 0):
-        shapes.append(
-            {
-                "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chart.reference, "y1": chart.reference,
-                "line": {"color": NEUTRAL, "width": 1, "dash": "2px,3px"},
-            }
-        )  # fmt: skip
-        if chart.reference_text:
-            notes.append(_note(chart.reference_text, chart.reference, log_y, xanchor="right", yshift=9))
     labelled = chart in LARGE or chart.wide
+    made["shapes"], made["annotations"] = _reference(chart, view)
     if labelled:
-        notes += _end_labels(ends, [*curves, *second], log_y, 22 / chart.height)
+        made["annotations"] += _end_labels(ends, [*curves, *second], _log_y(chart, view), 22 / chart.height)
     longest = max((len(text) for text, _, _ in ends), default=0)
     made["margin"] = {"l": 46, "r": min(18 + 6.6 * longest, 140) if labelled else 14, "t": 8, "b": 28}
-    made["shapes"], made["annotations"] = shapes, notes
-    # Said, not left to Plotly, which would take the range it found itself for one that a user chose.
-    made["xaxis"] |= {"autorange": True, "rangemode": "tozero", "ticksuffix": " s" if view.axis == "Time" else ""}
-    if view.span is not None:
-        made["xaxis"] |= {"range": list(view.span), "autorange": False}
-    made["yaxis"] |= {"autorange": True, "type": "log" if log_y else "linear"}
-    if chart.percent:
-        made["yaxis"] |= {"tickformat": ".0%"}
-    if chart.key == "lr" or (log_y and _least(curves) < 1e-3):
-        made["yaxis"] |= {"tickformat": ".1e" if chart.key == "lr" else ".0e"}  # .000001 has no room
-    if not labelled:
-        made["xaxis"] |= {"nticks": 4}
-    made["hovermode"] = "x"  # what it finds is told in the subtitle (assets/training.js)
-    made["uirevision"] = view.key or f"{view.axis}-{log_y}"
+    _axes(made, chart, curves, view)
+    made["hovermode"] = "x"  # what it finds stands in the subtitle (assets/)
+    made["uirevision"] = view.key or f"{view.axis}-{_log_y(chart, view)}"
     made["meta"] = {
         "reduced": any(item.reduced for item in (*curves, *second)), "percent": chart.percent, "axis": view.axis,
     }  # fmt: skip
@@ -149,6 +123,39 @@ def figure(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view:
     )
     made["datarevision"] ^= zlib.crc32(b"".join(np.asarray(t["y"]).tobytes() for t in traces))
     return {"data": traces, "layout": made}
+
+
+def _log_y(chart: Chart, view: View) -> bool:
+    return view.log_y and chart.positive
+
+
+def _reference(chart: Chart, view: View) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Shapes and notes: the cursor, and the value that a measure is held against, where it means something."""
+    log_y, value = _log_y(chart, view), chart.reference
+    if value is None or (chart.key == "loss" and not view.ln2) or (log_y and value <= 0):
+        return [_cursor()], []
+    across = {
+        "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value,
+        "line": {"color": NEUTRAL, "width": 1, "dash": "2px,3px"},
+    }  # fmt: skip
+    text = chart.reference_text
+    return [_cursor(), across], [_note(text, value, log_y, xanchor="right", yshift=9)] if text else []
+
+
+def _axes(made: dict[str, Any], chart: Chart, curves: Sequence[Curve], view: View) -> None:
+    """Set the ranges and the numbers of both axes."""
+    log_y = _log_y(chart, view)
+    # Not left to Plotly, which would take the range it found itself for one that a user chose.
+    made["xaxis"] |= {"autorange": True, "rangemode": "tozero", "ticksuffix": " s" if view.axis == "Time" else ""}
+    if view.span is not None:
+        made["xaxis"] |= {"range": list(view.span), "autorange": False}
+    if chart not in LARGE and not chart.wide:
+        made["xaxis"] |= {"nticks": 4}
+    made["yaxis"] |= {"autorange": True, "type": "log" if log_y else "linear"}
+    if chart.percent:
+        made["yaxis"] |= {"tickformat": ".0%"}
+    if chart.key == "lr" or (log_y and _least(curves) < 1e-3):
+        made["yaxis"] |= {"tickformat": ".1e" if chart.key == "lr" else ".0e"}  # .000001 has no room
 
 
 def sentence(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view: View, missing: Sequence[str]) -> str:
@@ -170,7 +177,7 @@ def sentence(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], vie
     where = " held out" if any(len(item.eval_y) for item in known) else ""
     about = f" · {chart.about}" if chart.about else ""
     if view.log_y and chart.positive and _least(known, nothing_too=True) <= 0:
-        about += " · zeros have no place on a logarithmic axis"
+        about += " · zeros left out"
     return ", ".join(parts) + where + about
 
 
@@ -190,8 +197,8 @@ def word(measure: str | None) -> str:
 def _least(curves: Sequence[Curve], nothing_too: bool = False) -> float:
     """The least value above zero of some curves, or with `nothing_too` of all their values."""
     values = np.concatenate([part for item in curves for part in (item.y, item.eval_y)] or [np.empty(0)])
-    kept = values if nothing_too else values[values > 0]
-    return float(kept.min()) if len(kept) else math.inf
+    seen = values if nothing_too else values[values > 0]
+    return float(seen.min()) if len(seen) else math.inf
 
 
 def _cursor() -> dict[str, Any]:
@@ -204,9 +211,9 @@ def _cursor() -> dict[str, Any]:
 
 def _second(item: Curve, color: str, name: str) -> list[dict[str, Any]]:
     line = {"color": color, "width": 1.75, "dash": "2px,3px"}
-    held = not len(item.x)
-    x, y = (item.eval_x, item.eval_y) if held else (item.x, item.smooth)
-    kind = "held out" if held else "smoothed" if item.has_smoothed else "raw"
+    only_held_out = not len(item.x)
+    x, y = (item.eval_x, item.eval_y) if only_held_out else (item.x, item.smooth)
+    kind = "held out" if only_held_out else "smoothed" if item.has_smoothed else "raw"
     made = {
         "type": "scatter", "x": _list(x), "y": _list(y), "mode": "lines", "name": name, "line": line,
         "hoverinfo": "none", "meta": {"label": name, "kind": kind, "second": True},
@@ -215,7 +222,7 @@ def _second(item: Curve, color: str, name: str) -> list[dict[str, Any]]:
 
 
 def _logged(item: Curve) -> dict[str, Any]:
-    """What was logged, for a line that is drawn smoothed without the faint one behind it: the readout tells it."""
+    """What was logged, for a line that is drawn smoothed without the faint one behind it: the readout has it."""
     return {"customdata": _list(item.y)}
 
 

@@ -74,6 +74,16 @@ def register(server: Flask, workbench: Workbench) -> None:
         looked = preflight(config, jobs.root, find_runs(roots)) if sent.get("look") is True else None
         return jsonify({"command": command_line(config), "lines": looked})
 
+    @server.get("/api/jobs/<ident>/log")
+    def log(ident: str) -> Response:
+        return jsonify({"text": jobs.log(ident)})
+
+    _commands(server, workbench)
+
+
+def _commands(server: Flask, workbench: Workbench) -> None:
+    jobs = workbench.jobs
+
     @server.post("/api/jobs")
     def start() -> Response:
         return jsonify(jobs.submit(config_of(body(), jobs.root)).record())
@@ -99,10 +109,6 @@ def register(server: Flask, workbench: Workbench) -> None:
         """Take a job that is over from the list."""
         jobs.forget(text(body(), "job"))
         return jsonify({"forgotten": True})
-
-    @server.get("/api/jobs/<ident>/log")
-    def log(ident: str) -> Response:
-        return jsonify({"text": jobs.log(ident)})
 
 
 def listed(jobs: Jobs, roots: Sequence[Path]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
 from dpo.dashboard.components import button, card
 from dpo.dashboard.markup import literal
 from dpo.dashboard.run_reader import RunReader
-from dpo.dashboard.theme import FAMILY_COLOR, NEUTRAL, layout, rgba
+from dpo.dashboard.theme import DASHES, FAMILY_COLOR, NEUTRAL, layout, rgba
 from dpo.dashboard.web.reading import body
 from dpo.dashboard.workbench import Workbench
 from dpo.errors import ConfigError, PolicyError, RunError, quoted
@@ -23,11 +23,12 @@ from dpo.glossary import TERMS
 from dpo.losses import LOSSES, Options, curve, margin_losses
 from dpo.policies.names import weights_state
 from dpo.runs import Run, open_run
+from dpo.runs.metrics import Floats
 
 PAIRS = 128
 """Held-out pairs that are measured at most: seconds with a small policy on two cores."""
 _ALWAYS = margin_losses()[:3]
-_DASHES = ("solid", "8px,3px", "3px,3px", "8px,3px,2px,3px")
+_MOST = 4.0  # of the scaled loss that is shown
 
 
 def panel() -> html.Section:
@@ -95,7 +96,7 @@ class Margins:
         """What was measured before, if it was."""
         try:
             return self._known.get(_key(run))
-        except PolicyError:  # told when they are measured
+        except PolicyError:  # reported when they are measured
             return None
 
     def measure(self, run: Run) -> list[float]:
@@ -130,7 +131,7 @@ class Margins:
 def _scored(worker: LensWorker, task: Task, run: Run) -> list[float]:
     from dpo.evaluation.pairs import run_pairs, score_pairs
 
-    pairs, _told = run_pairs(str(run.path), PAIRS)
+    pairs, _message = run_pairs(str(run.path), PAIRS)
     lens = worker.lens(task, str(run.path))
     scores, _left_out = score_pairs(lens, pairs, longest=lens.tuning.drop_over, cancelled=task.cancelled.is_set)
     return [score.margin for score in scores]
@@ -175,60 +176,66 @@ def draw(asked: Mapping[str, Any], run: Run | None, margins: list[float] | None)
         beta=float(config.get("beta") or 0.1), label_smoothing=float(config.get("label_smoothing") or 0.0),
         discopop_tau=float(config.get("discopop_tau") or 0.05),
     )  # fmt: skip
-    reach = max(4.0, *(abs(value) * 1.1 for value in margins)) if margins else 4.0
-    x = np.linspace(-reach, reach, 161)
-    traces, notes = [], []
-    for name in [*(other for other in margin_losses() if other not in inked), *inked]:
-        y = curve(LOSSES[name], x, options) / curve(LOSSES[name], np.zeros(1), options)
-        drawn = name in inked
-        line = {"color": NEUTRAL if drawn else rgba(NEUTRAL, 0.35), "width": 2.25 if drawn else 1}
-        if drawn:
-            line["dash"] = _DASHES[inked.index(name) % len(_DASHES)]
-        traces.append({"type": "scatter", "mode": "lines", "x": x.tolist(), "y": y.tolist(), "name": name, "line": line,
-                       "hoverinfo": "name+y" if drawn else "skip"})  # fmt: skip
-        if drawn:
-            # Names stand where a loss enters the chart at the left, in turn on its two sides.
-            place = int(np.argmax(y <= _MOST)) if (y <= _MOST).any() else 0
-            side = "left" if inked.index(name) % 2 or not place else "right"
-            notes.append({"x": float(x[place]), "y": float(y[place]), "text": name, "showarrow": False,
-                          "xanchor": side, "yanchor": "bottom", "font": {"size": 12, "color": NEUTRAL}})  # fmt: skip
-    made = layout()
-    made["yaxis"] |= {"range": [-0.3, _MOST], "title": {"text": "loss ÷ loss at 0", "font": {"size": 12}}}
-    made["xaxis"] |= {
-        "range": [-reach, reach],
-        "title": {"text": "margin (chosen − rejected reward)", "font": {"size": 12}},
-    }
-    made["margin"] = {"l": 52, "r": 14, "t": 26, "b": 44}
-    made["hovermode"] = "closest"
+    far = max(4.0, *(abs(value) * 1.1 for value in margins)) if margins else 4.0
+    traces, notes = _lines(inked, np.linspace(-far, far, 161), options)
+    made = _axes(far)
     made["annotations"] = notes
-    made["shapes"] = [{"type": "line", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1,
-                       "line": {"color": NEUTRAL, "width": 1, "dash": "2px,3px"}}]  # fmt: skip
     note = f"{run.name}: not measured yet" if run else "Choose a run at the left to see its margins"
     if run is not None and margins:
-        color = FAMILY_COLOR[run.family]
-        counts, edges = np.histogram(margins, bins=min(40, max(8, len(margins) // 4)))
-        traces.append({"type": "bar", "x": ((edges[:-1] + edges[1:]) / 2).tolist(), "y": counts.tolist(),
-                       "width": float(edges[1] - edges[0]), "yaxis": "y2", "name": f"{literal(run.name)} held out",
-                       "marker": {"color": rgba(color, 0.55)},
-                       "hovertemplate": "%{y} pairs near %{x:.3g}"})  # fmt: skip
+        traces.append(_histogram(run, margins))
+        note = _sentence(run, margins)
         made["yaxis"] |= {"domain": [0.36, 1]}
-        made["yaxis2"] = made["yaxis"] | {
-            "domain": [0, 0.28],
-            "anchor": "x",
-            "title": {"text": "pairs", "font": {"size": 12}},
-        }
+        made["yaxis2"] = made["yaxis"] | {"domain": [0, 0.28], "anchor": "x", "title": _title("pairs")}
         made["yaxis2"].pop("range")
         made["xaxis"] |= {"anchor": "y2"}
-        right = sum(value > 0 for value in margins)
-        middle = f"{float(np.median(margins)):.3g}".replace("-", "−")
-        note = (
-            f"{run.name}: {len(margins)} held-out pairs, {right / len(margins):.0%} ranked right, "
-            f"median margin {middle}"
-        )
     return {"figure": {"data": traces, "layout": made}, "note": note, "inked": inked, "measured": bool(margins)}
 
 
-_MOST = 4.0  # of the scaled loss that is shown
+def _lines(inked: Sequence[str], x: Floats, options: Options) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Every loss over the margins `x`, those in ink last, and the names of the latter."""
+    traces, notes = [], []
+    for name in [*(other for other in margin_losses() if other not in inked), *inked]:
+        y = curve(LOSSES[name], x, options) / curve(LOSSES[name], np.zeros(1), options)
+        trace = {"type": "scatter", "mode": "lines", "x": x.tolist(), "y": y.tolist(), "name": name}
+        if name not in inked:
+            traces.append(trace | {"line": {"color": rgba(NEUTRAL, 0.35), "width": 1}, "hoverinfo": "skip"})
+            continue
+        place = inked.index(name)
+        dash = DASHES[place % len(DASHES)]
+        traces.append(trace | {"line": {"color": NEUTRAL, "width": 2.25, "dash": dash}, "hoverinfo": "name+y"})
+        # Names stand where a loss enters the chart at the left, in turn on its two sides.
+        at = int(np.argmax(y <= _MOST)) if (y <= _MOST).any() else 0
+        side = "left" if place % 2 or not at else "right"
+        notes.append({"x": float(x[at]), "y": float(y[at]), "text": name, "showarrow": False,
+                      "xanchor": side, "yanchor": "bottom", "font": {"size": 12, "color": NEUTRAL}})  # fmt: skip
+    return traces, notes
+
+
+def _axes(far: float) -> dict[str, Any]:
+    made = layout() | {"margin": {"l": 52, "r": 14, "t": 26, "b": 44}, "hovermode": "closest"}
+    made["yaxis"] |= {"range": [-0.3, _MOST], "title": _title("loss ÷ loss at 0")}
+    made["xaxis"] |= {"range": [-far, far], "title": _title("margin (chosen − rejected reward)")}
+    made["shapes"] = [{"type": "line", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1,
+                       "line": {"color": NEUTRAL, "width": 1, "dash": "2px,3px"}}]  # fmt: skip
+    return made
+
+
+def _title(text: str) -> dict[str, Any]:
+    return {"text": text, "font": {"size": 12}}
+
+
+def _histogram(run: Run, margins: list[float]) -> dict[str, Any]:
+    counts, edges = np.histogram(margins, bins=min(40, max(8, len(margins) // 4)))
+    return {"type": "bar", "x": ((edges[:-1] + edges[1:]) / 2).tolist(), "y": counts.tolist(),
+            "width": float(edges[1] - edges[0]), "yaxis": "y2", "name": f"{literal(run.name)} held out",
+            "marker": {"color": rgba(FAMILY_COLOR[run.family], 0.55)},
+            "hovertemplate": "%{y} pairs near %{x:.3g}"}  # fmt: skip
+
+
+def _sentence(run: Run, margins: list[float]) -> str:
+    right = sum(value > 0 for value in margins) / len(margins)
+    middle = f"{float(np.median(margins)):.3g}".replace("-", "−")
+    return f"{run.name}: {len(margins)} held-out pairs, {right:.0%} ranked right, median margin {middle}"
 
 
 def _key(run: Run) -> object:
