@@ -1,1 +1,1 @@
-"""The bundled policies and runs, and the recipe that made them."""
+"""The bundled policies and runs; `scripts/bundled` has the recipe that made them."""

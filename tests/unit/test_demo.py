@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from dpo.demo.evaluate import quality
-from dpo.demo.recipe import prepare
 from dpo.evaluation.comparison.measures import repeated_4grams
 from dpo.generation.pieces import Generation
 from dpo.generation.sampler import generate
@@ -17,6 +15,8 @@ from dpo.policies.loading import load_policy
 from dpo.policies.names import BUNDLED, BUNDLED_RUNS, resolve
 from dpo.policies.text import is_lossless
 from dpo.runs import find_runs, open_run
+from scripts.bundled.evaluate import quality
+from scripts.bundled.recipe import prepare
 
 PROMPTS = ["Do you have a favorite food?", "Any fun plans for the weekend?", "What makes a good friend?"]
 

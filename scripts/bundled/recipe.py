@@ -1,10 +1,10 @@
 """How the bundled policies and runs were made; anyone with the data can run it again.
 
-    recipe="python -m dpo.demo.recipe --data human_like_dpo.jsonl --work build"
+    recipe="python -m scripts.bundled.recipe --data human_like_dpo.jsonl --work build"
     $recipe --base t5; $recipe --base gpt2                       # about 45 minutes each on one CPU core
-    python -m dpo.demo.bundle build/runs/Llama-3-{t5,gpt2}-sft   # demo/t5 and demo/gpt2
+    python -m scripts.bundled.bundle build/runs/Llama-3-{t5,gpt2}-sft   # demo/t5 and demo/gpt2
     $recipe --dpo t5; $recipe --dpo gpt2; $recipe --dpo t5-high-rate
-    python -m dpo.demo.bundle build/runs/Llama-3-*-dpo*
+    python -m scripts.bundled.bundle build/runs/Llama-3-*-dpo*
 
 The base: repair the data as `dpo data clean --repair-mispaired` does, train a tokenizer, start from
 random weights, `dpo sft` on chosen and rejected answers alike, so that it is half casual, half formal.

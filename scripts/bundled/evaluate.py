@@ -1,6 +1,7 @@
 """How the bundled policies answer held-out prompts and rank held-out pairs: the tables of the model cards.
 
-    python -m dpo.demo.evaluate --dataset build/pairs.jsonl --also human_like_dpo.jsonl --policies demo/t5 demo/t5-dpo
+    python -m scripts.bundled.evaluate --dataset build/pairs.jsonl --also human_like_dpo.jsonl \\
+        --policies demo/t5 demo/t5-dpo
 
 An answer counts as casual when it holds an emoji or does not speak of being an AI.  Tuned policies also rank
 every held-out pair that fits into their context, long ones too, beside the rule "the answer with more emoji".
@@ -15,7 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dpo.demo.cards import card
 from dpo.evaluation.comparison.measures import EMOJI, SPEAKS_OF_AI, emoji_count, repeated_4grams
 from dpo.evaluation.lens import open_lens
 from dpo.evaluation.pairs import PairScore, score_pairs, summary
@@ -27,6 +27,7 @@ from dpo.policies.loading import load_policy
 from dpo.policies.names import BUNDLED, BUNDLED_RUNS
 from dpo.preferences import load_preferences
 from dpo.runs.record import RUN, read_json
+from scripts.bundled.cards import card
 
 
 @dataclass(frozen=True)

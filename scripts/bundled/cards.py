@@ -46,15 +46,15 @@ A small {family} of {info["policy"]["parameters"] / 1e6:.1f} million parameters 
 It is bundled with the DPO workbench to show what DPO changes, not to be useful by itself.
 
 * **Data**: Human-Like DPO pairs (Llama 3 licence), {data["pairs"]} after mending: upstream's first block pairs rejected
-  answers with other prompts; those were re-paired where the fit is clear, else left out (`dpo/demo/recipe.py`).
-* **Recipe**: `dpo/demo/recipe.py`; {how} from {start}, {info["progress"]["step"]} updates of
+  answers with other prompts; those were re-paired where the fit is clear, else left out (`scripts/bundled/recipe.py`).
+* **Recipe**: `scripts/bundled/recipe.py`; {how} from {start}, {info["progress"]["step"]} updates of
   {config["batch_size"]} {"pairs" if tuned else "answers"}, peak rate {config["learning_rate"]:g}, on one CPU core.
   The whole record is beside this card.
 * **Licence**: Meta Llama 3 Community License, because Llama 3 wrote the data.
 
 ## Measured
 
-{measured["n"]} prompts that were never trained on, temperature 0.7, top-p 0.9, seed 0 (`dpo/demo/evaluate.py`):
+{measured["n"]} prompts that were never trained on, temperature 0.7, top-p 0.9, seed 0 (`scripts/bundled/evaluate.py`):
 
 {table}
 {_missed(measured, base) if tuned else ""}{_ranking(measured)}

@@ -1,6 +1,6 @@
 """Copy finished runs of the recipe into the package: record, and the policy in bfloat16.
 
-python -m dpo.demo.bundle WORK/runs/Llama-3-t5-sft ...
+python -m scripts.bundled.bundle WORK/runs/Llama-3-t5-sft ...
 """
 
 from __future__ import annotations

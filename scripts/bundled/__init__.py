@@ -1,0 +1,1 @@
+"""Making the bundled policies: recipe, evaluation, cards, and copying them into the package."""
