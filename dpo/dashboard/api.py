@@ -58,7 +58,7 @@ def _submit(engine: Engine, allowed: Allowed, body: dict[str, Any]) -> Job:
     if not isinstance(body.get("log_ratios", False), bool):
         raise ConfigError(f"log_ratios is {quoted(body['log_ratios'])}: it must be true or false")
     log_ratios = bool(body.get("log_ratios", False))
-    arms = [allowed.arm(PolicySpec.of(policy), log_ratios) for policy in policies[: MOST_POLICIES + 1]]
+    specs = [allowed.asked_for(PolicySpec.of(policy), log_ratios) for policy in policies[: MOST_POLICIES + 1]]
     return engine.submit(
-        prompt, arms, sampling, viewer=viewer(), samples=body.get("samples", 1), log_ratios=log_ratios
+        prompt, specs, sampling, viewer=viewer(), samples=body.get("samples", 1), log_ratios=log_ratios
     )  # fmt: skip

@@ -35,7 +35,7 @@ MOST_UPLOADED = 500 * 2**20
 """Bytes of all uploaded files."""
 MOST_AUDITS = 8
 """Audits that may wait."""
-_KEPT = 3
+_MOST_DONE = 3
 
 
 @dataclass
@@ -187,7 +187,7 @@ class AuditJobs:
             if sum(not known.over for known in self._jobs.values()) > MOST_AUDITS:
                 raise BusyError(f"{MOST_AUDITS} audits are waiting already: try again in a moment")
             self._jobs[job.ident] = job
-            for old in [key for key, known in self._jobs.items() if known.over][: -_KEPT or None]:
+            for old in [key for key, known in self._jobs.items() if known.over][: -_MOST_DONE or None]:
                 del self._jobs[old]
         threading.Thread(target=self._work, args=(job,), name=f"audit-{job.ident}", daemon=True).start()
         return job
@@ -246,7 +246,7 @@ class AuditJobs:
                 job.audit = audit(data, known, signals=signals, progress=tell)
             except DpoError as error:
                 job.problem = str(error).replace(job.source, job.label)
-            except Exception as error:  # told in the page rather than lost in a thread
+            except Exception as error:  # shown in the page rather than lost in a thread
                 job.problem = f"The audit failed ({type(error).__name__}: {error}): this is a defect, please report it"
 
     def _vocabulary(self, job: AuditJob, data: Normalised) -> Vocabulary | None:

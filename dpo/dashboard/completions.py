@@ -86,11 +86,11 @@ def register(server: Flask, engine: Engine, allowed: Allowed, streams: Streams) 
 
 
 def _submitted(engine: Engine, allowed: Allowed, body: dict[str, Any]) -> _Answer:
-    arm, prompts, sampling, samples = _read(body, allowed)
-    answer = _Answer(engine, [], samples, arm.policy)
+    spec, prompts, sampling, samples = _read(body, allowed)
+    answer = _Answer(engine, [], samples, spec.policy)
     try:
         for prompt in prompts:
-            answer.jobs.append(engine.submit(prompt, [arm], sampling, viewer=viewer(), samples=samples))
+            answer.jobs.append(engine.submit(prompt, [spec], sampling, viewer=viewer(), samples=samples))
     except BaseException:
         answer.cancel()
         raise
@@ -186,9 +186,9 @@ def _read(body: dict[str, Any], allowed: Allowed) -> tuple[PolicySpec, list[str]
     values = {ours: body.get(theirs, default) for theirs, (ours, default) in _SETTINGS.items()}
     if values["seed"] is None:
         values["seed"] = secrets.randbelow(2**32)  # as with OpenAI: another answer each time unless asked otherwise
-    arm = PolicySpec.of({"policy": body["model"], "lambda": body.get("lambda")})
+    spec = PolicySpec.of({"policy": body["model"], "lambda": body.get("lambda")})
     samples = 1 if body.get("n") is None else body["n"]
-    return allowed.arm(arm), prompts, Sampling.from_values(values), samples
+    return allowed.asked_for(spec), prompts, Sampling.from_values(values), samples
 
 
 def _data(content: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ OTHER = "#8a8e97"
 FAMILY_COLOR: dict[str | None, str] = {facts.key: _HUES[facts.color] for facts in FAMILIES} | {None: OTHER}
 FAMILY_HEADING: dict[str | None, str] = {facts.key: facts.kind for facts in FAMILIES} | {None: "Other"}
 SYMBOL: dict[str | None, str] = {facts.key: facts.symbol for facts in FAMILIES} | {None: "square"}
-# One for each run of a family that can be on screen at once (`rail.MOST_RUNS`): none looks like another.
+# One for each run of a family that can be on screen at once (`run_reader.MOST_RUNS`): none looks like another.
 DASHES = ("solid", "8px,3px", "3px,3px", "8px,3px,2px,3px", "16px,4px", "8px,3px,2px,3px,2px,3px")
 SANS = '"Emoji only", Inter, ui-sans-serif, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
 

@@ -27,6 +27,8 @@ from dpo.policies.scoring import score
 _MEASURED = 48
 Compute = Literal["float32", "int8"]
 _INSTALL = "CTranslate2 is not installed: pip install 'dpo-workbench[ctranslate2]', or use the engine torch"
+# Of the process, not of an app: a conversion takes seconds and the weights' memory once more.  It belongs to the policy
+# that it was made from, and goes with it; apps that load a policy each have a conversion each.
 _made: dict[tuple[int, Compute], tuple[weakref.ref[Policy], Converted]] = {}
 
 

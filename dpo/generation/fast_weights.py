@@ -21,6 +21,7 @@ _GELU_TANH = ("gelu_new", "gelu_pytorch_tanh")
 # Smaller weights take less time than the calls for a low-rank product beside them; larger ones are
 # worth reading once for all rows.
 _MERGED_BELOW = 1_000_000
+# Merged weights by the tensor they were made from, with which they go: of the process, as shared weights are.
 _sums = WeakTensorKeyDictionary()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+# Of the process, not of an app: the point is to find what anybody has loaded.  A model that nobody holds is forgotten.
 _lock = threading.Lock()
 _known: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 

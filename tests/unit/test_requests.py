@@ -99,10 +99,11 @@ def test_a_strangers_run_reads_nothing_beside_itself(world: Path, policy_dirs: d
             known.policy(str(adapter))
     # Its reference is opened where it is needed: for lambda, for log-ratios, by the Lens.
     foreign = run(world, "foreign", gpt2, model=str(world / "secret" / "policy"))
-    assert known.arm(PolicySpec.of(foreign)).policy == foreign
+    assert known.asked_for(PolicySpec.of(foreign)).policy == foreign
     for ask in (
-        lambda: known.arm(PolicySpec(foreign, strength=0.5)), lambda: known.arm(PolicySpec(foreign), log_ratios=True),
-        lambda: known.tuned(foreign), lambda: known.arm(PolicySpec("demo/gpt2", reference="/etc")),
+        lambda: known.asked_for(PolicySpec(foreign, strength=0.5)),
+        lambda: known.asked_for(PolicySpec(foreign), log_ratios=True),
+        lambda: known.tuned(foreign), lambda: known.asked_for(PolicySpec("demo/gpt2", reference="/etc")),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match="directory of runs"):
             ask()

@@ -71,7 +71,7 @@ def _choosing(app: Dash, audits: AuditJobs) -> None:
         prevent_initial_call="initial_duplicate",
     )  # fmt: skip
     def look(value: str | None, layout: str | None, swap: bool, *named: str | None) -> tuple[Any, ...]:
-        other = ctx.triggered_id in (None, "da-source")  # another source: what was said of the last one is no more true
+        other = ctx.triggered_id in (None, "da-source")  # another source: what was chosen for the last one is void
         columns = Columns(swap=bool(swap)) if other else _columns(named, layout, swap)
         line = f"dpo data audit {shlex.quote(audits.named(value or ''))}{column_flags(columns)}"
         # What was audited before was something else.
@@ -82,14 +82,14 @@ def _choosing(app: Dash, audits: AuditJobs) -> None:
             return None, problem_card(str(error)), True, line, no_update, *gone, *_emptied()
         if found is None:
             asked = "is taken from the local cache" if forbidden() else "is fetched from the hub"
-            said = card(html.P(f"{value} {asked} when it is audited; its layout is shown then.", className="sub"),
+            text = card(html.P(f"{value} {asked} when it is audited; its layout is shown then.", className="sub"),
                         cls="pad")  # fmt: skip
-            return said, None, False, line, no_update, *gone, *_emptied()
+            return text, None, False, line, no_update, *gone, *_emptied()
         chosen = [columns.prompt, columns.chosen, columns.rejected]
         selects = [part for name in chosen for part in (found.columns, name)]
         if found.problem:
-            told = f"{audits.label(value or '')}: {found.problem}. Here, choose the columns above."
-            return None, problem_card(told), True, line, True, *gone, *selects
+            message = f"{audits.label(value or '')}: {found.problem}. Here, choose the columns above."
+            return None, problem_card(message), True, line, True, *gone, *selects
         if len(found.readings) > 1:
             return mapping.question(found), None, True, line, no_update, *gone, *selects
         shown = mapping.recognised(found, columns.layout is not None)
@@ -134,9 +134,9 @@ def _auditing(app: Dash, audits: AuditJobs) -> None:
             return _under_way(job), no_update, [], True, *[no_update] * 2, job.label, None, False, *[no_update] * 5
         if job.audit is None:
             asked = job.preview is not None and len(job.preview.readings) > 1
-            told = mapping.question(job.preview) if asked and job.preview is not None else no_update
+            question = mapping.question(job.preview) if asked and job.preview is not None else no_update
             problem = None if asked else problem_card(job.problem)
-            return None, told, [], True, *[no_update] * 2, job.label, problem, True, *[no_update] * 5
+            return None, question, [], True, *[no_update] * 2, job.label, problem, True, *[no_update] * 5
         result = job.audit
         with_rows = [{"value": "", "label": "All pairs"}] + [
             {"value": code, "label": code} for code in {finding.code: 1 for finding in result.findings if finding.rows}
@@ -171,8 +171,8 @@ def _listing(app: Dash, audits: AuditJobs) -> None:
             return response, no_update, no_update, no_update
         known = {"json": asked.to_json(), "count": len(places), "job": ident}
         every = len(job.signals.row) if job.signals is not None else 0
-        said = f"{len(places):,} pairs" if len(places) == every else f"{len(places):,} of {every:,} pairs"
-        return response, known, said, 0
+        count = f"{len(places):,} pairs" if len(places) == every else f"{len(places):,} of {every:,} pairs"
+        return response, known, count, 0
 
 
 def _turning(app: Dash, audits: AuditJobs) -> None:

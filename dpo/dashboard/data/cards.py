@@ -154,6 +154,6 @@ def lengths(result: Audit | None) -> dict[str, Any]:
 def length_line(result: Audit) -> str:
     """What the histogram says."""
     rule = result.measures["shortcuts"].get("length")
-    said = f"; {rule['says']} wins {rule['accuracy']:.0%}" if rule else ""
+    text = f"; {rule['says']} wins {rule['accuracy']:.0%}" if rule else ""
     chosen, rejected = (result.measures["characters"][side]["p50"] for side in ("chosen", "rejected"))
-    return f"Median {chosen:,} and {rejected:,}{said}"
+    return f"Median {chosen:,} and {rejected:,}{text}"

@@ -25,7 +25,7 @@ BLOCK = 100
 """Rows that the grid asks for at a time."""
 _BATCH = 1024
 _SHOWN = 300  # characters of a prompt in the table
-_KEPT = 20
+_MOST_SELECTIONS = 20
 Places = NDArray[np.int64]
 # Column, heading, width, and what the heading's tooltip says.
 NUMBERS = (
@@ -113,7 +113,7 @@ def select(job: AuditJob, asked: TableQuery) -> Places:
         order = np.argsort(-values if down else values, kind="stable")  # NaN sorts last either way
         places = places[order]
     selections = [name for name in job.found if name.startswith("{")]
-    if len(selections) >= _KEPT:
+    if len(selections) >= _MOST_SELECTIONS:
         del job.found[selections[0]]
     job.found[key] = places
     return places
@@ -193,8 +193,8 @@ def _fit(job: AuditJob) -> Floats:
     assert job.signals is not None
     prompt, rejected = job.signals.columns["prompt"], job.signals.columns["rejected"]
     words = len(job.signals.words)
-    asked, said = prompt.presence(words), rejected.presence(words)
-    common = np.asarray(asked.multiply(said).sum(1), dtype=float).ravel()
+    asked, answered = prompt.presence(words), rejected.presence(words)
+    common = np.asarray(asked.multiply(answered).sum(1), dtype=float).ravel()
     shares: Floats = common / np.maximum(np.diff(asked.indptr), 1)
     return shares
 

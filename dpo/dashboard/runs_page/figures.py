@@ -71,10 +71,10 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
     figure["layout"]["yaxis"] |= {"tickformat": ".0%" if over == "Accuracy" else "~g"}
     count = sum(len(points) for _, points in inside)
     drawn_are = f"{_count(len(inside), 'run')}, {_count(count, 'checkpoint')}"
-    said = f"Up and left is better. {drawn_are}" + (" (÷ β)" if "β" in over else "") + "."
+    note = f"Up and left is better. {drawn_are}" + (" (÷ β)" if "β" in over else "") + "."
     without = [row["name"] for row in rows if row["kind"] == "dpo" and not row["points"]]
-    said += f" Not drawn: {'; '.join(off)}." if off else ""
-    return figure, said + (f" Without KL: {_few(without)}." if without else "")
+    note += f" Not drawn: {'; '.join(off)}." if off else ""
+    return figure, note + (f" Without KL: {_few(without)}." if without else "")
 
 
 def parallel(rows: Sequence[Row], selected: Sequence[str] = ()) -> tuple[Figure, str]:
@@ -98,11 +98,11 @@ def parallel(rows: Sequence[Row], selected: Sequence[str] = ()) -> tuple[Figure,
         row, on = rows[i], rows[i]["path"] in selected
         color = FAMILY_COLOR[row["family"]]
         pale = 0.38 if selected or len(rows) > 6 else 0.8
-        said = [f"{literal(row['name'])}<br>{axis['title']}: {literal(axis['texts'][i])}" for axis in axes]
+        hover = [f"{literal(row['name'])}<br>{axis['title']}: {literal(axis['texts'][i])}" for axis in axes]
         data = _line(list(range(len(axes))), [axis["at"][i] for axis in axes], color if on else rgba(color, pale),
                      2.5 if on else 1.5, "solid" if row["state"] in ("done", "running") else "2px,3px")  # fmt: skip
         marker = {"symbol": SYMBOL[row["family"]], "size": 8 if on else 5, "color": color if on else rgba(color, 0.6)}
-        figure["data"].append(data | {"mode": "lines+markers", "name": row["name"], "text": said, "marker": marker,
+        figure["data"].append(data | {"mode": "lines+markers", "name": row["name"], "text": hover, "marker": marker,
                                       "hovertemplate": "%{text}<extra></extra>", "hoverinfo": "text"})  # fmt: skip
     figure["layout"] |= {"shapes": shapes, "annotations": notes}
     figure["layout"]["xaxis"]["range"] = [-0.4, len(axes) - 0.6]

@@ -122,7 +122,7 @@ def _drawing(app: Dash) -> None:
         prevent_initial_call=True,
     )  # fmt: skip
     def weigh(rows: list[Row] | None, measure: str) -> tuple[list[Any], str]:
-        shares, said = figures.importance(rows or [], measure)
+        shares, note = figures.importance(rows or [], measure)
         bars = [
             html.Div(
                 [html.Span(heading(name)), html.Div(html.I(style={"width": f"{100 * share:.1f}%"}), className="bar"),
@@ -131,7 +131,7 @@ def _drawing(app: Dash) -> None:
             )
             for name, share in shares
         ]  # fmt: skip
-        return bars, said
+        return bars, note
 
 
 def _editing(app: Dash, workbench: Workbench) -> None:
@@ -163,8 +163,8 @@ def _choosing(app: Dash, workbench: Workbench) -> None:
     )  # fmt: skip
     def choose(selected: list[Row] | None) -> tuple[bool, str, str]:
         paths = _paths(selected)
-        said = "1 run chosen" if len(paths) == 1 else f"{len(paths)} runs chosen"
-        return not paths, said, "/training?" + urlencode([("run", path) for path in paths[:6]])
+        count = "1 run chosen" if len(paths) == 1 else f"{len(paths)} runs chosen"
+        return not paths, count, "/training?" + urlencode([("run", path) for path in paths[:6]])
 
     @app.callback(
         Output("rn-delete-box", "opened"), Output("rn-delete-list", "children"),

@@ -137,7 +137,7 @@ def filtered(rows: Sequence[Row], text: str) -> list[Row]:
     for part in filter(None, (part.strip() for part in re.split(r"\s+and\s+|\s*&\s*", text.strip()))):
         found = _CONDITION.match(part)
         if found is None:
-            left = [row for row in left if _says(row, part)]
+            left = [row for row in left if _mentions(row, part)]
             continue
         name, sign, wanted = found.groups()
         field = _field(name, rows)
@@ -213,7 +213,7 @@ def _points(metrics: Metrics) -> list[dict[str, float]]:
     return made
 
 
-def _says(row: Row, part: str) -> bool:
+def _mentions(row: Row, part: str) -> bool:
     return any(part.lower() in str(row.get(field) or "").lower() for field in ("name", "state", "note", "family"))
 
 

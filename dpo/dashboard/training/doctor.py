@@ -29,7 +29,7 @@ def call_name(entry: Shown, many: bool) -> str:
     return entry.label if many else entry.run.label or entry.label
 
 
-def gravest(entry: Shown) -> Diagnosis:
+def most_severe(entry: Shown) -> Diagnosis:
     """The verdict that comes first."""
     return entry.verdicts[0]
 

@@ -11,6 +11,7 @@ from dash import html
 from flask import Flask, Response, jsonify
 from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
 
+from dpo.arrays import Floats
 from dpo.dashboard.components import button, card
 from dpo.dashboard.markup import literal
 from dpo.dashboard.run_reader import RunReader
@@ -23,7 +24,6 @@ from dpo.glossary import TERMS
 from dpo.losses import LOSSES, Options, curve, margin_losses
 from dpo.policies.names import weights_state
 from dpo.runs import Run, open_run
-from dpo.runs.metrics import Floats
 
 PAIRS = 128
 """Held-out pairs that are measured at most: seconds with a small policy on two cores."""

@@ -9,7 +9,7 @@ from dash import html
 
 from dpo.dashboard.components import glyph, icon, light
 from dpo.dashboard.run_reader import Shown, several
-from dpo.dashboard.training.doctor import call_name, gravest
+from dpo.dashboard.training.doctor import call_name, most_severe
 from dpo.glossary import define
 from dpo.runs.answers import answer_measures
 from dpo.runs.doctor.verdict import number
@@ -21,13 +21,13 @@ _MISMATCH = "step-0 mismatch"
 
 
 def kpis(entries: Sequence[Shown], problems: Sequence[str]) -> html.Section:
-    """One tile for each measure with a line for each run, and the gravest verdict of each run beneath."""
+    """One tile for each measure with a line for each run, and the most severe verdict of each run beneath."""
     dpo = [entry for entry in entries if entry.run.kind == "dpo"]
     tiles = [_tile(label, tip, read, dpo) for label, tip, read in _TILES] if dpo else []
     many = several(entries)
     sentences = [html.Span([light("fault"), problem]) for problem in problems]
     for entry in entries:
-        verdict = gravest(entry)
+        verdict = most_severe(entry)
         more = sum(is_severe(other.severity) for other in entry.verdicts) - 1
         text = [html.B(call_name(entry, many)), f" {verdict.title}" + (f" (and {more} more)" if more > 0 else "")]
         sentences.append(html.Span([light(verdict.severity), html.Span(text)]))
@@ -93,7 +93,7 @@ def _newest(entry: Shown, measure: str) -> float | None:
 
 
 def _judged(entry: Shown, *codes: str) -> str | None:
-    """The light of a tile: the gravest of the verdicts that concern it; none where rewards measure no tuning."""
+    """The light of a tile: the most severe of the verdicts that concern it; none where rewards measure no tuning."""
     found = entry.verdicts
     if _MISMATCH not in codes and any(verdict.code == _MISMATCH for verdict in found):
         return None

@@ -66,7 +66,7 @@ class Access:
 
     @staticmethod
     def refusal(right: Right) -> str:
-        """What whoever lacks the right is told."""
+        """The message for whoever lacks the right."""
         return _REFUSED[right]
 
     def knows(self, netloc: str) -> bool:

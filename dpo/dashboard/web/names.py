@@ -41,7 +41,7 @@ class Allowed:
         """The name itself, if what it names, and what that is built on, may be read.
 
         Raises:
-            ConfigError: it is elsewhere.  (What is no policy is found out, and told, by whoever opens it.)
+            ConfigError: it is elsewhere.  (What is no policy is found out, and reported, by whoever opens it.)
         """
         self._check(name, self.roots, _MOST_BASES)
         return name
@@ -57,20 +57,20 @@ class Allowed:
         self._check(name, self._wider, _MOST_BASES)
         return name
 
-    def arm(self, arm: PolicySpec, log_ratios: bool = False) -> PolicySpec:
-        """The arm itself, if it may be asked for, with the reference that it will be measured from.
+    def asked_for(self, spec: PolicySpec, log_ratios: bool = False) -> PolicySpec:
+        """The policy itself, if it may be asked for, with the reference that it will be measured from.
 
         Raises:
             ConfigError: as for `policy`.
         """
-        self.policy(arm.policy)
-        if arm.reference is not None:
-            self.policy(arm.reference)
-        elif not arm.remote and (log_ratios or arm.strength != 1.0):
-            reference = reference_of(arm.policy)
+        self.policy(spec.policy)
+        if spec.reference is not None:
+            self.policy(spec.reference)
+        elif not spec.remote and (log_ratios or spec.strength != 1.0):
+            reference = reference_of(spec.policy)
             if reference is not None:
                 self.recorded(reference)
-        return arm
+        return spec
 
     def tuned(self, name: str, reference: str | None = None) -> str:
         """The name of a policy that will be held against its reference, or against the one given.
@@ -141,7 +141,7 @@ class Allowed:
         for path in (directory, *directory.iterdir()):
             if not any(path.resolve().is_relative_to(root.resolve()) for root in roots):
                 raise ConfigError(f"{name[:80]!r} is a link out of the directories of runs: copy the policy there")
-        with contextlib.suppress(PolicyError):  # read only now, and told by whoever opens it
+        with contextlib.suppress(PolicyError):  # read only now, and reported by whoever opens it
             base = base_of(directory) if source.adapter else ""
             if base and not most:
                 raise ConfigError(f"{name[:80]!r} is an adapter of too many adapters: merge it first")
