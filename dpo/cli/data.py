@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from dpo.cli.arguments import Parser, add_columns
 from dpo.errors import ConfigError, DataError, PolicyError, StorageError
+from dpo.training.config import TrainConfig
+from dpo.training.settings import alone
 
 if TYPE_CHECKING:
     from dpo.preferences.audit import Audit
@@ -100,10 +102,8 @@ def audit(arguments: argparse.Namespace) -> int:
     from dpo.preferences.normalise import normalise
     from dpo.preferences.spec import DataSpec
 
-    limits = TokenLimits(
-        _number(arguments, "max_prompt_length", int, 2), _number(arguments, "max_completion_length", int, 2)
-    )
-    fraction = _number(arguments, "eval_fraction", float, 0.0)
+    limits = TokenLimits(_setting(arguments, "max_prompt_length"), _setting(arguments, "max_completion_length"))
+    fraction = _setting(arguments, "eval_fraction")
     reached = _reward_accuracy(arguments.run) if arguments.run else None
     with _progress() as tell:
         data = normalise(
@@ -145,7 +145,7 @@ def clean(arguments: argparse.Namespace) -> int:
             remedies,
             split=arguments.split,
             columns=_columns(arguments),
-            eval_fraction=_number(arguments, "eval_fraction", float, 0.0),
+            eval_fraction=_setting(arguments, "eval_fraction"),
             progress=tell,
         )
     print(f"Wrote {done.written:,} pairs of {done.rows:,} rows to {done.output}")
@@ -237,15 +237,9 @@ def _fields(fields: dict[str, str]) -> None:
         print(f"  {name:9} {shown}")
 
 
-def _number(arguments: argparse.Namespace, name: str, kind: Callable[[str], Any], low: float) -> Any:
-    flag, text = "--" + name.replace("_", "-"), getattr(arguments, name)
-    try:
-        value = kind(text)
-    except ValueError:
-        raise ConfigError(f"{flag} is {text!r}: it must be a {'whole ' if kind is int else ''}number") from None
-    if not low <= value <= (0.5 if kind is float else 2**31):
-        raise ConfigError(f"{flag} is {text}: it must be at least {low:g}" + (" and at most 0.5" * (kind is float)))
-    return value
+def _setting(arguments: argparse.Namespace, name: str) -> Any:
+    """What a flag says, in the range that the setting of this name has in training."""
+    return alone(name, getattr(arguments, name), TrainConfig, "the settings")
 
 
 @contextmanager

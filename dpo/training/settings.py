@@ -90,6 +90,17 @@ def coerce(name: str, value: Any, config: type[RunConfig], where: str) -> Any:
     return converted(name, value, inner(wanted), f"{where}: ")
 
 
+def alone(name: str, value: Any, config: type[RunConfig], where: str) -> Any:
+    """One setting's value in its type and range, whatever the others are.
+
+    Raises:
+        ConfigError: no such setting, not of its type, or out of its range.
+    """
+    made = coerce(name, value, config, where)
+    check_range(name, made, config.__dataclass_fields__[name].metadata)
+    return made
+
+
 def stored_run(directory: str | Path) -> Run:
     """The run in a directory, with all settings that it was made with, to go on with it.
 

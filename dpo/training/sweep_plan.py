@@ -17,8 +17,8 @@ from typing import Any, Literal, get_origin, get_type_hints
 import yaml
 
 from dpo.errors import ConfigError, quoted
-from dpo.training.config import BEST_BY, CommonConfig, TrainConfig
-from dpo.training.settings import coerce, make
+from dpo.training.config import BEST_BY, TrainConfig
+from dpo.training.settings import alone, make
 from dpo.values import converted, inner, nearest
 
 METHODS = ("grid", "random", "tpe")
@@ -269,12 +269,10 @@ def _coerced(name: str, value: Any, where: str) -> Value:
 
 
 def _alone(name: str, value: Any, where: str) -> Any:
-    made = coerce(name, value, TrainConfig, where)
     try:
-        CommonConfig.validate(TrainConfig(**{name: made}))  # the ranges only
+        return alone(name, value, TrainConfig, where)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
-    return made
+        raise ConfigError(str(error) if str(error).startswith(where) else f"{where}: {error}") from error
 
 
 def _name(given: Any, where: str) -> str:
