@@ -12,6 +12,8 @@ from test_training_runs import BASE, one_thread, rows_of
 from dpo.cli.main import main
 from dpo.errors import ConfigError
 from dpo.families import facts_of
+from dpo.pretraining.config import PretrainConfig
+from dpo.pretraining.recipe import pretrain
 from dpo.runs import open_run
 from dpo.training import precision
 from dpo.training.config import SftConfig, TrainConfig
@@ -87,7 +89,12 @@ def test_several_gpus_in_one_process_are_refused(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     settings = SHORT | {"model": str(policy_dirs["gpt2"]), "output_dir": str(tmp_path / "run"), "device": "auto"}
-    for start in (lambda: train(TrainConfig(**settings)), lambda: sft(SftConfig(**settings))):
+    text = PretrainConfig(text=[__file__], output_dir=str(tmp_path / "run"))
+    for start in (
+        lambda: train(TrainConfig(**settings)),
+        lambda: sft(SftConfig(**settings)),
+        lambda: pretrain(text),
+    ):
         with pytest.raises(ConfigError, match="2 GPUs are visible to one process: choose one with CUDA_VISIBLE"):
             start()
     assert not (tmp_path / "run").exists()

@@ -8,7 +8,6 @@ each row, took 14 times as long (1.27 s against 0.09 s for 6,432 rows).
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -117,11 +116,3 @@ def _mix(band: Hashes) -> Hashes:
         key = (key ^ column) * np.uint64(0x9E3779B97F4A7C15)
         key ^= key >> np.uint64(29)
     return key
-
-
-def group_sizes(leaders: Ints) -> dict[int, list[int]]:
-    """Rows by the first row of their group, groups of one left out."""
-    groups: defaultdict[int, list[int]] = defaultdict(list)
-    for row, leader in enumerate(leaders):
-        groups[int(leader)].append(row)
-    return {leader: rows for leader, rows in groups.items() if len(rows) > 1}
