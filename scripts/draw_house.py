@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "house.svg"
 FLOORS = (  # from the roof to the ground; the last two are files
-    ("cli", "demo"),
+    ("cli",),
     ("dashboard", "pretraining"),
     ("training", "evaluation"),
     ("publishing", "generation"),
@@ -48,10 +48,13 @@ _STYLE = """
 
 
 def rooms(package: Path = ROOT / "dpo") -> dict[str, list[Path]]:
-    """Each room's files. `__init__` and `__main__`, which hand names on and start the command line, are none."""
+    """Each room's files.
+
+    No rooms: `__init__` and `__main__`, which hand names on and start the command line, and `demo`, which is data.
+    """
     found: dict[str, list[Path]] = {}
     for path in sorted(package.iterdir()):
-        if path.is_dir() and path.name != "__pycache__":
+        if path.is_dir() and path.name not in ("__pycache__", "demo"):
             found[path.name] = sorted(path.rglob("*.py"))
         elif path.suffix == ".py" and not path.name.startswith("__"):
             found[path.stem] = [path]
