@@ -124,14 +124,14 @@ def test_every_pane_goes_on_from_its_own_answer(serve: Any, open_page: Any) -> N
         engine.close()
     assert [page.evaluate(f"window.dpo.compare.sample({pane}).text") for pane in range(4)] == texts
     # The reward of a later turn is that of the answer after the whole conversation.
-    talk = [("user", "Do you like tea?"), ("assistant", first[3]), ("user", "Why?")]
-    look = open_lens("demo/gpt2-dpo", device="cpu").look(
-        [{"role": role, "content": text} for role, text in talk], [texts[3]]
+    talk = [("user", "Do you like tea?"), ("assistant", first[1]), ("user", "Why?")]
+    look = open_lens("demo/t5-dpo", device="cpu").look(
+        [{"role": role, "content": text} for role, text in talk], [texts[1]]
     )
-    page.wait_for_function("window.dpo.compare.sample(3).look", timeout=180_000)
-    seen = page.evaluate("window.dpo.compare.sample(3).look.reward")
+    page.wait_for_function("window.dpo.compare.sample(1).look", timeout=180_000)
+    seen = page.evaluate("window.dpo.compare.sample(1).look.reward")
     assert seen == pytest.approx(look[0].record()["reward"], abs=1e-4)
-    expect(page.locator("#cmp-chips-3")).to_contain_text("reward")
+    expect(page.locator("#cmp-chips-1")).to_contain_text("reward")
     for pane in range(4):
         earlier = page.locator(f"#cmp-earlier-{pane}")
         expect(earlier.locator("p").first).to_be_hidden()
