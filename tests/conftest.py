@@ -25,6 +25,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("dpo", deadline=None)
 hypothesis.settings.load_profile("dpo")
 
+pytest_plugins = ["processor_time"]
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("DPO_SHARED", ROOT.parent / "shared"))
 

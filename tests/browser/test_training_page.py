@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import row
 from events import old_gpt2, old_t5
 from playwright.sync_api import Page, expect
+from run_rows import row
 
 from dpo.runs import RunRecord
 

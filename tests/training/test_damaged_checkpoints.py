@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from killing import SIGKILL, differences, fork, killed_at, writes_of
-from test_resume import Start, go_on, one_thread, starting
+from resuming import Start, go_on, one_thread, starting
 
 from dpo.runs import open_run
 from dpo.training.checkpoints import newest_whole, settings_of

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_training_runs import BASE, FAMILIES, rows_of
+from short_runs import BASE, FAMILIES, rows_of
 
 from dpo.generation.sampler import generate
 from dpo.generation.settings import Sampling

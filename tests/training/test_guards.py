@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_training_runs import BASE, FAMILIES, one_thread, rows_of
+from short_runs import BASE, FAMILIES, one_thread, rows_of
 from tiny import save_tiny, tiny_weights
 from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 

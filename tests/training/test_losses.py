@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 import torch
 from ids import id_rows
-from test_trl_contract import FAMILIES, tiny
+from tiny import tiny
 from torch.nn import functional as F
+from trainers import FAMILIES
 
 from dpo.losses import LOSSES, Options, Pairs, preference_loss
 from dpo.training.config import TrainConfig

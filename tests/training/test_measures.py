@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_training_runs import BASE, FAMILIES, one_thread, rows_of
+from short_runs import BASE, FAMILIES, one_thread, rows_of
 
 from dpo.cli.main import main
 from dpo.policies.loading import load_policy

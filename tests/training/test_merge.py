@@ -55,8 +55,7 @@ def plain_log_probs(directory: Path) -> list[float]:
 
 def lossy_t5(directory: Path) -> Path:
     """A T5 without emoji or newline in its vocabulary: LoRA trains the rows that are added."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
-    from test_text import lossy_unigram
+    from vocabularies import lossy_unigram
 
     config = T5Config(
         vocab_size=64, d_model=32, d_kv=16, d_ff=64, num_heads=2, num_layers=1, decoder_start_token_id=0,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from architectures import CONFIGS, save_model
 from datasets import Dataset
-from test_training_runs import BASE, one_thread, rows_of
+from short_runs import BASE, one_thread, rows_of
 from tiny import TEXTS, save_tiny, tiny
 
 from dpo.policies.families import plain_conversation
@@ -63,7 +63,7 @@ def test_qlora_trains_on_weights_of_few_bits(bits: str, tmp_path: Path) -> None:
 
 def test_dropout_of_an_adapter_acts_though_all_other_dropout_is_off(tmp_path: Path) -> None:
     """Two passes over one batch differ in training, once the adapter is not zero any more."""
-    from test_trl_contract import make_trainer
+    from trainers import make_trainer
 
     trainer, rows = make_trainer(tiny("gpt2"), tmp_path, lora=True, lora_dropout=0.5)
     with torch.no_grad():

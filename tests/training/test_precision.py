@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_training_runs import BASE, one_thread, rows_of
+from short_runs import BASE, one_thread, rows_of
 
 from dpo.cli.main import main
 from dpo.errors import ConfigError

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_training_runs import FAMILIES, rows_of
+from short_runs import FAMILIES, rows_of
 
 from dpo.policies.loading import load_policy
 from dpo.policies.scoring import score
@@ -72,9 +72,10 @@ def test_two_processes_are_one_with_twice_the_batch(family: str, policy_dirs: di
 def test_sharded_weights_score_like_whole_ones() -> None:
     """FSDP gathers a block's weights inside the block's forward pass only; the scoring head keeps to that."""
     tests = Path(__file__).resolve().parent.parent
+    path = os.pathsep.join([str(tests / "helpers"), str(tests.parent)])
     found = subprocess.run(
-        [*several(2), str(tests / "sharded.py")], capture_output=True, text=True, timeout=280,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])},
+        [*several(2), str(tests / "helpers" / "sharded.py")], capture_output=True, text=True, timeout=280,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     for family, differences in json.loads(found.stdout.splitlines()[-1]).items():

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from test_training_runs import BASE
+from short_runs import BASE
 
 COMMANDS = """
 import socket

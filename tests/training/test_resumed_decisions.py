@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from killing import SIGINT, SIGKILL, differences, fork, killed_at, rows, writes_of
-from test_resume import go_on, one_thread, starting
-from test_training_runs import FAMILIES
+from resuming import go_on, one_thread, starting
+from short_runs import FAMILIES
 
 from dpo.runs import open_run
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 from optuna.trial import Trial, TrialState
-from test_training_runs import rows_of
+from short_runs import rows_of
 
 from dpo.errors import ConfigError
 from dpo.runs import find_runs, open_run

@@ -9,11 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from short_runs import BASE, FAMILIES, one_thread, rows_of
 
 from dpo.cli.main import main
 from dpo.errors import ConfigError, RunError, StepZeroError, StorageError
@@ -27,37 +27,7 @@ from dpo.training.config import SftConfig, TrainConfig
 from dpo.training.recipes.dpo import train
 from dpo.training.recipes.sft import sft
 
-BASE: dict[str, Any] = {
-    "dataset": "sample",
-    "num_samples": 60,
-    "eval_fraction": 0.1,
-    "max_prompt_length": 40,
-    "max_completion_length": 60,
-    "batch_size": 4,
-    "max_steps": 8,
-    "logging_steps": 1,
-    "eval_steps": 4,
-    "save_steps": 4,
-    "learning_rate": 3e-3,
-    "probes": 2,
-    "device": "cpu",
-}
-FAMILIES = ["t5", "gpt2"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums in one order, as the subprocesses of these tests do them."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def rows_of(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+__all__ = ["one_thread"]  # the fixture acts here too
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -180,9 +150,7 @@ def test_lora_trains_saves_and_loads_with_its_base(family: str, policy_dirs: dic
 
 def test_a_lossy_vocabulary_grows_also_under_lora(tmp_path: Path) -> None:
     from transformers import T5Config, T5ForConditionalGeneration
-
-    sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
-    from test_text import lossy_unigram
+    from vocabularies import lossy_unigram
 
     base = tmp_path / "lossy"
     tokenizer = lossy_unigram()

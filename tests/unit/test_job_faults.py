@@ -16,7 +16,7 @@ import psutil
 import pytest
 from filelock import FileLock
 from flask import Flask
-from test_jobs import put, until, worker_lock_held
+from queues import put, until, worker_lock_held
 
 from dpo.dashboard.training import jobs_api
 from dpo.dashboard.workbench import Workbench

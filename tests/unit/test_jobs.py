@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from queues import put, until, worker_lock_held
 
 from dpo.cli.arguments import settings
 from dpo.cli.main import parser
@@ -29,16 +29,6 @@ from dpo.training.config import SftConfig, TrainConfig
 from dpo.training.jobs import SWEEP, Jobs, TrainingJob, run_directory, work
 from dpo.training.preflight import parameters, preflight
 from dpo.training.settings import make
-
-
-def until(holds: Callable[[], Any], seconds: float = 120.0) -> Any:
-    """Wait for a condition that another process brings about."""
-    ends = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < ends, "it did not come about"
-        time.sleep(0.05)
-    return found
-
 
 PARSER = parser()
 
@@ -83,15 +73,6 @@ def test_only_what_differs_is_in_the_line() -> None:
 def test_a_run_stays_within_its_folder(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="name"):
         run_directory(tmp_path, name)
-
-
-def put(queue: Jobs, ident: str, argv: list[str], run: Path) -> Path:
-    """A job as `submit` writes it, for any command of ours."""
-    folder = queue.directory / ident
-    folder.mkdir(parents=True)
-    asked = {"arguments": argv, "line": "dpo", "run": str(run), "created": 1.0, "resumes": False, "cwd": os.getcwd()}
-    (folder / "job.json").write_text(json.dumps(asked), encoding="utf-8")
-    return folder
 
 
 def test_the_queue_goes_in_order_and_tells_how_each_ended(tmp_path: Path) -> None:
@@ -167,16 +148,6 @@ def test_a_training_whose_worker_was_killed_is_waited_for(tmp_path: Path) -> Non
     orphan.communicate(b"\n")
     assert worker.wait(120) == 0
     assert [job.state for job in queue.all()] == ["interrupted", "finished"]
-
-
-def worker_lock_held(queue: Jobs) -> bool:
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(queue.directory / ".worker.lock", timeout=0):
-            return False
-    except Timeout:
-        return True
 
 
 def test_another_process_with_the_number_is_not_taken_for_the_training(tmp_path: Path) -> None:

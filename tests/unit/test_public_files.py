@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_formats import LAYOUTS, PAIR
+from layouts import LAYOUTS, PAIR
 
 from dpo.errors import DataError
 from dpo.preferences.normalise import normalise

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import TEXTS, tiny
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer
+from vocabularies import lossy_unigram
 
 from dpo.policies.loading import save_tokenizer
 from dpo.policies.text import decode_ids, encode_text, encode_texts, is_lossless, lossless
@@ -28,21 +28,6 @@ TRICKY = [
     "\u202e",
     "😂👨‍👩‍👧❤️",
 ]
-
-
-def lossy_unigram() -> PreTrainedTokenizerFast:
-    """Like T5's published tokenizer: blanks collapse, unknown characters become <unk>."""
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
-    pieces += [(letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz.,?!'0123456789"]
-    pieces += [("▁the", -2.5), ("▁cat", -2.5), ("ing", -2.7), ("<extra_id_0>", 0.0)]
-    backend = Tokenizer(models.Unigram(pieces, unk_id=2, byte_fallback=False))
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token="</s>", pad_token="<pad>", unk_token="<unk>",
-        extra_special_tokens=["<extra_id_0>"],
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("family", ["t5", "gpt2"])
