@@ -85,7 +85,7 @@ def _score(ratio: Floats, options: Options) -> Floats:
     return ratio
 
 
-def _margin(pairs: Pairs, options: Options) -> Floats:
+def margin_of(pairs: Pairs, options: Options) -> Floats:
     """beta (score of the chosen answer - score of the rejected one), `(..., pairs)`."""
     return options.beta * (_score(pairs.chosen_ratio, options) - _score(pairs.rejected_ratio, options))
 
@@ -103,12 +103,12 @@ def _rewards(pairs: Pairs, options: Options) -> tuple[Floats, Floats]:
 
 def sigmoid(pairs: Pairs, options: Options) -> Floats:
     """-log sigmoid(margin): Direct Preference Optimization."""
-    return -_log_sigmoid(_margin(pairs, options))
+    return -_log_sigmoid(margin_of(pairs, options))
 
 
 def hinge(pairs: Pairs, options: Options) -> Floats:
     """max(0, 1 - margin)."""
-    return np.maximum(0.0, 1 - _margin(pairs, options))
+    return np.maximum(0.0, 1 - margin_of(pairs, options))
 
 
 def ipo(pairs: Pairs, options: Options) -> Floats:
@@ -121,7 +121,7 @@ def ipo(pairs: Pairs, options: Options) -> Floats:
 
 def exo_pair(pairs: Pairs, options: Options) -> Floats:
     """KL(softmax of the two rewards || the smoothed label): infinite without smoothing."""
-    margin, smoothing = _margin(pairs, options), options.label_smoothing
+    margin, smoothing = margin_of(pairs, options), options.label_smoothing
     right, wrong = _log_sigmoid(margin), _log_sigmoid(-margin)
     return np.exp(right) * (right - math.log1p(-smoothing)) + np.exp(wrong) * (wrong - math.log(smoothing))
 
@@ -134,7 +134,7 @@ def nca_pair(pairs: Pairs, options: Options) -> Floats:
 
 def robust(pairs: Pairs, options: Options) -> Floats:
     """(-(1 - e) log sigmoid(margin) + e log sigmoid(-margin)) / (1 - 2 e) for a share e of flipped labels."""
-    margin, flipped = _margin(pairs, options), options.label_smoothing
+    margin, flipped = margin_of(pairs, options), options.label_smoothing
     return (-(1 - flipped) * _log_sigmoid(margin) + flipped * _log_sigmoid(-margin)) / (1 - 2 * flipped)
 
 
@@ -182,7 +182,7 @@ def apo_down(pairs: Pairs, options: Options) -> Floats:
 
 def discopop(pairs: Pairs, options: Options) -> Floats:
     """-log sigmoid(margin) and exp(-margin), mixed by sigmoid(margin / tau)."""
-    margin = _margin(pairs, options)
+    margin = margin_of(pairs, options)
     share = _sigmoid(margin / options.discopop_tau)
     return -_log_sigmoid(margin) * (1 - share) + np.exp(-margin) * share
 

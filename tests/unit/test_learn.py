@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,34 @@ def test_losses_are_named_in_their_table_alone() -> None:
         if path != home / "losses.py" and "rules" not in path.parts:
             nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             assert not named & {node.value for node in nodes if isinstance(node, ast.Constant)}, path
+
+
+ONE_MORE = """
+import numpy
+from dpo import losses
+
+def exponential(pairs, options):
+    "exp(-margin)."
+    return numpy.exp(-losses.margin_of(pairs, options))
+
+losses.LOSSES["exponential"] = losses.Loss(exponential, "nobody", "never satisfied")
+
+import sys
+from dpo.dashboard.training.learn import draw, panel
+from dpo.training.config import TrainConfig
+from dpo.training.settings import make
+
+assert make(TrainConfig, {"loss_type": ["exponential"]}).loss_type == ["exponential"]
+assert "data-loss='exponential'" in str(panel())
+assert draw({"losses": ["exponential"]}, None, None)["figure"]["data"][-1]["name"] == "exponential"
+assert "| `exponential` | exp(-margin) | never satisfied | 1 |" in losses.page()
+assert not losses.starts_at_ln2(["exponential"]) and "torch" not in sys.modules
+"""
+
+
+def test_one_more_loss_needs_no_other_file() -> None:
+    done = subprocess.run([sys.executable, "-c", ONE_MORE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", losses.margin_losses())
