@@ -34,7 +34,7 @@ class Facts:
         stubborn_dropout: whether attention drops out by a number that switching off `nn.Dropout` does not reach.
         rates: default learning rates by method (`dpo`, `sft`) and whether an adapter is trained.
         hub_id: what the short name `word` stands for on the Hugging Face hub.
-        color, symbol: of its curves and marks (`dpo.dashboard.theme`).
+        symbol: of its marks; its colour has its key in assets/tokens.css.
     """
 
     key: FamilyKey
@@ -48,7 +48,6 @@ class Facts:
     stubborn_dropout: bool
     rates: Mapping[tuple[str, bool], float]
     hub_id: str
-    color: str
     symbol: str
 
     @property
@@ -92,7 +91,6 @@ SEQ2SEQ = Facts(
     stubborn_dropout=True,
     rates={("dpo", False): 2e-5, ("dpo", True): 2e-4, ("sft", False): 3e-4, ("sft", True): 3e-4},
     hub_id="google-t5/t5-small",
-    color="blue",
     symbol="circle",
 )
 CAUSAL = Facts(
@@ -107,7 +105,6 @@ CAUSAL = Facts(
     stubborn_dropout=False,
     rates={("dpo", False): 5e-5, ("dpo", True): 5e-4, ("sft", False): 3e-4, ("sft", True): 3e-4},
     hub_id="openai-community/gpt2",
-    color="orange",
     symbol="diamond",
 )
 FAMILIES: tuple[Facts, ...] = (SEQ2SEQ, CAUSAL)

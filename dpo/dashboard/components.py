@@ -100,6 +100,6 @@ def problem_card(text: str) -> html.Section:
 
 
 def command(text: str, ident: str | None = None) -> html.Div:
-    """A command line with a copy button (assets/shell.js copies the code beside it)."""
+    """A command line with a copy button (assets/js/shell.js copies the code beside it)."""
     code = html.Code(text, id=ident) if ident else html.Code(text)
     return html.Div([code, action("copy", "Copy command", className="js-copy")], className="cmd")

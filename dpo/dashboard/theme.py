@@ -1,4 +1,4 @@
-"""Design tokens for Python: the Mantine theme and one Plotly template for both colour schemes.
+"""Mantine's theme and one Plotly template for both colour schemes, in the colours of `assets/tokens.css`.
 
 Line colours are the same in light and dark (at least 3:1 on both cards), so a theme switch is pure
 CSS: `assets/tokens.css` recolours text and grid lines, no figure is rebuilt.
@@ -9,18 +9,19 @@ from __future__ import annotations
 from typing import Any
 
 from dpo.families import FAMILIES
+from dpo.palette import palette
 
-_HUES = {"blue": "#4476e5", "orange": "#d9691e"}
-CHOSEN, REJECTED = "#2f9a4a", "#9a66d0"
-NEUTRAL = "#8a8e97"  # at least 3:1 on both card colours
-OTHER = "#8a8e97"
-FAMILY_COLOR: dict[str | None, str] = {facts.key: _HUES[facts.color] for facts in FAMILIES} | {None: OTHER}
+_LIGHT = palette().light
+CHOSEN, REJECTED = _LIGHT["chosen"], _LIGHT["rejected"]
+NEUTRAL = _LIGHT["line-strong"]  # at least 3:1 on both card colours
+FAMILY_COLOR: dict[str | None, str] = {facts.key: _LIGHT[facts.key] for facts in FAMILIES} | {None: NEUTRAL}
 FAMILY_HEADING: dict[str | None, str] = {facts.key: facts.kind for facts in FAMILIES} | {None: "Other"}
 SYMBOL: dict[str | None, str] = {facts.key: facts.symbol for facts in FAMILIES} | {None: "square"}
 # One for each run of a family that can be on screen at once (`run_reader.MOST_RUNS`): none looks like another.
 DASHES = ("solid", "8px,3px", "3px,3px", "8px,3px,2px,3px", "16px,4px", "8px,3px,2px,3px,2px,3px")
 SANS = '"Emoji only", Inter, ui-sans-serif, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
 
+# Mantine wants ten steps of each; the pages' own greys are the tokens.
 _INK = ["#f7f7f5", "#ececea", "#d9dade", "#b9bcc4", "#8f949f", "#6b717c", "#4d535e", "#30343c", "#1c1f25", "#15171c"]
 _GRAY = ["#f7f7f5", "#f0f0ec", "#e6e6e1", "#d9d9d3", "#c9c9c2", "#a4a6ab", "#8a8e97", "#636973", "#474c57", "#15171c"]
 _DARK = ["#eceef2", "#b4bac5", "#8f96a3", "#444b56", "#2f343c", "#1d2025", "#16181c", "#0e1013", "#0b0c0f", "#08090b"]
@@ -52,7 +53,7 @@ def layout() -> dict[str, Any]:
     ranges and clip paths of the picture before stay.
     """
     axis = {
-        "showline": False, "ticks": "", "gridwidth": 1, "gridcolor": "#e6e6e1", "zeroline": False,
+        "showline": False, "ticks": "", "gridwidth": 1, "gridcolor": _LIGHT["grid"], "zeroline": False,
         "automargin": False, "tickfont": {"size": 12, "color": NEUTRAL}, "nticks": 5,
     }  # fmt: skip
     return {
@@ -63,10 +64,11 @@ def layout() -> dict[str, Any]:
         "showlegend": False,
         "hovermode": "x unified",
         "hoverlabel": {
-            "font": {"family": SANS, "size": 12}, "bgcolor": "#ffffff", "bordercolor": "#c9cac4", "align": "left",
+            "font": {"family": SANS, "size": 12}, "align": "left",
+            "bgcolor": _LIGHT["surface"], "bordercolor": _LIGHT["axis"],
         },
         "xaxis": axis | {
-            "showgrid": False, "showline": True, "linecolor": "#c9cac4", "showspikes": True, "spikethickness": 1,
+            "showgrid": False, "showline": True, "linecolor": _LIGHT["axis"], "showspikes": True, "spikethickness": 1,
             "spikedash": "solid", "spikemode": "across", "spikesnap": "data",
         },
         "yaxis": axis | {"tickformat": "~g"},

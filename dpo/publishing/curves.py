@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tsdownsample import MinMaxLTTBDownsampler
 
+from dpo.palette import palette
 from dpo.runs import Run
 
 # The dashboard's colours: chosen solid green, rejected dashed purple, everything else ink.
-_INK, _GREY, _GRID, _PAPER = "#15171c", "#636973", "#e6e6e1", "#ffffff"
-_CHOSEN, _REJECTED = "#2f9a4a", "#9a66d0"
+_INK, _GREY, _GRID, _AXIS, _PAPER = (palette().light[name] for name in ("ink", "ink-3", "grid", "axis", "surface"))
+_CHOSEN, _REJECTED = palette().light["chosen"], palette().light["rejected"]
 _WIDTH, _HEIGHT, _SCALE = 1200, 440, 2  # drawn twice as large, then reduced: smooth lines
 _LEFT, _RIGHT, _TOP, _BOTTOM, _GAP = 64, 24, 64, 48, 72
 
@@ -130,7 +131,7 @@ class _Pen:
         for value in ticks(x_low, x_high):
             self.text(place(value, y_low)[0], bottom + 8, f"{value:g}", _GREY, self.small, middle=True)
         self.text(right, bottom + 26, "updates", _GREY, self.small, end=True)
-        self.line([(left, bottom), (right, bottom)], "#c9cac4", 1)
+        self.line([(left, bottom), (right, bottom)], _AXIS, 1)
         legend = left
         for line, (steps, values) in lines:
             points = [place(x, y) for x, y in zip(steps, values, strict=True)]

@@ -18,6 +18,7 @@ from dpo.dashboard.runs_page.table import MEASURES, Row, differing, heading
 from dpo.dashboard.smoothing import is_smoothed, smoothed
 from dpo.dashboard.theme import DASHES, FAMILY_COLOR, SYMBOL, layout, rgba
 from dpo.errors import RunError
+from dpo.palette import palette
 from dpo.runs.doctor import diagnose
 
 _CURVES = (
@@ -48,6 +49,7 @@ def report(rows: Sequence[Row], reader: RunReader) -> str:
     page.filters["cell"] = _cell
     return page.get_template("report.html").render(
         rows=rows,
+        palette=palette(),
         now=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
         version=version("dpo-workbench"),
         fields=_fields(rows),

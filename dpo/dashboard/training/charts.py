@@ -112,7 +112,7 @@ def figure(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view:
     longest = max((len(text) for text, _, _ in ends), default=0)
     made["margin"] = {"l": 46, "r": min(18 + 6.6 * longest, 140) if labelled else 14, "t": 8, "b": 28}
     _axes(made, chart, curves, view)
-    made["hovermode"] = "x"  # what it finds stands in the subtitle (assets/)
+    made["hovermode"] = "x"  # what it finds stands in the subtitle (assets/js/training/readout.js)
     made["uirevision"] = view.key or f"{view.axis}-{_log_y(chart, view)}"
     made["meta"] = {
         "reduced": any(item.reduced for item in (*curves, *second)), "percent": chart.percent, "axis": view.axis,

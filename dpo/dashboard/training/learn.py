@@ -32,7 +32,7 @@ _MOST = 4.0  # of the scaled loss that is shown
 
 
 def panel() -> html.Section:
-    """The card at the foot of the Training page; drawn by assets/learn.js."""
+    """The card at the foot of the Training page; drawn by assets/js/training/losses.js."""
     words = sorted(TERMS.values(), key=lambda term: term.name.lower())
     chips = [
         html.Button(name, type="button", className="ex js-loss", title=f"{LOSSES[name].about} ({LOSSES[name].paper})",

@@ -1,4 +1,4 @@
-"""The drawer in which trainings are started, watched, stopped and resumed (filled by assets/start.js)."""
+"""The drawer in which trainings are started, watched, stopped and resumed (filled by assets/js/training/drawer.js)."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def _chart_card(chart: Chart) -> html.Section:
         ],
         className="card-head",
     )
-    # Drawn by assets/training.js.
+    # Drawn by assets/js/training/drawing.js.
     graph = html.Div(
         html.Div(className="plot"), id=f"tr-fig-{chart.key}", className="dash-graph", style={"height": chart.height}
     )
@@ -201,7 +201,7 @@ def _answers_card() -> html.Section:
 
 
 def _ask() -> html.Div:
-    """A prompt of one's own for every checkpoint (assets/checkpoints.js asks)."""
+    """A prompt of one's own for every checkpoint (assets/js/training/checkpoints.js asks)."""
     return html.Div(
         [
             dmc.TextInput(
