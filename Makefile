@@ -8,7 +8,7 @@ WORKERS ?= 2
 STAMP  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint browser bench bench-gpu clean
+.PHONY: help setup demo test lint js browser bench bench-gpu clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -29,10 +29,14 @@ test: browser    ## lint, format and types, then unit, training and browser test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/python scripts/check_javascript.py
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup
 
 lint: setup      ## ruff, its format, and mypy
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+js: setup        ## the pages' JavaScript: eslint, prettier, types and unit tests
+	.venv/bin/python scripts/check_javascript.py
 
 bench: setup     ## how quick a training step is, beside TRL's (about 15 minutes)
 	PYTHONPATH=. .venv/bin/python benchmarks/train_step.py --end-to-end

@@ -45,17 +45,27 @@ WATCH = """() => {
     const begun = { clicked: clock(), delays: [], firsts: {} };
     if (event.target.closest("#cmp-generate")) Object.assign(window.bench, begun);
   }, true);
-  const stream = window.dpo.stream;
-  window.dpo.stream = (url, body, handlers, signal) => stream(url, body, url !== "/api/generate" ? handlers : {
-    ...handlers,
-    token(data) {
-      handlers.token(data);
-      painted((at) => {
-        window.bench.delays.push(at - 1000 * data.sent);
-        window.bench.firsts[data.arm] ??= at - window.bench.clicked;
-      });
-    },
-  }, signal);
+  const fetched = window.fetch;
+  const entry = document.querySelector("script[type=module]").src;
+  window.fetch = async (url, options) => {
+    const response = await fetched(url, options);
+    if (url !== "/api/generate") return response;
+    const { eventParser } = await import(new URL("lib/stream.js", entry));
+    const parse = eventParser(), decoder = new TextDecoder();
+    const watched = new TransformStream({
+      transform(chunk, controller) {
+        controller.enqueue(chunk);
+        for (const { event, data } of parse(decoder.decode(chunk, { stream: true }))) {
+          if (event !== "token") continue;
+          painted((at) => {
+            window.bench.delays.push(at - 1000 * data.sent);
+            window.bench.firsts[data.arm] ??= at - window.bench.clicked;
+          });
+        }
+      },
+    });
+    return new Response(response.body.pipeThrough(watched), response);
+  };
 }"""
 
 

@@ -14,6 +14,7 @@ from dpo.dashboard.pages import PAGES
 from dpo.dashboard.shell import Page
 from dpo.dashboard.web.access import LOCAL, Access
 from dpo.dashboard.web.headers import hash_of
+from dpo.dashboard.web.modules import Modules
 from dpo.dashboard.workbench import Workbench
 from dpo.resources import resource
 
@@ -23,13 +24,14 @@ ASSETS = resource("assets")
 
 
 class _App(Dash):
-    """Dash, drawing with the small build of Plotly's script.
+    """Dash, drawing with the small build of Plotly's script, and started by the entry of our modules.
 
-    It is fetched with all others where a page has charts, else when nothing more is to do.
+    Plotly is fetched with all others where a page has charts, else when nothing more is to do.
     """
 
     pages: Sequence[Page] = ()
     workbench: Workbench
+    modules: Modules
 
     def interpolate_index(self, **parts: Any) -> str:
         """The document that is sent for every address."""
@@ -38,6 +40,7 @@ class _App(Dash):
             when = "preload" if shell.asked(self.pages, request.path).charts else "prefetch"
             parts["metas"] = (
                 parts.get("metas", "")
+                + self.modules.tags()
                 + f'<link rel="{when}" as="script" href="{script}"><script>{self.plotly_script()}</script>'
             )
         return str(super().interpolate_index(**parts))
@@ -76,12 +79,16 @@ def create_app(
         title="DPO Workbench",
         update_title=None,
         assets_folder=str(ASSETS),
-        assets_ignore=r"plotly-basic.*",  # graphs fetch it when there are any
+        assets_path_ignore=["^js$", "^vendor$"],  # modules; and what modules and graphs fetch when they need it
         serve_locally=True,
         # Pages come when they are visited; tests/unit/test_layout.py checks that every callback finds its parts.
         suppress_callback_exceptions=True,
     )
+    # Dash calls what our modules put on the window: their entry, the last script to run, starts it (assets/js/main.js).
+    app.renderer = ""
     web.install(app.server, access, app.callback_map, app.inline_hashes)
+    app.modules = Modules(ASSETS)
+    app.modules.register(app.server)
     workbench = Workbench(runs, access, **options)
     app.pages, app.workbench = pages, workbench
     app.layout = lambda: shell.layout(pages, workbench, f"{access.host}:{port}", shell.asked(pages, _referrer()))

@@ -133,7 +133,7 @@ def _status(host: str) -> html.Div:
 
 
 def register(app: Dash, pages: Sequence[Page], workbench: Workbench) -> None:
-    """Navigation, theme and help, in the browser (shell.js in assets/), and the pages from here."""
+    """Navigation, theme and help, in the browser (assets/js/shell.js), and the pages from here."""
     parts = [Output(f"page-{page.name}", "hidden") for page in pages]
     parts += [Output(f"visit-{page.name}", "data") for page in pages]
     in_browser(app, "shell.show", *parts, Input("url", "pathname"), first=True)

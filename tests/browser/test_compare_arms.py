@@ -52,7 +52,7 @@ def test_another_server_stands_in_a_pane(serve: Any, open_page: Any) -> None:
     page.get_by_role("slider", name="Alignment strength of GPT-2").press("Home")
     for _ in range(20):
         page.get_by_role("slider", name="Alignment strength of GPT-2").press("ArrowRight")
-    expect(page.locator("#cmp-lambda-value-gpt2")).to_have_text("1.00")
+    expect(page.locator("#cmp-lambda-value-causal")).to_have_text("1.00")
     generate(page, 2)
     # The other server is ours too: the same policy and seed say the same there.
     said = page.locator("#cmp-out-1").inner_text()
@@ -214,6 +214,6 @@ def test_who_is_quicker_than_the_list_of_policies_is_answered(serve: Any, open_p
     page = open_page(link(serve([BUNDLED_RUNS]), ["demo/gpt2", "demo/gpt2-dpo"], prompt="Hello!", max_new_tokens=4))
     expect(page.locator(".pane:visible")).to_have_count(2)
     # As before the list has come. (It may come by itself once more: the answer is wanted in any case.)
-    page.evaluate("window.dpo.cmp.picked.fill(null); document.getElementById('cmp-generate').click()")
-    page.evaluate("window.dash_clientside.compare.arms(window.dpo.cmp.known, 'demo/gpt2', 'demo/gpt2-dpo')")
+    page.evaluate("window.dpo.compare.picked().fill(null); document.getElementById('cmp-generate').click()")
+    page.evaluate("window.dash_clientside.compare.policies(window.dpo.compare.known(), 'demo/gpt2', 'demo/gpt2-dpo')")
     wait_done(page, 2)

@@ -29,7 +29,7 @@ def test_labels_commands_and_history_belong_to_the_answers_shown(serve: Any, ope
     expect(page.locator("#cmp-belong")).to_be_hidden()
     # Another strength is that of the next answer, not of this one.
     page.get_by_role("slider", name="Alignment strength of GPT-2").press("End")
-    expect(page.locator("#cmp-lambda-value-gpt2")).to_have_text("3.00")
+    expect(page.locator("#cmp-lambda-value-causal")).to_have_text("3.00")
     expect(page.locator("#cmp-belong")).to_have_text("Settings changed since: λ of GPT-2.")
     expect(page.locator("#cmp-rows")).to_have_class(re.compile("stale"))
     expect(page.locator("#cmp-name-1")).to_contain_text("λ 1.50")
@@ -50,7 +50,7 @@ def test_labels_commands_and_history_belong_to_the_answers_shown(serve: Any, ope
     page.locator("#cmp-history-open").click()
     page.locator("#cmp-history").get_by_role("button").nth(1).click()
     expect(page.locator("#cmp-out-1")).to_have_text(first[1])
-    expect(page.locator("#cmp-lambda-value-gpt2")).to_have_text("1.50")
+    expect(page.locator("#cmp-lambda-value-causal")).to_have_text("1.50")
     expect(page.locator("#cmp-name-1")).to_contain_text("λ 1.50")
     expect(page.get_by_label("Seed", exact=True)).to_have_value("3")
     expect(page.locator("#cmp-seen-causal")).to_have_text("Do you like tea?⏎")

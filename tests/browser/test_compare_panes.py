@@ -94,7 +94,7 @@ def test_noise_of_their_own(serve: Any, open_page: Any) -> None:
 def test_strength_zero_is_the_base(serve: Any, open_page: Any) -> None:
     query = urlencode({"prompt": "Any fun plans for the weekend?", "max_new_tokens": 24, "temperature": 1.0})
     page = open_page(f"{serve([BUNDLED_RUNS])}/?{query}&lambda_gpt2=0&lambda_t5=0")
-    expect(page.locator("#cmp-lambda-value-gpt2")).to_have_text("0.00")
+    expect(page.locator("#cmp-lambda-value-causal")).to_have_text("0.00")
     expect(page.locator("#cmp-name-1")).to_contain_text("λ 0.00")
     press_generate(page)
     wait_done(page)
@@ -103,7 +103,7 @@ def test_strength_zero_is_the_base(serve: Any, open_page: Any) -> None:
         expect(page.locator(f"#cmp-differ-{row}")).to_contain_text("100% of tokens in the same place")
     slider = page.get_by_role("slider", name="Alignment strength of GPT-2")
     slider.press("End")
-    expect(page.locator("#cmp-lambda-value-gpt2")).to_have_text("3.00")
+    expect(page.locator("#cmp-lambda-value-causal")).to_have_text("3.00")
     expect(page.locator("#cmp-name-3")).to_contain_text("λ 0.00")  # as long as its answer is shown
     press_generate(page)
     expect(page.locator("#cmp-name-3")).to_contain_text("λ 3.00")

@@ -7,6 +7,9 @@ from typing import Any
 
 from playwright.sync_api import expect
 
+from dpo.dashboard.application import ASSETS
+from dpo.dashboard.web.modules import Modules
+
 
 def test_a_page_comes_with_its_first_visit_and_stays(
     serve: Any, open_page: Any, tmp_path: Path, write_run: Any
@@ -45,3 +48,44 @@ def test_a_page_that_did_not_come_is_asked_for_again(serve: Any, open_page: Any,
     page.locator(".navigation").get_by_role("link", name="Data").click()
     page.locator(".navigation").get_by_role("link", name="Runs").click()
     expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
+
+
+def test_dash_starts_when_all_modules_are_there_however_late(serve: Any, browser: Any, tmp_path: Path) -> None:
+    url = serve([tmp_path])
+    context = browser.new_context()
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    held: list[Any] = []
+    page.route("**/js/compare/controls.js", lambda route: held.append(route))
+    page.goto(url, wait_until="commit")
+    page.wait_for_function("window.DashRenderer && document.readyState !== 'loading'")
+    expect(page.locator("#react-entry-point ._dash-loading")).to_be_visible()
+    assert held and not page.locator("#page-compare").count()
+    for route in held:
+        route.continue_()
+    expect(page.locator("#cmp-prompt")).to_be_visible()
+    seed = page.get_by_label("Seed", exact=True)
+    before = seed.input_value()
+    page.get_by_role("button", name="New seed").click()  # a callback of the module that was late
+    expect(seed).not_to_have_value(before)
+    assert not problems
+    context.close()
+
+
+def test_modules_are_fetched_side_by_side_once_and_remembered(serve: Any, open_page: Any, tmp_path: Path) -> None:
+    entries = (
+        "performance.getEntriesByType('resource').filter(({ name }) => name.includes('/modules/'))"
+        ".map(({ name, initiatorType, transferSize }) => [name, initiatorType, transferSize])"
+    )
+    page = open_page(serve([tmp_path]) + "/")
+    expect(page.locator("#cmp-prompt")).to_be_visible()
+    first = page.evaluate(entries)
+    names = [name.split("/modules/")[1].split("/", 1)[1] for name, *_ in first]
+    assert sorted(names) == sorted(Modules(ASSETS).files())
+    # By the links of the document, and none by the import of another one, a round trip later.
+    assert {kind for _, kind, _ in first} <= {"link", "script"}
+    page.reload()
+    expect(page.locator("#cmp-prompt")).to_be_visible()
+    assert [size for *_, size in page.evaluate(entries)] == [0] * len(names)

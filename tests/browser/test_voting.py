@@ -67,7 +67,7 @@ def test_blind_hides_names_until_the_vote(serve: Any, open_page: Any) -> None:
     page.keyboard.press("v")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    expect(page.locator("#cmp-vote-1 .cast")).to_have_text("Tie")
+    expect(page.locator("#cmp-vote-1 .voted")).to_have_text("Tie")
     expect(page.locator("#cmp-repro")).to_be_visible()
 
 

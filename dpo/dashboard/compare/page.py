@@ -1,4 +1,4 @@
-"""Layout of the Compare page; `assets/compare.js` streams into it.
+"""Layout of the Compare page; `assets/js/compare` streams into it.
 
 Six panes in three rows stand ready; those without a policy are hidden.  Answers are written by the
 browser as tokens arrive, without a round trip through a callback, so the elements it writes into
@@ -64,7 +64,7 @@ def register(app: Dash, workbench: Workbench) -> None:
     strengths = [Input(f"cmp-lambda-{facts.key}", "value") for facts in FAMILIES]
     for function, *inputs in (
         ("compare.wanted", Input("cmp-fields", "data"), *(Input(name, "value") for name in names)),
-        ("compare.arms", Input("cmp-known", "data"), *(Input(name, "value") for name in columns)),
+        ("compare.policies", Input("cmp-known", "data"), *(Input(name, "value") for name in columns)),
         ("compare.more", Input("cmp-samples", "value"), Input("cmp-noise", "checked")),
         ("compare.view", Input("cmp-mode", "value")),
         ("votes.choose", Input("cmp-votes-model", "value"), Input("cmp-votes-steps", "value")),

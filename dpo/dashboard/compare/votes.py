@@ -1,6 +1,6 @@
 """Voting on the Compare page: the bars under the answers, the results beneath, and their routes.
 
-Voting itself happens in the browser (`assets/votes.js`), because blind voting is a matter of what
+Voting itself happens in the browser (`assets/js/compare/votes.js`), because blind voting is a matter of what
 is shown; here votes are stored, counted, exported, and trained on.
 """
 

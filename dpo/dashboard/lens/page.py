@@ -1,4 +1,4 @@
-"""Layout of the Lens page; `assets/lens.js` asks for scores and draws them.
+"""Layout of the Lens page; `assets/js/lens` asks for scores and draws them.
 
 Tokens are hundreds of small elements that follow the pointer, so the browser makes them itself.
 """

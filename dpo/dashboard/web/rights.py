@@ -14,6 +14,7 @@ _READ, _ASK, _VOTE, _TRAIN, _CHANGE = Right.READ, Right.ASK, Right.VOTE, Right.T
 # What a page loads, for which a foreign page may link to it; everything else is ours to ask alone.
 PAGES = frozenset(
     {"/", "/<path:path>", "/assets/<path:filename>", "/static/<path:filename>", "/_favicon.ico",
+     "/modules/<wanted>/<path:filename>",
      "/_dash-component-suites/<string:package_name>/<path:fingerprinted_path>"}
 )  # fmt: skip
 CALLBACK = "/_dash-update-component"

@@ -1,0 +1,62 @@
+// @ts-check
+/* Training: the drawer in which runs are started, watched, stopped and resumed. */
+import { $, button, closest, find, remeasure } from "../lib/dom.js";
+import { postJson } from "../lib/http.js";
+import * as form from "./form.js";
+import { isOpen, poll, setOpen } from "./queue.js";
+
+const PARTS = ["form", "queue"];
+let shown = "form";
+
+/** @param {string} which */
+function select(which) {
+  shown = which;
+  for (const name of PARTS) {
+    $(`st-${name}`).hidden = name !== which;
+    $(`st-tab-${name}`).setAttribute("aria-selected", String(name === which));
+  }
+}
+/** @param {boolean} open */
+function toggle(open) {
+  setOpen(open);
+  $("st-drawer").hidden = !open;
+  $("page-training").classList.toggle("drawer-open", open);
+  remeasure();
+}
+/** @param {string | undefined} preset */
+async function show(preset) {
+  toggle(true);
+  form.notify("");
+  select(preset === undefined ? shown : "form");
+  await poll();
+  if (!form.isReady() && !$("st-form").inert) await form.load("dpo", preset || "");
+  else if (form.isReady() && preset) form.choose(preset);
+  if (shown === "form") find("st-name")?.focus();
+}
+async function start() {
+  button("st-start").disabled = true;
+  form.notify("Starting");
+  try {
+    const job = await postJson("/api/jobs", form.request());
+    form.notify(job.state === "waiting" ? `${job.name} is in the queue` : `${job.name} begins`);
+    form.clearName();
+    select("queue");
+    await poll();
+  } catch (error) {
+    form.notify("");
+    form.refused(error);
+  }
+  button("st-start").disabled = false;
+}
+document.addEventListener("click", (event) => {
+  const opener = closest(event, ".js-new-run");
+  if (opener) show(opener.dataset.preset);
+  else if (closest(event, "#st-close")) toggle(false);
+  else if (closest(event, "#st-tab-form")) select("form");
+  else if (closest(event, "#st-tab-queue")) select("queue");
+  else if (closest(event, "#st-check")) form.check(true);
+  else if (closest(event, "#st-start")) start();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && isOpen()) toggle(false);
+});

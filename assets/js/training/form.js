@@ -1,0 +1,250 @@
+// @ts-check
+/* Training: the form of a new run, made from the settings' definition. */
+import { $, all, button, make } from "../lib/dom.js";
+import { getJson, messageOf, postJson, Unreachable } from "../lib/http.js";
+
+/**
+ * @typedef {object} Field a setting
+ * @property {string} name
+ * @property {string} kind switch, choice, choices, text, texts, integer, number, numbers
+ * @property {string} group
+ * @property {string} flag
+ * @property {string} help
+ * @property {any} default
+ * @property {string[]} choices
+ * @property {number | null} above
+ * @property {number | null} low
+ * @property {number | null} high
+ *
+ * @typedef {object} Form
+ * @property {string} kind of training: dpo or sft
+ * @property {string} [name] of the run
+ * @property {string} [preset]
+ * @property {Field[]} fields
+ * @property {{ name: string, title: string, settings: Record<string, any> }[]} presets
+ * @property {Record<string, string[]>} suggestions
+ */
+
+const KINDS = { dpo: "preferences (DPO)", sft: "answers (SFT)" };
+/** @type {Form} */
+let form;
+/** @type {Record<string, any>} the settings, by name */
+let values = {};
+let checking = 0;
+
+/* ---- messages ---- */
+/** @param {string} text @param {boolean} [bad] */
+export function notify(text, bad = false) {
+  $("st-message").textContent = text;
+  $("st-message").classList.toggle("bad", bad);
+}
+/** @param {unknown} error */
+export const failed = (error) => notify(messageOf(error), true);
+/** What is wrong with the settings. @param {string} text */
+function problem(text) {
+  $("st-problem").textContent = text;
+  $("st-problem").hidden = !text;
+  button("st-start").disabled = Boolean(text);
+}
+/** Say what the server refused, where it belongs. @param {unknown} error */
+export function refused(error) {
+  if (error instanceof Unreachable) failed(error);
+  else problem(messageOf(error));
+}
+
+/* ---- values ---- */
+/** @param {unknown} a @param {unknown} b */
+const same = (a, b) => JSON.stringify(a ?? null) === JSON.stringify(b ?? null);
+/** @param {Field} field */
+const changed = (field) => !same(values[field.name], field.default);
+const settings = () => Object.fromEntries(form.fields.filter(changed).map((field) => [field.name, values[field.name]]));
+/** What is asked for, as the server takes it. */
+export const request = () => ({ kind: form.kind, settings: settings(), name: form.name || "" });
+export const isReady = () => Boolean(form);
+/** The next run has another name. */
+export function clearName() {
+  form.name = "";
+  /** @type {HTMLInputElement} */ ($("st-name")).value = "";
+}
+/** What is no number is sent as it is: the server says what is wrong with it. @param {string} text */
+const numberOf = (text) => (Number.isNaN(+text) ? text : +text);
+/** What stands in a setting's control. @param {Field} field @param {any} node */
+function read(field, node) {
+  if (field.kind === "switch") return node.checked;
+  if (field.kind === "choices") return [...node.selectedOptions].map((option) => option.value);
+  const text = node.value.trim();
+  if (text === "") return field.kind === "choice" ? null : field.default;
+  if (field.kind === "texts") return text.split(/[\s,]+/);
+  if (field.kind === "numbers") return text.split(/[\s,]+/).map(numberOf);
+  return field.kind === "integer" || field.kind === "number" ? numberOf(text) : text;
+}
+
+/* ---- drawing ---- */
+const TEXT = { type: "text", autocomplete: "off", spellcheck: false };
+/** @param {string} value @param {string} textContent @param {boolean} selected */
+const option = (value, textContent, selected) => make("option", { value, textContent, selected });
+/** @param {Field} field */
+function control(field) {
+  const id = `st-f-${field.name}`;
+  const value = values[field.name];
+  if (field.kind === "switch") return make("input", { type: "checkbox", id, checked: Boolean(value) });
+  if (field.kind === "choice" || field.kind === "choices") {
+    const multiple = field.kind === "choices";
+    const on = /** @param {string} choice */ (choice) => (multiple ? (value || []).includes(choice) : value === choice);
+    return make("select", { id, multiple }, ...field.choices.map((choice) => option(choice, choice, on(choice))));
+  }
+  const node = make("input", { ...TEXT, id, value: Array.isArray(value) ? value.join(" ") : (value ?? "") });
+  if (field.kind === "integer" || field.kind === "number") node.inputMode = "decimal";
+  if (field.default === null) node.placeholder = "by default";
+  if (form.suggestions[field.name]) node.setAttribute("list", `st-list-${field.name}`);
+  return node;
+}
+/** @param {Field} field */
+function bounds({ above, low, high }) {
+  const parts = [];
+  if (above !== null) parts.push(`above ${above}`);
+  if (low !== null) parts.push(`from ${low}`);
+  if (high !== null) parts.push(`to ${high}`);
+  return parts.length ? ` (${parts.join(", ")})` : "";
+}
+/** @param {Field} field */
+function row(field) {
+  const node = control(field);
+  const title = field.name.replaceAll("_", " ");
+  const box = make(
+    "div",
+    "st-field",
+    make("label", { className: "st-name", htmlFor: node.id, textContent: title, title: field.flag }),
+    node,
+    make("span", "sub", field.help + bounds(field)),
+  );
+  box.dataset.words = `${title} ${field.flag} ${field.help}`.toLowerCase();
+  const mark = () => box.classList.toggle("changed", changed(field));
+  node.addEventListener("input", () => {
+    values[field.name] = read(field, node);
+    mark();
+    checkLater();
+  });
+  mark();
+  return box;
+}
+/** A control under its name. @param {string} text @param {HTMLElement} node */
+const labelled = (text, node) => make("label", { className: "label", htmlFor: node.id }, text, node);
+function topRow() {
+  const kinds = Object.entries(KINDS).map(([value, text]) => option(value, text, value === form.kind));
+  const method = make("select", { id: "st-kind" }, ...kinds);
+  method.addEventListener("change", () => load(method.value, ""));
+  const presets = form.presets.map((one) => option(one.name, one.title, one.name === form.preset));
+  const preset = make("select", { id: "st-preset" }, option("", "Defaults", false), ...presets);
+  preset.addEventListener("change", () => choose(preset.value));
+  const placeholder = "by policy and time";
+  const name = make("input", { ...TEXT, id: "st-name", placeholder, value: form.name || "" });
+  name.addEventListener("input", () => {
+    form.name = name.value;
+    checkLater();
+  });
+  const search = make("input", { type: "search", id: "st-search", placeholder: "Search settings", value: "" });
+  search.setAttribute("aria-label", "Search settings");
+  search.addEventListener("input", () => find(search.value.trim().toLowerCase()));
+  return make(
+    "div",
+    "st-top",
+    labelled("Learn from", method),
+    labelled("Preset", preset),
+    labelled("Run name", name),
+    make("div", "wide", search),
+  );
+}
+/** @param {string} title @param {Field[]} fields @param {boolean} open */
+function group(title, fields, open) {
+  const count = fields.filter(changed).length;
+  const hint = make("span", "sub", count ? `${count} changed` : `${fields.length} settings`);
+  const node = make("details", { className: "st-group", open }, make("summary", "", title, hint), ...fields.map(row));
+  node.dataset.group = title;
+  return node;
+}
+function draw() {
+  /** @type {Map<string, Field[]>} */
+  const groups = new Map();
+  for (const field of form.fields) groups.set(field.group, [...(groups.get(field.group) || []), field]);
+  const opened = all(".st-group[open]").map((node) => node.dataset.group);
+  const parts = [...groups].map(([title, fields], place) =>
+    group(title, fields, opened.length ? opened.includes(title) : place === 0 || fields.some(changed)),
+  );
+  const lists = Object.entries(form.suggestions).map(([field, options]) =>
+    make("datalist", { id: `st-list-${field}` }, ...options.map((value) => make("option", { value }))),
+  );
+  $("st-fields").replaceChildren(topRow(), ...parts, ...lists);
+  checkLater();
+}
+/** Show the settings that have all words. @param {string} words */
+function find(words) {
+  for (const node of /** @type {HTMLDetailsElement[]} */ (all(".st-group"))) {
+    const rows = all(".st-field", node);
+    for (const box of rows) box.hidden = !words.split(/\s+/).every((word) => box.dataset.words?.includes(word));
+    node.hidden = rows.every((box) => box.hidden);
+    if (words) node.open = true;
+  }
+}
+/** Begin from a preset, or from the defaults. @param {string} name */
+export function choose(name) {
+  const preset = form.presets.find((one) => one.name === name);
+  form.preset = name;
+  values = Object.fromEntries(form.fields.map((field) => [field.name, field.default]));
+  Object.assign(values, preset?.settings);
+  all(".st-group").forEach((node) => node.remove());
+  draw();
+}
+/**
+ * The form of a kind of training. Settings that both kinds have stay as they were given.
+ * @param {string} kind
+ * @param {string} preset
+ */
+export async function load(kind, preset) {
+  try {
+    const given = form ? settings() : {};
+    const name = form?.name || "";
+    form = await getJson(`/api/jobs/form?kind=${kind}`);
+    form.name = name;
+    choose(preset);
+    if (preset) return;
+    for (const field of form.fields) if (field.name in given) values[field.name] = given[field.name];
+    draw();
+  } catch (error) {
+    failed(error);
+  }
+}
+
+/* ---- checking: settings are validated as they are typed; looking at data and disk is asked for ---- */
+function checkLater() {
+  clearTimeout(checking);
+  $("st-lines").replaceChildren();
+  checking = setTimeout(() => check(false), 250);
+}
+/** @param {boolean} look at data and disk too */
+export async function check(look) {
+  const asked = JSON.stringify(request());
+  try {
+    const found = await postJson("/api/jobs/check", { ...request(), look });
+    if (asked !== JSON.stringify(request())) return;
+    problem("");
+    $("st-command").textContent = found.command;
+    if (found.lines) $("st-lines").replaceChildren(...found.lines.map(finding));
+  } catch (error) {
+    refused(error);
+  }
+}
+/** @type {Record<string, [icon: string, text: string]>} by level */
+const SIGNS = { ok: ["check", "OK"], warning: ["warn", "Check"], fault: ["stop", "Problem"], note: ["help", "Note"] };
+/** @param {{ level: string, topic: string, text: string }} found */
+function finding({ level, topic, text }) {
+  const [icon, word] = SIGNS[level];
+  const sign = make("span", { className: `i i-${icon}`, style: "width:14px;height:14px" });
+  return make(
+    "li",
+    level,
+    make("span", "", sign, make("span", "vh", word)),
+    make("b", "", topic),
+    make("span", "", text),
+  );
+}

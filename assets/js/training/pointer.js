@@ -1,0 +1,69 @@
+// @ts-check
+/* Training: a zoom of one chart is a zoom of all, a look at one a look at all. */
+import { put } from "../lib/dom.js";
+import * as readout from "./readout.js";
+import { follow, onScreen, plots, screen } from "./state.js";
+
+/** @param {any} source @param {Record<string, any>} change @param {() => void} redraw */
+function zoomed(source, change, redraw) {
+  if (screen.following) return;
+  const [from, to] = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
+  const reset = change["xaxis.autorange"] === true;
+  if (!reset && from === undefined) return;
+  screen.span = reset ? null : [from, to];
+  const zoom = reset ? { "xaxis.autorange": true, "yaxis.autorange": true } : { "xaxis.range": screen.span };
+  follow((plot) => (plot === source ? null : window.Plotly.relayout(plot, zoom)));
+  // A curve with more points than a screen shows has finer ones on the server.
+  if (plots().some((plot) => plot.layout.meta?.reduced)) redraw();
+}
+let frame = 0;
+let leaving = false;
+/** Each chart tells in its subtitle what its curves have there. @param {any} source @param {any} event */
+function hovered(source, event) {
+  if (screen.following || !event.xvals?.length) return;
+  cancelAnimationFrame(frame);
+  frame = requestAnimationFrame(() => {
+    const place = readout.snap(source, event.xvals[0]);
+    for (const plot of plots()) {
+      if (!onScreen(plot) || !plot.data.some((/** @type {any} */ trace) => trace.x?.length)) continue;
+      readout.show(plot, place);
+      // The last argument: without an event, which would come back here.
+      if (plot !== source) window.Plotly.Fx.hover(plot, { xval: place.at, yval: 0 }, "xy", true);
+    }
+  });
+}
+/** @param {any} source */
+function left(source) {
+  cancelAnimationFrame(frame);
+  if (leaving) return;
+  leaving = true;
+  plots().forEach(readout.hide);
+  try {
+    for (const plot of plots()) if (plot !== source && onScreen(plot)) window.Plotly.Fx.unhover(plot);
+  } finally {
+    leaving = false;
+  }
+}
+let click = 0;
+/** The newest probe at or before the point; the first one for points before it. @param {any} event */
+function clicked(event) {
+  const x = event.points?.[0]?.x;
+  clearTimeout(click);
+  // A second click means the zoom.
+  if (event.event?.detail > 1 || x === undefined || !screen.probes.length) return;
+  let place = 0;
+  screen.probes.forEach((at, i) => {
+    if (at !== null && at <= x + 1e-9) place = i;
+  });
+  click = setTimeout(() => put("tr-step", { value: place }), 300); // Plotly's own time for a second one
+}
+/** Listen to a chart, once. @param {any} plot @param {() => void} redraw draws all charts anew */
+export function attach(plot, redraw) {
+  if (plot.dataset.follows || !plot.on) return;
+  plot.dataset.follows = "yes";
+  plot.on("plotly_relayout", (/** @type {any} */ change) => zoomed(plot, change, redraw));
+  plot.on("plotly_hover", (/** @type {any} */ event) => hovered(plot, event));
+  plot.on("plotly_unhover", () => left(plot));
+  plot.on("plotly_click", clicked);
+  plot.on("plotly_doubleclick", () => clearTimeout(click));
+}

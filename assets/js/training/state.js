@@ -1,0 +1,44 @@
+// @ts-check
+/* Training: one view over all charts: which runs, which range, which step. */
+
+/** @typedef {{ runs: string[], axis: string, smoothing: number, log: boolean, unit: string }} View */
+
+export const screen = {
+  view: /** @type {View | null} */ (null),
+  /* What is zoomed in on; null for all. */
+  span: /** @type {[unknown, unknown] | null} */ (null),
+  /* The places of the probes on the axis, and which of them is chosen; no cursor at the newest, which needs no line. */
+  probes: /** @type {(number | null)[]} */ ([]),
+  place: /** @type {number | null} */ (null),
+  cursor: /** @type {number | null} */ (null),
+  prompts: /** @type {string[]} */ ([]),
+  prompt: /** @type {string | null} */ (null),
+  paused: false,
+  /* Whether the other charts are being moved along: such changes are not changes of the user. */
+  following: false,
+};
+/** What is on screen, as the server is asked for it. */
+export const asked = () => ({ ...screen.view, span: screen.span });
+/** Whether the page is looked at. */
+export const onPage = () => location.pathname === "/training";
+/** @returns {any[]} the charts that are drawn */
+export const plots = () =>
+  [.../** @type {NodeListOf<any>} */ (document.querySelectorAll("#page-training .plot.js-plotly-plot"))].filter(
+    (plot) => plot._fullLayout,
+  );
+/** Whether it can be seen. @param {Element} node */
+export function onScreen(node) {
+  const box = node.getBoundingClientRect();
+  return box.bottom > 0 && box.top < innerHeight && box.width > 0;
+}
+/** The line at the chosen step, the first shape of every figure. */
+export const cursorLine = () => ({ x0: screen.cursor ?? 0, x1: screen.cursor ?? 0, visible: screen.cursor !== null });
+/** Do the same to all charts. @param {(plot: any) => unknown} act */
+export async function follow(act) {
+  screen.following = true;
+  try {
+    await Promise.all(plots().map(act));
+  } finally {
+    screen.following = false;
+  }
+}
