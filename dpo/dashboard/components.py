@@ -34,6 +34,11 @@ def card(*children: Any, cls: str = "", **attributes: Any) -> html.Section:
     return html.Section(list(children), className=f"card {cls}".strip(), **attributes)
 
 
+def box(*children: Any, cls: str = "", **attributes: Any) -> html.Div:
+    """A plain part of a page."""
+    return html.Div(list(children), **({"className": cls} if cls else {}), **attributes)
+
+
 def page_title(title: str, sub: Any, *right: Any) -> html.Div:
     """The page's H1 with a line beneath and actions at the right."""
     return html.Div(

@@ -12,7 +12,7 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, dcc, html
 
 from dpo.dashboard.browser import in_browser
-from dpo.dashboard.components import action, icon
+from dpo.dashboard.components import action, box, icon
 from dpo.dashboard.theme import MANTINE
 from dpo.dashboard.workbench import Workbench
 
@@ -99,36 +99,28 @@ def _place(page: Page, content: Any) -> html.Div:
 
 
 def _header(first: Page) -> html.Div:
-    return html.Div(
-        [
-            html.A(
-                [html.Span(className="brand-mark"), html.B("DPO Workbench")], href=first.path, className="brand js-nav"
-            ),
-            html.Div(
-                [
-                    action("help", "Shortcuts (?)", id="open-help", n_clicks=0),
-                    action("moon", "Switch between light and dark", id="theme-switch", n_clicks=0),
-                ],
-                className="row tight end",
-            ),
-        ],
-        className="topbar",
+    return box(
+        html.A([html.Span(className="brand-mark"), html.B("DPO Workbench")], href=first.path, className="brand js-nav"),
+        box(
+            action("help", "Shortcuts (?)", id="open-help", n_clicks=0),
+            action("moon", "Switch between light and dark", id="theme-switch", n_clicks=0),
+            cls="row tight end",
+        ),
+        cls="topbar",
     )
 
 
 def _status(host: str) -> html.Div:
-    return html.Div(
-        [
-            html.Span(
-                [html.Span(className="dot idle", id="status-dot"), html.Span("Ready", id="status-text")],
-                className="row tight",
-                role="status",
-                **{"aria-live": "polite"},
-            ),
-            html.Span(id="status-runs", className="hide-sm"),
-            html.Span(f"{host} · dpo {importlib.metadata.version('dpo-workbench')}", className="hide-sm mono"),
-        ],
-        className="statusbar",
+    return box(
+        html.Span(
+            [html.Span(className="dot idle", id="status-dot"), html.Span("Ready", id="status-text")],
+            className="row tight",
+            role="status",
+            **{"aria-live": "polite"},
+        ),
+        html.Span(id="status-runs", className="hide-sm"),
+        html.Span(f"{host} · dpo {importlib.metadata.version('dpo-workbench')}", className="hide-sm mono"),
+        cls="statusbar",
     )
 
 

@@ -16,7 +16,7 @@ from dash import Dash, Input, Output, State, dcc, html
 from dpo.dashboard.browser import also, in_browser
 from dpo.dashboard.compare import votes
 from dpo.dashboard.compare.policies import DEFAULT, EXAMPLES, answering, options, records
-from dpo.dashboard.components import action, button, card, glyph, icon, number, tint_scale
+from dpo.dashboard.components import action, box, button, card, glyph, icon, number, tint_scale
 from dpo.dashboard.workbench import Workbench
 from dpo.families import FAMILIES, Facts
 from dpo.generation.settings import LAMBDA_LIMITS, MAX_SAMPLES, Sampling
@@ -99,67 +99,63 @@ def _composer() -> html.Section:
 
 
 def _prompt() -> html.Div:
-    return html.Div(
-        [
-            dmc.Textarea(
-                id="cmp-prompt", value=EXAMPLES[0], autosize=True, minRows=2, maxRows=8, className="prompt",
-                placeholder="Write a prompt", **{"aria-label": "Prompt"},
-            ),
-            html.P(id="cmp-error", className="error-line", role="alert", hidden=True),
-            html.Div(
-                [
-                    html.Button(text, className="ex", id=f"cmp-example-{index}", n_clicks=0, type="button")
-                    for index, text in enumerate(EXAMPLES)
-                ],
-                className="exrow",
-                role="group",
-                **{"aria-label": "Example prompts"},
-            ),
-            html.Div(
-                [
-                    part
-                    for facts in FAMILIES
-                    for part in (
-                        glyph(facts.key),
-                        html.Span([_model(facts), " sees"], className="label"),
-                        html.Code("shown with the first answer", id=f"cmp-seen-{facts.key}", className="unseen"),
-                        html.Span(id=f"cmp-seen-count-{facts.key}", className="sub num"),
-                    )
-                ],
-                className="sees",
-            ),
-        ],
-        className="left",
+    return box(
+        dmc.Textarea(
+            id="cmp-prompt", value=EXAMPLES[0], autosize=True, minRows=2, maxRows=8, className="prompt",
+            placeholder="Write a prompt", **{"aria-label": "Prompt"},
+        ),
+        html.P(id="cmp-error", className="error-line", role="alert", hidden=True),
+        html.Div(
+            [
+                html.Button(text, className="ex", id=f"cmp-example-{index}", n_clicks=0, type="button")
+                for index, text in enumerate(EXAMPLES)
+            ],
+            className="exrow",
+            role="group",
+            **{"aria-label": "Example prompts"},
+        ),
+        html.Div(
+            [
+                part
+                for facts in FAMILIES
+                for part in (
+                    glyph(facts.key),
+                    html.Span([_model(facts), " sees"], className="label"),
+                    html.Code("shown with the first answer", id=f"cmp-seen-{facts.key}", className="unseen"),
+                    html.Span(id=f"cmp-seen-count-{facts.key}", className="sub num"),
+                )
+            ],
+            className="sees",
+        ),
+        cls="left",
     )  # fmt: skip
 
 
 def _start() -> html.Div:
-    return html.Div(
-        [
-            dmc.Switch(id="cmp-noise", label="Same noise for all", size="xs", checked=True),
-            html.Label(
-                [
-                    "Samples",
-                    dmc.NumberInput(
-                        id="cmp-samples", value=1, min=1, max=MAX_SAMPLES, allowDecimal=False, size="xs", w=56,
-                        **{"aria-label": "Samples of each policy"},
-                    ),
-                ],
-                className="row tight label",
-            ),
-            html.Div(
-                button("Generate", "play", "filled", kbd="Ctrl ↵", id="cmp-generate", n_clicks=0),
-                id="cmp-generate-box",
-                className="push",
-            ),
-            html.Div(
-                button("Stop", "square", "filled", kbd="Esc", id="cmp-stop", n_clicks=0),
-                id="cmp-stop-box",
-                className="push",
-                hidden=True,
-            ),
-        ],
-        className="row end-row",
+    return box(
+        dmc.Switch(id="cmp-noise", label="Same noise for all", size="xs", checked=True),
+        html.Label(
+            [
+                "Samples",
+                dmc.NumberInput(
+                    id="cmp-samples", value=1, min=1, max=MAX_SAMPLES, allowDecimal=False, size="xs", w=56,
+                    **{"aria-label": "Samples of each policy"},
+                ),
+            ],
+            className="row tight label",
+        ),
+        html.Div(
+            button("Generate", "play", "filled", kbd="Ctrl ↵", id="cmp-generate", n_clicks=0),
+            id="cmp-generate-box",
+            className="push",
+        ),
+        html.Div(
+            button("Stop", "square", "filled", kbd="Esc", id="cmp-stop", n_clicks=0),
+            id="cmp-stop-box",
+            className="push",
+            hidden=True,
+        ),
+        cls="row end-row",
     )  # fmt: skip
 
 
@@ -207,47 +203,43 @@ def _strength() -> html.Div:
 
 
 def _toolbar() -> html.Div:
-    return html.Div(
-        [
-            dmc.SegmentedControl(
-                id="cmp-mode", data=["Text", "Word diff", "Reward tint"], value="Text", size="xs",
-                **{"aria-label": "Show answers as"},
-            ),
-            votes.switch(),
-            html.Span(
-                [
-                    html.Span("pushed down", className="sub"),
-                    tint_scale(),
-                    html.Span("pulled up ± 0.8 nat", className="sub num"),
-                ],
-                id="cmp-scale",
-                className="row tight",
-                hidden=True,
-            ),
-            html.Span(id="cmp-progress", className="sub push num"),
-            html.Details(
-                [
-                    html.Summary(["History ", icon("chevron-d", 14)], className="ex", id="cmp-history-open"),
-                    html.Div(html.P("Nothing yet.", className="sub"), id="cmp-history", className="menu history"),
-                ],
-                className="menu-box",
-            ),
-            button("Add a pane", "plus", id="cmp-add", size="xs"),
-        ],
+    return box(
+        dmc.SegmentedControl(
+            id="cmp-mode", data=["Text", "Word diff", "Reward tint"], value="Text", size="xs",
+            **{"aria-label": "Show answers as"},
+        ),
+        votes.switch(),
+        html.Span(
+            [
+                html.Span("pushed down", className="sub"),
+                tint_scale(),
+                html.Span("pulled up ± 0.8 nat", className="sub num"),
+            ],
+            id="cmp-scale",
+            className="row tight",
+            hidden=True,
+        ),
+        html.Span(id="cmp-progress", className="sub push num"),
+        html.Details(
+            [
+                html.Summary(["History ", icon("chevron-d", 14)], className="ex", id="cmp-history-open"),
+                html.Div(html.P("Nothing yet.", className="sub"), id="cmp-history", className="menu history"),
+            ],
+            className="menu-box",
+        ),
+        button("Add a pane", "plus", id="cmp-add", size="xs"),
         id="cmp-view",
-        className="row toolbar",
+        cls="row toolbar",
     )  # fmt: skip
 
 
 def _row(row: int, data: list[dict[str, Any]]) -> html.Section:
-    head = html.Div(
-        [
-            html.H2("", className="named", id=f"cmp-row-title-{row}"),
-            html.H2("", className="hidden-name", id=f"cmp-row-name-{row}"),
-            html.Span("", className="sub hide-sm", id=f"cmp-row-kind-{row}"),
-            html.Span(id=f"cmp-differ-{row}", className="sub num push"),
-        ],
-        className="duo-head",
+    head = box(
+        html.H2("", className="named", id=f"cmp-row-title-{row}"),
+        html.H2("", className="hidden-name", id=f"cmp-row-name-{row}"),
+        html.Span("", className="sub hide-sm", id=f"cmp-row-kind-{row}"),
+        html.Span(id=f"cmp-differ-{row}", className="sub num push"),
+        cls="duo-head",
     )
     panes = [_pane(2 * row + side, data) for side in (0, 1)]
     return card(
@@ -262,41 +254,37 @@ def _pane(index: int, data: list[dict[str, Any]]) -> html.Div:
         html.Span("", className="policy named", id=f"cmp-name-{index}"),
         html.Span("", className="policy hidden-name", id=f"cmp-hidden-name-{index}"),
         html.Span(className="pill", id=f"cmp-pill-{index}", hidden=True),
-        html.Div(
-            [
-                html.Div(
-                    dmc.Select(
-                        id=f"cmp-policy-{index}", data=data, value=value, size="xs", w=150, allowDeselect=False,
-                        searchable=True, nothingFoundMessage="No such policy", comboboxProps={"width": 280},
-                        **{"aria-label": f"Policy of pane {index + 1}"},
-                    ),
-                    className="named",
+        box(
+            html.Div(
+                dmc.Select(
+                    id=f"cmp-policy-{index}", data=data, value=value, size="xs", w=150, allowDeselect=False,
+                    searchable=True, nothingFoundMessage="No such policy", comboboxProps={"width": 280},
+                    **{"aria-label": f"Policy of pane {index + 1}"},
                 ),
-                action("dice", "Answer again with another seed", className="js-again"),
-                action("lens", "Open in Lens", className="js-lens"),
-                action("copy", "Copy the answer", className="js-copy-answer"),
-                html.Div(action("close", f"Remove pane {index + 1}", className="js-remove"), className="named"),
-                dmc.Kbd(str(index + 1), size="xs", className="hide-sm"),
-            ],
-            className="row tight nowrap push",
+                className="named",
+            ),
+            action("dice", "Answer again with another seed", className="js-again"),
+            action("lens", "Open in Lens", className="js-lens"),
+            action("copy", "Copy the answer", className="js-copy-answer"),
+            html.Div(action("close", f"Remove pane {index + 1}", className="js-remove"), className="named"),
+            dmc.Kbd(str(index + 1), size="xs", className="hide-sm"),
+            cls="row tight nowrap push",
         ),
     ]  # fmt: skip
-    return html.Div(
-        [
-            html.Div(head, className="pane-head"),
-            html.P(id=f"cmp-note-{index}", className="sub named", hidden=True),
-            html.Div(id=f"cmp-tabs-{index}", className="row tight samples", hidden=True),
-            html.Details(
-                [html.Summary("", className="sub"), html.Div()],
-                id=f"cmp-earlier-{index}",
-                className="earlier",
-                hidden=True,
-            ),
-            html.Div(id=f"cmp-state-{index}", className="stateful", hidden=True),
-            html.P(id=f"cmp-out-{index}", className="out empty-out"),
-            html.Div(id=f"cmp-chips-{index}", className="chips"),
-        ],
-        className="pane",
+    return box(
+        html.Div(head, className="pane-head"),
+        html.P(id=f"cmp-note-{index}", className="sub named", hidden=True),
+        html.Div(id=f"cmp-tabs-{index}", className="row tight samples", hidden=True),
+        html.Details(
+            [html.Summary("", className="sub"), html.Div()],
+            id=f"cmp-earlier-{index}",
+            className="earlier",
+            hidden=True,
+        ),
+        html.Div(id=f"cmp-state-{index}", className="stateful", hidden=True),
+        html.P(id=f"cmp-out-{index}", className="out empty-out"),
+        html.Div(id=f"cmp-chips-{index}", className="chips"),
+        cls="pane",
         role="region",
         tabIndex=-1,
         id=f"cmp-pane-{index}",
@@ -326,12 +314,10 @@ def _reproduce() -> html.Section:
     return card(
         icon("terminal", 16),
         html.Code("", id="cmp-command"),
-        html.Div(
-            [
-                *(button(f"Copy {label}", "copy", id=f"cmp-copy-{kind}", size="xs") for kind, label in kinds),
-                button("JSON", "download", id="cmp-json", size="xs"),
-            ],
-            className="row tight push",
+        box(
+            *(button(f"Copy {label}", "copy", id=f"cmp-copy-{kind}", size="xs") for kind, label in kinds),
+            button("JSON", "download", id="cmp-json", size="xs"),
+            cls="row tight push",
         ),
         cls="repro",
         id="cmp-repro",

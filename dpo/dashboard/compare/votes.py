@@ -17,7 +17,7 @@ from dash import html
 from flask import Flask, Response, jsonify
 
 from dpo.dashboard.choices import references, tuned
-from dpo.dashboard.components import button, card
+from dpo.dashboard.components import box, button, card
 from dpo.dashboard.web import reading
 from dpo.dashboard.workbench import Workbench
 from dpo.errors import BusyError, ConfigError, PolicyError, quoted
@@ -37,15 +37,13 @@ def switch() -> Any:
 
 def bar(row: int) -> html.Div:
     """The vote bar of a row of two answers; opens when both are complete."""
-    return html.Div(
-        [
-            *(
-                html.Button(text, type="button", className="vote-button", disabled=True, **{"data-verdict": verdict})
-                for verdict, text in _VERDICTS
-            ),
-            html.Span("Vote opens when both answers are complete", className="sub push", id=f"cmp-vote-note-{row}"),
-        ],
-        className="vote",
+    return box(
+        *(
+            html.Button(text, type="button", className="vote-button", disabled=True, **{"data-verdict": verdict})
+            for verdict, text in _VERDICTS
+        ),
+        html.Span("Vote opens when both answers are complete", className="sub push", id=f"cmp-vote-note-{row}"),
+        cls="vote",
         role="group",
         id=f"cmp-vote-{row}",
         **{"aria-label": f"Vote on row {row + 1}", "data-row": str(row)},
@@ -66,19 +64,17 @@ def results() -> html.Section:
                     className="sub",
                 ),
                 html.Div(id="cmp-votes-tables", className="grid g2 votes-tables"),
-                html.Div(
-                    [
-                        html.A("Export pairs", href="/api/votes/pairs.jsonl", download="votes.jsonl", className="ex",
-                               id="cmp-votes-export"),
-                        dmc.Select(id="cmp-votes-model", data=[], size="xs", w=210, placeholder="Policy to train on",
-                                   **{"aria-label": "Policy to train further"}),
-                        dmc.NumberInput(id="cmp-votes-steps", value=None, min=1, max=_MOST_STEPS, size="xs", w=110,
-                                        placeholder="one epoch", hideControls=True, allowDecimal=False,
-                                        **{"aria-label": "Steps"}),
-                        button("Start the next round", "play", id="cmp-votes-train", size="xs"),
-                        html.Span("", className="sub", id="cmp-votes-message", role="status"),
-                    ],
-                    className="row votes-acts",
+                box(
+                    html.A("Export pairs", href="/api/votes/pairs.jsonl", download="votes.jsonl", className="ex",
+                           id="cmp-votes-export"),
+                    dmc.Select(id="cmp-votes-model", data=[], size="xs", w=210, placeholder="Policy to train on",
+                               **{"aria-label": "Policy to train further"}),
+                    dmc.NumberInput(id="cmp-votes-steps", value=None, min=1, max=_MOST_STEPS, size="xs", w=110,
+                                    placeholder="one epoch", hideControls=True, allowDecimal=False,
+                                    **{"aria-label": "Steps"}),
+                    button("Start the next round", "play", id="cmp-votes-train", size="xs"),
+                    html.Span("", className="sub", id="cmp-votes-message", role="status"),
+                    cls="row votes-acts",
                 ),
             ]
         ),

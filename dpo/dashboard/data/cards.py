@@ -9,7 +9,7 @@ from typing import Any
 
 from dash import html
 
-from dpo.dashboard.components import light
+from dpo.dashboard.components import box, light
 from dpo.dashboard.theme import CHOSEN, REJECTED, layout, rgba
 from dpo.preferences.audit import Audit, Finding
 from dpo.preferences.audit.mispaired import CODES
@@ -108,10 +108,9 @@ def finding_card(finding: Finding, pairs: int) -> html.Article:
 def _proof(finding: Finding, pairs: int) -> Any:
     evidence = finding.evidence
     if finding.code == "unk":
-        return html.Div([
+        return box(
             minibar("chosen", evidence["chosen"], "var(--chosen)"),
-            minibar("rejected", evidence["rejected"], "var(--rejected)"),
-        ])  # fmt: skip
+            minibar("rejected", evidence["rejected"], "var(--rejected)"))  # fmt: skip
     if finding.code in CODES and finding.rows and pairs:
         cells, last = 47, max(pairs, finding.rows[-1][1] + 1)
         hit = [any(a * cells // last <= cell <= b * cells // last for a, b in finding.rows) for cell in range(cells)]

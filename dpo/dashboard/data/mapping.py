@@ -7,7 +7,7 @@ from typing import Any
 
 from dash import html
 
-from dpo.dashboard.components import button, card, icon
+from dpo.dashboard.components import box, button, card, icon
 from dpo.preferences.audit import Audit
 from dpo.preferences.preview import Example, Preview, Reading
 
@@ -24,12 +24,10 @@ def recognised(preview: Preview, asked: bool, result: Audit | None = None) -> ht
     if result is not None:
         sub = f"{result.rows:,} rows, {result.scope()} · " + sub[0].lower() + sub[1:]
     again = button("Ask again", id={"type": "da-reading", "key": ""}, size="xs", n_clicks=0) if asked else None
-    head = html.Div(
-        [
-            icon("check", 20), html.Div([html.H2(reading.name), html.P(sub, className="sub")], className="grow"),
-            _columns(reading), again,
-        ],
-        className="row",
+    head = box(
+        icon("check", 20), html.Div([html.H2(reading.name), html.P(sub, className="sub")], className="grow"),
+        _columns(reading), again,
+        cls="row",
     )  # fmt: skip
     return card(head, _table(reading.examples, reading.decides), cls="pad detect")
 
@@ -37,32 +35,25 @@ def recognised(preview: Preview, asked: bool, result: Audit | None = None) -> ht
 def question(preview: Preview) -> html.Section:
     """The readings of a source that differ, each with the rows that show it and a button."""
     count = len(preview.readings)
-    head = html.Div(
-        [
-            icon("warn", 20),
-            html.Div([
-                html.H2(f"These rows can be read in {count} ways"),
-                html.P("They give different pairs, so nothing is guessed: choose the one that is meant.",
-                       className="sub"),
-            ], className="grow"),
-        ],
-        className="row nowrap",
+    head = box(
+        icon("warn", 20),
+        box(
+            html.H2(f"These rows can be read in {count} ways"),
+            html.P("They give different pairs, so nothing is guessed: choose the one that is meant.",
+                   className="sub"), cls="grow"),
+        cls="row nowrap",
     )  # fmt: skip
     parts = [
-        html.Div(
-            [
-                html.Div(
-                    [
-                        html.H3(reading.name, className="grow"),
-                        button("Read them this way", id={"type": "da-reading", "key": reading.key}, size="xs",
-                               n_clicks=0),
-                    ],
-                    className="row",
-                ),
-                _columns(reading),
-                _table(reading.examples[:2], reading.decides),
-            ],
-            className="reading",
+        box(
+            box(
+                html.H3(reading.name, className="grow"),
+                button("Read them this way", id={"type": "da-reading", "key": reading.key}, size="xs",
+                       n_clicks=0),
+                cls="row",
+            ),
+            _columns(reading),
+            _table(reading.examples[:2], reading.decides),
+            cls="reading",
         )
         for reading in preview.readings
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import dash_mantine_components as dmc
 from dash import dcc, html
 
 from dpo.dashboard.audit_jobs import MOST_UPLOAD
-from dpo.dashboard.components import action, button, card, chart, command, icon, page_title
+from dpo.dashboard.components import action, box, button, card, chart, command, icon, page_title
 from dpo.dashboard.data.cards import lengths
 from dpo.dashboard.data.table import BLOCK, column_definitions
 from dpo.dashboard.workbench import Workbench
@@ -55,19 +55,17 @@ def _choose(offered: list[dict[str, Any]]) -> html.Section:
         )
         for role in ("prompt", "chosen", "rejected")
     ]  # fmt: skip
-    first = html.Div(
-        [
-            dmc.Select(
-                id="da-source", label="Dataset", data=offered, value="sample", searchable=True, size="sm", w=320,
-                allowDeselect=False,
-            ),
-            dmc.Select(
-                id="da-model", label="Tokens of", data=MODELS, value=MODELS[0], size="sm", w=140, allowDeselect=False
-            ),
-            dmc.Switch(id="da-swap", label="Swap chosen and rejected", size="sm", checked=False),
-            button("Audit", None, "filled", id="da-audit", n_clicks=0),
-        ],
-        className="row end-row",
+    first = box(
+        dmc.Select(
+            id="da-source", label="Dataset", data=offered, value="sample", searchable=True, size="sm", w=320,
+            allowDeselect=False,
+        ),
+        dmc.Select(
+            id="da-model", label="Tokens of", data=MODELS, value=MODELS[0], size="sm", w=140, allowDeselect=False
+        ),
+        dmc.Switch(id="da-swap", label="Swap chosen and rejected", size="sm", checked=False),
+        button("Audit", None, "filled", id="da-audit", n_clicks=0),
+        cls="row end-row",
     )  # fmt: skip
     return card(
         first,
@@ -88,20 +86,18 @@ def _length_card() -> html.Section:
 
 
 def _pairs_card() -> html.Section:
-    controls = html.Div(
-        [
-            html.H2("Pairs"),
-            dmc.TextInput(
-                id="da-search", value="", placeholder="Search prompts and answers", size="xs", className="grow",
-                leftSection=icon("search", 14), debounce=400, **{"aria-label": "Search pairs"},
-            ),
-            dmc.Select(
-                id="da-finding", data=[{"value": "", "label": "All pairs"}], value="", size="xs", w=190,
-                allowDeselect=False, **{"aria-label": "Finding"},
-            ),
-            html.Span(id="da-count", className="sub num"),
-        ],
-        className="row pair-controls",
+    controls = box(
+        html.H2("Pairs"),
+        dmc.TextInput(
+            id="da-search", value="", placeholder="Search prompts and answers", size="xs", className="grow",
+            leftSection=icon("search", 14), debounce=400, **{"aria-label": "Search pairs"},
+        ),
+        dmc.Select(
+            id="da-finding", data=[{"value": "", "label": "All pairs"}], value="", size="xs", w=190,
+            allowDeselect=False, **{"aria-label": "Finding"},
+        ),
+        html.Span(id="da-count", className="sub num"),
+        cls="row pair-controls",
     )  # fmt: skip
     grid = dag.AgGrid(
         id="da-rows", columnDefs=column_definitions(), rowModelType="infinite", className="ag-theme-quartz",
@@ -111,18 +107,14 @@ def _pairs_card() -> html.Section:
                          "maxConcurrentDatasourceRequests": 1, "tooltipShowDelay": 250, "multiSortKey": "ctrl"},
         style={"height": 300},
     )  # fmt: skip
-    view = html.Div(
-        [
-            html.Div(
-                [
-                    action("left", "Previous pair", id="da-previous", n_clicks=0),
-                    html.Span(id="da-place", className="sub num"),
-                    action("chevron", "Next pair", id="da-next", n_clicks=0),
-                ],
-                className="row tight",
-            ),
-            dmc.SegmentedControl(id="da-view", data=["Text", "Word diff", "Tokens"], value="Text", size="xs"),
-        ],
-        className="row pair-controls spread",
+    view = box(
+        box(
+            action("left", "Previous pair", id="da-previous", n_clicks=0),
+            html.Span(id="da-place", className="sub num"),
+            action("chevron", "Next pair", id="da-next", n_clicks=0),
+            cls="row tight",
+        ),
+        dmc.SegmentedControl(id="da-view", data=["Text", "Word diff", "Tokens"], value="Text", size="xs"),
+        cls="row pair-controls spread",
     )
     return card(controls, grid, view, html.Div(id="da-pair", className="pair-box"))

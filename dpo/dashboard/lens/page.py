@@ -14,7 +14,7 @@ from dash import Dash, Input, Output, State, dcc, html
 
 from dpo.dashboard.browser import also, in_browser
 from dpo.dashboard.choices import by_family, references, tuned
-from dpo.dashboard.components import action, button, card, chart, icon, page_title, tint_scale
+from dpo.dashboard.components import action, box, button, card, chart, icon, page_title, tint_scale
 from dpo.dashboard.lens import api
 from dpo.dashboard.theme import CHOSEN, FAMILY_COLOR, NEUTRAL, REJECTED, layout
 from dpo.dashboard.workbench import Workbench
@@ -104,82 +104,72 @@ def _controls(workbench: Workbench) -> html.Section:
 
 def _selects(workbench: Workbench) -> html.Div:
     choices = by_family(tuned(workbench.roots))
-    return html.Div(
-        [
-            dmc.Select(
-                id="lens-policy", label="Policy", value="demo/gpt2-dpo", data=choices, size="sm", w=210,
-                allowDeselect=False, searchable=True, nothingFoundMessage="No such run",
-            ),
-            dmc.Select(
-                id="lens-reference", label="Reference", value=None, size="sm",
-                data=by_family(references(workbench.roots)),
-                w=180, clearable=True, placeholder="as in training",
-            ),
-            dmc.Select(
-                id="lens-beside", label="Beside it", value=None, data=choices, size="sm", w=190, clearable=True,
-                placeholder="no other policy",
-            ),
-            _labelled("Texts", dmc.SegmentedControl(
-                id="lens-mode", data=["Pair", "My texts"], value="Pair", size="sm", **{"aria-label": "Texts"},
-            )),
-            _labelled("Unit", dmc.SegmentedControl(
-                id="lens-unit", data=["Token", "Word", "Sentence"], value="Token", size="sm",
-                **{"aria-label": "Unit"},
-            )),
-        ],
-        className="row lens-controls",
+    return box(
+        dmc.Select(
+            id="lens-policy", label="Policy", value="demo/gpt2-dpo", data=choices, size="sm", w=210,
+            allowDeselect=False, searchable=True, nothingFoundMessage="No such run",
+        ),
+        dmc.Select(
+            id="lens-reference", label="Reference", value=None, size="sm",
+            data=by_family(references(workbench.roots)),
+            w=180, clearable=True, placeholder="as in training",
+        ),
+        dmc.Select(
+            id="lens-beside", label="Beside it", value=None, data=choices, size="sm", w=190, clearable=True,
+            placeholder="no other policy",
+        ),
+        _labelled("Texts", dmc.SegmentedControl(
+            id="lens-mode", data=["Pair", "My texts"], value="Pair", size="sm", **{"aria-label": "Texts"},
+        )),
+        _labelled("Unit", dmc.SegmentedControl(
+            id="lens-unit", data=["Token", "Word", "Sentence"], value="Token", size="sm",
+            **{"aria-label": "Unit"},
+        )),
+        cls="row lens-controls",
     )  # fmt: skip
 
 
 def _prompt() -> html.Div:
-    return html.Div(
-        [
-            dmc.Textarea(
-                id="lens-prompt", label="Prompt", value="", autosize=True, minRows=1, maxRows=6, className="grow",
-            ),
-            html.Div(
-                [
-                    action("left", "Previous pair", id="lens-previous"),
-                    html.Span("no pair", id="lens-place", className="sub num"),
-                    action("chevron", "Next pair", id="lens-next"),
-                ],
-                className="row tight nowrap",
-                id="lens-steps",
-            ),
-        ],
-        className="row nowrap lens-prompt",
+    return box(
+        dmc.Textarea(
+            id="lens-prompt", label="Prompt", value="", autosize=True, minRows=1, maxRows=6, className="grow",
+        ),
+        box(
+            action("left", "Previous pair", id="lens-previous"),
+            html.Span("no pair", id="lens-place", className="sub num"),
+            action("chevron", "Next pair", id="lens-next"),
+            cls="row tight nowrap",
+            id="lens-steps",
+        ),
+        cls="row nowrap lens-prompt",
     )  # fmt: skip
 
 
 def _own_texts() -> html.Div:
-    return html.Div(
-        [
+    return box(
+        html.Div(
+            [
+                dmc.Textarea(
+                    id=f"lens-{name}", label=label, value="", autosize=True, minRows=3, maxRows=12,
+                    placeholder=hint,
+                )
+                for name, label, hint in (
+                    ("a", "Text A", "An answer to score"),
+                    ("b", "Text B", "Another one to compare with; may stay empty"),
+                )
+            ],
+            className="grid g2",
+        ),
+        box(
+            html.P(id="lens-error", className="error-line", role="alert", hidden=True),
             html.Div(
-                [
-                    dmc.Textarea(
-                        id=f"lens-{name}", label=label, value="", autosize=True, minRows=3, maxRows=12,
-                        placeholder=hint,
-                    )
-                    for name, label, hint in (
-                        ("a", "Text A", "An answer to score"),
-                        ("b", "Text B", "Another one to compare with; may stay empty"),
-                    )
-                ],
-                className="grid g2",
+                button("Score", "play", "filled", kbd="Ctrl ↵", id="lens-score", n_clicks=0), className="push"
             ),
-            html.Div(
-                [
-                    html.P(id="lens-error", className="error-line", role="alert", hidden=True),
-                    html.Div(
-                        button("Score", "play", "filled", kbd="Ctrl ↵", id="lens-score", n_clicks=0), className="push"
-                    ),
-                ],
-                className="row",
-            ),
-        ],
+            cls="row",
+        ),
         id="lens-mine",
         hidden=True,
-        className="lens-mine",
+        cls="lens-mine",
     )  # fmt: skip
 
 
@@ -188,25 +178,21 @@ def _labelled(label: str, control: Any) -> html.Div:
 
 
 def _scale() -> html.Div:
-    return html.Div(
-        [
-            html.Span("pushed down", className="sub"),
-            tint_scale(),
-            html.Span("pulled up", className="sub"),
-            html.Span("± 0.8 nat", id="lens-range", className="sub num"),
-            html.Div(
-                [
-                    html.Span("Clamp", className="label"),
-                    dmc.Slider(
-                        id="lens-clamp", value=0.8, min=0.1, max=3, step=0.1, size=4, thumbSize=14, w=110, label=None,
-                        thumbLabel="Clamp of the colours in nats",
-                    ),
-                    html.Span("0.8", id="lens-clamp-value", className="sub num"),
-                ],
-                className="row tight push lens-clamp",
+    return box(
+        html.Span("pushed down", className="sub"),
+        tint_scale(),
+        html.Span("pulled up", className="sub"),
+        html.Span("± 0.8 nat", id="lens-range", className="sub num"),
+        box(
+            html.Span("Clamp", className="label"),
+            dmc.Slider(
+                id="lens-clamp", value=0.8, min=0.1, max=3, step=0.1, size=4, thumbSize=14, w=110, label=None,
+                thumbLabel="Clamp of the colours in nats",
             ),
-        ],
-        className="row",
+            html.Span("0.8", id="lens-clamp-value", className="sub num"),
+            cls="row tight push lens-clamp",
+        ),
+        cls="row",
     )  # fmt: skip
 
 
@@ -221,10 +207,9 @@ def _heats() -> html.Div:
 def _running() -> list[html.Section]:
     return [
         card(
-            html.Div(
-                [html.Div([html.H3("Running reward", id=f"lens-run-title-{place}"),
-                           html.P("", className="sub", id=f"lens-run-note-{place}")])],
-                className="card-head",
+            box(box(html.H3("Running reward", id=f"lens-run-title-{place}"),
+                           html.P("", className="sub", id=f"lens-run-note-{place}")),
+                cls="card-head",
             ),
             chart(f"lens-run-{place}", 344, f"#lens-run-title-{place} #lens-run-note-{place}"),
             cls="lens-run",
@@ -266,42 +251,34 @@ def _pairs() -> html.Section:
 
 
 def _pairs_head() -> html.Div:
-    return html.Div(
-        [
-            html.Div(
-                [
-                    html.H2("Held-out pairs"),
-                    html.P("Rewards of pairs that training did not see.", id="lens-pairs-note", className="sub"),
-                ]
-            ),
-            html.Div(
-                [
-                    dmc.Select(
-                        id="lens-source", size="xs", w=190, allowDeselect=False, value="sample",
-                        data=[
-                            {"value": "run", "label": "The run's held-out pairs"},
-                            {"value": "sample", "label": "The sample pairs"},
-                        ],
-                        **{"aria-label": "Which pairs"},
-                    ),
-                    button("Score pairs", "play", id="lens-pairs-go", size="xs", n_clicks=0),
+    return box(
+        box(
+            html.H2("Held-out pairs"),
+            html.P("Rewards of pairs that training did not see.", id="lens-pairs-note", className="sub")
+        ),
+        box(
+            dmc.Select(
+                id="lens-source", size="xs", w=190, allowDeselect=False, value="sample",
+                data=[
+                    {"value": "run", "label": "The run's held-out pairs"},
+                    {"value": "sample", "label": "The sample pairs"},
                 ],
-                className="row tight",
+                **{"aria-label": "Which pairs"},
             ),
-        ],
-        className="card-head wrap",
+            button("Score pairs", "play", id="lens-pairs-go", size="xs", n_clicks=0),
+            cls="row tight",
+        ),
+        cls="card-head wrap",
     )  # fmt: skip
 
 
 def _histograms() -> html.Div:
     return html.Div(
         [
-            html.Div(
-                [
-                    html.H3(title, id=f"lens-hist-title-{name}"),
-                    chart(f"lens-hist-{name}", 150, f"#lens-hist-title-{name} #lens-pairs-note"),
-                ],
-                className="lens-hist",
+            box(
+                html.H3(title, id=f"lens-hist-title-{name}"),
+                chart(f"lens-hist-{name}", 150, f"#lens-hist-title-{name} #lens-pairs-note"),
+                cls="lens-hist",
             )
             for name, title in _HISTOGRAMS
         ],
@@ -310,28 +287,26 @@ def _histograms() -> html.Div:
 
 
 def _pairs_tools() -> html.Div:
-    return html.Div(
-        [
-            dmc.SegmentedControl(
-                id="lens-which", size="xs", value="all", **{"aria-label": "Which pairs to list"},
-                data=[
-                    {"value": "all", "label": "All"},
-                    {"value": "wrong", "label": "Wrong sign"},
-                    {"value": "displaced", "label": "Both fell"},
-                ],
-            ),
-            dmc.Select(
-                id="lens-sort", size="xs", w=170, value="low", allowDeselect=False, **{"aria-label": "Order"},
-                data=[
-                    {"value": "high", "label": "Largest margin"},
-                    {"value": "low", "label": "Smallest margin"},
-                    {"value": "fall", "label": "Chosen fell most"},
-                ],
-            ),
-            html.Span(id="lens-filters", className="row tight"),
-            html.Span(id="lens-count", className="sub num push"),
-        ],
-        className="row lens-tools",
+    return box(
+        dmc.SegmentedControl(
+            id="lens-which", size="xs", value="all", **{"aria-label": "Which pairs to list"},
+            data=[
+                {"value": "all", "label": "All"},
+                {"value": "wrong", "label": "Wrong sign"},
+                {"value": "displaced", "label": "Both fell"},
+            ],
+        ),
+        dmc.Select(
+            id="lens-sort", size="xs", w=170, value="low", allowDeselect=False, **{"aria-label": "Order"},
+            data=[
+                {"value": "high", "label": "Largest margin"},
+                {"value": "low", "label": "Smallest margin"},
+                {"value": "fall", "label": "Chosen fell most"},
+            ],
+        ),
+        html.Span(id="lens-filters", className="row tight"),
+        html.Span(id="lens-count", className="sub num push"),
+        cls="row lens-tools",
     )  # fmt: skip
 
 
@@ -366,12 +341,10 @@ def _reproduce() -> html.Section:
     return card(
         icon("terminal"),
         html.Code("", id="lens-command"),
-        html.Div(
-            [
-                button("Copy command", "copy", id="lens-copy-command", size="xs"),
-                button("JSON", "download", id="lens-json", size="xs"),
-            ],
-            className="row tight nowrap push",
+        box(
+            button("Copy command", "copy", id="lens-copy-command", size="xs"),
+            button("JSON", "download", id="lens-json", size="xs"),
+            cls="row tight nowrap push",
         ),
         cls="repro",
         id="lens-repro",

@@ -13,7 +13,7 @@ import yaml
 from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from dpo.dashboard.browser import also, in_browser
-from dpo.dashboard.components import button, card, chart, command, icon, page_title, problem_card
+from dpo.dashboard.components import box, button, card, chart, command, icon, page_title, problem_card
 from dpo.dashboard.runs_page import figures
 from dpo.dashboard.runs_page.report import report
 from dpo.dashboard.runs_page.table import MEASURES, Row, RunTable, columns_of, differing, filtered, heading, rows_of
@@ -124,10 +124,9 @@ def _drawing(app: Dash) -> None:
     def weigh(rows: list[Row] | None, measure: str) -> tuple[list[Any], str]:
         shares, note = figures.importance(rows or [], measure)
         bars = [
-            html.Div(
-                [html.Span(heading(name)), html.Div(html.I(style={"width": f"{100 * share:.1f}%"}), className="bar"),
-                 html.B(f"{share:.0%}", className="num")],
-                className="weight",
+            box(html.Span(heading(name)), html.Div(html.I(style={"width": f"{100 * share:.1f}%"}), className="bar"),
+                 html.B(f"{share:.0%}", className="num"),
+                cls="weight",
             )
             for name, share in shares
         ]  # fmt: skip
@@ -255,8 +254,8 @@ def _sweep_help(settings: dict[str, Any]) -> list[Any]:
         dmc.Textarea(id="rn-sweep-plan", value=text, autosize=True, minRows=8, maxRows=22, className="plan",
                      spellCheck=False, **{"aria-label": "The sweep as YAML"}),
         html.P("", id="rn-sweep-message", className="sub", role="status"),
-        html.Div([button("Copy", "copy", id="rn-sweep-copy"), button("Start sweep", "play", "filled",
-                                                                     id="rn-sweep-start")], className="row end-row"),
+        box(button("Copy", "copy", id="rn-sweep-copy"), button("Start sweep", "play", "filled",
+                                                                     id="rn-sweep-start"), cls="row end-row"),
         html.P("Or save it as sweep.yaml, and in as many terminals or on as many machines as you like:",
                className="sub"),
         command("dpo sweep --config sweep.yaml"),
@@ -281,20 +280,18 @@ def _grid() -> dag.AgGrid:
 
 def _chosen(access: Access) -> html.Div:
     may = access.grants(Right.CHANGE)
-    return html.Div(
-        [
-            html.Span(id="rn-count", className="label num"),
-            html.A(
-                [icon("training", 16), "Overlay the curves"], id="rn-overlay", href="/training", className="jump js-nav"
-            ),
-            button("Delete", "close", id="rn-delete", n_clicks=0, size="xs"),
-            html.Span(
-                "Double-click a name or a note to change it." if may else access.refusal(Right.CHANGE),
-                className="sub push hide-sm",
-            ),
-        ],
+    return box(
+        html.Span(id="rn-count", className="label num"),
+        html.A(
+            [icon("training", 16), "Overlay the curves"], id="rn-overlay", href="/training", className="jump js-nav"
+        ),
+        button("Delete", "close", id="rn-delete", n_clicks=0, size="xs"),
+        html.Span(
+            "Double-click a name or a note to change it." if may else access.refusal(Right.CHANGE),
+            className="sub push hide-sm",
+        ),
         id="rn-chosen",
-        className="row chosen-row",
+        cls="row chosen-row",
         hidden=True,
     )
 
@@ -319,14 +316,12 @@ def _chart_card(key: str, title: str, control: Any) -> html.Section:
 
 
 def _importance_card() -> html.Section:
-    head = html.Div(
-        [
-            html.Div([html.H3("What mattered"), html.P(id="rn-importance-note", className="sub wrap")]),
-            dmc.SegmentedControl(
-                id="rn-measure", data=_FIELDS, value="accuracy", size="xs", **{"aria-label": "Measure explained"}
-            ),
-        ],
-        className="card-head wrap",
+    head = box(
+        html.Div([html.H3("What mattered"), html.P(id="rn-importance-note", className="sub wrap")]),
+        dmc.SegmentedControl(
+            id="rn-measure", data=_FIELDS, value="accuracy", size="xs", **{"aria-label": "Measure explained"}
+        ),
+        cls="card-head wrap",
     )
     return card(head, html.Div(id="rn-importance", className="weights"), cls="chart")
 
@@ -336,12 +331,10 @@ def _delete_modal() -> Any:
         [
             html.P("These runs are deleted with their checkpoints and policies. This cannot be undone."),
             html.Div(id="rn-delete-list"),
-            html.Div(
-                [
-                    button("Keep them", id="rn-delete-keep", n_clicks=0),
-                    button("Delete", None, "filled", id="rn-delete-go", n_clicks=0, disabled=True),
-                ],
-                className="row end-row",
+            box(
+                button("Keep them", id="rn-delete-keep", n_clicks=0),
+                button("Delete", None, "filled", id="rn-delete-go", n_clicks=0, disabled=True),
+                cls="row end-row",
             ),
         ],
         id="rn-delete-box",

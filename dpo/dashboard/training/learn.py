@@ -12,7 +12,7 @@ from flask import Flask, Response, jsonify
 from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
 
 from dpo.arrays import Floats
-from dpo.dashboard.components import button, card
+from dpo.dashboard.components import box, button, card
 from dpo.dashboard.markup import literal
 from dpo.dashboard.run_reader import RunReader
 from dpo.dashboard.theme import DASHES, FAMILY_COLOR, NEUTRAL, layout, rgba
@@ -52,12 +52,10 @@ def panel() -> html.Section:
                 html.Div(className="plot"), className="figure loss-figure", role="img", id="learn-figure",
                 **{"aria-labelledby": "learn-note"},
             ),
-            html.Div(
-                [
-                    button("Measure held-out margins", "lens", id="learn-measure", size="xs"),
-                    html.Span("", className="sub", id="learn-note", role="status"),
-                ],
-                className="row",
+            box(
+                button("Measure held-out margins", "lens", id="learn-measure", size="xs"),
+                html.Span("", className="sub", id="learn-note", role="status"),
+                cls="row",
             ),
         ],
         id="learn-playground",

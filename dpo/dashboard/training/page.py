@@ -9,7 +9,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import dcc, html
 
-from dpo.dashboard.components import button, card, command, icon, page_title
+from dpo.dashboard.components import box, button, card, command, icon, page_title
 from dpo.dashboard.training import learn, new_run
 from dpo.dashboard.training.callbacks import answers_of, list_of
 from dpo.dashboard.training.charts import LARGE, SMALL, Chart
@@ -30,35 +30,29 @@ def page(workbench: Workbench) -> list[Any]:
     runs = workbench.runs.find()
     pause = dmc.Button("Pause", id="tr-pause", leftSection=icon("pause"), variant="default", size="xs", n_clicks=0)
     return [
-        html.Div(
-            [
-                picker(runs, preselected(runs)),
-                html.Div(
-                    [
-                        page_title(
-                            "Training",
-                            html.Span(id="tr-sub"),
-                            html.Span(id="tr-live", className="pill num", hidden=True),
-                            html.Span(pause, id="tr-pause-box", hidden=True),
-                            button("New run", "plus", size="xs", className="js-new-run"),
-                        ),
-                        html.Div(id="tr-kpis"),
-                        _controls(),
-                        html.Div([_chart_card(chart) for chart in LARGE], className="grid g3"),
-                        html.Div(
-                            [
-                                html.Div([_chart_card(chart) for chart in SMALL], className="grid g3 smalls"),
-                                _doctor_card(),
-                            ],
-                            className="split",
-                        ),
-                        _answers_card(),
-                        learn.panel(),
-                    ],
-                    className="main-col",
+        box(
+            picker(runs, preselected(runs)),
+            box(
+                page_title(
+                    "Training",
+                    html.Span(id="tr-sub"),
+                    html.Span(id="tr-live", className="pill num", hidden=True),
+                    html.Span(pause, id="tr-pause-box", hidden=True),
+                    button("New run", "plus", size="xs", className="js-new-run"),
                 ),
-            ],
-            className="with-picker",
+                html.Div(id="tr-kpis"),
+                _controls(),
+                html.Div([_chart_card(chart) for chart in LARGE], className="grid g3"),
+                box(
+                    html.Div([_chart_card(chart) for chart in SMALL], className="grid g3 smalls"),
+                    _doctor_card(),
+                    cls="split",
+                ),
+                _answers_card(),
+                learn.panel(),
+                cls="main-col",
+            ),
+            cls="with-picker",
             id="tr-full",
             hidden=not runs,
         ),
@@ -75,37 +69,33 @@ def page(workbench: Workbench) -> list[Any]:
 
 
 def _controls() -> html.Div:
-    return html.Div(
-        [
-            dmc.SegmentedControl(
-                id="tr-axis", data=list(AXES), value="Step", size="xs", **{"aria-label": "Horizontal axis"}
+    return box(
+        dmc.SegmentedControl(
+            id="tr-axis", data=list(AXES), value="Step", size="xs", **{"aria-label": "Horizontal axis"}
+        ),
+        dmc.SegmentedControl(
+            id="tr-norm", data=list(NORMALISED), value="Reward", size="xs", **{"aria-label": "Unit of rewards"}
+        ),
+        box(
+            html.Span("Smoothing", className="label"),
+            dmc.Slider(
+                id="tr-smoothing", value=60, min=0, max=99, size=4, thumbSize=14, w=96, label=None,
+                thumbLabel="Smoothing",
             ),
-            dmc.SegmentedControl(
-                id="tr-norm", data=list(NORMALISED), value="Reward", size="xs", **{"aria-label": "Unit of rewards"}
-            ),
-            html.Div(
-                [
-                    html.Span("Smoothing", className="label"),
-                    dmc.Slider(
-                        id="tr-smoothing", value=60, min=0, max=99, size=4, thumbSize=14, w=96, label=None,
-                        thumbLabel="Smoothing",
-                    ),
-                    html.Span("0.60", id="tr-smoothing-value", className="label num"),
-                ],
-                className="row tight nowrap",
-                style={"gap": 10},
-            ),
-            # Rewards, KL and shares have zeros and negative values, which a logarithmic axis leaves out.
-            dmc.Switch(id="tr-log", label="Log loss, rate, gradient", size="xs", checked=False),
-            html.Div(
-                [
-                    html.Span([html.I(className=f"k {kind}"), text], className="key")
-                    for kind, text in (("raw", "raw"), ("sm", "smoothed"), ("ev", "held out"))
-                ],
-                className="row push hide-sm",
-            ),
-        ],
-        className="row controls",
+            html.Span("0.60", id="tr-smoothing-value", className="label num"),
+            cls="row tight nowrap",
+            style={"gap": 10},
+        ),
+        # Rewards, KL and shares have zeros and negative values, which a logarithmic axis leaves out.
+        dmc.Switch(id="tr-log", label="Log loss, rate, gradient", size="xs", checked=False),
+        html.Div(
+            [
+                html.Span([html.I(className=f"k {kind}"), text], className="key")
+                for kind, text in (("raw", "raw"), ("sm", "smoothed"), ("ev", "held out"))
+            ],
+            className="row push hide-sm",
+        ),
+        cls="row controls",
     )  # fmt: skip
 
 
@@ -121,17 +111,13 @@ def _chart_card(chart: Chart) -> html.Section:
         ],
         className="menu-box",
     )
-    head = html.Div(
-        [
-            html.Div(
-                [
-                    html.H3(chart.title, title=define(_WORDS.get(chart.key, chart.key))),
-                    html.P("", className="sub", id=f"tr-note-{chart.key}"),
-                ]
-            ),
-            menu,
-        ],
-        className="card-head",
+    head = box(
+        box(
+            html.H3(chart.title, title=define(_WORDS.get(chart.key, chart.key))),
+            html.P("", className="sub", id=f"tr-note-{chart.key}"),
+        ),
+        menu,
+        cls="card-head",
     )
     # Drawn by assets/js/training/drawing.js.
     graph = html.Div(
@@ -152,11 +138,9 @@ def _chart_card(chart: Chart) -> html.Section:
 
 def _doctor_card() -> html.Section:
     head = html.Div(
-        html.Div(
-            [
-                html.H2("Curve doctor"),
-                html.P("Rules over the record: what happened, and what to change.", className="sub"),
-            ]
+        box(
+            html.H2("Curve doctor"),
+            html.P("Rules over the record: what happened, and what to change.", className="sub"),
         ),
         className="card-head",
     )
@@ -164,72 +148,60 @@ def _doctor_card() -> html.Section:
 
 
 def _answers_card() -> html.Section:
-    head = html.Div(
-        [
-            html.Div(
-                [
-                    html.H2("What it said"),
-                    html.P("Click a point of a chart, or move the step: the answers of that moment.", className="sub"),
-                ]
+    head = box(
+        box(
+            html.H2("What it said"),
+            html.P("Click a point of a chart, or move the step: the answers of that moment.", className="sub")
+        ),
+        box(
+            html.Span([dmc.Kbd("["), dmc.Kbd("]"), " step"], className="key hide-sm"),
+            html.Span([dmc.Kbd("↑"), dmc.Kbd("↓"), " prompt"], className="key hide-sm"),
+            dmc.Select(
+                id="tr-prompt", data=[], size="sm", w=340, allowDeselect=False,
+                placeholder="No probe prompts in these runs",
+                **{"aria-label": "Probe prompt"},
             ),
-            html.Div(
-                [
-                    html.Span([dmc.Kbd("["), dmc.Kbd("]"), " step"], className="key hide-sm"),
-                    html.Span([dmc.Kbd("↑"), dmc.Kbd("↓"), " prompt"], className="key hide-sm"),
-                    dmc.Select(
-                        id="tr-prompt", data=[], size="sm", w=340, allowDeselect=False,
-                        placeholder="No probe prompts in these runs",
-                        **{"aria-label": "Probe prompt"},
-                    ),
-                ],
-                className="row",
-            ),
-        ],
-        className="card-head wrap",
+            cls="row",
+        ),
+        cls="card-head wrap",
     )  # fmt: skip
-    slider = html.Div(
-        [
-            html.Span("Step", className="label"),
-            dmc.Slider(
-                id="tr-step", min=0, max=1, value=None, step=1, restrictToMarks=True, marks=[], size=4, thumbSize=16,
-                label=None, className="grow", mb=18, thumbLabel="Step of the answers",
-            ),
-        ],
-        className="row nowrap step-row",
+    slider = box(
+        html.Span("Step", className="label"),
+        dmc.Slider(
+            id="tr-step", min=0, max=1, value=None, step=1, restrictToMarks=True, marks=[], size=4, thumbSize=16,
+            label=None, className="grow", mb=18, thumbLabel="Step of the answers",
+        ),
+        cls="row nowrap step-row",
     )  # fmt: skip
     return card(head, slider, _ask(), html.Div(id="tr-texts", className="answers"), cls="answers-card")
 
 
 def _ask() -> html.Div:
     """A prompt of one's own for every checkpoint (assets/js/training/checkpoints.js asks)."""
-    return html.Div(
-        [
-            dmc.TextInput(
-                id="tr-ask", placeholder="Your own prompt", size="sm", className="grow",
-                **{"aria-label": "Your own prompt for every checkpoint"},
-            ),
-            html.Div(button("Answer at every checkpoint", "play", id="tr-ask-go"), id="tr-ask-go-box"),
-            html.Div(button("Stop", "square", id="tr-ask-stop"), id="tr-ask-stop-box", hidden=True),
-            html.P("", id="tr-ask-message", className="sub num", role="status"),
-        ],
-        className="row ask-row",
+    return box(
+        dmc.TextInput(
+            id="tr-ask", placeholder="Your own prompt", size="sm", className="grow",
+            **{"aria-label": "Your own prompt for every checkpoint"},
+        ),
+        html.Div(button("Answer at every checkpoint", "play", id="tr-ask-go"), id="tr-ask-go-box"),
+        html.Div(button("Stop", "square", id="tr-ask-stop"), id="tr-ask-stop-box", hidden=True),
+        html.P("", id="tr-ask-message", className="sub num", role="status"),
+        cls="row ask-row",
     )  # fmt: skip
 
 
 def _empty(roots: Sequence[Path], any_runs: bool) -> html.Section:
     return card(
         html.Div(className="ghost-chart"),
-        html.Div(
-            [
-                html.H1("No runs yet"),
-                html.P("Train T5 and GPT-2 on preference pairs and their curves appear here, live.", className="sub"),
-                button("Start a 2-minute demo run", "play", className="js-new-run", **{"data-preset": "demo"}),
-                command("dpo train --model demo/gpt2 --dataset sample --max-steps 40"),
-                html.P("Or bring in the logs of another trainer:", className="sub"),
-                command("dpo runs import DIRECTORY"),
-                html.P("Runs are read from " + ", ".join(str(root) for root in roots), className="sub"),
-            ],
-            className="empty",
+        box(
+            html.H1("No runs yet"),
+            html.P("Train T5 and GPT-2 on preference pairs and their curves appear here, live.", className="sub"),
+            button("Start a 2-minute demo run", "play", className="js-new-run", **{"data-preset": "demo"}),
+            command("dpo train --model demo/gpt2 --dataset sample --max-steps 40"),
+            html.P("Or bring in the logs of another trainer:", className="sub"),
+            command("dpo runs import DIRECTORY"),
+            html.P("Runs are read from " + ", ".join(str(root) for root in roots), className="sub"),
+            cls="empty",
         ),
         cls="empty-card",
         id="tr-empty",

@@ -9,7 +9,7 @@ import dash_mantine_components as dmc
 from dash import html
 
 from dpo.dashboard.choices import settings_line
-from dpo.dashboard.components import glyph, icon
+from dpo.dashboard.components import box, glyph, icon
 from dpo.dashboard.run_reader import MOST_RUNS
 from dpo.dashboard.theme import FAMILY_HEADING
 from dpo.runs import Run
@@ -65,12 +65,10 @@ def rows(runs: Sequence[Run], selected: Sequence[str], text: str) -> list[Any]:
             continue
         count = sum(str(run.path) in selected for run in of_family)
         made.append(
-            html.Div(
-                [
-                    html.Span(FAMILY_HEADING[family], className="label"),
-                    html.Span(f"{count} of {len(of_family)} shown", className="label push"),
-                ],
-                className="row picker-head",
+            box(
+                html.Span(FAMILY_HEADING[family], className="label"),
+                html.Span(f"{count} of {len(of_family)} shown", className="label push"),
+                cls="row picker-head",
             )
         )
         made += [_row(run, labels[str(run.path)], str(run.path) in selected) for run in matching]
