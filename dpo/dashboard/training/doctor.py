@@ -7,7 +7,7 @@ from typing import Any
 
 from dash import html
 
-from dpo.dashboard.components import icon, light
+from dpo.dashboard.components import box, icon, light
 from dpo.dashboard.run_reader import Shown, several
 from dpo.runs.doctor import Diagnosis
 from dpo.runs.doctor.verdict import number
@@ -54,12 +54,10 @@ def _item(name: str, verdict: Diagnosis, unfolded: bool) -> html.Details:
     if verdict.change is not None:
         setting = f"{verdict.change.flag} {verdict.change.value}"
         parts.append(
-            html.Div(
-                [
-                    html.Div([html.Code(setting), _copy(setting)], className="cmd"),
-                    html.Div(verdict.change.why, className="sub") if verdict.change.why else None,
-                ],
-                className="fix",
+            box(
+                html.Div([html.Code(setting), _copy(setting)], className="cmd"),
+                html.Div(verdict.change.why, className="sub") if verdict.change.why else None,
+                cls="fix",
             )
         )
     if verdict.source is not None:

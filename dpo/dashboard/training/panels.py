@@ -7,7 +7,7 @@ from typing import Any
 
 from dash import html
 
-from dpo.dashboard.components import glyph, icon, light
+from dpo.dashboard.components import box, glyph, icon, light
 from dpo.dashboard.run_reader import Shown, several
 from dpo.dashboard.training.doctor import call_name, most_severe
 from dpo.glossary import define
@@ -74,13 +74,11 @@ def _tile(label: str, tip: str, read: Any, entries: Sequence[Shown]) -> html.Div
     for entry in entries:
         main, small, state = read(entry)
         rows.append(
-            html.Div(
-                [
-                    glyph(entry.run.family),
-                    html.Span([main, html.Small(f" {small}") if small else None], className="kpi-v num"),
-                    light(state) if state else None,
-                ],
-                className="kpi-row",
+            box(
+                glyph(entry.run.family),
+                html.Span([main, html.Small(f" {small}") if small else None], className="kpi-v num"),
+                light(state) if state else None,
+                cls="kpi-row",
                 title=entry.label,
             )
         )
