@@ -47,6 +47,11 @@ def page_title(title: str, sub: Any, *right: Any) -> html.Div:
     )
 
 
+def card_head(title: Any, note: Any, *right: Any, cls: str = "") -> html.Div:
+    """The head of a card: its title with a line beneath, and controls at the right."""
+    return box(box(title, note), *right, cls=f"card-head {cls}".strip())
+
+
 def light(state: Severity) -> html.Span:
     """A severity by shape first, colour second."""
     name, text = {

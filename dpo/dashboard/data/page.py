@@ -9,7 +9,7 @@ import dash_mantine_components as dmc
 from dash import dcc, html
 
 from dpo.dashboard.audit_jobs import MOST_UPLOAD
-from dpo.dashboard.components import action, box, button, card, chart, command, icon, page_title
+from dpo.dashboard.components import action, box, button, card, card_head, chart, command, icon, page_title
 from dpo.dashboard.data.cards import lengths
 from dpo.dashboard.data.table import BLOCK, column_definitions
 from dpo.dashboard.workbench import Workbench
@@ -78,9 +78,7 @@ def _choose(offered: list[dict[str, Any]]) -> html.Section:
 
 
 def _length_card() -> html.Section:
-    head = html.Div(
-        [html.Div([html.H3("Length"), html.P(id="da-length-line", className="sub")])], className="card-head"
-    )
+    head = card_head(html.H3("Length"), html.P(id="da-length-line", className="sub"))
     about = "Histogram of answer lengths in characters, chosen and rejected"
     return card(head, chart("da-lengths", 280, about, lengths(None)), cls="chart")
 

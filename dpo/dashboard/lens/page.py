@@ -14,7 +14,7 @@ from dash import Dash, Input, Output, State, dcc, html
 
 from dpo.dashboard.browser import also, in_browser
 from dpo.dashboard.choices import by_family, references, tuned
-from dpo.dashboard.components import action, box, button, card, chart, icon, page_title, tint_scale
+from dpo.dashboard.components import action, box, button, card, card_head, chart, icon, page_title, tint_scale
 from dpo.dashboard.lens import api
 from dpo.dashboard.theme import CHOSEN, FAMILY_COLOR, NEUTRAL, REJECTED, layout
 from dpo.dashboard.workbench import Workbench
@@ -207,9 +207,9 @@ def _heats() -> html.Div:
 def _running() -> list[html.Section]:
     return [
         card(
-            box(box(html.H3("Running reward", id=f"lens-run-title-{place}"),
-                           html.P("", className="sub", id=f"lens-run-note-{place}")),
-                cls="card-head",
+            card_head(
+                html.H3("Running reward", id=f"lens-run-title-{place}"),
+                html.P("", className="sub", id=f"lens-run-note-{place}"),
             ),
             chart(f"lens-run-{place}", 344, f"#lens-run-title-{place} #lens-run-note-{place}"),
             cls="lens-run",
@@ -217,7 +217,7 @@ def _running() -> list[html.Section]:
             hidden=place > 0,
         )
         for place in (0, 1)
-    ]  # fmt: skip
+    ]
 
 
 def _side() -> html.Aside:
@@ -251,11 +251,9 @@ def _pairs() -> html.Section:
 
 
 def _pairs_head() -> html.Div:
-    return box(
-        box(
-            html.H2("Held-out pairs"),
-            html.P("Rewards of pairs that training did not see.", id="lens-pairs-note", className="sub")
-        ),
+    return card_head(
+        html.H2("Held-out pairs"),
+        html.P("Rewards of pairs that training did not see.", id="lens-pairs-note", className="sub"),
         box(
             dmc.Select(
                 id="lens-source", size="xs", w=190, allowDeselect=False, value="sample",
@@ -268,7 +266,7 @@ def _pairs_head() -> html.Div:
             button("Score pairs", "play", id="lens-pairs-go", size="xs", n_clicks=0),
             cls="row tight",
         ),
-        cls="card-head wrap",
+        cls="wrap",
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import yaml
 from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from dpo.dashboard.browser import also, in_browser
-from dpo.dashboard.components import box, button, card, chart, command, icon, page_title, problem_card
+from dpo.dashboard.components import box, button, card, card_head, chart, command, icon, page_title, problem_card
 from dpo.dashboard.runs_page import figures
 from dpo.dashboard.runs_page.report import report
 from dpo.dashboard.runs_page.table import MEASURES, Row, RunTable, columns_of, differing, filtered, heading, rows_of
@@ -42,7 +42,7 @@ def page(workbench: Workbench) -> list[Any]:
         ),
         html.Div(id="rn-problem", role="alert"),
         card(_grid(), _chosen(workbench.access), cls="gridcard"),
-        html.Div([_frontier_card(), _parallel_card()], className="grid runs-grid"),
+        html.Div([_frontier_card(), _card("parallel", "Settings and outcome")], className="grid runs-grid"),
         _importance_card(),
         _delete_modal(),
         dmc.Modal(html.Div(id="rn-sweep"), id="rn-sweep-box", title="New sweep", size=640, centered=True),
@@ -300,29 +300,21 @@ def _frontier_card() -> html.Section:
     control = dmc.SegmentedControl(
         id="rn-over", data=list(figures.OVER), value=figures.OVER[0], size="xs", **{"aria-label": "Vertical axis"}
     )
-    return _chart_card("frontier", "Reward and KL frontier", control)
+    return _card("frontier", "Reward and KL frontier", control)
 
 
-def _parallel_card() -> html.Section:
-    return _chart_card("parallel", "Settings and outcome", None)
-
-
-def _chart_card(key: str, title: str, control: Any) -> html.Section:
-    head = html.Div(
-        [html.Div([html.H3(title, id=f"rn-{key}-name"), html.P(id=f"rn-{key}-note", className="sub wrap")]), control],
-        className="card-head wrap",
-    )
+def _card(key: str, title: str, control: Any = None) -> html.Section:
+    note = html.P(id=f"rn-{key}-note", className="sub wrap")
+    head = card_head(html.H3(title, id=f"rn-{key}-name"), note, control, cls="wrap")
     return card(head, chart(f"rn-{key}", 330, f"#rn-{key}-name #rn-{key}-note"), cls="chart")
 
 
 def _importance_card() -> html.Section:
-    head = box(
-        html.Div([html.H3("What mattered"), html.P(id="rn-importance-note", className="sub wrap")]),
-        dmc.SegmentedControl(
-            id="rn-measure", data=_FIELDS, value="accuracy", size="xs", **{"aria-label": "Measure explained"}
-        ),
-        cls="card-head wrap",
+    control = dmc.SegmentedControl(
+        id="rn-measure", data=_FIELDS, value="accuracy", size="xs", **{"aria-label": "Measure explained"}
     )
+    note = html.P(id="rn-importance-note", className="sub wrap")
+    head = card_head(html.H3("What mattered"), note, control, cls="wrap")
     return card(head, html.Div(id="rn-importance", className="weights"), cls="chart")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import dcc, html
 
-from dpo.dashboard.components import box, button, card, command, icon, page_title
+from dpo.dashboard.components import box, button, card, card_head, command, icon, page_title
 from dpo.dashboard.training import learn, new_run
 from dpo.dashboard.training.callbacks import answers_of, list_of
 from dpo.dashboard.training.charts import LARGE, SMALL, Chart
@@ -111,14 +111,8 @@ def _chart_card(chart: Chart) -> html.Section:
         ],
         className="menu-box",
     )
-    head = box(
-        box(
-            html.H3(chart.title, title=define(_WORDS.get(chart.key, chart.key))),
-            html.P("", className="sub", id=f"tr-note-{chart.key}"),
-        ),
-        menu,
-        cls="card-head",
-    )
+    title = html.H3(chart.title, title=define(_WORDS.get(chart.key, chart.key)))
+    head = card_head(title, html.P("", className="sub", id=f"tr-note-{chart.key}"), menu)
     # Drawn by assets/js/training/drawing.js.
     graph = html.Div(
         html.Div(className="plot"), id=f"tr-fig-{chart.key}", className="dash-graph", style={"height": chart.height}
@@ -137,22 +131,15 @@ def _chart_card(chart: Chart) -> html.Section:
 
 
 def _doctor_card() -> html.Section:
-    head = html.Div(
-        box(
-            html.H2("Curve doctor"),
-            html.P("Rules over the record: what happened, and what to change.", className="sub"),
-        ),
-        className="card-head",
-    )
+    note = html.P("Rules over the record: what happened, and what to change.", className="sub")
+    head = card_head(html.H2("Curve doctor"), note)
     return card(head, html.Div(id="tr-findings"), cls="doctor", id="tr-doctor")
 
 
 def _answers_card() -> html.Section:
-    head = box(
-        box(
-            html.H2("What it said"),
-            html.P("Click a point of a chart, or move the step: the answers of that moment.", className="sub")
-        ),
+    head = card_head(
+        html.H2("What it said"),
+        html.P("Click a point of a chart, or move the step: the answers of that moment.", className="sub"),
         box(
             html.Span([dmc.Kbd("["), dmc.Kbd("]"), " step"], className="key hide-sm"),
             html.Span([dmc.Kbd("↑"), dmc.Kbd("↓"), " prompt"], className="key hide-sm"),
@@ -163,7 +150,7 @@ def _answers_card() -> html.Section:
             ),
             cls="row",
         ),
-        cls="card-head wrap",
+        cls="wrap",
     )  # fmt: skip
     slider = box(
         html.Span("Step", className="label"),
