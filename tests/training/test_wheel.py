@@ -25,6 +25,8 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
+from dpo.dashboard.web.modules import Modules
+
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.xdist_group("wheel")  # built once
 MOST_BYTES = 80 * 2**20
@@ -186,8 +188,9 @@ def test_the_installed_wheel_serves_the_whole_dashboard(
     assert Path(found.strip()).is_relative_to(environment.home)  # not the checkout
 
     document = server.ask("/").decode()
-    links = sorted(set(re.findall(r'(?:href|src)="(/assets/[^"]+)"', document)))
-    assert any(link.partition("?")[0].endswith(".js") for link in links)
+    links = sorted(set(re.findall(r'(?:href|src)="(/(?:assets|modules)/[^"]+)"', document)))
+    modules = {link.split("/", 3)[3] for link in links if link.startswith("/modules/")}
+    assert modules == set(Modules(ROOT / "assets").files())
     styles = b"".join(server.ask(link) for link in links if ".css" in link).decode()
     for link in links:
         server.ask(link)
