@@ -46,12 +46,12 @@ def test_another_server_stands_in_a_pane(serve: Any, open_page: Any) -> None:
     pick(page, 0, "upstairs")
     pane = page.get_by_role("region", name="upstairs")
     expect(pane).to_contain_text(f"Answered by another server, {PLAIN}")
-    page.get_by_role("slider", name="Alignment strength of GPT-2").press("End")
+    page.get_by_role("slider", name="Alignment strength of decoder only models").press("End")
     expect(page.locator("#cmp-name-1")).to_contain_text("λ 3.00")
     expect(page.locator("#cmp-name-0")).not_to_contain_text("λ")
-    page.get_by_role("slider", name="Alignment strength of GPT-2").press("Home")
+    page.get_by_role("slider", name="Alignment strength of decoder only models").press("Home")
     for _ in range(20):
-        page.get_by_role("slider", name="Alignment strength of GPT-2").press("ArrowRight")
+        page.get_by_role("slider", name="Alignment strength of decoder only models").press("ArrowRight")
     expect(page.locator("#cmp-lambda-value-causal")).to_have_text("1.00")
     generate(page, 2)
     # The other server is ours too: the same policy and seed say the same there.

@@ -28,7 +28,7 @@ def test_labels_commands_and_history_belong_to_the_answers_shown(serve: Any, ope
     first, address = answers(page), parse_qs(urlsplit(page.url).query)
     expect(page.locator("#cmp-belong")).to_be_hidden()
     # Another strength is that of the next answer, not of this one.
-    page.get_by_role("slider", name="Alignment strength of GPT-2").press("End")
+    page.get_by_role("slider", name="Alignment strength of decoder only models").press("End")
     expect(page.locator("#cmp-lambda-value-causal")).to_have_text("3.00")
     expect(page.locator("#cmp-belong")).to_have_text("Settings changed since: λ of GPT-2.")
     expect(page.locator("#cmp-rows")).to_have_class(re.compile("stale"))

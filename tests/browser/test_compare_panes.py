@@ -101,7 +101,7 @@ def test_strength_zero_is_the_base(serve: Any, open_page: Any) -> None:
     for row in (0, 1):
         expect(page.locator(f"#cmp-out-{2 * row + 1}")).to_have_text(page.locator(f"#cmp-out-{2 * row}").inner_text())
         expect(page.locator(f"#cmp-differ-{row}")).to_contain_text("100% of tokens in the same place")
-    slider = page.get_by_role("slider", name="Alignment strength of GPT-2")
+    slider = page.get_by_role("slider", name="Alignment strength of decoder only models")
     slider.press("End")
     expect(page.locator("#cmp-lambda-value-causal")).to_have_text("3.00")
     expect(page.locator("#cmp-name-3")).to_contain_text("λ 0.00")  # as long as its answer is shown

@@ -17,6 +17,7 @@ from short_runs import BASE, FAMILIES, one_thread, rows_of
 
 from dpo.cli.main import main
 from dpo.errors import ConfigError, RunError, StepZeroError, StorageError
+from dpo.families import facts_of
 from dpo.generation.sampler import generate
 from dpo.generation.settings import Sampling
 from dpo.policies.loading import load_policy
@@ -34,7 +35,7 @@ __all__ = ["one_thread"]  # the fixture acts here too
 def test_the_record_of_a_run(family: str, policy_dirs: dict[str, Path], tmp_path: Path) -> None:
     directory = tmp_path / "run"
     run = train(TrainConfig(**BASE, model=str(policy_dirs[family]), output_dir=str(directory)))
-    assert run.state == "finished" and run.family == family
+    assert run.state == "finished" and facts_of(run.family) is facts_of(family)
     rows = rows_of(directory)
     assert rows[0]["step"] == 0
     assert abs(rows[0]["loss"] - math.log(2)) < 1e-4
