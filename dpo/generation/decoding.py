@@ -96,13 +96,13 @@ class Decoding:
         if self._fast is not None:
             self._fast.keep(torch.tensor(inner_rows, device=self.device))
             return
-        kept = []
+        remaining = []
         for model, (_, start, end) in zip(self._plain, old_sections, strict=True):
             own = [row - start for row in inner_rows if start <= row < end]
             if own:
                 model.keep(torch.tensor(own, device=self.device))
-                kept.append(model)
-        self._plain = kept
+                remaining.append(model)
+        self._plain = remaining
 
     def _arrange(self, order: list[int]) -> None:
         """`order`: the outside row at each inside place."""

@@ -80,7 +80,7 @@ class Chooser:
         """
         if self.wants_history:
             assert history is not None
-            # Row by row: padding would count as something that was said.
+            # Row by row: padding would count as part of the text.
             rows = [
                 self._penalties(torch.tensor([ids], device=logits.device), row[None].clone())
                 for ids, row in zip(history, logits, strict=True)

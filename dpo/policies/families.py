@@ -105,7 +105,7 @@ class Family(ABC):
 
     @abstractmethod
     def lora_targets(self, config: PretrainedConfig) -> list[str] | str:
-        """Modules that LoRA adapts unless told otherwise."""
+        """Modules that LoRA adapts unless others are named."""
 
 
 class Causal(Family):

@@ -110,9 +110,9 @@ class Policy:
         ids = self.family.encode_prompts(self.tokenizer, [prompt])[0]
         limit = self._prompt_limit(reserve)
         if len(ids) > limit:
-            kept = f" with {reserve} kept for the answer" if reserve else ""
+            reserved = f" with {reserve} kept for the answer" if reserve else ""
             raise PromptError(
-                f"The prompt has {len(ids)} tokens and {self.name} takes at most {limit}{kept}: shorten the prompt"
+                f"The prompt has {len(ids)} tokens and {self.name} takes at most {limit}{reserved}: shorten the prompt"
             )
         return ids
 

@@ -107,7 +107,7 @@ class _Logps(torch.autograd.Function):
         with torch.autocast(hidden.device.type, enabled=False):
             for_hidden, for_weight = ctx.needs_input_grad[:2]
             keep = for_weight and rows * vocabulary * hidden.element_size() <= _KEEP_BYTES
-            kept = hidden.new_empty((rows, vocabulary)) if keep else None
+            saved = hidden.new_empty((rows, vocabulary)) if keep else None
             slope = torch.empty_like(hidden) if for_hidden else None
             log_probs = hidden.new_empty(rows, dtype=_precision(hidden))
             total = torch.empty_like(log_probs)
@@ -120,8 +120,8 @@ class _Logps(torch.autograd.Function):
             for start, end in blocks:
                 block = slice(start, end)
                 logits = logits_buffer[: end - start]
-                direct = kept is not None and kept.dtype == logits.dtype
-                e = kept[block] if kept is not None and direct else e_buffer[: end - start]
+                direct = saved is not None and saved.dtype == logits.dtype
+                e = saved[block] if saved is not None and direct else e_buffer[: end - start]
                 _, sums = _exponentials(hidden[block], weight, bias, logits, e)
                 chosen = logits.gather(1, targets[block, None])
                 total[block] = sums[:, 0]
@@ -131,18 +131,18 @@ class _Logps(torch.autograd.Function):
                     top1[block] = chosen[:, 0] >= 0  # the maximum was subtracted
                 if sum_sq is not None:
                     sum_sq[block] = _dots(e, e).log() - 2 * total[block].log()
-                if kept is not None and not direct:
-                    kept[block] = e
+                if saved is not None and not direct:
+                    saved[block] = e
                 if slope is not None:
                     expected = (e.to(weight.dtype) @ weight).to(sums.dtype) / sums
                     slope[block] = (expected - weight[targets[block]]).to(slope.dtype)
-        ctx.save_for_backward(hidden, weight, targets, bias, kept, slope, total)
+        ctx.save_for_backward(hidden, weight, targets, bias, saved, slope, total)
         ctx.mark_non_differentiable(*(x for x in (entropy, top1, sum_sq) if x is not None))
         return log_probs, entropy, top1, sum_sq
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        hidden, weight, targets, bias, kept, slope, total = ctx.saved_tensors
+        hidden, weight, targets, bias, saved, slope, total = ctx.saved_tensors
         for_hidden, for_weight = ctx.needs_input_grad[:2]
         scale = -grad.to(hidden.dtype)[:, None]
         grad_hidden = slope * scale if for_hidden else None
@@ -150,8 +150,8 @@ class _Logps(torch.autograd.Function):
             return grad_hidden, None, None, None, None, None
         scaled = hidden * scale
         shares = (scaled / total[:, None]).to(hidden.dtype)
-        if kept is not None:
-            grad_weight = kept.t() @ shares
+        if saved is not None:
+            grad_weight = saved.t() @ shares
         else:
             grad_weight = torch.zeros_like(weight)
             blocks = _blocks(hidden.size(0), hidden.device.type)

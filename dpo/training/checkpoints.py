@@ -99,7 +99,7 @@ def newest_whole(run: Path, settings: Mapping[str, Any], say: Callable[[str], No
 
     Args:
         settings: those of the record; a checkpoint was saved with the same ones.
-        say: told of each newer one that is passed over, and why, in one line.
+        say: gets a line for each newer one that is passed over, with the reason.
 
     Raises:
         RunError: there are checkpoints and none is whole, or the record's settings are not those they were saved with.

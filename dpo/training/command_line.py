@@ -18,7 +18,7 @@ def in_order(config: type[CommonConfig]) -> list[dataclasses.Field[Any]]:
 
 def arguments(config: CommonConfig) -> list[str]:
     """The flags of `dpo train` or `dpo sft` that give this config: those that differ from the defaults."""
-    made: list[str] = []
+    flags: list[str] = []
     usual = type(config)()
     for spec in in_order(type(config)):
         value = getattr(config, spec.name)
@@ -26,13 +26,13 @@ def arguments(config: CommonConfig) -> list[str]:
             continue
         flag = "--" + spec.name.replace("_", "-")
         if isinstance(value, bool):
-            made.append(flag if value else "--no-" + flag[2:])
+            flags.append(flag if value else "--no-" + flag[2:])
         elif isinstance(value, list):
-            made += [flag, *map(_shown, value)]
+            flags += [flag, *map(_shown, value)]
         else:
             text = _shown(value)
-            made += [f"{flag}={text}"] if text.startswith("-") else [flag, text]
-    return made
+            flags += [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+    return flags
 
 
 def _shown(value: Any) -> str:

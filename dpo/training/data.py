@@ -121,10 +121,10 @@ def _tokenize(
     features = Features(
         {"prompt_ids": ids, **dict.fromkeys(answers, ids), "length": Value("int32"), "row": Value("int64")}
     )
-    made = _stored(chunks(), features, len(pairs), scratch)
-    if len(pairs) and not len(made):
+    tokenized = _stored(chunks(), features, len(pairs), scratch)
+    if len(pairs) and not len(tokenized):
         raise _nothing_left(len(pairs), limits)
-    return made, {name: count for name, count in counts.items() if count}
+    return tokenized, {name: count for name, count in counts.items() if count}
 
 
 def _stored(chunks: Iterator[dict[str, list[Any]]], features: Features, rows: int, scratch: Path | None) -> Dataset:

@@ -115,8 +115,8 @@ def unwritable(directory: Path, error: OSError) -> StorageError:
 def _read(path: Path, table: ObjectRule) -> tuple[dict[str, Any] | None, str | None]:
     try:
         problems: list[str] = []
-        made = table.fit(read_object(path), path.name, problems)
-        return made or {}, problems[0] if made is None else None
+        fitted = table.fit(read_object(path), path.name, problems)
+        return fitted or {}, problems[0] if fitted is None else None
     except FileNotFoundError:
         return None, None
     except (OSError, ValueError) as error:

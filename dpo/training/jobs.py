@@ -151,7 +151,7 @@ class Jobs:
         if lock_is_held(self.directory / _WORKER_LOCK) or not any(job.state == "waiting" for job in self.all()):
             return
         woken = self.directory / _WOKEN
-        with contextlib.suppress(OSError):  # a queue that cannot be written is told by whoever adds to it
+        with contextlib.suppress(OSError):  # a queue that cannot be written is reported by whoever adds to it
             if not woken.exists() or time.time() - woken.stat().st_mtime > _WAKE_SECONDS:
                 woken.touch()
                 self.work()
@@ -247,8 +247,8 @@ def _end(path: Path, code: int | None, message: str | None = None) -> None:
     """Keep how a training ended: its run may go on later, as another job.  None: its exit code is not known."""
     asked = read_files(path).asked
     record = record_of(Path(asked["run"])) if asked else None
-    kept = {"state": record.state, "reason": record.info.get("reason")} if record is not None and not message else {}
-    write_json(path / EXIT, {"code": code, "time": time.time(), "message": message} | kept)
+    ending = {"state": record.state, "reason": record.info.get("reason")} if record is not None and not message else {}
+    write_json(path / EXIT, {"code": code, "time": time.time(), "message": message} | ending)
 
 
 def _begin(directory: Path) -> tuple[Path, subprocess.Popen[bytes]] | None:

@@ -45,7 +45,7 @@ def record_audit(
     """Write `audit.json` into a run's directory, and say on standard error what is severe.
 
     The card and the curve doctor read it.  One that is there already (a resumed run's) is kept.  A
-    training is not lost because its audit fails: that is told, and the run goes on without.
+    training is not lost because its audit fails: that is printed, and the run goes on without.
     """
     from dpo.preferences.audit.remedies import mend_mispaired
 
@@ -65,7 +65,7 @@ def record_audit(
 
 
 def opening_lines(found: Audit, path: Path) -> list[str]:
-    """What is said at the start of a training: mispaired rows with the command that mends them, then other faults.
+    """What is printed at the start of a training: mispaired rows with the command that mends them, then other faults.
 
     `path` is where all of the audit is.
     """

@@ -1,7 +1,7 @@
 """What a training would need, before it begins: data, steps, time, memory and disk (no torch here).
 
 Time and memory come from a run that was measured, where there is one of the same policy; the rest
-follows from the number of parameters.  What is not known is said to be unknown rather than guessed.
+follows from the number of parameters.  What is not known is called unknown rather than guessed.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _lengths(config: CommonConfig) -> list[Check]:
     except ConfigError as error:
         return [Check("Lengths", "fault", str(error))]
     except DpoError:
-        return []  # told of the policy already
+        return []  # the check of the policy says so
     return []
 
 
@@ -132,8 +132,8 @@ def _data(config: CommonConfig) -> tuple[list[Check], int | None]:
         names = list(DataSpec.of(vars(config)).sources())
         away = [name for name in names if name in NAMED or not (name == "sample" or is_local(name))]
         if away:
-            said = f"{', '.join(away)} is fetched from the hub first: dpo data audit looks into it"
-            return [Check("Data", "note", said)], config.num_samples
+            message = f"{', '.join(away)} is fetched from the hub first: dpo data audit looks into it"
+            return [Check("Data", "note", message)], config.num_samples
         if sum(map(_bytes, names)) > _QUICK_BYTES:
             return _glimpsed(config), config.num_samples
         return _read(config)
@@ -151,8 +151,8 @@ def _read(config: CommonConfig) -> tuple[list[Check], int | None]:
     train, held_out = len(loaded.train), len(loaded.held_out)
     short = train < config.batch_size
     text = f"{train:,} training and {held_out:,} held-out pairs"
-    line = Check("Data", "fault" if short else "ok", text + (f": fewer than --batch-size {config.batch_size}" * short))
-    return [line, *_summary(audit_pairs(loaded, config), config)], train
+    check = Check("Data", "fault" if short else "ok", text + (f": fewer than --batch-size {config.batch_size}" * short))
+    return [check, *_summary(audit_pairs(loaded, config), config)], train
 
 
 def _glimpsed(config: CommonConfig) -> list[Check]:

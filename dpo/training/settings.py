@@ -67,9 +67,9 @@ def read_yaml(path: str | Path, config: type[Config]) -> dict[str, Any]:
 
 def make(config: type[Config], values: dict[str, Any]) -> Config:
     """A validated config from `values` (names as in the dataclass)."""
-    made = config(**{name: coerce(name, value, config, "the settings") for name, value in values.items()})
-    made.validate()
-    return made
+    settings = config(**{name: coerce(name, value, config, "the settings") for name, value in values.items()})
+    settings.validate()
+    return settings
 
 
 def coerce(name: str, value: Any, config: type[RunConfig], where: str) -> Any:

@@ -53,7 +53,7 @@ class StopOnSignal(TrainerCallback):
 
     @contextmanager
     def finishing(self, promise: str) -> Iterator[None]:
-        """Within this block the first signal only asks; `promise` is what the user is told will be done first."""
+        """Within this block the first signal only asks; `promise` is what the user reads will be done first."""
         self._promise = promise
         try:
             yield

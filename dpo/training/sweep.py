@@ -63,7 +63,7 @@ class Sweep:
         plan: what to try.
         directory: the runs are written below it.
         storage: URL of the database; all workers of a sweep name the same one.
-        say: told in one line what happens.
+        say: gets one line for each thing that happens.
     """
 
     plan: Plan
@@ -90,16 +90,16 @@ class Sweep:
             KeyboardInterrupt: Ctrl-C or SIGTERM; the trial under way is saved and given back.
             RunError: no trial brought a result.
         """
-        told = False
+        announced = False
         with _interruptible():
             while True:
                 self._settle()
                 if (trial := self._take()) is not None:
                     self._train(trial)
                 elif others := self._count(TrialState.RUNNING):
-                    if not told:
+                    if not announced:
                         self.say(f"Nothing left to begin; waiting for {others} under way elsewhere")
-                        told = True
+                        announced = True
                     time.sleep(_POLL)
                 elif not self._count(TrialState.WAITING):
                     break
@@ -201,8 +201,8 @@ class Sweep:
         params = self._draw(trial)
         directory = self.directory / f"{self.plan.name}-{trial.number:03d}"
         trial.set_user_attr("directory", str(directory))
-        said = ", ".join(f"{name}={value}" for name, value in params.items())
-        self.say(f"Trial {trial.number + 1} of {self.plan.trials}: {said}")
+        tried = ", ".join(f"{name}={value}" for name, value in params.items())
+        self.say(f"Trial {trial.number + 1} of {self.plan.trials}: {tried}")
         log = self.directory / ".trials" / f"{trial.number:03d}.log"
         command = self._command(trial, params, directory)
         with log.open("ab") as file:

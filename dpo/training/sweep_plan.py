@@ -88,7 +88,7 @@ class Plan:
         return [dict(zip(self.search, point, strict=True)) for point in itertools.product(*known)]
 
     def as_json(self) -> dict[str, Any]:
-        """The plan as it is kept in the sweep's database, to tell whether the same sweep is meant."""
+        """The plan as it is stored in the sweep's database, to see whether the same sweep is meant."""
         return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
 
 
@@ -173,8 +173,8 @@ def _counted(plan: Plan, where: str) -> Plan:
         try:
             make(TrainConfig, plan.values(point))
         except ConfigError as error:
-            said = ", ".join(f"{name}={value}" for name, value in point.items())
-            raise ConfigError(f"{where}: a trial with {said} could not run: {error}") from error
+            tried = ", ".join(f"{name}={value}" for name, value in point.items())
+            raise ConfigError(f"{where}: a trial with {tried} could not run: {error}") from error
     return plan
 
 
@@ -264,8 +264,8 @@ def _range(name: str, given: dict[Any, Any], where: str) -> Range:
 
 def _coerced(name: str, value: Any, where: str) -> Value:
     """One value in the field's type and range, checked alone (contradictions are checked by trial)."""
-    made = _alone(name, value, where)
-    return json.dumps(made) if isinstance(made, list) else made  # type: ignore[no-any-return]
+    fitted = _alone(name, value, where)
+    return json.dumps(fitted) if isinstance(fitted, list) else fitted  # type: ignore[no-any-return]
 
 
 def _alone(name: str, value: Any, where: str) -> Any:

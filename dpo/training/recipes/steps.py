@@ -143,9 +143,9 @@ def save(context: Context[Config], trainer: Trainer, policy: Policy, watch: Watc
     """Write the policy that is kept with its card, then how the training ended."""
     record, final = context.record, context.directory / POLICY
     assert record is not None
-    kept = watch.best if watch is not None else None
+    best = watch.best if watch is not None else None
     with context.stop.finishing("Saving the policy first"):
-        if kept is None:
+        if best is None:
             save_weights(trainer, policy, final, lambda directory: _write_card(context, policy, directory))
         elif context.main:
             with staged(final) as directory:
@@ -157,7 +157,7 @@ def save(context: Context[Config], trainer: Trainer, policy: Policy, watch: Watc
         # From here on it is in policy/, and in the last checkpoint for a resume.
         shutil.rmtree(context.directory / BEST, ignore_errors=True)
         shutil.rmtree(context.scratch, ignore_errors=True)  # nobody tidies up a run that is finished
-        step = trainer.state.global_step if kept is None else kept["step"]
+        step = trainer.state.global_step if best is None else best["step"]
         reason = watch.reason if watch is not None else None
         stopped = context.stop.stopped_at is not None and reason is None
         if stopped:
