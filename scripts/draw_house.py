@@ -23,7 +23,7 @@ FLOORS = (  # from the roof to the ground; the last two are files
     ("publishing", "generation"),
     ("policies", "serving"),
     ("runs", "preferences"),
-    ("files", "hub", "losses", "values"),
+    ("files", "hub", "losses", "palette", "values"),
     ("arrays", "errors", "families", "glossary", "processes", "resources", "severity"),
 )
 Arrows = Mapping[str, frozenset[str]]

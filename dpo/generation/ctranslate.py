@@ -25,6 +25,7 @@ from dpo.policies.loading import Policy
 from dpo.policies.scoring import score
 
 _MEASURED = 48
+_KNOWN = frozenset({"temperature", "top_p", "top_k", "max_new_tokens", "seed", "stop", "same_noise"})
 Compute = Literal["float32", "int8"]
 _INSTALL = "CTranslate2 is not installed: pip install 'dpo-workbench[ctranslate2]', or use the engine torch"
 # Of the process, not of an app: a conversion takes seconds and the weights' memory once more.  It belongs to the policy
@@ -64,7 +65,7 @@ class Converted:
         Raises:
             ConfigError: a setting that this engine doesn't have.
         """
-        _plain(sampling)
+        check_settings(sampling)
         room = min(sampling.max_new_tokens, policy.max_new_tokens(prompt_ids))
         writer, end = Writer(policy, sampling.stop), "eos"
         steps = self.tokens(prompt_ids, room, sampling, sampling.seed + sample)
@@ -145,11 +146,14 @@ def converted(policy: Policy, compute: Compute) -> Converted:
     return known[1]
 
 
-def _plain(sampling: Sampling) -> None:
-    off = Sampling()
-    for name in ("min_p", "repetition_penalty", "no_repeat_ngram", "beams"):
-        if getattr(sampling, name) != getattr(off, name):
-            raise ConfigError(f"{name} is not for CTranslate2: leave it out, or use the engine torch")
+def check_settings(sampling: Sampling) -> None:
+    """Refuse what this library has no word for.
+
+    Raises:
+        ConfigError: with the setting's name.
+    """
+    if name := sampling.beyond(_KNOWN):
+        raise ConfigError(f"{name} is not for CTranslate2: leave it out, or use the engine torch")
 
 
 def _convert(policy: Policy, folder: str, compute: Compute) -> None:

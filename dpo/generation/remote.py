@@ -18,6 +18,10 @@ from dpo.generation.pieces import End, Piece
 from dpo.generation.settings import Sampling
 
 API_KEY = "DPO_REMOTE_API_KEY"
+# What its protocol has words for, OpenAI's and those of vLLM and llama.cpp; `same_noise` is ours, and lost on it.
+_KNOWN = frozenset(
+    {"temperature", "top_p", "top_k", "max_new_tokens", "seed", "min_p", "repetition_penalty", "stop", "same_noise"}
+)
 _SECONDS = 60.0  # without a byte
 _CONNECT_SECONDS = 10.0
 _LOOK_SECONDS = 0.1  # between two looks whether the answer is still wanted
@@ -74,8 +78,8 @@ def complete(
     import httpx2 as httpx
 
     base, _, model = name.partition("#")
-    if sampling.no_repeat_ngram or sampling.beams > 1:
-        raise ConfigError(f"{base} knows no beams and no no_repeat_ngram: switch them off for a remote policy")
+    if setting := sampling.beyond(_KNOWN):
+        raise ConfigError(f"{base} has no word for {setting}: leave it out for a remote policy")
     tokens, counted = 0, None
     end: End = "length"
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, get_type_hints
 
@@ -72,6 +73,17 @@ class Sampling:
                 f"beams is {self.beams} and temperature {self.temperature:g}: beam search needs temperature 0"
             )
         return self
+
+    def beyond(self, known: Collection[str]) -> str | None:
+        """The first setting that is neither one of `known` nor at its default: an engine that knows those refuses it.
+
+        >>> Sampling(top_k=5, min_p=0.1).beyond({"top_k"}), Sampling(top_k=5).beyond({"top_k"})
+        ('min_p', None)
+        """
+        return next(
+            (spec.name for spec in fields(self) if spec.name not in known and getattr(self, spec.name) != spec.default),
+            None,
+        )
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Self:
