@@ -14,7 +14,9 @@ from dpo.palette import palette
 _LIGHT = palette().light
 CHOSEN, REJECTED = _LIGHT["chosen"], _LIGHT["rejected"]
 NEUTRAL = _LIGHT["line-strong"]  # at least 3:1 on both card colours
-FAMILY_COLOR: dict[str | None, str] = {facts.key: _LIGHT[facts.key] for facts in FAMILIES} | {None: NEUTRAL}
+FAMILY_COLOR: dict[str | None, str] = {facts.key: _LIGHT.get(facts.key, NEUTRAL) for facts in FAMILIES} | {
+    None: NEUTRAL
+}
 FAMILY_HEADING: dict[str | None, str] = {facts.key: facts.kind for facts in FAMILIES} | {None: "Other"}
 SYMBOL: dict[str | None, str] = {facts.key: facts.symbol for facts in FAMILIES} | {None: "square"}
 # One for each run of a family that can be on screen at once (`run_reader.MOST_RUNS`): none looks like another.
