@@ -38,7 +38,7 @@ def pretrain(config: PretrainConfig) -> Run:
     Raises:
         DpoError: anything the user can mend (settings, text, disk), in one line.
     """
-    with opened(config, "pretrain") as context:
+    with opened(config) as context:
         config = context.config
         set_seed(config.seed)
         family = SEQ2SEQ if facts_of(config.family) is SEQ2SEQ.facts else CAUSAL

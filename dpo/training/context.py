@@ -51,7 +51,6 @@ class Context(Generic[Config]):
 
     Attributes:
         config: the settings, those of the run that is resumed if there is one.
-        kind: `dpo`, `sft` or `pretrain`.
         main: whether this process writes the record; of several that train together one does.
         scratch: a directory for tokenised data, removed at the end.
         resumed: the run to go on with, as it was found.
@@ -60,7 +59,6 @@ class Context(Generic[Config]):
     """
 
     config: Config
-    kind: str
     main: bool
     directory: Path
     scratch: Path
@@ -73,7 +71,7 @@ class Context(Generic[Config]):
     @property
     def again(self) -> str:
         """The command that goes on with this run."""
-        return f"dpo {COMMANDS[self.kind]} --resume {self.directory}"
+        return f"dpo {COMMANDS[self.config.kind]} --resume {self.directory}"
 
     def load_pairs(self) -> Preferences:
         """The pairs that the settings name.
@@ -122,7 +120,7 @@ class Context(Generic[Config]):
         network = policy.network
         return {
             "name": self.directory.name,
-            "kind": self.kind,
+            "kind": self.config.kind,
             "family": policy.family.key,
             "state": "running",
             "reason": None,
@@ -160,7 +158,7 @@ class Context(Generic[Config]):
 
 
 @contextlib.contextmanager
-def opened(config: Config, kind: str) -> Iterator[Context[Config]]:
+def opened(config: Config) -> Iterator[Context[Config]]:
     """Hold the directory of a training for as long as the block runs; what ends it early is in the record.
 
     Raises:
@@ -173,7 +171,7 @@ def opened(config: Config, kind: str) -> Iterator[Context[Config]]:
     config, resumed = with_resume(config)
     if process_count() > 1 and not config.output_dir:
         raise ConfigError("Several processes need one directory by name: add --output-dir DIR")
-    name = f"{Path(config.start or config.kind).name}-{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+    name = f"{Path(config.start or config.kind).name}-{config.kind}-{datetime.now():%Y%m%d-%H%M%S}"
     directory = Path(config.output_dir or Path("runs") / name)
     config = dataclasses.replace(config, output_dir=str(directory))
     main = process_index() == 0
@@ -185,7 +183,7 @@ def opened(config: Config, kind: str) -> Iterator[Context[Config]]:
         # Beside the run rather than in the system's temporary files: what a kill leaves there, a resume removes.
         where: dict[str, Any] = {"dir": directory, "prefix": SCRATCH} if main else {"prefix": "dpo-"}
         stop = StopOnSignal()
-        context = Context(config, kind, main, directory, directory, stop, resumed)
+        context = Context(config, main, directory, directory, stop, resumed)
         stack.enter_context(_end_noted(context))
         stack.enter_context(stop.listening())
         stack.enter_context(memory_explained())

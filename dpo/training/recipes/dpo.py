@@ -49,7 +49,7 @@ def train(config: TrainConfig) -> Run:
     Raises:
         DpoError: anything the user can mend (settings, data, policy, disk), in one line.
     """
-    with opened(config, "dpo") as context:
+    with opened(config) as context:
         config = context.config
         set_seed(config.seed)
 
@@ -58,7 +58,7 @@ def train(config: TrainConfig) -> Run:
         policy = load_trainable(
             config, pairs, stacking="--lora" if config.lora else None, quantization=config.quantization
         )
-        config = with_rate(config, "dpo", policy, config.lora or policy.model is not policy.network)
+        config = with_rate(config, policy, config.lora or policy.model is not policy.network)
         precision = resolved_precision(config, policy.family.facts)
 
         # Tokenise, and put policy and frozen reference into a trainer.

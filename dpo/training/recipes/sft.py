@@ -21,14 +21,14 @@ def sft(config: SftConfig) -> Run:
     Raises:
         DpoError: anything the user can mend, in one line.
     """
-    with opened(config, "sft") as context:
+    with opened(config) as context:
         config = context.config
         set_seed(config.seed)
 
         # Read the pairs, load the policy.
         pairs = context.load_pairs()
         policy = load_trainable(config, pairs, stacking="dpo sft", quantization="none")
-        config = with_rate(config, "sft", policy, adapter=False)
+        config = with_rate(config, policy, adapter=False)
         precision = resolved_precision(config, policy.family.facts)
 
         # Tokenise.

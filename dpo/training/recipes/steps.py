@@ -59,11 +59,11 @@ def load_trainable(config: CommonConfig, pairs: Preferences, *, stacking: str | 
     return policy
 
 
-def with_rate(config: Tuned, kind: str, policy: Policy, adapter: bool) -> Tuned:
+def with_rate(config: Tuned, policy: Policy, adapter: bool) -> Tuned:
     """The settings with the learning rate that suits kind, family and method, if none was given."""
     if config.learning_rate is not None:
         return config
-    return dataclasses.replace(config, learning_rate=policy.family.facts.rates[kind, adapter])
+    return dataclasses.replace(config, learning_rate=policy.family.facts.rates[config.kind, adapter])
 
 
 def check_batch(config: CommonConfig, rows: int) -> None:
@@ -124,7 +124,7 @@ def update(
         callbacks: list[TrainerCallback] = [LogAtSaves(), stop, *extra]
         if context.main:
             events = SummaryWriter(str(context.directory), purge_step=context.step + 1 if context.step else None)
-            bar = ProgressBar(context.kind, shown)
+            bar = ProgressBar(context.config.kind, shown)
             stack.callback(bar.close)  # or an error would be printed into its line
             hardware = stack.enter_context(HardwareLog(record, events, rows.began))
             callbacks += [rows, hardware, FirstProbes(probes), bar, TensorBoardCallback(events)]
