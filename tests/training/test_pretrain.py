@@ -14,6 +14,7 @@ import torch
 
 import dpo
 from dpo.cli import main
+from dpo.families import facts_of
 from dpo.policies.loading import load_policy
 from dpo.pretraining.measure import bits_per_byte
 from dpo.training.stopping import StopOnSignal
@@ -52,7 +53,7 @@ def test_text_becomes_a_policy_that_learns_and_resumes(
     assert main(flags(text, family, whole)) == 0
     assert "Finished whole at step 24: held out" in capsys.readouterr().out
     run = dpo.open_run(whole)
-    assert (run.kind, run.state, run.family) == ("pretrain", "finished", family)
+    assert (run.kind, run.state, facts_of(run.family)) == ("pretrain", "finished", facts_of(family))
     bits = [row["eval_bits_per_byte"] for row in measures(whole) if "eval_bits_per_byte" in row]
     assert len(bits) == 3 and bits[-1] < bits[0] - 0.5
     policy = load_policy(str(whole))
