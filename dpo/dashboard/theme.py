@@ -21,6 +21,7 @@ FAMILY_HEADING: dict[str | None, str] = {facts.key: facts.kind for facts in FAMI
 SYMBOL: dict[str | None, str] = {facts.key: facts.symbol for facts in FAMILIES} | {None: "square"}
 # One for each run of a family that can be on screen at once (`run_reader.MOST_RUNS`): none looks like another.
 DASHES = ("solid", "8px,3px", "3px,3px", "8px,3px,2px,3px", "16px,4px", "8px,3px,2px,3px,2px,3px")
+DOTTED = "2px,3px"  # second measures, and values to hold a measure against
 SANS = '"Emoji only", Inter, ui-sans-serif, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
 
 # Mantine wants ten steps of each; the pages' own greys are the tokens.

@@ -19,6 +19,7 @@ from flask import Flask, Response, jsonify
 from dpo.dashboard.choices import references, tuned
 from dpo.dashboard.components import box, button, card
 from dpo.dashboard.web import reading
+from dpo.dashboard.web.downloads import attachment
 from dpo.dashboard.workbench import Workbench
 from dpo.errors import BusyError, ConfigError, PolicyError, quoted
 from dpo.evaluation.votes import Votes, preference_pairs
@@ -111,8 +112,7 @@ def register(server: Flask, workbench: Workbench) -> None:
     def export() -> Response:
         """The votes as preference pairs in the Human-Like layout."""
         pairs, _ = preference_pairs(votes.all())
-        text = "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
-        return Response(text, mimetype="application/jsonl", headers={"Cache-Control": "no-store"})
+        return attachment("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs), "votes")
 
     @server.post("/api/votes/train")
     def train() -> Response:

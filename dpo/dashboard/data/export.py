@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from flask import Flask, Response, request
 from werkzeug.exceptions import NotFound
 
 from dpo.dashboard.audit_jobs import AuditJobs
 from dpo.dashboard.data.table import TableQuery, exported, select
+from dpo.dashboard.web.downloads import attachment
 from dpo.errors import ConfigError
 
 EXPORT = "/api/data/export"
@@ -29,7 +28,5 @@ def register(server: Flask, audits: AuditJobs) -> None:
             places = np.arange(len(pairs)) if text is None else select(job, TableQuery.from_json(text))
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise ConfigError("The selection cannot be read: export it from the Data page") from error
-        name = re.sub(r"[^\w.-]", "_", job.label.rsplit("/", 1)[-1].split(".")[0]) or "pairs"
-        name += "-all.jsonl" if text is None else "-selection.jsonl"
-        headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-        return Response(exported(pairs, places), mimetype="application/jsonl", headers=headers)
+        stem = job.label.rsplit("/", 1)[-1].split(".")[0]
+        return attachment(exported(pairs, places), stem, "-all.jsonl" if text is None else "-selection.jsonl")

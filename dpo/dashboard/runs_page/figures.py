@@ -10,7 +10,7 @@ import numpy as np
 
 from dpo.dashboard.markup import literal
 from dpo.dashboard.runs_page.table import MEASURES, Row, differing, heading
-from dpo.dashboard.theme import FAMILY_COLOR, NEUTRAL, SYMBOL, layout, rgba
+from dpo.dashboard.theme import DOTTED, FAMILY_COLOR, NEUTRAL, SYMBOL, layout, rgba
 
 Figure = dict[str, Any]
 # What the frontier's vertical axis can be: label, and how a checkpoint's value is found.
@@ -45,7 +45,7 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
     off = [f"{row['name']}, KL {points[-1][0]:.3g}" for row, points in drawn if points[-1][0] > limit]
     inside = [(row, points) for row, points in drawn if points[-1][0] <= limit]
     best = _undominated([point for _, points in inside for point in points])
-    data = [_line([x for x, _, _ in best], [y for _, y, _ in best], NEUTRAL, 1.25, "2px,3px")]
+    data = [_line([x for x, _, _ in best], [y for _, y, _ in best], NEUTRAL, 1.25, DOTTED)]
     for row, points in inside:
         color = FAMILY_COLOR[row["family"]]
         strong = not selected or row["path"] in selected
@@ -100,7 +100,7 @@ def parallel(rows: Sequence[Row], selected: Sequence[str] = ()) -> tuple[Figure,
         pale = 0.38 if selected or len(rows) > 6 else 0.8
         hover = [f"{literal(row['name'])}<br>{axis['title']}: {literal(axis['texts'][i])}" for axis in axes]
         data = _line(list(range(len(axes))), [axis["at"][i] for axis in axes], color if on else rgba(color, pale),
-                     2.5 if on else 1.5, "solid" if row["state"] in ("done", "running") else "2px,3px")  # fmt: skip
+                     2.5 if on else 1.5, "solid" if row["state"] in ("done", "running") else DOTTED)  # fmt: skip
         marker = {"symbol": SYMBOL[row["family"]], "size": 8 if on else 5, "color": color if on else rgba(color, 0.6)}
         figure["data"].append(data | {"mode": "lines+markers", "name": row["name"], "text": hover, "marker": marker,
                                       "hovertemplate": "%{text}<extra></extra>", "hoverinfo": "text"})  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 
 from dpo.arrays import Floats
 from dpo.dashboard.markup import literal
-from dpo.dashboard.theme import DASHES, FAMILY_COLOR, NEUTRAL, SYMBOL, layout, rgba
+from dpo.dashboard.theme import DASHES, DOTTED, FAMILY_COLOR, NEUTRAL, SYMBOL, layout, rgba
 from dpo.dashboard.training.series import Curve
 
 Figure = dict[str, Any]
@@ -136,7 +136,7 @@ def _reference(chart: Chart, view: View) -> tuple[list[dict[str, Any]], list[dic
         return [_cursor()], []
     across = {
         "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value,
-        "line": {"color": NEUTRAL, "width": 1, "dash": "2px,3px"},
+        "line": {"color": NEUTRAL, "width": 1, "dash": DOTTED},
     }  # fmt: skip
     text = chart.reference_text
     return [_cursor(), across], [_note(text, value, log_y, xanchor="right", yshift=9)] if text else []
@@ -210,7 +210,7 @@ def _cursor() -> dict[str, Any]:
 
 
 def _second(item: Curve, color: str, name: str) -> list[dict[str, Any]]:
-    line = {"color": color, "width": 1.75, "dash": "2px,3px"}
+    line = {"color": color, "width": 1.75, "dash": DOTTED}
     only_held_out = not len(item.x)
     x, y = (item.eval_x, item.eval_y) if only_held_out else (item.x, item.smooth)
     kind = "held out" if only_held_out else "smoothed" if item.has_smoothed else "raw"

@@ -15,7 +15,7 @@ from dpo.arrays import Floats
 from dpo.dashboard.components import box, button, card
 from dpo.dashboard.markup import literal
 from dpo.dashboard.run_reader import RunReader
-from dpo.dashboard.theme import DASHES, FAMILY_COLOR, NEUTRAL, layout, rgba
+from dpo.dashboard.theme import DASHES, DOTTED, FAMILY_COLOR, NEUTRAL, layout, rgba
 from dpo.dashboard.web.reading import body
 from dpo.dashboard.workbench import Workbench
 from dpo.errors import ConfigError, PolicyError, RunError, quoted
@@ -214,7 +214,7 @@ def _axes(far: float) -> dict[str, Any]:
     made["yaxis"] |= {"range": [-0.3, _MOST], "title": _title("loss ÷ loss at 0")}
     made["xaxis"] |= {"range": [-far, far], "title": _title("margin (chosen − rejected reward)")}
     made["shapes"] = [{"type": "line", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1,
-                       "line": {"color": NEUTRAL, "width": 1, "dash": "2px,3px"}}]  # fmt: skip
+                       "line": {"color": NEUTRAL, "width": 1, "dash": DOTTED}}]  # fmt: skip
     return made
 
 
