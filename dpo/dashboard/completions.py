@@ -10,7 +10,6 @@ refused instead of ignored.
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from flask import Flask, Response, jsonify
 from dpo.dashboard.web import reading
 from dpo.dashboard.web.errors import openai_error
 from dpo.dashboard.web.names import Allowed
-from dpo.dashboard.web.streams import SIGN_OF_LIFE, Streams, viewer
+from dpo.dashboard.web.streams import SIGN_OF_LIFE, Streams, viewer, written
 from dpo.errors import ConfigError, PromptError, quoted
 from dpo.generation.engine import Engine
 from dpo.generation.jobs import Job
@@ -117,14 +116,14 @@ class _Answer:
             if kind == "waiting":
                 yield SIGN_OF_LIFE
             elif kind == "failed":
-                yield _data({"error": openai_error(event["message"], 400)})
+                yield written(None, {"error": openai_error(event["message"], 400)})
                 return
             elif kind == "token" and event["text"]:
                 yield self._chunk(index, event["text"], None)
             elif kind == "done":
                 yield self._chunk(index, event["text"], _FINISH[event["end"]])
         if usage:
-            yield _data({**self.facts, "choices": [], "usage": self._usage()})
+            yield written(None, {**self.facts, "choices": [], "usage": self._usage()})
         yield "data: [DONE]\n\n"
 
     def cancel(self) -> None:
@@ -160,7 +159,7 @@ class _Answer:
 
     def _chunk(self, index: int, text: str, end: str | None) -> str:
         choice = {"index": index, "text": text, "logprobs": None, "finish_reason": end}
-        return _data({**self.facts, "choices": [choice]})
+        return written(None, {**self.facts, "choices": [choice]})
 
     def _usage(self) -> dict[str, int]:
         return {
@@ -189,7 +188,3 @@ def _read(body: dict[str, Any], allowed: Allowed) -> tuple[PolicySpec, list[str]
     spec = PolicySpec.of({"policy": body["model"], "lambda": body.get("lambda")})
     samples = 1 if body.get("n") is None else body["n"]
     return allowed.asked_for(spec), prompts, Sampling.from_values(values), samples
-
-
-def _data(content: dict[str, Any]) -> str:
-    return f"data: {json.dumps(content)}\n\n"

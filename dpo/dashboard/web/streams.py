@@ -115,9 +115,9 @@ class Streams:
 SIGN_OF_LIFE = ": still here\n\n"
 
 
-def written(kind: str, data: Any) -> str:
-    """One event."""
-    return f"event: {kind}\ndata: {json.dumps(data)}\n\n"
+def written(kind: str | None, data: Any) -> str:
+    """One event; without a kind it has its data alone, as OpenAI's protocol writes it."""
+    return (f"event: {kind}\n" if kind else "") + f"data: {json.dumps(data)}\n\n"
 
 
 def viewer() -> str:
