@@ -50,7 +50,7 @@ class Collector:
         else:
             found = ([(row, item) for row, item in read if isinstance(item, Pair)] for read in self._read(batches))
         for pairs in found:
-            yield [(row, kept) for row, pair in pairs if (kept := self._checked(row, pair)) is not None]
+            yield [(row, fitting) for row, pair in pairs if (fitting := self._checked(row, pair)) is not None]
 
     def _read(self, batches: Batches) -> Iterator[list[tuple[int, Pair | Rated | Message]]]:
         for start, batch in batches:

@@ -148,8 +148,8 @@ def _part_of(candidates: Sequence[Layout], rows: Sequence[Row]) -> str:
 def _question(first: _Trial, readings: Sequence[_Trial]) -> AmbiguousError:
     layouts = [first.layout, *(reading.layout for reading in readings[1:] if _differ(first, reading))]
     choices = "; ".join(f"--layout {layout.key} ({layout.name})" for layout in layouts)
-    said = f"these rows can be read in {len(layouts)} ways that give different pairs: choose {choices}"
-    return AmbiguousError(said, layouts)
+    message = f"these rows can be read in {len(layouts)} ways that give different pairs: choose {choices}"
+    return AmbiguousError(message, layouts)
 
 
 def _by_columns(rows: Sequence[Row], given: Mapping[str, str]) -> Recognised:

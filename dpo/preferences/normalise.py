@@ -136,15 +136,14 @@ def normalise(
             break
     first = list(itertools.islice(itertools.chain.from_iterable(sample), SAMPLE_ROWS))
     recognised = _recognised(source, first, columns)
-    every = _Head(itertools.chain(sample, batches), head)
-    counter = _Counter(every, progress)
+    every = _Batches(itertools.chain(sample, batches), head, progress)
     asked = columns.layout is not None
     collector = Collector(source, recognised.layout, columns.swap, columns.keep_equal, asked)
-    pairs = write(collector.records(counter))
+    pairs = write(collector.records(every))
     dropped = dict(collector.dropped)
     if pairs is None:
         raise _without_pairs(source, recognised.layout, dropped)
-    return Normalised(source, recognised, pairs, counter.rows, dropped, whole=every.whole)
+    return Normalised(source, recognised, pairs, every.rows, dropped, whole=every.whole)
 
 
 def _without_pairs(source: str, layout: Layout, dropped: Mapping[str, Sequence[int]]) -> DataError:
@@ -160,33 +159,25 @@ def _without_pairs(source: str, layout: Layout, dropped: Mapping[str, Sequence[i
     )
 
 
-class _Head:
-    """The first batches of rows, as many as hold `head` rows; all of them with None.
+class _Batches:
+    """Batches of rows with the number of their first row, counted as they pass; the first ones, as hold `head` rows.
 
     Batches are counted, not rows: one is never over `reading.MAX_ROW` bytes, so that little is read
     where rows are huge.  One more is read to know whether there are more.
     """
 
-    def __init__(self, batches: Iterable[list[dict[str, Any]]], head: int | None) -> None:
-        self.batches, self.head, self.whole = batches, head, True
-
-    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        most = None if self.head is None else math.ceil(self.head / BATCH)
-        for place, batch in enumerate(self.batches):
-            if place == most:
-                self.whole = False
-                return
-            yield batch
-
-
-class _Counter:
-    """Batches of rows with the number of their first row, counted as they pass."""
-
-    def __init__(self, batches: Iterable[list[dict[str, Any]]], progress: RowProgress | None) -> None:
-        self.batches, self.progress, self.rows = batches, progress, 0
+    def __init__(
+        self, batches: Iterable[list[dict[str, Any]]], head: int | None, progress: RowProgress | None
+    ) -> None:
+        self.batches, self.progress = batches, progress
+        self.most = None if head is None else math.ceil(head / BATCH)
+        self.rows, self.whole = 0, True
 
     def __iter__(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        for batch in self.batches:
+        for place, batch in enumerate(self.batches):
+            if place == self.most:
+                self.whole = False
+                return
             yield self.rows, batch
             self.rows += len(batch)
             if self.progress is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 IN_MEMORY = 64 * 2**20
-"""Bytes of a table at most that is kept in memory."""
+"""Bytes of a table at most that is waiting in memory."""
 COLUMNS = ("prompt", "chosen", "rejected")
 Record = tuple[int, Pair]
 """The row of a pair in its source, from 0, and the pair."""
@@ -39,7 +39,7 @@ def write(batches: Iterable[list[Record]]) -> Dataset | None:
             ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
         ]
     )
-    kept: list[pa.RecordBatch] = []
+    waiting: list[pa.RecordBatch] = []
     size, turns = 0, False
     writer, sink, path = None, None, None
     try:
@@ -53,16 +53,16 @@ def write(batches: Iterable[list[Record]]) -> Dataset | None:
             columns["messages"] = [pair.messages for _, pair in records]
             turns = turns or any(messages is not None for messages in columns["messages"])
             batch = pa.RecordBatch.from_pydict(columns, schema)
-            kept.append(batch)
+            waiting.append(batch)
             size += batch.nbytes
             if writer is None and size > IN_MEMORY:
-                path = Path(_directory()) / f"{id(kept)}.arrow"
+                path = Path(_directory()) / f"{id(waiting)}.arrow"
                 sink = pa.OSFile(str(path), "wb")
                 writer = pa.ipc.new_stream(sink, schema)
             if writer is not None:
-                for waiting in kept:
-                    writer.write_batch(waiting)
-                kept.clear()
+                for earlier in waiting:
+                    writer.write_batch(earlier)
+                waiting.clear()
         if writer is not None and sink is not None:
             writer.close()
             sink.close()
@@ -74,7 +74,7 @@ def write(batches: Iterable[list[Record]]) -> Dataset | None:
     if size == 0:
         return None
     # A mapped table keeps to its file: anything that hashed or copied its rows would read them all into memory.
-    dataset = Dataset.from_file(str(path)) if path is not None else Dataset(pa.Table.from_batches(kept, schema))
+    dataset = Dataset.from_file(str(path)) if path is not None else Dataset(pa.Table.from_batches(waiting, schema))
     return dataset if turns else dataset.remove_columns("messages")
 
 

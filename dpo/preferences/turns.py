@@ -167,8 +167,8 @@ def prompt_of(turns: Sequence[Turn]) -> tuple[str, list[Turn] | None]:
         text = f"{system}\n\n{talk[0]['content']}" if system else talk[0]["content"]
         return text, [dict(turn) for turn in turns] if system else None
     names = {"user": "Human", "assistant": "Assistant"}
-    said = "".join(f"\n\n{names.get(turn['role'], turn['role'].title())}: {turn['content']}" for turn in talk)
-    return system + said + ASSISTANT, [dict(turn) for turn in turns]
+    transcript = "".join(f"\n\n{names.get(turn['role'], turn['role'].title())}: {turn['content']}" for turn in talk)
+    return system + transcript + ASSISTANT, [dict(turn) for turn in turns]
 
 
 def from_markers(text: str) -> list[Turn]:
@@ -178,8 +178,8 @@ def from_markers(text: str) -> list[Turn]:
     """
     pieces = _MARKER.split(text)
     turns = [{"role": "user", "content": pieces[0]}]
-    for name, said in zip(pieces[1::2], pieces[2::2], strict=True):
-        turns.append({"role": name.lower(), "content": said})
+    for name, text in zip(pieces[1::2], pieces[2::2], strict=True):
+        turns.append({"role": name.lower(), "content": text})
     return turns
 
 
@@ -203,6 +203,6 @@ def turns_of_transcript(context: str) -> list[Turn]:
     """The turns of `\\n\\nHuman: ...\\n\\nAssistant: ...`; text before the first speaker is a system message."""
     pieces = _SPEAKER.split(context)
     turns = [{"role": "system", "content": pieces[0].strip()}] if pieces[0].strip() else []
-    for name, said in zip(pieces[1::2], pieces[2::2], strict=True):
-        turns.append({"role": "user" if name == "Human" else "assistant", "content": said.strip()})
+    for name, text in zip(pieces[1::2], pieces[2::2], strict=True):
+        turns.append({"role": "user" if name == "Human" else "assistant", "content": text.strip()})
     return turns or [{"role": "user", "content": context}]

@@ -94,12 +94,12 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def _thinned(points: Points) -> Points:
-    """At most three points a pixel of a panel, peaks kept."""
+    """At most three points a pixel of a panel, peaks chosen."""
     steps, values = np.asarray(points[0]), np.asarray(points[1])
     if len(steps) <= 2 * _WIDTH:
         return points
-    kept = MinMaxLTTBDownsampler().downsample(steps, values, n_out=2 * _WIDTH)
-    return steps[kept].tolist(), values[kept].tolist()
+    chosen = MinMaxLTTBDownsampler().downsample(steps, values, n_out=2 * _WIDTH)
+    return steps[chosen].tolist(), values[chosen].tolist()
 
 
 class _Pen:

@@ -33,8 +33,8 @@ def merge(name: str, directory: str | Path) -> Path:
     policy.model = policy.model.merge_and_unload(safe_merge=True)
     with whole(Path(directory)) as target:
         save_policy(policy, target)
-        told = f"The LoRA adapter of `{Path(name).name}` folded into `{base}` by `dpo merge`."
+        sentence = f"The LoRA adapter of `{Path(name).name}` folded into `{base}` by `dpo merge`."
         code = transformers_code(target, str(directory))
-        card = f"# {Path(directory).name}\n\n{told}\n\nIn plain transformers:\n\n```python\n{code}\n```\n"
+        card = f"# {Path(directory).name}\n\n{sentence}\n\nIn plain transformers:\n\n```python\n{code}\n```\n"
         (target / "README.md").write_text(card, encoding="utf-8")
     return Path(directory)

@@ -16,7 +16,16 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from dpo.arrays import Floats
-from dpo.runs.files import MOST_LOG_BYTES, MOST_STATE_BYTES, one_line, open_file, parse_lines, read_object, reason
+from dpo.runs.files import (
+    MOST_LOG_BYTES,
+    MOST_STATE_BYTES,
+    identity,
+    one_line,
+    open_file,
+    parse_lines,
+    read_object,
+    reason,
+)
 from dpo.runs.metrics import Chunk, LeftOut, Metrics, chunk_of_lines, chunk_of_rows, merge
 from dpo.runs.schema import MOST_STEP
 from dpo.runs.tfevents import Events, read_events
@@ -225,7 +234,7 @@ class StateMetrics:
 
     def __init__(self, path: Path, events: EventMetrics | None) -> None:
         self.path, self.events = path, events
-        self._known: tuple[int, int] | None = None
+        self._known: tuple[int, int, int] | None = None
         self._chunk = Chunk({}, {})
         self._problems: list[str] = []
         self._scalars: Metrics | None = None
@@ -235,11 +244,7 @@ class StateMetrics:
     def read(self) -> Metrics:
         """Everything written so far; read again only when the file changed."""
         with self._lock:
-            try:
-                status = self.path.stat()
-                now: tuple[int, int] | None = (status.st_mtime_ns, status.st_size)
-            except OSError:
-                now = None
+            now = identity(self.path)
             changed = now != self._known
             if changed:
                 self._known, self._problems = now, []

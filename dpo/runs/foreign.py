@@ -92,10 +92,10 @@ def describe(path: Path) -> dict[str, Any] | None:
     if state is None and not files:
         return None
     events = read_logs(files)
-    kept, batch = read_state(state) if state is not None else (Logged(), None)
+    saved, batch = read_state(state) if state is not None else (Logged(), None)
     logged = Logged(
-        events.arguments, events.model, max(events.step, kept.step), events.epochs, events.ended or kept.ended,
-        kept.most,
+        events.arguments, events.model, max(events.step, saved.step), events.epochs, events.ended or saved.ended,
+        saved.most,
     )  # fmt: skip
     newest = written([*files, *([state] if state else [])])
     ended, reason = state_of(logged, newest)

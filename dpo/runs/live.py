@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 from dpo.errors import RunError
+from dpo.runs.files import identity
 from dpo.runs.foreign import event_files, newest_state
 from dpo.runs.reader import Run, open_run
 from dpo.runs.record import HARDWARE, METRICS, RUN, SAMPLES
@@ -18,14 +19,14 @@ def signature(path: Path) -> int:
     files = [path / name for name in (RUN, METRICS, HARDWARE, SAMPLES)]
     if not files[0].exists():
         files += [*event_files(path), *filter(None, [newest_state(path) if path.is_dir() else None])]
-    return hash(tuple(changed(file) for file in files))
+    return hash(tuple(identity(file) for file in files))
 
 
 class OpenRuns:
     """Runs by path, with their cursors."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, tuple[tuple[int, int], Run]] = {}
+        self._runs: dict[str, tuple[tuple[int, int, int] | None, Run]] = {}
         self._lock = threading.Lock()
 
     def get(self, path: str) -> Run:
@@ -34,7 +35,7 @@ class OpenRuns:
         Raises:
             RunError: the run is gone or damaged.
         """
-        key = changed(Path(path) / RUN)
+        key = identity(Path(path) / RUN)
         with self._lock:  # a page asks many times at once: all must get the same cursors
             known = self._runs.get(path)
             if known is not None and known[0] == key and Path(path).exists():
@@ -54,12 +55,3 @@ class OpenRuns:
         """Forget all runs and what was read of them."""
         with self._lock:
             self._runs.clear()
-
-
-def changed(path: Path) -> tuple[int, int]:
-    """Time and size of a file; zeros where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_mtime_ns, status.st_size

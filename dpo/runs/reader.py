@@ -12,7 +12,7 @@ from dpo.errors import RunError
 from dpo.families import architecture_label, facts_of
 from dpo.processes import living, lock_is_held
 from dpo.runs.cursor import LineMetrics, Lines, MeasureReader
-from dpo.runs.files import checkpoint_step, one_line, read_object, reason, whole_characters
+from dpo.runs.files import checkpoint_step, identity, one_line, read_object, reason, whole_characters
 from dpo.runs.foreign import STATE, describe, measure_files, source
 from dpo.runs.manifest import MANIFEST, fault
 from dpo.runs.metrics import Metrics
@@ -211,13 +211,10 @@ def open_run(path: str | Path) -> Run:
         RunError: there is no run.
     """
     path = Path(path)
-    try:
-        status = (path / RUN).stat()
-    except (OSError, ValueError):
-        status = None
-    if status is not None:
+    known_by = identity(path / RUN)
+    if known_by is not None:
         # An unchanged record is not read again: a page asks for all of them every second.
-        info, problem = _record(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+        info, problem = _record(path, known_by)
         return Run(path, dict(info), problem)
     known = describe(path)
     if known is None:
@@ -254,7 +251,7 @@ def _is_whole(checkpoint: Path) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _record(path: Path, identity: tuple[int, int, int]) -> tuple[dict[str, Any], str | None]:
+def _record(path: Path, known_by: tuple[int, int, int]) -> tuple[dict[str, Any], str | None]:
     """What the `run.json` of that inode, size and time says, and what had to be left out of it."""
     info, problems = fit_run(read_json(path / RUN))
     return info, left_out(f"{one_line(str(path))}/{RUN}", problems)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from dpo.families import family_key
-from dpo.runs.files import MOST_LOG_BYTES, MOST_STATE_BYTES, open_file, parse, read_object
+from dpo.runs.files import MOST_LOG_BYTES, MOST_STATE_BYTES, identity, open_file, parse, read_object
 from dpo.runs.schema import MOST_STEP, fit_config
 from dpo.runs.tfevents import read_events
 
@@ -97,19 +97,17 @@ def read_logs(files: Sequence[Path]) -> Logged:
     """What a run's event files say, the later ones after the earlier."""
     found = Logged()
     for file in files:
-        try:
-            status = file.stat()
-        except OSError:
-            continue
-        found = found.and_then(_of_events(file, (status.st_ino, status.st_size, status.st_mtime_ns)))
+        known_by = identity(file)
+        if known_by is not None:
+            found = found.and_then(_of_events(file, known_by))
     return found
 
 
 def read_state(path: Path) -> tuple[Logged, int | None]:
     """What a `trainer_state.json` says, and the batch size if it does."""
+    known_by = identity(path)
     try:
-        status = path.stat()
-        return _of_state(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+        return _of_state(path, known_by) if known_by is not None else (Logged(), None)
     except (OSError, ValueError):
         return Logged(), None
 
@@ -130,12 +128,12 @@ def state_of(logged: Logged, written: float) -> tuple[str, str | None]:
 
 
 @lru_cache(maxsize=1024)
-def _of_events(path: Path, identity: tuple[int, int, int]) -> Logged:
+def _of_events(path: Path, known_by: tuple[int, int, int]) -> Logged:
     """What the beginning and the end of the file of that inode, size and time say."""
     try:
         with open_file(path, MOST_LOG_BYTES) as file:
             head = file.read(_HEAD_BYTES)
-            rest = max(len(head), identity[1] - _TAIL_BYTES)
+            rest = max(len(head), known_by[1] - _TAIL_BYTES)
             file.seek(rest)
             tail = file.read(_TAIL_BYTES)
     except OSError:
@@ -161,7 +159,7 @@ def _of_events(path: Path, identity: tuple[int, int, int]) -> Logged:
 
 
 @lru_cache(maxsize=256)
-def _of_state(path: Path, identity: tuple[int, int, int]) -> tuple[Logged, int | None]:
+def _of_state(path: Path, known_by: tuple[int, int, int]) -> tuple[Logged, int | None]:
     read = read_object(path, MOST_STATE_BYTES)
     rows = read.get("log_history")
     history = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []

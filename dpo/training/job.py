@@ -10,7 +10,7 @@ from dpo.errors import RunError
 from dpo.processes import lock_is_held
 from dpo.runs import Run, open_run
 from dpo.runs.record import LOCK, RUN
-from dpo.training.job_files import PLAN, STOP, JobFiles, process_of, read_files, tail
+from dpo.training.job_files import PLAN, STOP, JobFiles, last_line, process_of, read_files, tail
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,7 @@ def _state(path: Path, run: Path, found: JobFiles) -> tuple[str, str | None]:
         return "cancelled", "stopped before it had begun"
     if code is None or code < 0:
         return "interrupted", "its process was killed: resume it"
-    lines = [line.strip() for line in tail(path, 4096).splitlines() if line.strip()]
-    return "failed", (lines[-1].removeprefix("dpo: ")[:500] if lines else "it ended without a word")
+    return "failed", last_line(tail(path, 4096))
 
 
 def record_of(path: Path) -> Run | None:

@@ -88,6 +88,12 @@ def tail(path: Path, most: int) -> str:
     return "\n".join(line.rstrip("\r").rpartition("\r")[2].rstrip() for line in content.split("\n"))
 
 
+def last_line(text: str) -> str:
+    """Why a command ended: the last line that it printed, without what only marks a line of ours."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines[-1] if lines else "it ended without a word").removeprefix("dpo: ")[:500]
+
+
 @contextlib.contextmanager
 def queue_lock(directory: Path) -> Iterator[None]:
     """Change the queue alone.

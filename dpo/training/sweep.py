@@ -33,6 +33,7 @@ from dpo.errors import ConfigError, DpoError, RunError, StorageError
 from dpo.processes import identity, living
 from dpo.runs import Run, open_run
 from dpo.training.config import BEST_BY
+from dpo.training.job_files import last_line
 from dpo.training.sweep_plan import Choices, Plan
 from dpo.training.sweep_storage import open_storage
 
@@ -223,7 +224,8 @@ class Sweep:
             trial.study.tell(trial, value)
             self.say(f"  {self.plan.measure} {value:.4g}, {directory}")
         else:
-            reason = _last_line(log) if child.returncode else f"it logged no held-out {self.plan.measure}"
+            printed = log.read_text(encoding="utf-8", errors="replace")
+            reason = last_line(printed) if child.returncode else f"it logged no held-out {self.plan.measure}"
             trial.set_user_attr("reason", reason)
             trial.study.tell(trial, state=TrialState.FAIL)
             self.say(f"  failed: {reason}")
@@ -377,8 +379,3 @@ def _interruptible() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, before)
 
-
-def _last_line(log: Path) -> str:
-    """Why a training ended: its last line, without what only marks a line of ours."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return (lines[-1] if lines else "it ended without a word").removeprefix("dpo: ")[-400:]

@@ -18,7 +18,7 @@ from dpo.dashboard.training.run_picker import rows
 from dpo.dashboard.training.series import across
 from dpo.dashboard.web.reading import body
 from dpo.runs import Run, Sample
-from dpo.runs.live import changed
+from dpo.runs.files import identity
 from dpo.runs.record import SAMPLES
 
 
@@ -38,7 +38,7 @@ def list_of(runs: Sequence[Run]) -> str:
 
 def answers_of(runs: Sequence[Run]) -> str:
     """Changes whenever a run records answers."""
-    return revision(runs, *(f"{run.path}:{changed(run.path / SAMPLES)}" for run in runs))
+    return revision(runs, *(f"{run.path}:{identity(run.path / SAMPLES)}" for run in runs))
 
 
 def _state(app: Dash, reader: RunReader) -> None:

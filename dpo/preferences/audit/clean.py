@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -101,8 +101,7 @@ def clean(
     if there := next((path for path in (output, log) if path.exists()), None):
         raise ConfigError(f"--output: {there} exists already; remove it or name another file")
     columns = columns or Columns()
-    kept = Columns(columns.prompt, columns.chosen, columns.rejected, columns.layout, columns.swap, keep_equal=True)
-    data = normalise(source, split, columns if remedies.drop_identical else kept)
+    data = normalise(source, split, replace(columns, keep_equal=not remedies.drop_identical))
     plan = _plan(data, remedies, eval_fraction, progress)
     dropped: Counter[str] = Counter()
     changed: Counter[str] = Counter()

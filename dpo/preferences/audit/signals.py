@@ -15,11 +15,11 @@ from dpo.preferences.audit.surface import MARKUP, features, marked, private_in, 
 from dpo.preferences.audit.tokens import Counted
 from dpo.preferences.audit.words import Column, Words
 from dpo.preferences.split import held_out_of, is_held_out, position
+from dpo.preferences.table import COLUMNS
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-SIDES = ("prompt", "chosen", "rejected")
 _BATCH = 2048
 _MOST_CHARACTERS = 50_000  # of a text are searched for personal data
 _SHORTCUT_SALT, _SHORTCUT_SHARE = "dpo-audit-shortcuts", 0.3
@@ -61,7 +61,7 @@ def measure(pairs: Dataset, eval_fraction: float, progress: StepProgress | None 
     `progress` hears the name of the step and its share done (0 to 1).
     """
     tell = progress or (lambda step, share: None)
-    words = Words(SIDES)
+    words = Words(COLUMNS)
     numbers: dict[str, list[int]] = {name: [] for name in ("prompt", "pair", "chosen")}
     surface: dict[str, list[Floats32]] = {"chosen": [], "rejected": []}
     tested: list[bool] = []
@@ -72,8 +72,8 @@ def measure(pairs: Dataset, eval_fraction: float, progress: StepProgress | None 
     arrow = pairs.with_format("arrow")
     for start in range(0, len(pairs), _BATCH):
         batch = arrow[start : start + _BATCH]
-        texts = {side: batch[side].to_pylist() for side in SIDES}
-        for side in SIDES:
+        texts = {side: batch[side].to_pylist() for side in COLUMNS}
+        for side in COLUMNS:
             words.add(side, texts[side])
         for side in surface:
             surface[side].append(features(batch[side].combine_chunks()))
@@ -86,7 +86,7 @@ def measure(pairs: Dataset, eval_fraction: float, progress: StepProgress | None 
         _add_found(private, batch, start, suspects, private_in)
         _add_found(markup, batch, start, marked, MARKUP.findall)
         tell("reading", min(1.0, (start + _BATCH) / len(pairs)))
-    columns = {side: words.column(side) for side in SIDES}
+    columns = {side: words.column(side) for side in COLUMNS}
     number = {name: np.array(each, np.int64) for name, each in numbers.items()}
     tell("comparing prompts", 0.0)
     near_prompt = near_duplicates(columns["prompt"], number["prompt"])
@@ -127,7 +127,7 @@ def _add_found(
 ) -> None:  # fmt: skip
     """Add the places of the pairs by the kinds that their texts hold, of those that a quick look names."""
     here: dict[str, set[int]] = {}
-    for side in SIDES:
+    for side in COLUMNS:
         for place in candidates(batch[side].combine_chunks()):
             for kind in kinds(batch[side][int(place)].as_py()[:_MOST_CHARACTERS]):
                 here.setdefault(kind, set()).add(start + int(place))

@@ -88,14 +88,14 @@ def private_in(text: str) -> set[str]:
     found = {name for name, pattern in SECRET.items() if pattern.search(text)}
     for name, pattern in PRIVATE.items():
         for match in pattern.finditer(text):
-            said = match.group()
-            if name == "card number" and not _luhn(said):
+            matched = match.group()
+            if name == "card number" and not _luhn(matched):
                 continue
-            if name == "IP address" and not _public_address(said):
+            if name == "IP address" and not _public_address(matched):
                 continue
-            if name == "e-mail address" and said.lower().rpartition("@")[2].startswith("example."):
+            if name == "e-mail address" and matched.lower().rpartition("@")[2].startswith("example."):
                 continue
-            if name == "phone number" and "555" in said:
+            if name == "phone number" and "555" in matched:
                 continue
             found.add(name)
             break

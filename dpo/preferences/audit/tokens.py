@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dpo.arrays import Ints
+from dpo.preferences.table import COLUMNS
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from tokenizers import Tokenizer
 
-SIDES = ("prompt", "chosen", "rejected")
 MOST_PAIRS = 10_000
 """Pairs that are tokenised; of more a seeded sample is taken (a share is then within 1 % of the whole's)."""
 _MOST_CHARACTERS = 50_000
@@ -53,12 +53,12 @@ class Counted:
 
 def measure(pairs: Dataset, rows: Ints, vocabulary: Vocabulary, limits: TokenLimits) -> tuple[dict[str, Any], Counted]:
     """Measures of the sampled rows, and the counts of each."""
-    unknown = {"published": {side: [] for side in SIDES}, "lossless": {side: [] for side in SIDES}}  # type: ignore[var-annotated]
-    lengths: dict[str, list[int]] = {side: [] for side in SIDES}
+    unknown = {"published": {side: [] for side in COLUMNS}, "lossless": {side: [] for side in COLUMNS}}  # type: ignore[var-annotated]
+    lengths: dict[str, list[int]] = {side: [] for side in COLUMNS}
     same = vocabulary.lossless is vocabulary.published
     for start in range(0, len(rows), 512):
         batch = pairs[rows[start : start + 512].tolist()]
-        for side in SIDES:
+        for side in COLUMNS:
             texts = [text[:_MOST_CHARACTERS] for text in batch[side]]
             ids = _encode(vocabulary.published, texts)
             unknown["published"][side] += [_count(row, vocabulary.unknown_id) for row in ids]
@@ -68,7 +68,7 @@ def measure(pairs: Dataset, rows: Ints, vocabulary: Vocabulary, limits: TokenLim
             # One more: the EOS of an answer; the EOS or newline that ends a prompt.
             lengths[side] += [len(row) + 1 for row in ids]
     found: dict[str, Any] = {"sampled": len(rows)}
-    for side in SIDES:
+    for side in COLUMNS:
         counts, limit = np.array(lengths[side]), limits.prompt if side == "prompt" else limits.completion
         found[side] = {
             "tokens": {f"p{round(100 * q)}" if q < 1 else "max": int(np.quantile(counts, q)) for q in _QUANTILES},
@@ -81,7 +81,7 @@ def measure(pairs: Dataset, rows: Ints, vocabulary: Vocabulary, limits: TokenLim
     found["lost_published"] = _lost(pairs, rows, vocabulary.published)
     found["lost_lossless"] = _lost(pairs, rows, vocabulary.lossless)
     answers = [unknown["published"][side] for side in ("chosen", "rejected")]
-    sides = np.array([lengths[side] for side in SIDES], np.int64).T
+    sides = np.array([lengths[side] for side in COLUMNS], np.int64).T
     return found, Counted(rows, sides, np.array(answers, np.int64).T)
 
 

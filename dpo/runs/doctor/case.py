@@ -158,11 +158,6 @@ class Case:
         return int(value) if isinstance(value, int) else None
 
     @property
-    def loss_types(self) -> list[str]:
-        """The losses of the run; sigmoid, TRL's default, where the record does not say."""
-        return loss_types(self.run)
-
-    @property
     def expected_first_loss(self) -> float | None:
         """Loss at step 0 when policy and reference agree; None where the losses leave it open."""
         check = self.run.step_zero or {}
@@ -201,8 +196,8 @@ def _thinned(steps: Floats, values: Floats) -> tuple[Floats, Floats]:
     """At most some thousand points, the extremes among them: a rule needs no more, and a page cannot wait."""
     if len(values) <= _MOST_POINTS:
         return steps, values
-    kept = MinMaxLTTBDownsampler().downsample(values, n_out=_MOST_POINTS)
-    return steps[kept], values[kept]
+    chosen = MinMaxLTTBDownsampler().downsample(values, n_out=_MOST_POINTS)
+    return steps[chosen], values[chosen]
 
 
 def _from_one(points: tuple[Floats, Floats]) -> tuple[Floats, Floats]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dpo.runs.doctor.case import Case
+from dpo.runs.doctor.case import Case, loss_types
 from dpo.runs.doctor.verdict import Change, Citation, Diagnosis
 from dpo.severity import Severity
 
@@ -16,7 +16,7 @@ _NOISE = 0.5  # nats per answer that no training is free of
 
 def _change(case: Case) -> Change:
     """The likelihood of the chosen answer beside the loss; where it is there already, a lower rate."""
-    if "sft" in case.loss_types:
+    if "sft" in loss_types(case.run):
         return Change("--learning-rate", case.slower(2), "half; the sft loss that keeps chosen answers likely is on")
     return Change("--loss-type", "sigmoid sft", "keeps the chosen answers likely; or a lower --learning-rate")
 

@@ -13,9 +13,9 @@ from dpo.runs.doctor.verdict import Change, Citation, Diagnosis, Evidence
 SOURCE = Citation("Geirhos et al. 2020, Shortcut Learning in Deep Neural Networks", "https://arxiv.org/abs/2004.07780")
 
 _REACHES = 0.03
-"""A rule is said to reach an accuracy that it misses by less."""
+"""A rule counts as reaching an accuracy that it misses by less."""
 _BELOW = 0.08
-"""An accuracy is said to be below a rule's by more than this."""
+"""An accuracy counts as below a rule's by more than this."""
 _TELLING, _CLEAR = 0.75, 0.9  # accuracies from which a rule says something, and from which any policy should learn it
 _FASTER = 3
 _EARLY = 20  # updates before which less than a rule is no surprise
