@@ -8,7 +8,7 @@ from typing import Any
 
 from dpo.cli.output import print_json
 from dpo.policies.names import DEFAULT_RUNS
-from dpo.training.sweep_plan import Plan, read_plan
+from dpo.training.sweep_plan import SweepPlan, read_plan
 
 _ABOUT = """Trains the same thing with different settings and says which did best on the held-out pairs.
 The file names fixed settings, the space to search, and how (see docs/sweeps.md). The same command again goes on with
@@ -44,7 +44,7 @@ def run_sweep(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _report(plan: Plan, outcomes: list[Any], directory: Path) -> None:
+def _report(plan: SweepPlan, outcomes: list[Any], directory: Path) -> None:
     counts = {state: sum(outcome.state == state for outcome in outcomes) for state in ("finished", "pruned", "failed")}
     print("\n" + ", ".join(f"{count} {state}" for state, count in counts.items() if count))
     done = [outcome for outcome in outcomes if outcome.state == "finished"]

@@ -30,10 +30,10 @@ class Misfit(ValueError):
     """Raised by a rule for a value that it does not take; says what would be taken ("a number")."""
 
 
-Rule = Callable[[Any], Any]
+FieldRule = Callable[[Any], Any]
 
 
-def number(low: float = -1e300, high: float = 1e300) -> Rule:
+def number(low: float = -1e300, high: float = 1e300) -> FieldRule:
     """A finite number from `low` to `high`."""
 
     def fit(value: Any) -> float:
@@ -45,7 +45,7 @@ def number(low: float = -1e300, high: float = 1e300) -> Rule:
     return fit
 
 
-def whole(low: int = 0, high: int = MOST_STEP) -> Rule:
+def whole(low: int = 0, high: int = MOST_STEP) -> FieldRule:
     """A whole number from `low` to `high`."""
 
     def fit(value: Any) -> int:
@@ -63,7 +63,7 @@ def switch(value: Any) -> bool:
     return value
 
 
-def text(most: int = 4_096) -> Rule:
+def text(most: int = 4_096) -> FieldRule:
     """Printable text of at most `most` letters."""
 
     def fit(value: Any) -> str:
@@ -88,7 +88,7 @@ def answer(value: Any) -> str:
     return whole_characters(value)
 
 
-def word(*known: str) -> Rule:
+def word(*known: str) -> FieldRule:
     """One of some words."""
 
     def fit(value: Any) -> str:
@@ -109,7 +109,7 @@ def family(value: Any) -> str:
     return text(40)(value) if facts is None else facts.key
 
 
-def maybe(rule: Rule) -> Rule:
+def maybe(rule: FieldRule) -> FieldRule:
     """The same, or null."""
     return lambda value: None if value is None else rule(value)
 
@@ -146,8 +146,8 @@ def _plain(value: Any, depth: int, left: list[int]) -> Any:
 class ObjectRule:
     """An object: the rules of its known fields, that of the others, and how many fields it may have."""
 
-    fields: Mapping[str, Rule | ObjectRule]
-    others: Rule = plain
+    fields: Mapping[str, FieldRule | ObjectRule]
+    others: FieldRule = plain
     most: int = 1_000
     needed: tuple[str, ...] = ()
 

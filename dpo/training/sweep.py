@@ -34,7 +34,7 @@ from dpo.processes import identity, living
 from dpo.runs import Run, open_run
 from dpo.training.config import BEST_BY
 from dpo.training.job_files import last_line
-from dpo.training.sweep_plan import Choices, Plan
+from dpo.training.sweep_plan import Choices, SweepPlan
 from dpo.training.sweep_storage import open_storage
 
 _POLL = 0.5  # seconds between two looks at a training
@@ -67,7 +67,7 @@ class Sweep:
         say: gets one line for each thing that happens.
     """
 
-    plan: Plan
+    plan: SweepPlan
     directory: Path
     storage: str
     say: Callable[[str], None] = print

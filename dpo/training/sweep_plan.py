@@ -28,14 +28,14 @@ _OWN = {"output_dir", "resume"}
 _MOST_COMBINATIONS = 10_000
 _MOST_TEXT = 64 * 1024  # bytes of a plan
 _MOST_DEPTH = 8  # of lists and names within each other
-Value = bool | int | float | str | None
+SettingValue = bool | int | float | str | None
 
 
 @dataclass(frozen=True)
 class Choices:
     """A setting that takes one of some values.  A list (`loss_type`) is kept as its JSON text."""
 
-    values: tuple[Value, ...]
+    values: tuple[SettingValue, ...]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ Dimension = Choices | Range
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """A sweep: `trials` runs, each with `settings` and one value of every dimension of `search`."""
 
     name: str
@@ -79,7 +79,7 @@ class Plan:
         }
         return self.settings | drawn
 
-    def combinations(self) -> list[dict[str, Value]] | None:
+    def combinations(self) -> list[dict[str, SettingValue]] | None:
         """Every point of the space, or None if a dimension has no end of values."""
         lists = [dimension.values if isinstance(dimension, Choices) else None for dimension in self.search.values()]
         known = [values for values in lists if values is not None]
@@ -92,7 +92,7 @@ class Plan:
         return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
 
 
-def read_plan(path: str | Path) -> Plan:
+def read_plan(path: str | Path) -> SweepPlan:
     """The sweep described in a YAML file.
 
     Raises:
@@ -107,7 +107,7 @@ def read_plan(path: str | Path) -> Plan:
     return plan_of(text, where, path.stem)
 
 
-def plan_of(text: str, where: str, usual: str) -> Plan:
+def plan_of(text: str, where: str, usual: str) -> SweepPlan:
     """The sweep that a YAML text describes; `where` is named in errors, `usual` is its name if it gives none.
 
     Raises:
@@ -141,11 +141,11 @@ def plan_of(text: str, where: str, usual: str) -> Plan:
     seed = content.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise ConfigError(f"{where}: seed is {quoted(seed)}, it must be a whole number from 0 on")
-    plan = Plan(name, method, trials or 0, measure, pruning, seed, settings, search)  # type: ignore[arg-type]
+    plan = SweepPlan(name, method, trials or 0, measure, pruning, seed, settings, search)  # type: ignore[arg-type]
     return _counted(plan, where)
 
 
-def _counted(plan: Plan, where: str) -> Plan:
+def _counted(plan: SweepPlan, where: str) -> SweepPlan:
     """The plan with its number of trials; every combination of a grid is checked as `dpo train` would."""
     if plan.method == "grid":
         # A stepped range is a list of values to a grid.
@@ -262,7 +262,7 @@ def _range(name: str, given: dict[Any, Any], where: str) -> Range:
     return Range(low, high, log, step, isinstance(low, int))
 
 
-def _coerced(name: str, value: Any, where: str) -> Value:
+def _coerced(name: str, value: Any, where: str) -> SettingValue:
     """One value in the field's type and range, checked alone (contradictions are checked by trial)."""
     fitted = _alone(name, value, where)
     return json.dumps(fitted) if isinstance(fitted, list) else fitted  # type: ignore[no-any-return]

@@ -21,7 +21,7 @@ from short_runs import rows_of
 from dpo.errors import ConfigError
 from dpo.runs import find_runs, open_run
 from dpo.training.sweep import Sweep, _process
-from dpo.training.sweep_plan import Plan, read_plan
+from dpo.training.sweep_plan import SweepPlan, read_plan
 
 SETTINGS: dict[str, Any] = {
     "dataset": "sample", "num_samples": 40, "eval_fraction": 0.2, "max_eval_pairs": 4, "max_prompt_length": 40,
@@ -102,7 +102,7 @@ def test_six_trials_survive_the_kill_of_a_worker(policy_dirs: dict[str, Path], t
 
 
 def opened(config: Path, directory: Path, said: list[str] | None = None) -> Sweep:
-    plan: Plan = read_plan(config)
+    plan: SweepPlan = read_plan(config)
     directory.mkdir(exist_ok=True)
     said = [] if said is None else said
     return Sweep(plan, directory, f"sqlite:///{directory / 'sweep.db'}", said.append)

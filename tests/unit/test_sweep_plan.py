@@ -10,7 +10,7 @@ import yaml
 
 from dpo.cli.main import main
 from dpo.errors import ConfigError
-from dpo.training.sweep_plan import Choices, Plan, Range, read_plan
+from dpo.training.sweep_plan import Choices, Range, SweepPlan, read_plan
 
 GOOD: dict[str, Any] = {
     "method": "tpe", "trials": 4, "settings": {"model": "demo/gpt2", "max-steps": 4},
@@ -19,7 +19,7 @@ GOOD: dict[str, Any] = {
 }  # fmt: skip
 
 
-def planned(directory: Path, **changed: Any) -> Plan:
+def planned(directory: Path, **changed: Any) -> SweepPlan:
     path = directory / "rates.yaml"
     path.write_text(yaml.safe_dump(GOOD | changed))
     return read_plan(path)

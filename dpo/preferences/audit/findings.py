@@ -9,7 +9,7 @@ import numpy as np
 
 from dpo.arrays import Ints
 from dpo.preferences.audit.result import Finding, ranges
-from dpo.preferences.audit.shortcuts import Rule
+from dpo.preferences.audit.shortcuts import ShortcutRule
 from dpo.preferences.audit.signals import Signals
 from dpo.preferences.turns import DropReason
 from dpo.severity import Severity
@@ -99,7 +99,7 @@ def leaking_pairs(signals: Signals) -> Ints:
     return np.flatnonzero(leaking)
 
 
-def shortcuts(rules: Sequence[Rule], words: Sequence[str], reached: float | None) -> list[Finding]:
+def shortcuts(rules: Sequence[ShortcutRule], words: Sequence[str], reached: float | None) -> list[Finding]:
     """Rules that decide most pairs without reading them; `reached` is a run's reward accuracy."""
     found = []
     for rule in rules:

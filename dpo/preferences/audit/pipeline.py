@@ -15,7 +15,14 @@ from dpo.preferences.audit.language import languages
 from dpo.preferences.audit.mispaired import mispaired
 from dpo.preferences.audit.pairing import by_chance, ratios_of, stretches
 from dpo.preferences.audit.result import Audit, Finding
-from dpo.preferences.audit.shortcuts import FEWEST_PAIRS, Rule, bag_of_words, first_words, simple_rule, surface_rules
+from dpo.preferences.audit.shortcuts import (
+    FEWEST_PAIRS,
+    ShortcutRule,
+    bag_of_words,
+    first_words,
+    simple_rule,
+    surface_rules,
+)
 from dpo.preferences.audit.signals import Signals, StepProgress, measure
 from dpo.preferences.audit.surface import SECRET
 from dpo.preferences.audit.tokens import TokenLimits, Vocabulary
@@ -94,7 +101,7 @@ def _testable(signals: Signals) -> bool:
     return min(signals.tested.sum(), (~signals.tested).sum()) >= FEWEST_PAIRS // 2
 
 
-def _shortcuts(signals: Signals) -> tuple[list[Rule], list[str], list[Finding]]:
+def _shortcuts(signals: Signals) -> tuple[list[ShortcutRule], list[str], list[Finding]]:
     """The rules that read no meaning, the telling words, and findings on labels that the words contradict."""
     if not _testable(signals):
         return [], [], []
@@ -107,11 +114,11 @@ def _shortcuts(signals: Signals) -> tuple[list[Rule], list[str], list[Finding]]:
 
 def _tokens(
     data: Normalised, signals: Signals, vocabularies: Sequence[Vocabulary], limits: TokenLimits, tell: StepProgress
-) -> tuple[dict[str, Any], list[Rule], list[Finding]]:
+) -> tuple[dict[str, Any], list[ShortcutRule], list[Finding]]:
     """Measures by vocabulary, the rules that count unknown tokens, and findings; the counts are added to `signals`."""
     rows = drawn(len(data.pairs), tokens.MOST_PAIRS)
     models: dict[str, Any] = {}
-    rules: list[Rule] = []
+    rules: list[ShortcutRule] = []
     found: list[Finding] = []
     for place, vocabulary in enumerate(vocabularies):
         tell(f"tokenising for {vocabulary.name}", place / len(vocabularies))

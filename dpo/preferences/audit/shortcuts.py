@@ -26,7 +26,7 @@ _LATER_WORDS = 50_000
 
 
 @dataclass(frozen=True)
-class Rule:
+class ShortcutRule:
     """A rule, which way it points, and the share of held-out pairs that it decides rightly (ties count half)."""
 
     name: str
@@ -35,12 +35,12 @@ class Rule:
     pairs: int
 
 
-def simple_rule(name: str, difference: Floats32, held_out: Flags) -> Rule:
+def simple_rule(name: str, difference: Floats32, held_out: Flags) -> ShortcutRule:
     """The rule "more of it is chosen" (or less: learned on the other pairs) from chosen minus rejected."""
     lean = float(np.sign(difference[~held_out]).mean()) if (~held_out).any() else 0.0
     way = -1.0 if lean < 0 else 1.0
     seen = way * difference[held_out]
-    return Rule(name, f"{'fewer' if way < 0 else 'more'} {name}", _accuracy(seen), int(held_out.sum()))
+    return ShortcutRule(name, f"{'fewer' if way < 0 else 'more'} {name}", _accuracy(seen), int(held_out.sum()))
 
 
 def _accuracy(margins: NDArray[np.floating[Any]]) -> float:
@@ -48,7 +48,7 @@ def _accuracy(margins: NDArray[np.floating[Any]]) -> float:
     return float((margins > 0).mean() + 0.5 * (margins == 0).mean()) if len(margins) else 0.5
 
 
-def surface_rules(chosen: Floats32, rejected: Floats32, held_out: Flags) -> list[Rule]:
+def surface_rules(chosen: Floats32, rejected: Floats32, held_out: Flags) -> list[ShortcutRule]:
     """One rule for each of `surface.NAMES`."""
     rules = []
     for place, name in enumerate(NAMES):
@@ -59,7 +59,7 @@ def surface_rules(chosen: Floats32, rejected: Floats32, held_out: Flags) -> list
     return rules
 
 
-def first_words(chosen: Column, rejected: Column, held_out: Flags, words: int) -> Rule:
+def first_words(chosen: Column, rejected: Column, held_out: Flags, words: int) -> ShortcutRule:
     """How telling the first two words of an answer are: log-odds of each, learned on the other pairs."""
     scores = np.zeros(len(chosen), np.float32)
     for place in (0, 1):
@@ -67,12 +67,12 @@ def first_words(chosen: Column, rejected: Column, held_out: Flags, words: int) -
         counts = [np.bincount(ids[~held_out], minlength=words + 1) + 0.5 for ids in at]
         odds = np.log(counts[0] / counts[0].sum()) - np.log(counts[1] / counts[1].sum())
         scores += (odds[at[0]] - odds[at[1]]).astype(np.float32)
-    return Rule("first words", "how an answer begins", _accuracy(scores[held_out]), int(held_out.sum()))
+    return ShortcutRule("first words", "how an answer begins", _accuracy(scores[held_out]), int(held_out.sum()))
 
 
 def bag_of_words(
     chosen: Column, rejected: Column, held_out: Flags, names: Sequence[str]
-) -> tuple[Rule, list[str], Floats]:
+) -> tuple[ShortcutRule, list[str], Floats]:
     """Logistic regression on which words an answer holds: the rule, its telling words, and a margin per pair.
 
     Fitted twice, on the pairs held out and on the others, so that every margin (chosen minus
@@ -94,7 +94,7 @@ def bag_of_words(
             weights = fitted
     telling = [names[int(word)] for word in np.argsort(-np.abs(weights))[:8] if weights[int(word)] != 0]
     accuracy = _accuracy(margins[held_out])
-    return Rule("bag of words", "which words an answer holds", accuracy, int(held_out.sum())), telling, margins
+    return ShortcutRule("bag of words", "which words an answer holds", accuracy, int(held_out.sum())), telling, margins
 
 
 def _fitted(difference: csr_matrix, generator: np.random.Generator) -> Floats:
