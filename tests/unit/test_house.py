@@ -37,3 +37,20 @@ def test_a_long_function_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert too_long(path) == ["long.py:5 long has 61 lines"]
     path.write_text("\n" * 401)
     assert too_long(path) == ["long.py has 401 lines"]
+
+
+# Type variables, which each module has for itself; and names still to be told apart.
+REPEATED = {"Config", "Figure", "Ids", "Kind", "Progress", "Row", "Verdict"}
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    places: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "dpo").rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            names += [node.name] if isinstance(node, ast.ClassDef) else []
+            for name in names:
+                if name[0].isupper() and not name.isupper():
+                    places.setdefault(name, set()).add(path.relative_to(ROOT).as_posix())
+    assert {name: found for name, found in places.items() if len(found) > 1 and name not in REPEATED} == {}
