@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 Serve = Callable[[list[Path]], str]
 Open = Callable[..., Page]
@@ -103,6 +103,38 @@ def test_all_pairs_are_listed_sorted_and_filtered(serve: Serve, open_page: Open,
     expect(page.get_by_role("button", name="Export selection (200)")).to_be_enabled()
     chosen = [len(row["chosen"]) for row in downloaded(page, "Export selection")]
     assert len(chosen) == 200 and min(chosen) > 4000 and chosen == sorted(chosen, reverse=True)
+
+
+def test_an_audit_asked_for_while_the_file_is_read_is_of_that_file(
+    serve: Serve, open_page: Open, tmp_path: Path
+) -> None:
+    page = open_page(serve([tmp_path]) + "/data")
+    expect(page.locator("#da-detect tbody tr")).to_have_count(3)
+    page.get_by_text("Columns, if they are not recognised").click()
+    page.get_by_role("textbox", name="Prompt column").click()
+    page.get_by_role("option", name="prompt", exact=True).click()
+    expect(page.locator("#da-command")).to_contain_text("--prompt-column prompt")
+    held: list[Route] = []
+
+    def reads_a_source(asked: str | None) -> bool:
+        return '"output":"..da-detect.children.' in (asked or "")
+
+    def hold(route: Route) -> None:
+        if reads_a_source(route.request.post_data):
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/_dash-update-component*", hold)
+    # The columns chosen for the sample are none of this file's.
+    rows = [{"question": f"Question {n}?", "chosen": "yes " * (n + 1), "rejected": f"no {n}"} for n in range(30)]
+    with page.expect_request(lambda request: reads_a_source(request.post_data)):
+        upload(page, write(tmp_path / "mine.jsonl", rows))
+    page.get_by_role("button", name="Audit").click()
+    held[0].continue_()
+    expect(page.locator("#da-sub")).to_contain_text("mine.jsonl", timeout=AUDIT)
+    expect(page.locator("#da-rows .ag-row").first).to_be_visible(timeout=AUDIT)
+    expect(page.locator("#da-count")).to_have_text("30 pairs")
 
 
 def test_three_readings_are_asked_about(serve: Serve, open_page: Open, tmp_path: Path) -> None:

@@ -24,6 +24,12 @@ function stopWaiting(api) {
 }
 
 export const callbacks = {
+  /** A look at a source ends: only a click on Audit meanwhile starts one. @param {number} clicks */
+  start: (clicks) => {
+    const { triggered } = window.dash_clientside.callback_context;
+    const asked = triggered.some((/** @type {{ prop_id: string }} */ change) => change.prop_id === "da-audit.n_clicks");
+    return asked ? clicks : none();
+  },
   refresh: () => grid((api) => api.purgeInfiniteCache()),
   /** @param {number | null | undefined} at */
   select: (at) =>

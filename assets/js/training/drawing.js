@@ -4,7 +4,7 @@ import { $, all, find, part } from "../lib/dom.js";
 import { postJson } from "../lib/http.js";
 import { plotly } from "../lib/plotly.js";
 import { refresh } from "./menu.js";
-import { attach } from "./pointer.js";
+import { attach, released } from "./pointer.js";
 import * as readout from "./readout.js";
 import { asked, cursorLine, onPage, onScreen, screen } from "./state.js";
 
@@ -63,9 +63,14 @@ async function fetchBatch() {
     summary = summary || (summed && !found);
     return false;
   }
-  if (!found.span && body.span === screen.span) screen.span = null; // no run on screen has a point in it
+  if (!found.span && body.span === screen.span) body.span = screen.span = null; // no run on screen has a point in it
   for (const chart of found.charts) {
+    await released();
     if (wanted !== version) break; // another view is wanted by now: all are due again
+    if (body.span !== screen.span) {
+      batch.forEach((key) => due.add(key)); // zoomed since it was asked for: what came would show the part before
+      break;
+    }
     await drawChart(chart);
     await pause();
   }

@@ -1,15 +1,17 @@
 // @ts-check
 /* Training: a zoom of one chart is a zoom of all, a look at one a look at all. */
-import { put } from "../lib/dom.js";
+import { closest, put } from "../lib/dom.js";
 import * as readout from "./readout.js";
 import { follow, onScreen, plots, screen } from "./state.js";
 
 /** @param {any} source @param {Record<string, any>} change @param {() => void} redraw */
 function zoomed(source, change, redraw) {
-  if (screen.following) return;
   const [from, to] = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
   const reset = change["xaxis.autorange"] === true;
   if (!reset && from === undefined) return;
+  // Tells of what `follow` does below; what the user does meanwhile is another zoom.
+  const same = reset ? screen.span === null : screen.span?.[0] === from && screen.span?.[1] === to;
+  if (screen.following && same) return;
   screen.span = reset ? null : [from, to];
   const zoom = reset ? { "xaxis.autorange": true, "yaxis.autorange": true } : { "xaxis.range": screen.span };
   follow((plot) => (plot === source ? null : window.Plotly.relayout(plot, zoom)));
@@ -57,6 +59,38 @@ function clicked(event) {
   });
   click = setTimeout(() => put("tr-step", { value: place }), 300); // Plotly's own time for a second one
 }
+/** A button that is down in a chart. @type {{ plot: any, x: number, y: number, second: boolean } | null} */
+let press = null;
+/** A chart that is drawn anew while it is dragged loses the drag: it waits for this. */
+export async function released() {
+  while (press) await new Promise((done) => setTimeout(done, 50));
+}
+/* The browser knows a second click by when it was made. Plotly goes by when it comes to handle it, and takes it for a
+ * first one if drawing kept the page busy in between: then what it misses is done here. */
+/** @param {MouseEvent} event */
+function pressed(event) {
+  const layer = event.button === 0 && closest(event, "#page-training .plot .draglayer");
+  const plot = layer && layer.closest(".plot");
+  press = plot ? { plot, x: event.clientX, y: event.clientY, second: event.detail === 2 } : null;
+}
+/** @param {MouseEvent} event */
+function freed(event) {
+  const done = press;
+  press = null;
+  if (!done?.second || Math.hypot(event.clientX - done.x, event.clientY - done.y) > 4) return;
+  clearTimeout(click);
+  let fitted = false;
+  const fits = () => {
+    fitted = true;
+  };
+  done.plot.once("plotly_doubleclick", fits);
+  setTimeout(() => {
+    done.plot.removeListener("plotly_doubleclick", fits);
+    if (!fitted) window.Plotly.relayout(done.plot, { "xaxis.autorange": true, "yaxis.autorange": true });
+  });
+}
+addEventListener("mousedown", pressed, true);
+addEventListener("mouseup", freed, true);
 /** Listen to a chart, once. @param {any} plot @param {() => void} redraw draws all charts anew */
 export function attach(plot, redraw) {
   if (plot.dataset.follows || !plot.on) return;

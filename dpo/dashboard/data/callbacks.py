@@ -65,7 +65,7 @@ def _choosing(app: Dash, audits: AuditJobs) -> None:
         Output("da-command", "children"), Output("da-columns", "open"),
         *(also(f"da-{name}", "data") for name in ("layout", "job", "audited")),
         also("da-cards", "children"), also("da-below", "hidden"),
-        *_SELECTS,
+        *_SELECTS, Output("da-looked", "data"),
         Input("da-source", "value"), Input("da-layout", "data"), Input("da-swap", "checked"),
         *(Input(name, "value") for name in _NAMED),
         prevent_initial_call="initial_duplicate",
@@ -79,27 +79,31 @@ def _choosing(app: Dash, audits: AuditJobs) -> None:
         try:
             found = audits.look(value or "", columns)
         except DpoError as error:
-            return None, problem_card(str(error)), True, line, no_update, *gone, *_emptied()
+            return None, problem_card(str(error)), True, line, no_update, *gone, *_emptied(), value
         if found is None:
             asked = "is taken from the local cache" if forbidden() else "is fetched from the hub"
             text = card(html.P(f"{value} {asked} when it is audited; its layout is shown then.", className="sub"),
                         cls="pad")  # fmt: skip
-            return text, None, False, line, no_update, *gone, *_emptied()
+            return text, None, False, line, no_update, *gone, *_emptied(), value
         chosen = [columns.prompt, columns.chosen, columns.rejected]
         selects = [part for name in chosen for part in (found.columns, name)]
         if found.problem:
             message = f"{audits.label(value or '')}: {found.problem}. Here, choose the columns above."
-            return None, problem_card(message), True, line, True, *gone, *selects
+            return None, problem_card(message), True, line, True, *gone, *selects, value
         if len(found.readings) > 1:
-            return mapping.question(found), None, True, line, no_update, *gone, *selects
+            return mapping.question(found), None, True, line, no_update, *gone, *selects, value
         shown = mapping.recognised(found, columns.layout is not None)
-        return shown, None, False, line, no_update, *gone, *selects
+        return shown, None, False, line, no_update, *gone, *selects, value
 
 
 def _auditing(app: Dash, audits: AuditJobs) -> None:
+    # `da-looked` is an input so that a click while a source is still looked at waits for the answer: it forgets the
+    # audit before and sets the columns, so an audit that started earlier would be forgotten, or read others' columns.
+    in_browser(app, "data.start", Output("da-start", "data"), Input("da-audit", "n_clicks"), Input("da-looked", "data"))
+
     @app.callback(
         Output("da-job", "data"), Output("da-poll", "disabled"), also("da-problem", "children"),
-        Input("da-audit", "n_clicks"),
+        Input("da-start", "data"),
         State("da-source", "value"), State("da-model", "value"), State("da-layout", "data"),
         State("da-swap", "checked"), *(State(name, "value") for name in _NAMED),
         prevent_initial_call=True,

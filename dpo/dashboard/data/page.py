@@ -41,8 +41,11 @@ def page(workbench: Workbench) -> list[Any]:
         html.Div(id="da-progress"),
         html.Div(id="da-cards", className="grid g3"),
         html.Div([_length_card(), _pairs_card()], className="grid data-grid", id="da-below", hidden=True),
-        # The audit asked for, the reading chosen, the audit shown, the selection listed, the pair shown in it.
-        *(dcc.Store(id=f"da-{name}") for name in ("job", "layout", "audited", "query", "at", "refreshed", "marked")),
+        # The source looked at, the click that asks for an audit, the audit asked for, the reading chosen, the audit
+        # shown, the selection listed, the pair shown in it.
+        *(dcc.Store(id=f"da-{name}") for name in (
+            "looked", "start", "job", "layout", "audited", "query", "at", "refreshed", "marked"
+        )),
         dcc.Interval(id="da-poll", interval=POLL_MS, disabled=True),
     ]  # fmt: skip
 

@@ -62,7 +62,7 @@ CALLBACKS: dict[str, Right] = {
     "da-upload.contents > da-source.data": _ASK,
     '{"key":["ALL"],"type":"da-reading"}.n_clicks > da-layout.data': _READ,
     "da-source.value > da-detect.children": _ASK,
-    "da-audit.n_clicks > da-job.data": _ASK,
+    "da-start.data > da-job.data": _ASK,
     "da-poll.n_intervals > da-progress.children": _READ,
     "da-rows.getRowsRequest > da-rows.getRowsResponse": _READ,
     "da-rows.selectedRows > da-at.data": _READ,
