@@ -8,7 +8,7 @@ WORKERS ?= 2
 STAMP  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint js browser bench bench-gpu clean
+.PHONY: help setup demo test test-all lint js browser bench bench-gpu clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -25,12 +25,11 @@ demo: setup      ## the dashboard on http://127.0.0.1:$(PORT)
 browser: setup   ## make sure that there is a Chromium for the browser tests
 	.venv/bin/python scripts/ensure_browser.py
 
-test: browser    ## lint, format and types, then unit, training and browser tests
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
-	.venv/bin/python scripts/check_javascript.py
+test: lint js browser ## lint, format, types and JavaScript, then unit, training and browser tests
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup
+
+test-all: lint js browser ## what `make test` runs and the slow tests, with the share of dpo/ that ran
+	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup -m "slow or not slow" --cov
 
 lint: setup      ## ruff, its format, and mypy
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

@@ -43,8 +43,11 @@ def moments(writes: list[str], most: int) -> list[int]:
 
 @pytest.mark.parametrize(
     ("family", "settings", "most"),
-    [("gpt2", {}, 11), ("t5", {"schedule": "constant"}, 11), ("gpt2", MOVING, 9)],
-    ids=["gpt2-linear", "t5-constant", "gpt2-moving-reference"],
+    [
+        pytest.param("gpt2", {}, 11, id="gpt2-linear"),
+        pytest.param("t5", {"schedule": "constant"}, 11, id="t5-constant", marks=pytest.mark.slow),
+        pytest.param("gpt2", MOVING, 9, id="gpt2-moving-reference"),
+    ],
 )
 def test_a_kill_at_any_write_changes_nothing(
     family: str, settings: dict[str, Any], most: int, policy_dirs: dict[str, Path], tmp_path: Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -78,9 +79,24 @@ def deciding(kind: str, curve: dict[int, dict[str, float]]) -> dict[str, Any]:
     pytest.fail(f"no measure gets worse: {curve}")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-@pytest.mark.parametrize("family", FAMILIES)
+# Each family, each kind of weights and each kind of decision comes in every day.
+EVERY_DAY = {
+    ("t5", False, "plain"),
+    ("t5", True, "keep-best"),
+    ("gpt2", False, "early-stopping"),
+    ("gpt2", True, "kl-budget"),
+}
+CASES = [
+    pytest.param(
+        *case,
+        id=f"{case[0]}-{'lora' if case[1] else 'full'}-{case[2]}",
+        marks=[] if case in EVERY_DAY else [pytest.mark.slow],
+    )
+    for case in itertools.product(FAMILIES, (False, True), KINDS)
+]
+
+
+@pytest.mark.parametrize(("family", "lora", "kind"), CASES)
 def test_a_stopped_or_killed_run_keeps_and_ends_as_if_it_had_not_been(
     family: str,
     lora: bool,
