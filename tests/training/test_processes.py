@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from short_runs import FAMILIES, rows_of
+from short_runs import rows_of
 
 from dpo.policies.loading import load_policy
 from dpo.policies.scoring import score
@@ -42,7 +43,7 @@ def launch(count: int, model: Path, out: Path, **settings: Any) -> subprocess.Co
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [pytest.param("t5", marks=pytest.mark.slow), "gpt2"])
 def test_two_processes_are_one_with_twice_the_batch(family: str, policy_dirs: dict[str, Path], tmp_path: Path) -> None:
     # Seven pairs do not fill two processes' batches of four: one of them is measured twice and counts once.
     pairs = 8 if family == "t5" else 7
@@ -88,8 +89,6 @@ def test_two_processes_stop_and_resume_together(policy_dirs: dict[str, Path], tm
     half = launch(2, policy_dirs["gpt2"], tmp_path / "half", batch_size=2, max_steps=6)
     assert half.returncode == 0
     # As a kill after the first checkpoint leaves it.
-    import shutil
-
     shutil.rmtree(tmp_path / "half" / "checkpoint-6")
     shutil.rmtree(tmp_path / "half" / "policy")
     path = tmp_path / "half" / "run.json"

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_sigkill_then_resume_equals_the_uninterrupted_run(
     command = [sys.executable, "-m", "dpo", "train", "--model", str(policy_dirs[family]), "--output-dir", str(killed)]
     process = subprocess.Popen([*command, *flags], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while process.poll() is None and not (killed / "checkpoint-5" / "trainer_state.json").exists():
-        pass
+        time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
     assert open_run(killed).state == "interrupted"
@@ -117,7 +118,7 @@ def test_interrupt_saves_and_says_how_to_go_on(policy_dirs: dict[str, Path], tmp
     process = subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     metrics = directory / "metrics.jsonl"
     while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") >= 3):
-        pass
+        time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
