@@ -14,6 +14,7 @@ from tiny import tiny
 from torch.nn import functional as F
 from trainers import BETA, FAMILIES, PAIRS, make_trainer
 
+from dpo.losses import LOSSES, Options, margin_losses
 from dpo.policies.families import disable_dropout
 from dpo.policies.loading import Policy
 from dpo.training.data import Limits, tokenize_pairs
@@ -114,13 +115,16 @@ AT_ZERO = {
 }
 
 
-@pytest.mark.parametrize("loss", AT_ZERO)
+@pytest.mark.parametrize("loss", margin_losses())
 @pytest.mark.parametrize("family", FAMILIES)
 def test_losses_at_step_zero(family: str, loss: str, tmp_path: Path) -> None:
-    trainer, rows = make_trainer(tiny(family), tmp_path, loss_type=[loss])
+    start = LOSSES[loss].start(Options(beta=BETA))
+    assert start == pytest.approx(AT_ZERO.get(loss, start), rel=1e-9)
+    smoothing = LOSSES[loss].paper_smoothing
+    trainer, rows = make_trainer(tiny(family), tmp_path, loss_type=[loss], label_smoothing=smoothing)
     measured = trainer.step_zero(list(rows))
-    assert measured["loss"] == pytest.approx(AT_ZERO[loss], rel=1e-5)
-    assert measured["expected"] == pytest.approx(AT_ZERO[loss], rel=1e-5)
+    assert measured["loss"] == pytest.approx(start, rel=1e-5)
+    assert measured["expected"] == pytest.approx(start, rel=1e-5)
 
 
 @pytest.mark.parametrize("lora", [False, True])
