@@ -24,7 +24,7 @@ MODULES = HERE / "node_modules"
 STAMP = MODULES / ".installed"
 NPM = "https://registry.npmjs.org/npm/-/npm-11.6.2.tgz"
 NPM_SHA512 = "7iKzNfy8lWYs3zq4oFPa8EXZz5xt9gQNKJZau3B1ErLBb6bF7sBJ00x09485DOvRT2l5Gerbl3VlZNT57MxJVA=="
-SOURCES = ("assets/js", "tests/js")
+SOURCES = ("assets/js", "assets/inline", "tests/js")
 CHECKS = {
     "eslint": ("eslint/bin/eslint.js", "--config", "tests/js/eslint.config.js", *SOURCES),
     "prettier": ("prettier/bin/prettier.cjs", "--config", "tests/js/prettier.json", "--check", *SOURCES),

@@ -12,17 +12,8 @@ function setTheme(scheme) {
   const icon = find("theme-switch")?.querySelector(".i");
   if (icon) icon.className = `i ${scheme === "dark" ? "i-sun" : "i-moon"}`;
 }
-function preferred() {
-  let stored = null;
-  try {
-    stored = localStorage.getItem(STORED);
-  } catch {
-    // storage may be off
-  }
-  return stored || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-}
-let current = preferred();
-setTheme(current);
+/* What the script in the document's head chose (assets/inline/theme.js), until the switch is pressed. */
+let current = root.getAttribute(SCHEME) || "light";
 // Mantine sets the attribute again when it mounts; ours is the one that counts.
 new MutationObserver(() => {
   if (root.getAttribute(SCHEME) !== current) setTheme(current);

@@ -32,6 +32,7 @@ class _App(Dash):
     pages: Sequence[Page] = ()
     workbench: Workbench
     modules: Modules
+    theme_script: str
 
     def interpolate_index(self, **parts: Any) -> str:
         """The document that is sent for every address."""
@@ -41,13 +42,18 @@ class _App(Dash):
             parts["metas"] = (
                 parts.get("metas", "")
                 + self.modules.tags()
-                + f'<link rel="{when}" as="script" href="{script}"><script>{self.plotly_script()}</script>'
+                + f'<link rel="{when}" as="script" href="{script}">'
+                + "".join(f"<script>{text}</script>" for text in self.head_scripts())
             )
         return str(super().interpolate_index(**parts))
 
     def inline_hashes(self) -> list[str]:
-        """The hashes of the document's inline scripts: Dash's, and the one above."""
-        return [*self.csp_hashes(), hash_of(self.plotly_script())]
+        """The hashes of the document's inline scripts: Dash's, and those above."""
+        return [*self.csp_hashes(), *map(hash_of, self.head_scripts())]
+
+    def head_scripts(self) -> list[str]:
+        """What must be there before any other script: the colour scheme, and where Plotly is."""
+        return [self.theme_script, self.plotly_script()]
 
     def plotly_script(self) -> str:
         """Dash's renderer sets this address to that of the whole script; its graphs load what it says."""
@@ -79,7 +85,8 @@ def create_app(
         title="DPO Workbench",
         update_title=None,
         assets_folder=str(ASSETS),
-        assets_path_ignore=["^js$", "^vendor$"],  # modules; and what modules and graphs fetch when they need it
+        # Modules, what they and graphs fetch when they need it, and what stands in the document itself.
+        assets_path_ignore=["^js$", "^vendor$", "^inline$"],
         serve_locally=True,
         # Pages come when they are visited; tests/unit/test_layout.py checks that every callback finds its parts.
         suppress_callback_exceptions=True,
@@ -87,6 +94,7 @@ def create_app(
     # Dash calls what our modules put on the window: their entry, the last script to run, starts it (assets/js/main.js).
     app.renderer = ""
     web.install(app.server, access, app.callback_map, app.inline_hashes)
+    app.theme_script = (ASSETS / "inline" / "theme.js").read_text(encoding="utf-8")
     app.modules = Modules(ASSETS)
     app.modules.register(app.server)
     workbench = Workbench(runs, access, **options)

@@ -52,7 +52,7 @@ def test_a_page_that_did_not_come_is_asked_for_again(serve: Any, open_page: Any,
 
 def test_dash_starts_when_all_modules_are_there_however_late(serve: Any, browser: Any, tmp_path: Path) -> None:
     url = serve([tmp_path])
-    context = browser.new_context()
+    context = browser.new_context(color_scheme="dark")
     page = context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -63,6 +63,7 @@ def test_dash_starts_when_all_modules_are_there_however_late(serve: Any, browser
     page.wait_for_function("window.DashRenderer && document.readyState !== 'loading'")
     expect(page.locator("#react-entry-point ._dash-loading")).to_be_visible()
     assert held and not page.locator("#page-compare").count()
+    expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", "dark")  # no flash of light
     for route in held:
         route.continue_()
     expect(page.locator("#cmp-prompt")).to_be_visible()
