@@ -198,6 +198,10 @@ def test_the_installed_wheel_serves_the_whole_dashboard(
     assert len(fonts) >= 5
     for font in fonts:
         assert server.ask(f"/assets/{font}")[:4] == b"wOF2"
+    modules = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "assets" / "js").rglob("*.js"))
+    assert len(modules) > 10
+    for module in modules:
+        server.ask(f"/{module}")
     [plotly] = [path.name for path in (ROOT / "assets" / "vendor").glob("plotly*.js")]
     server.ask(f"/assets/vendor/{plotly}")
 
