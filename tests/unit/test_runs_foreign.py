@@ -175,18 +175,18 @@ def test_a_run_deleted_while_shown_is_empty_then_told(tmp_path: Path) -> None:
         open_run(tmp_path / "run")
 
 
-def test_many_rows_take_the_quick_way_and_agree_with_the_slow_one(tmp_path: Path) -> None:
+def test_a_damaged_line_of_a_long_record_costs_only_itself(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [{"step": s, "loss": 1 / (s + 1), "note": "x"} for s in range(8000)]
     for row in rows[::10]:
         row["eval_loss"] = 0.5
     lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (tmp_path / "quick.jsonl").write_text(lines)
-    (tmp_path / "slow.jsonl").write_text(lines + "{damaged\n")
-    quick, slow = (LineMetrics(tmp_path / f"{name}.jsonl").read() for name in ("quick", "slow"))
-    assert quick.problems == () and slow.problems == ("1 damaged line of slow.jsonl left out",)
-    assert quick.columns.keys() == slow.columns.keys() == {"step", "loss", "eval_loss"}
-    for name in quick.arrays:
-        np.testing.assert_array_equal(quick.arrays[name], slow.arrays[name])
+    (tmp_path / "sound.jsonl").write_text(lines)
+    (tmp_path / "damaged.jsonl").write_text(lines + "{damaged\n")
+    sound, damaged = (LineMetrics(tmp_path / f"{name}.jsonl").read() for name in ("sound", "damaged"))
+    assert sound.problems == () and damaged.problems == ("1 damaged line of damaged.jsonl left out",)
+    assert sound.columns.keys() == damaged.columns.keys() == {"step", "loss", "eval_loss"}
+    for name in sound.arrays:
+        np.testing.assert_array_equal(sound.arrays[name], damaged.arrays[name])
 
 
 def test_a_huggingface_directory_joins_state_and_newer_events(tmp_path: Path) -> None:
