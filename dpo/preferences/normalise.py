@@ -166,9 +166,7 @@ class _Batches:
     where rows are huge.  One more is read to know whether there are more.
     """
 
-    def __init__(
-        self, batches: Iterable[list[dict[str, Any]]], head: int | None, progress: RowProgress | None
-    ) -> None:
+    def __init__(self, batches: Iterable[list[dict[str, Any]]], head: int | None, progress: RowProgress | None) -> None:
         self.batches, self.progress = batches, progress
         self.most = None if head is None else math.ceil(head / BATCH)
         self.rows, self.whole = 0, True

@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
+from dpo.cli.main import parser
 from dpo.dashboard.web.modules import Modules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,6 +137,13 @@ def test_the_image_is_what_the_guide_says() -> None:
     guide = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
     arguments = {rest.partition("=")[0] for name, rest in dockerfile() if name == "ARG"}
     assert set(re.findall(r"--build-arg (\w+)", guide)) == arguments
+    for text in (guide, (ROOT / "README.md").read_text(encoding="utf-8"), (ROOT / "Dockerfile").read_text()):
+        assert set(re.findall(r"-p 127\.0\.0\.1:8050:(\d+)", text)) == {only("EXPOSE")}
+        assert set(re.findall(r"-v dpo-runs:(\S+)", text)) == {only("VOLUME")}
+    commands = re.findall(r"docker run .* dpo-workbench (\w.*)", guide)
+    assert len(commands) == 2
+    for command in [*commands, " ".join(json.loads(only("CMD")))]:
+        assert callable(parser().parse_args(command.split()).call)
 
 
 class _Server:
