@@ -129,7 +129,7 @@ def test_the_whole_walk(serve: Any, open_page: Any, tmp_path: Path) -> None:
     run = open_run(directory)
     assert run.state == "finished" and run.metrics().steps[-1] == 5 and run.info["dataset"]["pairs"] == len(pairs)
     first.locator("#cmp-policy-3").click()
-    first.get_by_role("option", name=re.compile("^votes-gpt2-.*β")).first.click()
+    first.get_by_role("option", name=re.compile("^votes-causal-.*β")).first.click()
     ask(first, tokens=8)
     wait_done(first)
     pane = first.locator("#cmp-pane-3")
