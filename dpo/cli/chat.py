@@ -66,18 +66,18 @@ class _Conversation:
                 f"Chat with {' and '.join(label(arm.policy) for arm in self.arms)}. /help lists the commands.",
                 file=sys.stderr,
             )
-        said = first
+        typed = first
         while True:
-            if said is None:
+            if typed is None:
                 try:
-                    said = input("> " if sys.stdin.isatty() else "")
+                    typed = input("> " if sys.stdin.isatty() else "")
                 except EOFError:
                     print(file=sys.stderr)
                     return 0
                 except KeyboardInterrupt:
                     print("\n(Ctrl-D or /quit leaves)", file=sys.stderr)
                     continue
-            text, said = said.strip(), None
+            text, typed = typed.strip(), None
             if text in ("/quit", "/exit"):
                 return 0
             try:

@@ -197,8 +197,8 @@ def _failures(made: Evaluation) -> bool:
     nothing = False
     for judge, (failed, why) in made.failed.items():
         given = next(card["verdicts"] for card in made.result["judges"] if card["name"] == judge)
-        kept = f"{_count(given, 'verdict')} of it kept" if given else "it gave no verdict"
-        print(f"dpo: {judge}: {_count(failed, 'question')} failed, {why}; {kept}, run it again", file=sys.stderr)
+        finished = f"{_count(given, 'verdict')} of it kept" if given else "it gave no verdict"
+        print(f"dpo: {judge}: {_count(failed, 'question')} failed, {why}; {finished}, run it again", file=sys.stderr)
         nothing = nothing or not given
     return nothing
 

@@ -50,8 +50,8 @@ def _report(plan: SweepPlan, outcomes: list[Any], directory: Path) -> None:
     done = [outcome for outcome in outcomes if outcome.state == "finished"]
     done.sort(key=lambda outcome: outcome.value, reverse=plan.more_is_better)
     for outcome in done[:5]:
-        said = ", ".join(f"{name}={value}" for name, value in outcome.params.items())
-        print(f"{plan.measure} {outcome.value:.4g}  {said}  {outcome.directory}")
+        drawn = ", ".join(f"{name}={value}" for name, value in outcome.params.items())
+        print(f"{plan.measure} {outcome.value:.4g}  {drawn}  {outcome.directory}")
     for outcome in outcomes:
         if outcome.state == "failed":
             print(f"failed: {outcome.directory}: {outcome.reason}")

@@ -68,7 +68,7 @@ def run_stats(arguments: argparse.Namespace) -> int:
 def run_export(arguments: argparse.Namespace) -> int:
     """`dpo votes export`."""
     count, left_out = export_pairs(_votes(arguments.votes), arguments.output)
-    print(f"Wrote {count} pairs to {arguments.output}{_told(left_out)}")
+    print(f"Wrote {count} pairs to {arguments.output}{_described(left_out)}")
     print(f"Train on them: dpo train --dataset {arguments.output}")
     return 0
 
@@ -84,7 +84,7 @@ def run_train(arguments: argparse.Namespace) -> int:
         # Beside the votes, so that the run's record names a file that stays.
         target = Path(arguments.votes).with_suffix("") / f"pairs-{len(votes)}.jsonl"
         count, left_out = export_pairs(votes, target)
-        print(f"{count} pairs from {len(votes)} votes{_told(left_out)}: {target}")
+        print(f"{count} pairs from {len(votes)} votes{_described(left_out)}: {target}")
         arguments.dataset = str(target)
         if not hasattr(arguments, "eval_fraction") and count < _ENOUGH_TO_HOLD_OUT:
             arguments.eval_fraction = 0.0
@@ -100,5 +100,5 @@ def _votes(path: str) -> list[Vote]:
     return votes
 
 
-def _told(left_out: dict[str, int]) -> str:
+def _described(left_out: dict[str, int]) -> str:
     return f" ({', '.join(f'{count} {reason} left out' for reason, count in left_out.items())})" if left_out else ""

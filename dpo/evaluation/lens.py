@@ -160,11 +160,11 @@ class Lens:
         encoded = self.policy.family.encode_completions(self.policy.tokenizer, texts)
         limit = self.tuning.max_completion
         cuts = [limit is not None and len(ids) > limit for ids in encoded]
-        kept = [
+        choices = [
             [*ids[: limit - 1], ids[-1]] if cut and limit is not None else ids
             for ids, cut in zip(encoded, cuts, strict=True)
         ]
-        return kept, cuts
+        return choices, cuts
 
     def check(self, question: Ids, answer: Ids) -> None:
         """Refuse what does not fit into the policy's context.

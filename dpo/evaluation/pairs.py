@@ -181,8 +181,8 @@ def run_pairs(name: str, most: int | None = None) -> tuple[list[dict[str, Any]],
     except DataError as error:
         raise DataError(f"The run's pairs cannot be read ({error}). Score the sample pairs instead") from error
     count = len(held_out)
-    told = f"{count:,} held-out pairs of {Path(spec.source).name}"
-    return list(held_out.select(range(count if most is None else min(count, most)))), told
+    message = f"{count:,} held-out pairs of {Path(spec.source).name}"
+    return list(held_out.select(range(count if most is None else min(count, most)))), message
 
 
 def sample_pairs() -> tuple[list[dict[str, Any]], str]:
