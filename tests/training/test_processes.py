@@ -86,9 +86,8 @@ def test_sharded_weights_score_like_whole_ones() -> None:
 def test_two_processes_stop_and_resume_together(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
     whole = launch(2, policy_dirs["gpt2"], tmp_path / "whole", batch_size=2, max_steps=6)
     assert whole.returncode == 0, whole.stderr
-    half = launch(2, policy_dirs["gpt2"], tmp_path / "half", batch_size=2, max_steps=6)
-    assert half.returncode == 0
     # As a kill after the first checkpoint leaves it.
+    shutil.copytree(tmp_path / "whole", tmp_path / "half")
     shutil.rmtree(tmp_path / "half" / "checkpoint-6")
     shutil.rmtree(tmp_path / "half" / "policy")
     path = tmp_path / "half" / "run.json"
