@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from events import old_gpt2, old_t5
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from run_rows import row
 
 from dpo.runs import RunRecord
@@ -238,6 +238,59 @@ def test_zoom_is_shared_and_stays_while_points_arrive(
     assert axis_range(page, "rejected") == pytest.approx([low, high])
     page.locator("#tr-fig-loss .nsewdrag").dblclick()
     page.wait_for_function("document.querySelector('#tr-fig-rejected .js-plotly-plot')._fullLayout.xaxis.range[1] > 20")
+
+
+def hold(page: Page, url: str) -> Callable[[], None]:
+    """Hold requests back from now on, until what is given back is called."""
+    held: list[Route] = []
+    free = False
+
+    def take(route: Route) -> None:
+        if free:
+            route.continue_()
+        else:
+            held.append(route)
+
+    def release() -> None:
+        nonlocal free
+        free = True
+        for route in held:
+            route.continue_()
+
+    page.route(url, take)
+    return release
+
+
+def test_a_double_click_fits_the_data_however_busy_the_page_is(
+    serve: Any, open_page: Any, tmp_path: Path, write_run: Write
+) -> None:
+    """Neither an answer that was asked for before it, nor a page busy between the two clicks, undoes it."""
+    record = write_run(tmp_path / "live", "gpt2", steps=20, state="running")
+    page = open_page(serve([tmp_path]) + "/training")
+    until(page, "rejected", "GPT-2", 20)
+    ends = "document.querySelector('#tr-fig-rejected .js-plotly-plot')._fullLayout.xaxis.range"
+    for busy in (False, True):
+        drag(page, "loss", 0.25, 0.75)
+        page.wait_for_function(f"{ends}[0] > 2 && dpo.training.settled()")
+        release = hold(page, "**/api/curves")
+        record.log(row(20 + busy))
+        with page.expect_request("**/api/curves"):
+            pass
+        if busy:
+            box = page.locator("#tr-fig-loss .nsewdrag").bounding_box()
+            assert box is not None
+            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+            page.evaluate("for (const end = Date.now() + 500; Date.now() < end; );")
+            page.mouse.down(click_count=2)
+            page.mouse.up(click_count=2)
+        else:
+            page.locator("#tr-fig-loss .nsewdrag").dblclick()
+        page.wait_for_function(f"{ends}[1] > 18")
+        release()
+        until(page, "rejected", "GPT-2", 21 + busy)
+        page.wait_for_function("dpo.training.settled()")
+        assert page.evaluate(ends)[1] > 18
+        page.unroute("**/api/curves")
 
 
 def test_a_point_shows_what_was_said_there(serve: Any, open_page: Any, roots: list[Path]) -> None:
