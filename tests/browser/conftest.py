@@ -73,7 +73,8 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     running = []
 
     def start(roots: list[Path], **options: Any) -> str:
-        app = create_app(roots, votes=tmp_path_factory.mktemp("votes") / "votes.sqlite", **options)
+        options.setdefault("votes", tmp_path_factory.mktemp("votes") / "votes.sqlite")
+        app = create_app(roots, **options)
         server = create_server(app.server, host="127.0.0.1", port=0, threads=16, send_bytes=1)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
