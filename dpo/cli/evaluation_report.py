@@ -28,6 +28,7 @@ def print_report(made: Mapping[str, Any]) -> None:
                 if one["policy"] == row["against"] and one["temperature"] == row["temperature"]
             )  # fmt: skip
             _measures(row, other)
+    _changes(made)
     for row in made["held_out"]:
         _held_out(row)
     _agreement(made["agreement"])
@@ -115,6 +116,16 @@ def _measures(row: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     for side in (row, other):
         if side["left_out"]:
             print(f"{side['left_out']} prompts do not fit into the context of {side['policy']}")
+
+
+def _changes(made: Mapping[str, Any]) -> None:
+    print()
+    for row in made["changes"]:
+        print(f"{row['sentence']}; temperature {row['temperature']:g}")
+    for side, how in (("more", "more"), ("less", "less")):
+        words = ", ".join(row["word"] for row in made["taught"][side])
+        if words:
+            print(f"The chosen answers of the {made['taught']['pairs']} held-out pairs have {how} of: {words}")
 
 
 def _held_out(row: Mapping[str, Any]) -> None:

@@ -62,3 +62,53 @@ def by_hand(path: Path, worths: list[list[str]], swapped: bool = False, votes: S
         store.add(*prompts, *answers, plan)
         store.add_verdicts(*verdicts)
     return result(RowStore(path))
+
+
+def stored(
+    path: Path, answers: dict[str, list[str | None]], pairs: Sequence[dict[str, str]] = (), samples: int = 1
+) -> dict[str, Any]:
+    """The result of answers written by hand: `answers[policy]` by prompt (and sample within it), the first against the
+    second, judged by the rule "longer"; every prompt has the same held-out pairs."""
+    names = list(answers)
+    count = len(answers[names[0]]) // samples
+    prompts = [
+        {"kind": "prompt", "key": f"p{n}", "hash": f"h{n}", "prompt": f"Question {n}?", "messages": None,
+         "pairs": list(pairs), "slices": ["short prompt"]}
+        for n in range(count)
+    ]  # fmt: skip
+    rows: dict[tuple[str, int, int], dict[str, Any]] = {}
+    for name, texts in answers.items():
+        for place, text in enumerate(texts):
+            n, sample = divmod(place, samples)
+            key = answer_key(name.upper(), f"h{n}", 0.7, sample, SAMPLING)
+            rows[name, n, sample] = {
+                "kind": "answer", "key": key, "prompt": f"p{n}", "prompt_hash": f"h{n}", "policy": name,
+                "policy_hash": name.upper(), "temperature": 0.7, "seed": sample, "sample": sample, "text": text,
+                "tokens": None if text is None else len(text.split()), "ended": "eos", "seconds": 0.1,
+                "measures": None if text is None else measure(text, len(text.split()), "eos"),
+            }  # fmt: skip
+    judge = {"name": "longer", "kind": "rule", "says": "the longer answer", "identity": "J", "orders": [""]}
+    verdicts = []
+    for n in range(count):
+        for sample in range(samples):
+            a, b = (rows[name, n, sample] for name in names)
+            if a["text"] is None or b["text"] is None:
+                continue
+            gap = len(a["text"]) - len(b["text"])
+            verdicts.append(
+                {"key": verdict_key("J", a, b, ""), "verdict": "tie" if not gap else "a" if gap > 0 else "b",
+                 "scores": [len(a["text"]), len(b["text"])], "error": None, "identity": "J", "raw": None, "order": ""}
+            )  # fmt: skip
+    plan = {
+        "kind": "plan", "key": "plan", "policies": {name: name.upper() for name in names}, "comparisons": [names],
+        "judges": [judge], "tuned": {}, "temperatures": [0.7], "samples": samples, "seed": 0, "sampling": SAMPLING,
+        "data": {"shortcut": None, "source": "pairs.jsonl", "fingerprint": "f", "fraction": 0.05},
+        "prompts": [prompt["key"] for prompt in prompts], "margin": 0.05,
+    }  # fmt: skip
+    store = RowStore(path)
+    with store.writing():
+        store.add(*prompts, *rows.values(), plan)
+        store.add_verdicts(*verdicts)
+        made = result(store)
+        store.write_result(made)
+    return made

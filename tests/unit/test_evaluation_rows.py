@@ -135,3 +135,24 @@ def test_lineage_of_the_bundled_policies(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     assert policy_hash(str(tmp_path)) != before
     assert relation("demo/t5-dpo", str(tmp_path)).word == "unknown" and base_policy(str(tmp_path)) is None
+
+
+def test_what_changed_is_said_of_what_is_sure_only(tmp_path: Path) -> None:
+    """Answers and pairs of which every trait is known; prompts without an answer of both count for nothing."""
+    from evaluations import SAMPLING, stored
+
+    said = "Sure 😄 I'd love that, it's awesome!"
+    plain = "As an assistant I can provide some information on the matter that you have raised with me today."
+    made = stored(
+        tmp_path, {"tuned": [said] * 12 + [None], "base": [plain] * 13}, pairs=[{"chosen": said, "rejected": plain}]
+    )
+    [changed] = made["changes"]
+    assert changed["prompts"] == 12 and (changed["policy"], changed["against"]) == ("tuned", "base")
+    assert changed["sentence"].startswith("tuned's answers are 11 words shorter than base's (7, 18), have 2.0 more con")
+    assert "hold an emoji in 100 % (0 %)" in changed["sentence"] and "“" in changed["sentence"]
+    more, less = ({row["word"] for row in changed[side]} for side in ("more", "less"))
+    assert {"awesome", "😄", "it's awesome"} & more and {"assistant", "as an"} & less and not more & less
+    assert made["taught"]["pairs"] == 13 and {row["word"] for row in made["taught"]["more"]} & more
+    same = stored(tmp_path / "same", {"tuned": [said] * 12, "base": [said] * 12})
+    assert same["changes"][0]["sentence"].startswith("Nothing that is counted differs for sure") and SAMPLING
+    assert same["changes"][0]["more"] == same["taught"]["more"] == []

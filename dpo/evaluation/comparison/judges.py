@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -12,7 +13,9 @@ from dpo.evaluation.comparison.lineage import policy_hash
 from dpo.evaluation.comparison.rows import Row, key_of
 from dpo.evaluation.tuning import tuning_of
 
-Kind = Literal["rule", "reward", "model", "endpoint", "people"]
+Kind = Literal["rule", "reward", "model", "endpoint", "people", "outside"]
+VOTED: tuple[Kind, ...] = ("people", "outside")
+"""Judges that are not asked: their verdicts are on answers of their own, and are read from a file."""
 Winner = Literal["a", "b", "tie", "bad", "invalid"]
 """`bad`: both are bad; `invalid`: the judge gave no verdict, which is no tie."""
 _REWARDS = ("reward", "reward-per-token")
@@ -79,7 +82,7 @@ def parse_judge(text: str, votes: str) -> JudgeSpec:
 
     `longer` and `emoji` are rules; `reward:POLICY` and `reward-per-token:POLICY` the implicit DPO reward of a tuned
     policy; `reward-model:NAME` a sequence classifier; `endpoint:URL#MODEL` a chat model; `votes` what people
-    preferred on the Compare page.
+    preferred on the Compare page; `battles:FILE` and `alpaca-eval:FILE` verdicts that were given elsewhere.
 
     Raises:
         ConfigError: no judge is called so.
@@ -104,9 +107,11 @@ def parse_judge(text: str, votes: str) -> JudgeSpec:
         return JudgeSpec(text, "model", key_of(kind, policy_hash(name)), f"the reward model {name}", path=name)
     if kind == "endpoint":
         return _endpoint(text, name)
+    if kind in ("battles", "alpaca-eval") and name:
+        return _outside(text, name)
     raise ConfigError(
         f"No judge is called {text!r}: use reward:POLICY, reward-per-token:POLICY, reward-model:NAME, "
-        "endpoint:URL#MODEL, votes, longer or emoji"
+        "endpoint:URL#MODEL, votes, battles:FILE, alpaca-eval:FILE, longer or emoji"
     )
 
 
@@ -123,3 +128,13 @@ def _endpoint(text: str, where: str) -> JudgeSpec:
         raise ConfigError(f"--judge {text}: give endpoint:URL#MODEL, such as endpoint:http://gpu:8000/v1#my-7b")
     identity = key_of("endpoint", url.rstrip("/"), model, SYSTEM, TEMPLATE, MOST_TOKENS)
     return JudgeSpec(text, "endpoint", identity, f"the verdict of {model}", path=where, orders=("ab", "ba"))
+
+
+def _outside(text: str, path: str) -> JudgeSpec:
+    """Verdicts of a file: other content, another judge."""
+    try:
+        with open(path, "rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(f"--judge {text}: {path} cannot be read ({error.strerror or error})") from error
+    return JudgeSpec(text, "outside", key_of("outside", content), f"the verdicts in {path}", path=path)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dpo.errors import DataError
+from dpo.evaluation.comparison.changes import changed, taught
 from dpo.evaluation.comparison.measures import DIVERSITY, MEASURES
 from dpo.evaluation.comparison.rows import Row, RowStore
 from dpo.evaluation.comparison.table import Judged, Table
@@ -49,6 +50,7 @@ def result(store: RowStore) -> Row:
             row["verdict"] = verdict(Estimate(**row["win_rate"]), plan["margin"], p=p)
     for row in comparisons:
         row["sentence"] = sentence(row)
+    measures = {(name, t): _measured(table, name, t) for name in plan["policies"] for t in plan["temperatures"]}
     return {
         "format": FORMAT,
         "plan": {name: value for name, value in plan.items() if name not in ("kind", "prompts")},
@@ -56,7 +58,11 @@ def result(store: RowStore) -> Row:
         "complete": table.complete(),
         "comparisons": comparisons,
         "gains": list(_gains(table)),
-        "measures": [_measured(table, name, t) for name in plan["policies"] for t in plan["temperatures"]],
+        "measures": list(measures.values()),
+        "changes": [
+            changed(table, row, measures[row["against"], t]) for (_, t), row in measures.items() if row["against"]
+        ],
+        "taught": taught(table),
         "held_out": [_held_out(table, name) for name in plan["tuned"]],
         "judges": [_card(table, judge) for judge in plan["judges"]],
         "agreement": list(_agreement(table)),

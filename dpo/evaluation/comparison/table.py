@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dpo.evaluation.comparison.judges import VOTED
 from dpo.evaluation.comparison.rows import Row, RowStore, answer_key, pair_key, verdict_key
 
 _WORTH = {"a": 1.0, "b": 0.0, "tie": 0.5, "bad": 0.5}
@@ -46,6 +47,7 @@ class Table:
         for row in store.verdicts.values():
             if "vote" in row:
                 where = (
+                    row["identity"],
                     row["prompt_hash"],
                     row["policy_a"],
                     row["policy_b"],
@@ -99,9 +101,9 @@ class Table:
         return sum((made.kinds for made in self.asked(judge, policy, against, t).values()), Counter[str]())
 
     def _of_prompt(self, judge: Row, policy: str, against: str, t: float, prompt: Row) -> Judged | None:
-        if judge["kind"] == "people":
+        if judge["kind"] in VOTED:
             hashes = self.plan["policies"][policy], self.plan["policies"][against]
-            votes = self.votes.get((prompt["hash"], policy, against, *hashes, t), [])
+            votes = self.votes.get((judge["identity"], prompt["hash"], policy, against, *hashes, t), [])
             worths = [_WORTH[row["verdict"]] for row in votes]
             kinds = Counter(row["verdict"] for row in votes)
             return Judged(float(np.mean(worths)), (), (), None, kinds) if worths else None
@@ -145,7 +147,7 @@ class Table:
             if any(self.answer(policy, prompt, t, sample) is None for sample in self.samples(t)):
                 return False
         for (judge, policy, against, t), prompt in itertools.product(self.units(), self.prompts):
-            if judge["kind"] == "people":
+            if judge["kind"] in VOTED:
                 continue
             for (a, b), order in itertools.product(self.duels(policy, against, prompt, t), judge["orders"]):
                 if verdict_key(judge["identity"], a, b, order) not in self.store.verdicts:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dpo.evaluation.comparison.answering import generate_missing
-from dpo.evaluation.comparison.judges import Duel, Judge, JudgeSpec, Verdict, Winner
+from dpo.evaluation.comparison.judges import VOTED, Duel, Judge, JudgeSpec, Verdict, Winner
 from dpo.evaluation.comparison.judging import held_out_rows, open_judge, vote_rows, waiting_pairs
 from dpo.evaluation.comparison.lineage import NOT_DOWNLOADED
+from dpo.evaluation.comparison.outside import outside_rows
 from dpo.evaluation.comparison.plan import EvaluationConfig, Plan, make_plan
 from dpo.evaluation.comparison.result import result
 from dpo.evaluation.comparison.rows import Row, RowStore, key_of, verdict_key
@@ -111,8 +112,9 @@ def _judge(plan: Plan, store: RowStore, progress: Progress) -> dict[str, Asked]:
     """What each judge was asked for."""
     judged: dict[str, Asked] = {}
     for spec in plan.judges:
-        if spec.kind == "people":
-            new = [row for row in vote_rows(spec, plan) if row["key"] not in store.verdicts]
+        if spec.kind in VOTED:
+            rows = vote_rows(spec, plan) if spec.kind == "people" else outside_rows(spec, plan)
+            new = [row for row in rows if row["key"] not in store.verdicts]
             store.add_verdicts(*new)
             judged[spec.name] = Asked(len(new))
             continue

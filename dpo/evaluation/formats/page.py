@@ -1,0 +1,97 @@
+"""An evaluation as one HTML file that opens from disk, without a network (no torch here)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dpo.evaluation.comparison.measures import MEASURES
+from dpo.evaluation.comparison.rows import Row
+from dpo.evaluation.comparison.wording import interval, percent, verdict_word
+from dpo.evaluation.formats.source import Files, Source
+
+_MOST_PROMPTS = 300
+_DIVERSITY = {"distinct_1": "distinct-1", "distinct_2": "distinct-2", "gzip_ratio": "gzip ratio"}
+
+
+def html(source: Source) -> Files:
+    """`report.html`: what was found, with intervals, and the answers, prompts that were lost first."""
+    import jinja2
+
+    # No template of a user is read, and everything that a model wrote is escaped.
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": percent, "interval": interval}
+    content = environment.get_template("report.html.j2").render(
+        made=source.made, plan=source.plan, version=source.version, verdict=verdict_word,
+        bars=[_bar(row) for row in source.made["comparisons"] if row["win_rate"] is not None],
+        unjudged=[row["sentence"] for row in source.made["comparisons"] if row["win_rate"] is None],
+        tables=[_measured(source.made, row) for row in source.made["measures"] if row["against"]],
+        groups=[_answers(source, *pair) for pair in source.plan["comparisons"]], most=_MOST_PROMPTS,
+    )  # fmt: skip
+    return {"report.html": content}
+
+
+def _bar(row: Row) -> Row:
+    """A comparison with the widths of its bar, in percent."""
+    counted = row["wins"] + row["ties"] + row["losses"]
+    widths = {name: 100 * row[name] / counted for name in ("wins", "ties", "losses")}
+    rate = row["win_rate"]
+    low, high = (rate["value"] if rate[end] is None else rate[end] for end in ("low", "high"))
+    return row | {"widths": widths, "mark": rate["value"] * 100, "from": low * 100, "width": (high - low) * 100}
+
+
+def _measured(made: Row, row: Row) -> Row:
+    base = next(
+        one for one in made["measures"]
+        if one["policy"] == row["against"] and one["temperature"] == row["temperature"]
+    )  # fmt: skip
+    shown = []
+    for name, measure in MEASURES.items():
+        own, other = (side["values"][name]["value"] for side in (row, base))
+        difference = row["values"][name]["difference"]
+        if own is not None and other is not None and difference is not None:
+            scale, digits, unit = (100, 1, " %") if measure.share else (1, 2, "")
+            shown.append(
+                (
+                    measure.label,
+                    *(f"{one['value'] * scale:.{digits}f}{unit}{interval(one, scale, digits)}" for one in (own, other)),
+                    f"{difference['value'] * scale:+.{digits}f}{interval(difference, scale, digits)}",
+                )
+            )
+    for name, label in _DIVERSITY.items():
+        own, other = row["diversity"][name], base["diversity"][name]
+        if own is not None and other is not None:
+            numbers = f"{own:.3f}", f"{other:.3f}", f"{own - other:+.3f}"
+            shown.append((f"{label} of {row['word_budget']:,} words", *numbers))
+    return {"row": row, "shown": shown}
+
+
+def _answers(source: Source, policy: str, against: str) -> Row:
+    """Every prompt with both first answers and each judge's verdict, lost prompts first."""
+    rows = []
+    for t, prompt in itertools.product(source.plan["temperatures"], source.table.prompts):
+        written = [source.table.written(name, prompt, t) for name in (policy, against)]
+        if not all(written):
+            continue
+        words = {judge["name"]: _word(source, judge, (policy, against, t), prompt) for judge in source.plan["judges"]}
+        rows.append(
+            {"prompt": prompt["prompt"], "temperature": t, "texts": [one[0]["text"] for one in written],
+             "verdicts": {name: word for name, word in words.items() if word}}
+        )  # fmt: skip
+    rows.sort(key=_lost_first)
+    return {"policy": policy, "against": against, "rows": rows[:_MOST_PROMPTS], "count": len(rows)}
+
+
+def _word(source: Source, judge: Row, unit: tuple[str, str, float], prompt: Row) -> str | None:
+    found = source.table.judged(judge, *unit).get(prompt["key"])
+    return None if found is None else found.word
+
+
+def _lost_first(row: Mapping[str, Any]) -> float:
+    """By the first judge that is no rule, or the first at all: it stands first in the plan."""
+    order = {"lost": 0.0, "tied": 1.0, "won": 2.0}
+    return next((order[word] for word in row["verdicts"].values()), 3.0)
