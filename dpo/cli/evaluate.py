@@ -47,7 +47,8 @@ def add_eval(actions: Any) -> None:
         "--judge", action="append", metavar="NAME", default=None,
         help="reward:POLICY or reward-per-token:POLICY, the implicit reward of a tuned policy; reward-model:NAME, "
         "a sequence classifier; endpoint:URL#MODEL, a chat model behind an OpenAI-compatible address; votes, what "
-        "people preferred; may be given several times; the rules longer and emoji always judge too",
+        "people preferred; battles:FILE or alpaca-eval:FILE, verdicts that were given elsewhere; may be given "
+        "several times; the rules longer and emoji always judge too",
     )  # fmt: skip
     command.add_argument("--judge-tokens", metavar="N", help="what endpoints may spend in one go [no limit]")
     command.add_argument("--votes", metavar="FILE", help="where the votes are [runs/votes.sqlite]")
@@ -62,13 +63,21 @@ def add_eval(actions: Any) -> None:
         "--fail-under", metavar="X",
         help="exit with 1 if a win rate by the first --judge, as printed, is under X percent",
     )  # fmt: skip
+    command.add_argument(
+        "--export", action="append", metavar="FORMAT", default=[],
+        help="write it in the files of another tool, into DIR/exports: alpaca-eval, arena-hard, battles, csv, "
+        "every-eval-ever, html, latex, llm-comparator, lm-eval or rewardbench; may be given several times",
+    )  # fmt: skip
     command.add_argument("--json", action="store_true", help="print the result for programs, and nothing else")
     command.set_defaults(call=run_eval)
 
 
 def run_eval(arguments: argparse.Namespace) -> int:
     """`dpo eval`."""
+    from dpo.evaluation.formats.export import check_formats, export
+
     config, least = _config(arguments), _least(arguments)
+    check_formats(arguments.export)
     from dpo.evaluation.comparison.work import evaluate
 
     # With --json standard output holds the result alone.
@@ -89,6 +98,8 @@ def run_eval(arguments: argparse.Namespace) -> int:
 
         print_report(made.result)
         print(_work_done(made))
+    for path in export(made.path, arguments.export):
+        print(f"Exported {path}", file=out)
     nothing = _failures(made)
     code = 0 if least is None else _checked(made, config.judges[0], least, out)
     return 2 if nothing else code

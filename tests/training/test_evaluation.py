@@ -304,3 +304,38 @@ def test_commands_and_snippet_of_the_documentation(
     [snippet] = [block for kind, block in blocks if kind == "python"]
     exec(compile(snippet, "docs/evaluation.md", "exec"), {})
     assert "demo/gpt2-dpo" in capsys.readouterr().out
+
+
+def test_exports_from_the_command_line_and_their_verdicts_come_back(
+    tuned_home: Path, evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exported battles, read as an outside judge, give the win rate of the judge that they came from."""
+    target, run = tmp_path / "e", str(tuned_home / "run")
+    shutil.copytree(evaluated, target)
+    shared = f"eval {run} --prompts {PROMPTS} --max-new-tokens 6 --batch-size 3 --device cpu --output-dir {target}"
+    shared += f" --votes {target}/votes.sqlite --judge reward:{run}"
+    assert main(shlex.split(f"{shared} --export xml")) == 2
+    assert "No format is called 'xml'" in capsys.readouterr().err
+    assert main(shlex.split(f"{shared} --export battles --export lm-eval --export html")) == 0
+    out = capsys.readouterr().out
+    assert "0 answers generated" in out and f"Exported {target}/exports/html/report.html" in out
+    [samples] = (target / "exports" / "lm-eval").rglob("samples_*.jsonl")
+    rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
+    made = read_result(target)
+    assert sum(row["acc"] for row in rows) / len(rows) == pytest.approx(made["held_out"][0]["accuracy"]["value"])
+    assert all(len(row["doc_hash"]) == len(row["prompt_hash"]) == 64 and row["target"] == "0" for row in rows)
+    battles = target / "exports" / "battles" / "battles.jsonl"
+    every = map(json.loads, battles.read_text(encoding="utf-8").splitlines())
+    only = [row for row in every if row["judge"] == f"reward:{run}"]
+    given = tmp_path / "given.jsonl"
+    given.write_text("".join(json.dumps(row) + "\n" for row in only), encoding="utf-8")
+    again = evaluate(config_of(tuned_home, target, judges=(f"reward:{run}", f"battles:{given}")))
+    assert (again.generated, again.judged) == (0, len(only))
+    by_judge = {row["judge"]: row for row in again.result["comparisons"]}
+    assert by_judge[f"battles:{given}"]["win_rate"] == by_judge[f"reward:{run}"]["win_rate"]
+    assert by_judge[f"battles:{given}"]["says"] == f"the verdicts in {given}"
+    given.write_text(json.dumps(only[0] | {"model_a": "another"}) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"its models are \S+base, another"):
+        evaluate(config_of(tuned_home, target, judges=(f"battles:{given}",)))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        make_plan(config_of(tuned_home, target, judges=("battles:missing.jsonl",)))

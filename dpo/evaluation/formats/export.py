@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from dpo.errors import ConfigError, StorageError
@@ -14,7 +15,7 @@ from dpo.evaluation.formats.harnesses import every_eval_ever, lm_eval, rewardben
 from dpo.evaluation.formats.page import html
 from dpo.evaluation.formats.source import Files, Source
 from dpo.evaluation.formats.tables import csv_tables, latex
-from dpo.runs.files import reason, write_atomically
+from dpo.runs.files import reason
 
 FORMATS: Mapping[str, Callable[[Source], Files]] = {
     "alpaca-eval": alpaca_eval,
@@ -31,6 +32,17 @@ FORMATS: Mapping[str, Callable[[Source], Files]] = {
 EXPORTS = "exports"
 
 
+def check_formats(names: Sequence[str]) -> None:
+    """Refuse what no format is called.
+
+    Raises:
+        ConfigError: one of the names is none of `FORMATS`.
+    """
+    for name in names:
+        if name not in FORMATS:
+            raise ConfigError(f"No format is called {name!r}: use {', '.join(FORMATS)}")
+
+
 def export(directory: str | Path, formats: Sequence[str], target: str | Path | None = None) -> list[Path]:
     """Write an evaluation in other tools' formats and return the files, one folder a format.
 
@@ -44,17 +56,15 @@ def export(directory: str | Path, formats: Sequence[str], target: str | Path | N
         DataError: the directory holds no evaluation.
         StorageError: a file cannot be written; those before it are whole.
     """
-    from dpo import __version__
 
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown:
-        raise ConfigError(f"No format is called {unknown[0]!r}: use {', '.join(FORMATS)}")
+
+    check_formats(formats)
     store = RowStore(directory)
     made = result(store)
     assert store.plan is not None  # else there is no result
     written = store.path / RESULT
     stamp = written.stat().st_mtime if written.exists() else 0.0
-    source = Source(store, Table(store, store.plan), made, stamp, __version__)
+    source = Source(store, Table(store, store.plan), made, stamp, version("dpo-workbench"))
     root = Path(target) if target is not None else store.path / EXPORTS
     paths = []
     for name in formats:
@@ -62,7 +72,7 @@ def export(directory: str | Path, formats: Sequence[str], target: str | Path | N
             path = root / name / relative
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(path, text)
+                path.write_text(text, encoding="utf-8")
             except OSError as error:
                 raise StorageError(f"{path} cannot be written ({reason(error)}): name another place") from error
             paths.append(path)

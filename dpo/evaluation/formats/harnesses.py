@@ -12,6 +12,7 @@ from dpo.evaluation.comparison.measures import MEASURES
 from dpo.evaluation.comparison.rows import Row
 from dpo.evaluation.formats.source import Files, Source, document, lines, slug
 
+_DEPLOYED = {"deployment_type": "self_deployed", "model_availability": "open_weights"}
 _TASK = "dpo_held_out"
 _SCHEMA = "0.3.0"
 _LOWER = {f"measure: {MEASURES[name].label}" for name in ("cut", "repeated_4grams")}
@@ -99,7 +100,9 @@ def every_eval_ever(source: Source) -> Files:
                         "source_organization_name": "local", "evaluator_relationship": "first_party",
                     },
                     "eval_library": {"name": "dpo-workbench", "version": source.version},
-                    "model_info": {"name": policy, "id": policy, "additional_details": {"weights": str(content)}},
+                    "model_info": {
+                        "name": policy, "id": policy, "additional_details": _DEPLOYED | {"weights": content},
+                    },
                     "evaluation_results": results,
                 }
             )  # fmt: skip
