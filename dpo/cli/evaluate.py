@@ -41,6 +41,10 @@ def add_eval(actions: Any) -> None:
         "--eval-fraction", metavar="X", help="take prompts of this share, by hash [what the policies' runs held out]"
     )
     command.add_argument("--prompts", default="200", metavar="N", help="held-out prompts at most [200]")
+    command.add_argument(
+        "--until-clear", action="store_true",
+        help="answer the prompts in rounds, and stop once the first --judge can tell of every comparison",
+    )  # fmt: skip
     command.add_argument("--samples", default="1", metavar="K", help="answers to each prompt [1]")
     command.add_argument("--temperatures", default="0.7", metavar="X,X", help="0 is greedy [0.7]")
     command.add_argument(
@@ -120,7 +124,7 @@ def _config(arguments: argparse.Namespace) -> EvaluationConfig:
         arguments.policies, arguments.against, arguments.dataset, arguments.split, columns_of(vars(arguments)),
         None if share is None else number("--eval-fraction", share),
         temperatures=temperatures, judges=arguments.judge or [], votes=arguments.votes or str(DEFAULT_VOTES),
-        device=arguments.device, output_dir=arguments.output_dir,
+        until_clear=arguments.until_clear, device=arguments.device, output_dir=arguments.output_dir,
         judge_tokens=None if most is None else whole("--judge-tokens", most), **counts,
     )  # fmt: skip
     config.validate()
@@ -152,6 +156,8 @@ def _announce(plan: Plan, store: RowStore, out: Any) -> None:
     )  # fmt: skip
     if count < config.prompts:
         print(f"There are only {count} of the {config.prompts} prompts that were asked for", file=out)
+    if config.until_clear:
+        print(f"It stops once {config.judges[0]} can tell, which is looked at after some prompts each", file=out)
     difference, needed = plan.detectable()
     print(
         f"This size can show a win rate that is {difference * 100:.1f} points or more from 50 % "

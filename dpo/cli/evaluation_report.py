@@ -39,7 +39,10 @@ def print_report(made: Mapping[str, Any]) -> None:
                 f"{card['repeated']} questions asked twice {card['repeated_alike']} had the same verdict"
             )
     print()
-    print("95 % intervals over prompts; verdict words are adjusted for several comparisons by one judge (Holm)")
+    if "until_clear" in made["plan"]:
+        print("Win rates have 95 % confidence sequences over prompts, which may be looked at as often as one likes")
+    else:
+        print("95 % intervals over prompts; verdict words are adjusted for several comparisons by one judge (Holm)")
     if not made["complete"]:
         print("Not complete: some answers or verdicts are missing; run the same command again")
 

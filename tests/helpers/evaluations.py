@@ -65,8 +65,9 @@ def by_hand(path: Path, worths: list[list[str]], swapped: bool = False, votes: S
 
 
 def stored(
-    path: Path, answers: dict[str, list[str | None]], pairs: Sequence[dict[str, str]] = (), samples: int = 1
-) -> dict[str, Any]:
+    path: Path, answers: dict[str, list[str | None]], pairs: Sequence[dict[str, str]] = (), samples: int = 1,
+    until_clear: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """The result of answers written by hand: `answers[policy]` by prompt (and sample within it), the first against the
     second, judged by the rule "longer"; every prompt has the same held-out pairs."""
     names = list(answers)
@@ -105,6 +106,8 @@ def stored(
         "data": {"shortcut": None, "source": "pairs.jsonl", "fingerprint": "f", "fraction": 0.05},
         "prompts": [prompt["key"] for prompt in prompts], "margin": 0.05,
     }  # fmt: skip
+    if until_clear:
+        plan["until_clear"] = "longer"
     store = RowStore(path)
     with store.writing():
         store.add(*prompts, *rows.values(), plan)

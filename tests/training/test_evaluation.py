@@ -295,7 +295,7 @@ def test_commands_and_snippet_of_the_documentation(
     (tmp_path / "runs").mkdir()
     shutil.copytree(tuned_home / "run", tmp_path / "runs" / "first")
     lines = [line for kind, block in blocks if kind == "bash" for line in block.splitlines()]
-    assert len(lines) == 5
+    assert len(lines) == 6
     for line in lines:
         code = main([*shlex.split(line)[1:], "--prompts", "2", "--max-new-tokens", "4", "--device", "cpu"])
         assert code == 0 or ("--fail-under" in line and code == 1), line
@@ -339,3 +339,29 @@ def test_exports_from_the_command_line_and_their_verdicts_come_back(
         evaluate(config_of(tuned_home, target, judges=(f"battles:{given}",)))
     with pytest.raises(ConfigError, match="cannot be read"):
         make_plan(config_of(tuned_home, target, judges=("battles:missing.jsonl",)))
+
+
+def test_until_clear_goes_on_in_rounds_and_stops_at_once_when_resumed(
+    tuned_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounds of two prompts and more: equal policies are never clear, and nothing is made again."""
+    import dpo.evaluation.comparison.plan as plans
+
+    monkeypatch.setattr(plans, "_FIRST_LOOK", 2)
+    copy = tmp_path / "copy"
+    shutil.copytree(tuned_home / "base", copy)
+    given = replace(
+        config_of(tuned_home, tmp_path / "e", against=str(tuned_home / "base"), judges=("longer",), until_clear=True),
+        policies=[str(copy)], dataset=str(tuned_home / "pairs.jsonl"), eval_fraction=0.3,
+    )  # fmt: skip
+    made = evaluate(given)
+    assert made.result["prompts"] == PROMPTS and made.generated == PROMPTS  # to the end
+    before = (tmp_path / "e" / ROWS).read_bytes()
+    assert evaluate(given).generated == 0 and (tmp_path / "e" / ROWS).read_bytes() == before
+    # One sided: clear after the first round that can show it, and then at once.
+    monkeypatch.setattr(plans, "MARGIN", 0.5)
+    sure = evaluate(replace(given, output_dir=str(tmp_path / "sure")))
+    assert sure.result["prompts"] == 2 and sure.generated == 2 and sure.result["complete"]
+    assert evaluate(replace(given, output_dir=str(tmp_path / "sure"))).generated == 0
+    with pytest.raises(ConfigError, match="until_clear needs a judge"):
+        make_plan(replace(given, judges=()))

@@ -156,3 +156,20 @@ def test_what_changed_is_said_of_what_is_sure_only(tmp_path: Path) -> None:
     same = stored(tmp_path / "same", {"tuned": [said] * 12, "base": [said] * 12})
     assert same["changes"][0]["sentence"].startswith("Nothing that is counted differs for sure") and SAMPLING
     assert same["changes"][0]["more"] == same["taught"]["more"] == []
+
+
+def test_looked_at_again_and_again_the_intervals_are_sequences(tmp_path: Path) -> None:
+    from evaluations import stored
+
+    from dpo.evaluation.comparison.result import is_clear
+    from dpo.evaluation.statistics.planning import sequence
+
+    longer, same, shorter = ["long answer"] * 40, ["long answer"] * 40, ["x"] * 36 + ["a longer answer"] * 4
+    clear = stored(tmp_path / "clear", {"tuned": longer, "base": shorter}, until_clear=True)
+    [row] = clear["comparisons"]
+    expected = sequence([1.0] * 36 + [0.0] * 4)
+    assert (row["win_rate"]["low"], row["win_rate"]["high"]) == (expected.low, expected.high) and expected.high == 1.0
+    assert row["verdict"] == "better" and row["p"] is None and "h" not in row and is_clear(clear)
+    plain = stored(tmp_path / "plain", {"tuned": longer, "base": shorter})
+    assert plain["comparisons"][0]["win_rate"]["low"] > row["win_rate"]["low"] and not is_clear(plain)
+    assert not is_clear(stored(tmp_path / "open", {"tuned": longer, "base": same}, until_clear=True))

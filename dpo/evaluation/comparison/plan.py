@@ -25,6 +25,7 @@ from dpo.preferences.split import is_held_out, position
 EVALUATIONS = "evaluations"
 MARGIN = 0.05
 """Win rates this near to a half count as equal where the whole interval lies within."""
+_FIRST_LOOK, _GROWTH = 30, 1.3  # prompts of the first round, and how much larger each next one is
 _SHORT, _LONG = 10, 30  # words of a prompt
 
 
@@ -37,7 +38,8 @@ class EvaluationConfig:
     hash, that may be used; None: what all the policies' runs held out, which is the most that is allowed.
     `judges` are read by `parse_judge`; the two rules "the longer answer" and "more emoji" always judge too.
     `judge_tokens` is what endpoints may spend in one go, None for no limit.  `output_dir` None is a directory in
-    the run of the only policy, or in `evaluations` here.
+    the run of the only policy, or in `evaluations` here.  With `until_clear` the prompts are answered in rounds, until
+    the first of `judges` can tell of every comparison, or until there are no more.
     """
 
     policies: Sequence[str]
@@ -52,6 +54,7 @@ class EvaluationConfig:
     judges: Sequence[str] = ()
     votes: str = str(DEFAULT_VOTES)
     judge_tokens: int | None = None
+    until_clear: bool = False
     max_new_tokens: int = 200
     seed: int = 0
     batch_size: int = 16
@@ -79,6 +82,8 @@ class EvaluationConfig:
             raise ConfigError(f"eval_fraction is {self.eval_fraction:g}: it must be above 0 and under 1")
         if self.judge_tokens is not None and self.judge_tokens < 1:
             raise ConfigError(f"judge_tokens is {self.judge_tokens}: it must be at least 1")
+        if self.until_clear and not self.judges:
+            raise ConfigError("until_clear needs a judge that is to become clear: name one with --judge")
         if not self.temperatures:
             raise ConfigError("No temperature is named: give one, such as 0.7")
         for temperature in self.temperatures:
@@ -123,8 +128,23 @@ class Plan:
             "data": self.data,
             "prompts": [prompt["key"] for prompt in self.prompts],
             "margin": MARGIN,
-        }
+        } | ({"until_clear": self.judges[0].name} if config.until_clear else {})
         return {"kind": "plan", "key": key_of(content)} | content
+
+    def rounds(self, store: RowStore) -> list[int]:
+        """After how many prompts it is looked whether more are needed; the last is all of them.
+
+        Those that an evaluation has behind it, which is resumed, are left out: they were not clear.
+        """
+        count, looks, behind = _FIRST_LOOK, [], 0
+        if store.plan is not None and "until_clear" in store.plan:
+            keys = store.plan["prompts"]
+            behind = len(keys) if keys == [prompt["key"] for prompt in self.prompts[: len(keys)]] else 0
+        while self.config.until_clear and count < len(self.prompts):
+            if count >= behind:
+                looks.append(count)
+            count = math.ceil(count * _GROWTH)
+        return [*looks, len(self.prompts)]
 
     def sampling_row(self) -> Row:
         """What besides temperature and seed decides how an answer is drawn."""

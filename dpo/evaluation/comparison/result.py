@@ -22,8 +22,9 @@ from dpo.evaluation.comparison.rows import Row, RowStore
 from dpo.evaluation.comparison.table import Judged, Table
 from dpo.evaluation.comparison.wording import sentence
 from dpo.evaluation.statistics.control import length_controlled
-from dpo.evaluation.statistics.intervals import Estimate, mean, paired_difference, saved_by_pairing, win_rate
+from dpo.evaluation.statistics.intervals import LEVEL, Estimate, mean, paired_difference, saved_by_pairing, win_rate
 from dpo.evaluation.statistics.judges import cohens_kappa, corrected_by_people, order_effect
+from dpo.evaluation.statistics.planning import sequence
 from dpo.evaluation.statistics.verdicts import holm, p_value, verdict
 
 FORMAT = 1
@@ -42,12 +43,8 @@ def result(store: RowStore) -> Row:
     table = Table(store, store.plan)
     plan = table.plan
     comparisons = [_compared(table, *unit) for unit in table.units()]
-    for judge in plan["judges"]:  # one family of tests a judge: its comparisons at all temperatures
-        of_judge = [row for row in comparisons if row["judge"] == judge["name"] and row["win_rate"] is not None]
-        adjusted = holm([row["p"] for row in of_judge])
-        for row, p in zip(of_judge, adjusted, strict=True):
-            row["p_adjusted"] = p
-            row["verdict"] = verdict(Estimate(**row["win_rate"]), plan["margin"], p=p)
+    for judge in plan["judges"]:
+        _verdicts([row for row in comparisons if row["judge"] == judge["name"] and row["win_rate"]], plan)
     for row in comparisons:
         row["sentence"] = sentence(row)
     measures = {(name, t): _measured(table, name, t) for name in plan["policies"] for t in plan["temperatures"]}
@@ -69,6 +66,32 @@ def result(store: RowStore) -> Row:
     }
 
 
+def is_clear(made: Row) -> bool:
+    """Whether an evaluation that goes on until it is clear may end: its judge can tell of every comparison."""
+    judge = made["plan"].get("until_clear")
+    words = [row["verdict"] for row in made["comparisons"] if row["judge"] == judge]
+    return judge is not None and bool(words) and "cannot tell at this size" not in words
+
+
+def _verdicts(rows: Sequence[Row], plan: Row) -> None:
+    """Put a word to the comparisons of one judge, which are one family of tests.
+
+    Where somebody looks after each round whether it is clear yet, the intervals are those of confidence sequences,
+    which may be looked at as often as one likes; several comparisons share the error (Bonferroni).
+    """
+    if "until_clear" not in plan:
+        for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+            row["p_adjusted"] = p
+            row["verdict"] = verdict(Estimate(**row["win_rate"]), plan["margin"], p=p)
+        return
+    for row in rows:
+        h = row.pop("h")
+        row["p"] = None
+        words = [sequence(h, level) for level in (LEVEL, 1 - (1 - LEVEL) / len(rows))]
+        row["win_rate"] = asdict(words[0])
+        row["verdict"] = verdict(words[1], plan["margin"])
+
+
 def _compared(table: Table, judge: Row, policy: str, against: str, t: float) -> Row:
     judged = table.judged(judge, policy, against, t)
     words = Counter(made.word for made in judged.values())
@@ -86,6 +109,8 @@ def _compared(table: Table, judge: Row, policy: str, against: str, t: float) -> 
     h = [made.h for made in judged.values() if made.h is not None]
     estimate = win_rate(h)
     row |= {"win_rate": asdict(estimate), "p": p_value(estimate)}
+    if "until_clear" in table.plan:
+        row["h"] = h
     samples = [(key, *one) for key, made in judged.items() for one in made.by_sample]
     controlled = None
     if samples and judge["name"] != "longer":

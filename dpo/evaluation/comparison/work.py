@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dpo.evaluation.comparison.answering import generate_missing
@@ -13,7 +13,7 @@ from dpo.evaluation.comparison.judging import held_out_rows, open_judge, vote_ro
 from dpo.evaluation.comparison.lineage import NOT_DOWNLOADED
 from dpo.evaluation.comparison.outside import outside_rows
 from dpo.evaluation.comparison.plan import EvaluationConfig, Plan, make_plan
-from dpo.evaluation.comparison.result import result
+from dpo.evaluation.comparison.result import is_clear, result
 from dpo.evaluation.comparison.rows import Row, RowStore, key_of, verdict_key
 from dpo.policies.loading import load_policy
 
@@ -82,15 +82,27 @@ def evaluate(
     store = RowStore(plan.directory)
     announce(plan, store)
     with store.writing():
-        store.add(*plan.prompts)
-        store.add(plan.row())
-        generated = generate_missing(plan, store, lambda done, total: progress("generate", done, total))
-        scored = _score(plan, store, progress)
-        judged = _judge(plan, store, progress)
-        made = result(store)
-        store.write_result(made)
+        done = Evaluation(plan.directory, {}, 0, 0, 0)
+        for count in plan.rounds(store):
+            done = _round(replace(plan, prompts=plan.prompts[:count]), store, progress, done)
+            if is_clear(done.result):
+                break
+        store.write_result(done.result)
+    return done
+
+
+def _round(plan: Plan, store: RowStore, progress: Progress, before: Evaluation) -> Evaluation:
+    """Make what is missing for the prompts of a plan, and count it with what the rounds before it made."""
+    store.add(*plan.prompts)
+    store.add(plan.row())
+    generated = generate_missing(plan, store, lambda done, total: progress("generate", done, total))
+    scored = _score(plan, store, progress)
+    judged = _judge(plan, store, progress)
     failed = {name: (asked.failed, asked.why) for name, asked in judged.items() if asked.failed}
-    return Evaluation(plan.directory, made, generated, scored, sum(asked.count for asked in judged.values()), failed)
+    return Evaluation(
+        plan.directory, result(store), before.generated + generated, before.scored + scored,
+        before.judged + sum(asked.count for asked in judged.values()), failed,
+    )  # fmt: skip
 
 
 def _score(plan: Plan, store: RowStore, progress: Progress) -> int:

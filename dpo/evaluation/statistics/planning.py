@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from dpo.evaluation.statistics.intervals import Estimate, standard_error
+
 _POWER = 0.8
 # How alike several samples of one prompt are judged, where nothing is measured yet: the intraclass correlation.
 _ALIKE = 0.22
@@ -46,6 +48,14 @@ def sequence_halfwidth(h: npt.ArrayLike, level: float = 0.95, tuned_for: int = 2
     """
     given = np.asarray(h, float)
     return halfwidth(float(np.std([*given, 0.0, 1.0], ddof=1)), len(given), level, tuned_for)
+
+
+def sequence(h: npt.ArrayLike, level: float = 0.95, tuned_for: int = 200) -> Estimate:
+    """The win rate `(t,)` with the interval of `sequence_halfwidth`, within 0 and 1."""
+    given = np.asarray(h, float)
+    value, half = float(given.mean()), sequence_halfwidth(given, level, tuned_for)
+    error = standard_error(given) if len(given) > 1 else None
+    return Estimate(value, max(0.0, value - half), min(1.0, value + half), error, len(given), level)
 
 
 def halfwidth(sd: float, t: int, level: float = 0.95, tuned_for: int = 200) -> float:
