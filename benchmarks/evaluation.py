@@ -1,6 +1,6 @@
 """How long an evaluation's result takes: 10,000 verdicts on 1,250 prompts, and 2,000 bootstrap draws of them.
 
-    python benchmarks/evaluation.py
+python benchmarks/evaluation.py
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from dpo.evaluation.statistics.planning import sequence
 from dpo.evaluation.statistics.verdicts import holm, p_value, verdict
 
 FORMAT = 1
+_MOST_WORDS = 20_000  # that diversity is measured on: more take long, and say the same
 _FEWEST_IN_SLICE = 5
 _FEWEST_VOTED = 10
 
@@ -204,9 +205,8 @@ def _measured(table: Table, policy: str, t: float) -> Row:
             "value": None if estimate is None else asdict(estimate),
             "difference": None if difference is None else asdict(difference),
         }
-    budget = min(
-        (sum(row["measures"]["words"] for row in _texts(table, name, t)) for name in plan["policies"]), default=0
-    )
+    written = (sum(row["measures"]["words"] for row in _texts(table, name, t)) for name in plan["policies"])
+    budget = min(*written, _MOST_WORDS)
     texts = [row["text"] for row in _texts(table, policy, t)]
     return {
         "policy": policy, "against": against, "temperature": t, "prompts": len(answered),

@@ -57,7 +57,6 @@ def export(directory: str | Path, formats: Sequence[str], target: str | Path | N
         StorageError: a file cannot be written; those before it are whole.
     """
 
-
     check_formats(formats)
     store = RowStore(directory)
     made = result(store)

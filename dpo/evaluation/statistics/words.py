@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import sparse, stats
 
 from dpo.evaluation.statistics.intervals import Floats
 from dpo.preferences.audit.surface import COUNTED
 
+Ints = npt.NDArray[np.int64]
 PRIOR = 500.0
 """Words that the prior is worth."""
 _COLUMNS = 500  # of the counts at a time, so that memory stays flat
@@ -96,23 +95,21 @@ def shifts(first: Sequence[Sequence[str]], second: Sequence[Sequence[str]], fewe
     """
     if len(first) != len(second):
         raise ValueError(f"{len(first)} and {len(second)} prompts: give texts of the same ones")
-    sides = [
-        [[word for text in texts for word in (*words_of(text), _END)] for texts in side] for side in (first, second)
-    ]
-    sizes = [np.array([sum(word != _END for word in words) for words in side], float) for side in sides]
+    known: dict[str, int] = {_END: 0}
+    sides = [_Words(side, known) for side in (first, second)]
+    sizes = sides[0].sizes, sides[1].sizes
     if len(first) < 2 or min(size.sum() for size in sizes) == 0:
         return []
-    names, counts = _counted(sides, fewest)
-    if not names:
-        return []
-    parts = []
-    for start in range(0, len(names), _COLUMNS):
+    shown, counts = _counted(sides, len(known), fewest)
+    parts = [np.zeros((2, 0))]
+    for start in range(0, len(shown), _COLUMNS):
         some = slice(start, start + _COLUMNS)
-        parts.append(log_odds(counts[0][:, some].toarray(), counts[1][:, some].toarray(), (sizes[0], sizes[1])))
-    values, t = (np.concatenate([part[n] for part in parts]) for n in (0, 1))
-    p = stats.false_discovery_control(2 * stats.t.sf(np.abs(t), len(first) - 1))
+        parts.append(np.stack(log_odds(counts[0][:, some].toarray(), counts[1][:, some].toarray(), sizes)))
+    values, t = np.concatenate(parts, 1)
+    p = stats.false_discovery_control(2 * stats.t.sf(np.abs(t), len(first) - 1)) if len(t) else t
     rates = [1000 * np.asarray(side.sum(0)).ravel() / size.sum() for side, size in zip(counts, sizes, strict=True)]
     prompts = [np.asarray((side > 0).sum(0)).ravel() for side in counts]
+    names = _names(shown, list(known))
     return [
         Shift(
             names[n], float(values[n]), float(t[n]), float(p[n]), (float(rates[0][n]), float(rates[1][n])),
@@ -122,19 +119,43 @@ def shifts(first: Sequence[Sequence[str]], second: Sequence[Sequence[str]], fewe
     ]  # fmt: skip
 
 
-def _counted(sides: Sequence[Sequence[Sequence[str]]], fewest: int) -> tuple[list[str], list[Any]]:
-    """The words that are worth a look, and sparse counts `(N, V)` of both sides."""
-    from sklearn.feature_extraction.text import CountVectorizer
+class _Words:
+    """The words of one side as numbers, all prompts in a row, with the prompt of each; 0 stands between two texts."""
 
-    vectorizer = CountVectorizer(analyzer=_one_and_two)
-    table = vectorizer.fit_transform([*sides[0], *sides[1]]).tocsc()
-    names = vectorizer.get_feature_names_out()
-    counts = [table[: len(sides[0])], table[len(sides[0]) :]]
-    most = np.maximum(*(np.asarray((side > 0).sum(0)).ravel() for side in counts))
-    shown = np.flatnonzero(most >= fewest)
-    return [str(names[n]) for n in shown], [side[:, shown] for side in counts]
+    def __init__(self, texts: Sequence[Sequence[str]], known: dict[str, int]) -> None:
+        written = [[word for text in of_prompt for word in (*words_of(text), _END)] for of_prompt in texts]
+        self.ids = np.array([known.setdefault(word, len(known)) for words in written for word in words], np.int64)
+        self.prompts = np.repeat(np.arange(len(texts)), [len(words) for words in written])
+        self.sizes = np.bincount(self.prompts[self.ids > 0], minlength=len(texts)).astype(float)
+
+    def codes(self, known: int) -> tuple[Ints, Ints]:
+        """Prompt and code of every word (its number), and of every two in a row (`number * known + the next's`)."""
+        single = self.ids > 0
+        pair = single[:-1] & single[1:] & (self.prompts[:-1] == self.prompts[1:])
+        pairs = self.ids[:-1][pair] * known + self.ids[1:][pair]
+        prompts = np.concatenate([self.prompts[single], self.prompts[:-1][pair]])
+        return prompts, np.concatenate([self.ids[single], pairs])
 
 
-def _one_and_two(words: Sequence[str]) -> list[str]:
-    single = [word for word in words if word != _END]
-    return single + [f"{a} {b}" for a, b in itertools.pairwise(words) if _END not in (a, b)]
+def _counted(sides: Sequence[_Words], known: int, fewest: int) -> tuple[Ints, list[sparse.csc_array]]:
+    """The codes that are worth a look, and how often each stands under each prompt of both sides, `(N, V)`."""
+    tables, under = [], []
+    for side in sides:
+        # One number for each prompt and code: they are counted by sorting.
+        prompts, codes = side.codes(known)
+        keys, uses = np.unique(codes * len(side.sizes) + prompts, return_counts=True)
+        unique = np.divmod(keys, len(side.sizes))
+        tables.append((unique, uses))
+        under.append(np.unique(unique[0], return_counts=True))
+    shown = np.unique(np.concatenate([codes[times >= fewest] for codes, times in under]))
+    counts = []
+    for side, (unique, uses) in zip(sides, tables, strict=True):
+        kept = np.isin(unique[0], shown)
+        places = unique[1][kept], np.searchsorted(shown, unique[0][kept])
+        counts.append(sparse.csc_array((uses[kept], places), shape=(len(side.sizes), len(shown))))
+    return shown, counts
+
+
+def _names(codes: Ints, words: Sequence[str]) -> list[str]:
+    known = len(words)
+    return [words[code] if code < known else f"{words[code // known]} {words[code % known]}" for code in codes]
