@@ -15,6 +15,7 @@ from dpo.evaluation.formats.harnesses import every_eval_ever, lm_eval, rewardben
 from dpo.evaluation.formats.page import html
 from dpo.evaluation.formats.source import Files, Source
 from dpo.evaluation.formats.tables import csv_tables, latex
+from dpo.files import write_atomically
 from dpo.runs.files import reason
 
 FORMATS: Mapping[str, Callable[[Source], Files]] = {
@@ -71,7 +72,7 @@ def export(directory: str | Path, formats: Sequence[str], target: str | Path | N
             path = root / name / relative
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
+                write_atomically(path, text)
             except OSError as error:
                 raise StorageError(f"{path} cannot be written ({reason(error)}): name another place") from error
             paths.append(path)
