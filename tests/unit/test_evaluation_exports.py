@@ -232,22 +232,21 @@ def faults(value: Any, schema: Any, root: Any, where: str = "") -> list[str]:
     types = [types] if isinstance(types, str) else types
     if types and not any(value is None if one == "null" else isinstance(value, names[one]) for one in types):
         return [f"{where}: {value!r} is no {types}"]
-    found = []
     if "enum" in schema and value not in schema["enum"]:
-        found.append(f"{where}: {value!r} is none of {schema['enum']}")
+        return [f"{where}: {value!r} is none of {schema['enum']}"]
     if "const" in schema and value != schema["const"]:
-        found.append(f"{where}: {value!r} is not {schema['const']!r}")
-    if isinstance(value, dict):
-        known, more = schema.get("properties", {}), schema.get("additionalProperties", True)
-        found += [f"{where}: {name} is missing" for name in schema.get("required", []) if name not in value]
-        for name, one in value.items():
-            if name in known:
-                found += faults(one, known[name], root, f"{where}/{name}")
-            elif more is False:
-                found.append(f"{where}: {name} is not known")
-            elif isinstance(more, dict):
-                found += faults(one, more, root, f"{where}/{name}")
+        return [f"{where}: {value!r} is not {schema['const']!r}"]
     if isinstance(value, list):
-        for number, one in enumerate(value):
-            found += faults(one, schema.get("items", {}), root, f"{where}/{number}")
+        items = schema.get("items", {})
+        return [fault for n, one in enumerate(value) for fault in faults(one, items, root, f"{where}/{n}")]
+    return of_object(value, schema, root, where) if isinstance(value, dict) else []
+
+
+def of_object(value: dict[str, Any], schema: Any, root: Any, where: str) -> list[str]:
+    known, more = schema.get("properties", {}), schema.get("additionalProperties", True)
+    found = [f"{where}: {name} is missing" for name in schema.get("required", []) if name not in value]
+    for name, one in value.items():
+        if name not in known and more is False:
+            found.append(f"{where}: {name} is not known")
+        found += faults(one, known.get(name, more if isinstance(more, dict) else {}), root, f"{where}/{name}")
     return found

@@ -82,10 +82,12 @@ class EvaluationConfig:
             raise ConfigError(f"eval_fraction is {self.eval_fraction:g}: it must be above 0 and under 1")
         if self.judge_tokens is not None and self.judge_tokens < 1:
             raise ConfigError(f"judge_tokens is {self.judge_tokens}: it must be at least 1")
-        if self.until_clear and not self.judges:
-            raise ConfigError("until_clear needs a judge that is to become clear: name one with --judge")
-        if not self.temperatures:
-            raise ConfigError("No temperature is named: give one, such as 0.7")
+        for wrong, says in (
+            (self.until_clear and not self.judges, "until_clear needs a judge that is to tell: name one with --judge"),
+            (not self.temperatures, "No temperature is named: give one, such as 0.7"),
+        ):
+            if wrong:
+                raise ConfigError(says)
         for temperature in self.temperatures:
             self.sampling(temperature).validate()
 

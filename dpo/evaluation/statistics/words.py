@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse, stats
 
-from dpo.evaluation.statistics.intervals import Floats
+from dpo.arrays import Floats
 from dpo.preferences.audit.surface import COUNTED
 
 Ints = npt.NDArray[np.int64]
