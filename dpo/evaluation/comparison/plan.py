@@ -72,6 +72,17 @@ class EvaluationConfig:
         for name, twice in (("policy", self.policies), ("temperature", self.temperatures), ("judge", self.judges)):
             if len(set(twice)) < len(twice):
                 raise ConfigError(f"A {name} is named twice: {', '.join(map(str, twice))}")
+        self._check_numbers()
+        for wrong, says in (
+            (self.until_clear and not self.judges, "until_clear needs a judge that is to tell: name one with --judge"),
+            (not self.temperatures, "No temperature is named: give one, such as 0.7"),
+        ):
+            if wrong:
+                raise ConfigError(says)
+        for temperature in self.temperatures:
+            self.sampling(temperature).validate()
+
+    def _check_numbers(self) -> None:
         for name, value, most in (
             ("prompts", self.prompts, 100_000), ("samples", self.samples, MAX_SAMPLES),
             ("batch_size", self.batch_size, 1024),
@@ -82,14 +93,6 @@ class EvaluationConfig:
             raise ConfigError(f"eval_fraction is {self.eval_fraction:g}: it must be above 0 and under 1")
         if self.judge_tokens is not None and self.judge_tokens < 1:
             raise ConfigError(f"judge_tokens is {self.judge_tokens}: it must be at least 1")
-        for wrong, says in (
-            (self.until_clear and not self.judges, "until_clear needs a judge that is to tell: name one with --judge"),
-            (not self.temperatures, "No temperature is named: give one, such as 0.7"),
-        ):
-            if wrong:
-                raise ConfigError(says)
-        for temperature in self.temperatures:
-            self.sampling(temperature).validate()
 
     def sampling(self, temperature: float) -> Sampling:
         """How answers are drawn: plain sampling from the filtered distribution, the same noise for all policies."""

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse, stats
 
-from dpo.arrays import Floats
+from dpo.arrays import Floats, Ints
 from dpo.preferences.audit.surface import COUNTED
 
-Ints = npt.NDArray[np.int64]
 PRIOR = 500.0
 """Words that the prior is worth."""
 _COLUMNS = 500  # of the counts at a time, so that memory stays flat
