@@ -68,7 +68,7 @@ def rows(runs: Sequence[Run], selected: Sequence[str], text: str) -> list[Any]:
             box(
                 html.Span(FAMILY_HEADING[family], className="label"),
                 html.Span(f"{count} of {len(of_family)} shown", className="label push"),
-                cls="row picker-head",
+                cls="row nowrap picker-head",
             )
         )
         made += [_row(run, labels[str(run.path)], str(run.path) in selected) for run in matching]
