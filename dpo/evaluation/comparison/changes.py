@@ -9,7 +9,7 @@ from typing import Any
 from dpo.evaluation.comparison.measures import MEASURES
 from dpo.evaluation.comparison.rows import Row
 from dpo.evaluation.comparison.table import Table
-from dpo.evaluation.statistics.words import Shift, shifts
+from dpo.evaluation.statistics.words import WordShift, shifts
 
 SURE = 0.05
 """A word counts as used more or less often where its adjusted p-value is below."""
@@ -51,7 +51,7 @@ def taught(table: Table) -> Row:
     return {"pairs": sum(map(len, pairs)), "prompts": len(pairs), **_sides(shifts(chosen, rejected))}
 
 
-def _sides(found: Sequence[Shift]) -> dict[str, list[Row]]:
+def _sides(found: Sequence[WordShift]) -> dict[str, list[Row]]:
     sure = [shift for shift in found if shift.p < SURE]
     return {
         "more": [_as_row(shift) for shift in sure if shift.log_odds > 0][:_SHOWN],
@@ -59,7 +59,7 @@ def _sides(found: Sequence[Shift]) -> dict[str, list[Row]]:
     }
 
 
-def _as_row(shift: Shift) -> Row:
+def _as_row(shift: WordShift) -> Row:
     return asdict(shift) | {"rates": list(shift.rates), "prompts": list(shift.prompts)}
 
 

@@ -8,14 +8,24 @@ from typing import Any
 
 from dpo.evaluation.comparison.measures import MEASURES
 from dpo.evaluation.comparison.rows import Row
-from dpo.evaluation.formats.source import WORTH, Duel, Files, Source, Unit, document, lines, markdown_counts, slug
+from dpo.evaluation.formats.source import (
+    WORTH,
+    Exported,
+    Files,
+    JudgedAnswers,
+    JudgedComparison,
+    document,
+    lines,
+    markdown_counts,
+    slug,
+)
 
 # Arena-Hard's labels, of the answer shown first (A).
 _ARENA_HARD = {"a": "A>B", "b": "B>A", "tie": "A=B", "bad": "A=B"}
 _BATTLES = {"a": "model_a", "b": "model_b", "tie": "tie", "bad": "both_bad"}
 
 
-def alpaca_eval(source: Source) -> Files:
+def alpaca_eval(source: Exported) -> Files:
     """`model_outputs` of every policy and `annotations` of every judge, the first sample of each prompt.
 
     A preference is 1 where the baseline wins, 2 where the policy does, 1.5 for a tie and what lies between for
@@ -33,14 +43,14 @@ def alpaca_eval(source: Source) -> Files:
     return files
 
 
-def _output(source: Source, policy: str, prompt: Row, row: Row) -> Row:
+def _output(source: Exported, policy: str, prompt: Row, row: Row) -> Row:
     return {
         "instruction": prompt["prompt"], "output": row["text"], "generator": policy,
         "dataset": str(source.plan["data"]["source"]), "datasplit": "eval",
     }  # fmt: skip
 
 
-def _annotation(source: Source, unit: Unit, duel: Duel) -> Row:
+def _annotation(source: Exported, unit: JudgedComparison, duel: JudgedAnswers) -> Row:
     worth = duel.worth()
     return {
         "instruction": duel.prompt["prompt"], "output_1": duel.b["text"], "generator_1": unit.against,
@@ -49,7 +59,7 @@ def _annotation(source: Source, unit: Unit, duel: Duel) -> Row:
     }  # fmt: skip
 
 
-def arena_hard(source: Source) -> Files:
+def arena_hard(source: Exported) -> Files:
     """`question.jsonl`, `model_answer` and `model_judgment`, a folder for each temperature, first samples.
 
     In the first game of a prompt the baseline stands first (A), in the second the policy; a judge to whom the
@@ -74,7 +84,7 @@ def arena_hard(source: Source) -> Files:
     return files
 
 
-def _arena_answer(source: Source, policy: str, prompt: Row, row: Row) -> Row:
+def _arena_answer(source: Exported, policy: str, prompt: Row, row: Row) -> Row:
     messages = prompt["messages"] or [{"role": "user", "content": prompt["prompt"]}]
     return {
         "uid": prompt["key"], "ans_id": row["key"], "model": policy,
@@ -83,7 +93,7 @@ def _arena_answer(source: Source, policy: str, prompt: Row, row: Row) -> Row:
     }  # fmt: skip
 
 
-def _judgment(unit: Unit, duel: Duel) -> Row:
+def _judgment(unit: JudgedComparison, duel: JudgedAnswers) -> Row:
     games = []
     for order in ("ba", "ab"):  # who stands first: the baseline, then the policy
         row = duel.verdicts.get(order, duel.verdicts.get(""))
@@ -95,7 +105,7 @@ def _judgment(unit: Unit, duel: Duel) -> Row:
     }  # fmt: skip
 
 
-def battles(source: Source) -> Files:
+def battles(source: Exported) -> Files:
     """`battles.jsonl` in the arenas' columns, a row for each verdict: every sample, both orders, and people's votes.
 
     `model_a` is what the judge saw first; invalid verdicts are left out.
@@ -104,7 +114,7 @@ def battles(source: Source) -> Files:
     return {"battles.jsonl": lines([*rows, *map(_vote, source.votes())])}
 
 
-def _battles(unit: Unit, duel: Duel) -> Iterator[Row]:
+def _battles(unit: JudgedComparison, duel: JudgedAnswers) -> Iterator[Row]:
     for order, verdict in duel.verdicts.items():
         if verdict["verdict"] not in WORTH:
             continue
@@ -137,7 +147,7 @@ def _vote(row: Row) -> Row:
     }  # fmt: skip
 
 
-def llm_comparator(source: Source) -> Files:
+def llm_comparator(source: Exported) -> Files:
     """One JSON file for each comparison and temperature, with every judge as a rater; A is the policy.
 
     A score goes from -1.5 (B is much better) to 1.5; a verdict is 1, 0 or -1, an example's the mean of its raters.
@@ -151,8 +161,8 @@ def llm_comparator(source: Source) -> Files:
     return files
 
 
-def _comparator(source: Source, units: list[Unit], policy: str, against: str) -> Row:
-    found: dict[tuple[str, int], list[tuple[Unit, Duel]]] = {}
+def _comparator(source: Exported, units: list[JudgedComparison], policy: str, against: str) -> Row:
+    found: dict[tuple[str, int], list[tuple[JudgedComparison, JudgedAnswers]]] = {}
     for unit in units:
         for duel in source.duels(unit):
             found.setdefault((duel.prompt["key"], duel.sample), []).append((unit, duel))
@@ -164,7 +174,7 @@ def _comparator(source: Source, units: list[Unit], policy: str, against: str) ->
     }
 
 
-def _example(judged: list[tuple[Unit, Duel]]) -> Row:
+def _example(judged: list[tuple[JudgedComparison, JudgedAnswers]]) -> Row:
     duel = judged[0][1]
     raters = [
         {

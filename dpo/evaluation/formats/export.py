@@ -13,12 +13,12 @@ from dpo.evaluation.comparison.table import Table
 from dpo.evaluation.formats.arenas import alpaca_eval, arena_hard, battles, llm_comparator
 from dpo.evaluation.formats.harnesses import every_eval_ever, lm_eval, rewardbench
 from dpo.evaluation.formats.page import html
-from dpo.evaluation.formats.source import Files, Source
+from dpo.evaluation.formats.source import Exported, Files
 from dpo.evaluation.formats.tables import csv_tables, latex
 from dpo.files import write_atomically
 from dpo.runs.files import reason
 
-FORMATS: Mapping[str, Callable[[Source], Files]] = {
+FORMATS: Mapping[str, Callable[[Exported], Files]] = {
     "alpaca-eval": alpaca_eval,
     "arena-hard": arena_hard,
     "battles": battles,
@@ -64,7 +64,7 @@ def export(directory: str | Path, formats: Sequence[str], target: str | Path | N
     assert store.plan is not None  # else there is no result
     written = store.path / RESULT
     stamp = written.stat().st_mtime if written.exists() else 0.0
-    source = Source(store, Table(store, store.plan), made, stamp, version("dpo-workbench"))
+    source = Exported(store, Table(store, store.plan), made, stamp, version("dpo-workbench"))
     root = Path(target) if target is not None else store.path / EXPORTS
     paths = []
     for name in formats:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dpo.evaluation.comparison.measures import MEASURES
 from dpo.evaluation.comparison.rows import Row
-from dpo.evaluation.formats.source import Files, Source, document, lines, slug
+from dpo.evaluation.formats.source import Exported, Files, document, lines, slug
 
 _DEPLOYED = {"deployment_type": "self_deployed", "model_availability": "open_weights"}
 _TASK = "dpo_held_out"
@@ -18,7 +18,7 @@ _SCHEMA = "0.3.0"
 _LOWER = {f"measure: {MEASURES[name].label}" for name in ("cut", "repeated_4grams")}
 
 
-def lm_eval(source: Source) -> Files:
+def lm_eval(source: Exported) -> Files:
     """`results_*.json` and `samples_*.jsonl` of each tuned policy, as lm-eval 0.4 writes them.
 
     The task is its held-out pairs as multiple choice of chosen (0) and rejected (1), scored by the policy's
@@ -35,7 +35,7 @@ def lm_eval(source: Source) -> Files:
     return files
 
 
-def _samples(source: Source, policy: str) -> Iterator[Row]:
+def _samples(source: Exported, policy: str) -> Iterator[Row]:
     prompts = {prompt["key"]: prompt for prompt in source.table.prompts}
     scored = [row for rows in source.table.pairs(policy).values() for row in rows if "error" not in row]
     for number, row in enumerate(scored):
@@ -52,7 +52,7 @@ def _samples(source: Source, policy: str) -> Iterator[Row]:
         }  # fmt: skip
 
 
-def _results(source: Source, row: Row, samples: list[Row]) -> Row:
+def _results(source: Exported, row: Row, samples: list[Row]) -> Row:
     of_policy = {"alias": _TASK, "acc,none": row["accuracy"]["value"], "acc_stderr,none": row["accuracy"]["error"]}
     return {
         "results": {_TASK: of_policy}, "group_subtasks": {_TASK: []},
@@ -66,7 +66,7 @@ def _results(source: Source, row: Row, samples: list[Row]) -> Row:
     }  # fmt: skip
 
 
-def rewardbench(source: Source) -> Files:
+def rewardbench(source: Exported) -> Files:
     """`pairs.jsonl` for `rewardbench --dataset pairs.jsonl --load_json`, and which reference each policy has.
 
     Give `--model` a policy and `--ref_model` its reference: another one gives other rewards.
@@ -83,7 +83,7 @@ def rewardbench(source: Source) -> Files:
     return {"pairs.jsonl": lines(rows), "references.json": document(references)}
 
 
-def every_eval_ever(source: Source) -> Files:
+def every_eval_ever(source: Exported) -> Files:
     """One aggregate record for each policy by the schema of Every Eval Ever 0.3.0 (arXiv 2606.14516)."""
     files: Files = {}
     for policy, content in source.plan["policies"].items():
@@ -109,7 +109,7 @@ def every_eval_ever(source: Source) -> Files:
     return files
 
 
-def _win_rates(source: Source, policy: str) -> Iterator[Row]:
+def _win_rates(source: Exported, policy: str) -> Iterator[Row]:
     for row in source.made["comparisons"]:
         if row["policy"] == policy and row["win_rate"] is not None:
             yield _result(
@@ -118,7 +118,7 @@ def _win_rates(source: Source, policy: str) -> Iterator[Row]:
             )  # fmt: skip
 
 
-def _measures(source: Source, policy: str) -> Iterator[Row]:
+def _measures(source: Exported, policy: str) -> Iterator[Row]:
     for row in source.made["measures"]:
         if row["policy"] == policy:
             for name, measure in MEASURES.items():
@@ -128,7 +128,7 @@ def _measures(source: Source, policy: str) -> Iterator[Row]:
                     yield _result(source, f"measure: {measure.label}", value, bounds, {}, row["temperature"])
 
 
-def _held_out(source: Source, policy: str) -> Iterator[Row]:
+def _held_out(source: Exported, policy: str) -> Iterator[Row]:
     for row in source.made["held_out"]:
         if row["policy"] == policy and row["accuracy"] is not None:
             details = {"reference": str(row["reference"]), "beta": str(row["beta"])}
@@ -136,7 +136,7 @@ def _held_out(source: Source, policy: str) -> Iterator[Row]:
 
 
 def _result(
-    source: Source, name: str, estimate: Mapping[str, Any], bounds: tuple[float, float | None],
+    source: Exported, name: str, estimate: Mapping[str, Any], bounds: tuple[float, float | None],
     details: Mapping[str, str], temperature: float | None,
 ) -> Row:  # fmt: skip
     uncertainty: Row = {"num_samples": int(estimate["n"])}

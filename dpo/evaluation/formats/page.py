@@ -10,13 +10,13 @@ from typing import Any
 from dpo.evaluation.comparison.measures import MEASURES
 from dpo.evaluation.comparison.rows import Row
 from dpo.evaluation.comparison.wording import interval, percent, verdict_word
-from dpo.evaluation.formats.source import Files, Source
+from dpo.evaluation.formats.source import Exported, Files
 
 _MOST_PROMPTS = 300
 _DIVERSITY = {"distinct_1": "distinct-1", "distinct_2": "distinct-2", "gzip_ratio": "gzip ratio"}
 
 
-def html(source: Source) -> Files:
+def html(source: Exported) -> Files:
     """`report.html`: what was found, with intervals, and the answers, prompts that were lost first."""
     import jinja2
 
@@ -70,7 +70,7 @@ def _measured(made: Row, row: Row) -> Row:
     return {"row": row, "shown": shown}
 
 
-def _answers(source: Source, policy: str, against: str) -> Row:
+def _answers(source: Exported, policy: str, against: str) -> Row:
     """Every prompt with both first answers and each judge's verdict, lost prompts first."""
     rows = []
     for t, prompt in itertools.product(source.plan["temperatures"], source.table.prompts):
@@ -86,7 +86,7 @@ def _answers(source: Source, policy: str, against: str) -> Row:
     return {"policy": policy, "against": against, "rows": rows[:_MOST_PROMPTS], "count": len(rows)}
 
 
-def _word(source: Source, judge: Row, unit: tuple[str, str, float], prompt: Row) -> str | None:
+def _word(source: Exported, judge: Row, unit: tuple[str, str, float], prompt: Row) -> str | None:
     found = source.table.judged(judge, *unit).get(prompt["key"])
     return None if found is None else found.word
 

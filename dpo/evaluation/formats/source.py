@@ -17,7 +17,7 @@ Files = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Unit:
+class JudgedComparison:
     """One judge's verdicts on one comparison at one temperature."""
 
     judge: Row
@@ -32,7 +32,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Duel:
+class JudgedAnswers:
     """Two answers to one prompt and their verdicts by order; `a` is the policy's answer, whatever the order."""
 
     prompt: Row
@@ -51,7 +51,7 @@ WORTH = {"a": 1.0, "b": 0.0, "tie": 0.5, "bad": 0.5}
 
 
 @dataclass(frozen=True)
-class Source:
+class Exported:
     """An evaluation that is to be written in another tool's files.
 
     `made` is its result, `stamp` when that was written (seconds since 1970), `version` this package's.
@@ -68,13 +68,13 @@ class Source:
         """What was asked for."""
         return self.table.plan
 
-    def units(self) -> Iterator[Unit]:
+    def units(self) -> Iterator[JudgedComparison]:
         """Every judge of every comparison, those left out that saw answers of their own (`votes`)."""
         for judge, policy, against, t in self.table.units():
             if judge["kind"] not in VOTED:
-                yield Unit(judge, policy, against, t)
+                yield JudgedComparison(judge, policy, against, t)
 
-    def duels(self, unit: Unit) -> Iterator[Duel]:
+    def duels(self, unit: JudgedComparison) -> Iterator[JudgedAnswers]:
         """Every two answers that the judge has seen, prompt by prompt."""
         for prompt in self.table.prompts:
             for sample, (a, b) in enumerate(self.table.duels(unit.policy, unit.against, prompt, unit.temperature)):
@@ -84,7 +84,7 @@ class Source:
                     if (key := verdict_key(unit.judge["identity"], a, b, order)) in self.store.verdicts
                 }
                 if found:
-                    yield Duel(prompt, sample, a, b, found)
+                    yield JudgedAnswers(prompt, sample, a, b, found)
 
     def votes(self) -> list[Row]:
         """What people, and outside judges, preferred, as far as the plan asks for them."""

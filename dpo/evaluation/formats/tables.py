@@ -9,7 +9,7 @@ from typing import Any
 
 from dpo.evaluation.comparison.measures import MEASURES
 from dpo.evaluation.comparison.wording import verdict_word
-from dpo.evaluation.formats.source import Files, Source
+from dpo.evaluation.formats.source import Exported, Files
 
 _COMPARED = ("policy", "against", "temperature", "judge", "prompts", "wins", "ties", "losses", "invalid")
 _ESTIMATE = ("value", "low", "high", "error", "n")
@@ -21,7 +21,7 @@ _ESCAPED = str.maketrans(
 )  # fmt: skip
 
 
-def csv_tables(source: Source) -> Files:
+def csv_tables(source: Exported) -> Files:
     """`comparisons.csv`, `measures.csv`, `held_out.csv`, `words.csv`, and every answer in `answers.csv`."""
     return {
         "comparisons.csv": _csv(
@@ -51,7 +51,7 @@ def csv_tables(source: Source) -> Files:
     }  # fmt: skip
 
 
-def _answers(source: Source) -> Iterator[list[Any]]:
+def _answers(source: Exported) -> Iterator[list[Any]]:
     for prompt in source.table.prompts:
         for policy in source.plan["policies"]:
             for t in source.plan["temperatures"]:
@@ -72,7 +72,7 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return out.getvalue()
 
 
-def latex(source: Source) -> Files:
+def latex(source: Exported) -> Files:
     """`comparisons.tex` and `measures.tex`: tables for a paper (packages: booktabs)."""
     compared = [
         (

@@ -24,7 +24,7 @@ _END = "\0"  # between two answers, so that no pair of words spans them
 
 
 @dataclass(frozen=True)
-class Shift:
+class WordShift:
     """How much more often the first texts use a word, or two in a row, than the second.
 
     `log_odds` is above 0 for more often; `t` how sure that is (`log_odds`), `p` its p-value adjusted for all
@@ -83,7 +83,7 @@ def log_odds(
     return value, np.divide(mean, error, out=np.zeros_like(value), where=error > 0)
 
 
-def shifts(first: Sequence[Sequence[str]], second: Sequence[Sequence[str]], fewest: int = 3) -> list[Shift]:
+def shifts(first: Sequence[Sequence[str]], second: Sequence[Sequence[str]], fewest: int = 3) -> list[WordShift]:
     """Every word, and two in a row, that stands under at least `fewest` prompts of one side; the surest first.
 
     Args:
@@ -110,7 +110,7 @@ def shifts(first: Sequence[Sequence[str]], second: Sequence[Sequence[str]], fewe
     prompts = [np.asarray((side > 0).sum(0)).ravel() for side in counts]
     names = _names(shown, list(known))
     return [
-        Shift(
+        WordShift(
             names[n], float(values[n]), float(t[n]), float(p[n]), (float(rates[0][n]), float(rates[1][n])),
             (int(prompts[0][n]), int(prompts[1][n])),
         )
