@@ -19,8 +19,11 @@ from typing import Any
 import hypothesis
 import pytest
 
-# A shell starts background jobs with Ctrl-C ignored, and the programs that tests start would inherit that.
+# A shell starts background jobs with Ctrl-C ignored, nohup also with the end of the terminal ignored, and the programs
+# that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Time limits measure the machine, not the code.
 hypothesis.settings.register_profile("dpo", deadline=None)
 hypothesis.settings.load_profile("dpo")

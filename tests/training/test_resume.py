@@ -75,7 +75,7 @@ def test_a_signal_is_heard_from_the_first_file_to_the_last(policy_dirs: dict[str
 
     cases = [
         (SIGTERM, first("/.scratch"), 2, None, "Stopped before the first update: nothing was written"),
-        (SIGINT, first("/audit.json"), 2, "stopped", "Stopped at once; go on with: dpo train --resume"),
+        (SIGINT, first("audit.json"), 2, "stopped", "Stopped at once; go on with: dpo train --resume"),
         (SIGHUP, first("/samples"), 0, "stopped", "Stopping after this step, saving first"),
         (SIGHUP, first("/metrics") + 3, 0, "stopped", "Stopping after this step, saving first"),
         (SIGTERM, first("/.saving/policy/config"), 0, "finished", "Saving the policy first"),

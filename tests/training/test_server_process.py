@@ -68,7 +68,7 @@ def test_a_stopped_server_ends_its_streams_and_removes_its_uploads(tmp_path: Pat
             pass
         server.send_signal(signal.SIGTERM)
         rest = stream.read()
-        assert b'event: finished\ndata: {"stopped": true' in rest
+        assert b'event: finished\ndata: {"cancelled": true' in rest
         assert server.wait(60) == 0
         assert not list(temporary.glob("dpo-uploads-*"))
     finally:

@@ -135,7 +135,7 @@ def test_a_prompts_keys_and_values_are_made_once(name: str, checkpointing: bool)
         if module_name.endswith(("EncDecAttention.k", "encoder_attn.k_proj")):
             module.register_forward_hook(lambda module, inputs, output: calls.append(output.shape))
     if checkpointing:  # takes no cache: the rows are then computed one by one
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
         model.train()
     gradients = []
     for together in (True, False):
