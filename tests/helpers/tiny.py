@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 from dpo.policies.families import SEQ2SEQ, family_of
 from dpo.policies.loading import Policy, save_policy
-from dpo.pretraining.tokenizers import train_bpe, train_unigram
+from dpo.pretraining.tokenizers import train_bpe
 
+VOCABULARY = Path(__file__).parent.parent / "data" / "tiny-t5"
 TEXTS = [
     "Do you have a go-to karaoke jam?",
     "What's your favorite food? I love pizza! 🍕 How about you?",
@@ -36,8 +37,12 @@ def tiny_gpt2(seed: int = 0, context: int = 128) -> Policy:
 
 
 def tiny_t5(seed: int = 0, encoder_layers: int = 2, decoder_layers: int = 2) -> Policy:
-    """A T5 with random weights and a byte-fallback Unigram of about 400 tokens."""
-    tokenizer = train_unigram(TEXTS, 400)
+    """A T5 with random weights and a byte-fallback Unigram of about 400 tokens.
+
+    `train_unigram(TEXTS, 400)` made its vocabulary once: each training of a Unigram gives another one, and with it
+    the weights, and what a test sees of them, would be others in every run of the tests.
+    """
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(VOCABULARY)
     torch.manual_seed(seed)
     config = T5Config(
         vocab_size=len(tokenizer), d_model=32, d_kv=16, d_ff=64, num_heads=2, num_layers=encoder_layers,

@@ -188,7 +188,7 @@ def _strength() -> html.Div:
             part
             for facts in FAMILIES
             for part in (
-                html.Span([glyph(facts.key), _model(facts), "strength λ"], className="row tight label"),
+                html.Span([glyph(facts.key), _model(facts), " strength λ"], className="row tight label"),
                 dmc.Slider(
                     id=f"cmp-lambda-{facts.key}", value=1, min=LAMBDA_LIMITS[0], max=LAMBDA_LIMITS[1], step=0.05,
                     size=4, thumbSize=14, label=None,
