@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from dpo.evaluation.lens import open_lens
 from dpo.runs import BUNDLED_RUNS
@@ -33,6 +33,12 @@ def scored(page: Page) -> None:
 
 def number(text: str) -> float:
     return float(text.replace("−", "-").replace("+", ""))
+
+
+def number_in(cell: Locator) -> float:
+    """The grid fills a cell some time after it is there."""
+    expect(cell).to_have_text(re.compile(r"\d"))
+    return number(cell.inner_text())
 
 
 def running(page: Page) -> dict[str, float]:
@@ -219,28 +225,31 @@ def test_held_out_pairs_sort_filter_and_open(
     shown = re.search(r"Margin ([+−][\d.]+)", page.locator("#lens-pairs-note").inner_text())
     assert logged is not None and shown and number(shown[1]) == pytest.approx(logged, rel=0.05)
     first = page.locator("#lens-table .ag-row[row-index='0'] [col-id='margin']")
-    smallest = number(first.inner_text())
+    smallest = number_in(first)
     page.locator("#lens-sort").click()
     page.get_by_role("option", name="Largest margin").click()
     expect(first).not_to_have_text(re.compile(re.escape(f"{smallest:+.3f}".replace("-", "−"))))
-    assert number(first.inner_text()) > smallest
+    assert number_in(first) > smallest
     # A bar of a histogram filters; its chip takes the filter away.
     bar = page.locator("#lens-hist-margin .bars .point").first
     box = bar.bounding_box()
     assert box
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     expect(page.locator(".filter-chip")).to_contain_text("margin")
+    expect(page.locator("#lens-count")).not_to_have_text(f"{n} of {n} pairs")
     kept = int(page.locator("#lens-count").inner_text().split()[0])
     assert 0 < kept < n
     page.get_by_role("button", name="Remove the filter on margin").click()
     expect(page.locator("#lens-count")).to_have_text(f"{n} of {n} pairs")
     page.locator("#lens-which").get_by_text("Both fell").click()
-    fell = int(page.locator("#lens-count").inner_text().split()[0])
-    assert fell == int(re.search(r"(\d+) where both fell", page.locator("#lens-pairs-note").inner_text())[1])  # type: ignore[index]
+    fell = re.search(r"(\d+) where both fell", page.locator("#lens-pairs-note").inner_text())
+    assert fell
+    expect(page.locator("#lens-count")).to_have_text(f"{fell[1]} of {n} pairs")
     page.locator("#lens-which").get_by_text("All").click()
+    expect(page.locator("#lens-count")).to_have_text(f"{n} of {n} pairs")
     prompt = page.locator("#lens-table .ag-row[row-index='0'] [col-id='prompt']")
+    margin = number_in(first)
     wanted = prompt.inner_text()
-    margin = number(first.inner_text())
     prompt.click()
     expect(page.locator("#lens-prompt")).to_have_value(wanted)
     expect(page.locator("#lens-run-note-0")).to_contain_text(f"{margin:+.2f}".replace("-", "−"))
