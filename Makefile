@@ -29,7 +29,7 @@ test: lint js browser ## lint, format, types and JavaScript, then unit, training
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup
 
 test-all: lint js browser ## what `make test` runs and the slow tests, with the share of dpo/ that ran
-	DPO_DAMAGED_RUNS=300 .venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup -m "slow or not slow" --cov
+	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup -m "slow or not slow" --cov
 
 lint: setup      ## ruff, its format, and mypy
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

@@ -25,8 +25,8 @@ from dpo.dashboard.run_reader import RunReader
 from dpo.dashboard.runs_page.table import rows_of
 from dpo.runs import Run, RunRecord, find_runs, open_run, record
 
-# make test-all takes 300. Others than those of every test run: DPO_DAMAGED_FIRST=1000 DPO_DAMAGED_RUNS=2000
-COUNT, BATCH = int(os.environ.get("DPO_DAMAGED_RUNS", "100")), 25
+# Others than those of every test run: DPO_DAMAGED_FIRST=1000 DPO_DAMAGED_RUNS=2000
+COUNT, BATCH = int(os.environ.get("DPO_DAMAGED_RUNS", "300")), 25
 FIRST = int(os.environ.get("DPO_DAMAGED_FIRST", "0"))
 HANGS = 20.0  # seconds without an answer: the slowest takes a twentieth of it
 CHARTS = ("loss", "chosen", "margin", "accuracy", "kl", "logps", "length", "lr", "grad", "use", "repetition")
