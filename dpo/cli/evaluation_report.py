@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpo.cli.output import print_table
-from dpo.evaluation.comparison.measures import MEASURES
-from dpo.evaluation.comparison.wording import interval, percent, verdict_word
+from dpo.evaluation.comparison.wording import interval, measured_beside, percent, verdict_word
 
-_DIVERSITY = {"distinct_1": "distinct-1", "distinct_2": "distinct-2", "gzip_ratio": "gzip ratio"}
 _RULES = {"longer": "longer", "emoji": "more emoji"}
 
 
@@ -23,11 +21,7 @@ def print_report(made: Mapping[str, Any]) -> None:
         _gain(row)
     for row in made["measures"]:
         if row["against"] is not None:
-            other = next(
-                one for one in made["measures"]
-                if one["policy"] == row["against"] and one["temperature"] == row["temperature"]
-            )  # fmt: skip
-            _measures(row, other)
+            _measures(row, *measured_beside(made, row))
     _changes(made)
     for row in made["held_out"]:
         _held_out(row)
@@ -92,31 +86,10 @@ def _gain(row: Mapping[str, Any]) -> None:
     )
 
 
-def _measures(row: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    heading = f"temperature {row['temperature']:g}", row["policy"], row["against"], "difference"
-    table: list[tuple[str, ...]] = [heading]
-    for name, measure in MEASURES.items():
-        own, base = (side["values"][name]["value"] for side in (row, other))
-        difference = row["values"][name]["difference"]
-        if own is None or base is None or difference is None:
-            continue
-        scale, digits = (100, 1) if measure.share else (1, 2)
-        sign = " %" if measure.share else ""
-        table.append(
-            (
-                measure.label,
-                *(f"{one['value'] * scale:.{digits}f}{sign}{interval(one, scale, digits)}" for one in (own, base)),
-                f"{difference['value'] * scale:+.{digits}f}{interval(difference, scale, digits)}",
-            )
-        )
-    for name, label in _DIVERSITY.items():
-        own, base = row["diversity"][name], other["diversity"][name]
-        if own is not None and base is not None:
-            label = f"{label} of {row['word_budget']:,} words"
-            table.append((label, f"{own:.3f}", f"{base:.3f}", f"{own - base:+.3f}"))
+def _measures(row: Mapping[str, Any], base: Mapping[str, Any], shown: Sequence[tuple[str, ...]]) -> None:
     print()
-    print_table(table)
-    for side in (row, other):
+    print_table([(f"temperature {row['temperature']:g}", row["policy"], row["against"], "difference"), *shown])
+    for side in (row, base):
         if side["left_out"]:
             print(f"{side['left_out']} prompts do not fit into the context of {side['policy']}")
 

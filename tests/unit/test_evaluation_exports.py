@@ -48,7 +48,7 @@ def read(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[Any]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def test_every_format_is_written_twice_the_same_and_where_it_is_told(evaluated: Path, tmp_path: Path) -> None:
@@ -123,6 +123,12 @@ def test_battles_hold_every_verdict_and_are_read_back(evaluated: Path) -> None:
         and rows[4]["conv_metadata"]["sum_assistant_b_tokens"] == 1
     )
     assert [v.winner for v in read_outside("battles", path)][:3] == ["a", "b", "a"]
+    # A text may hold what only looks like the end of a line, and half a character.
+    stored(path.parent / "odd", {"tuned": ["one\u2028line \ud83d"], "base": ["x"]})
+    [odd] = export(path.parent / "odd", ["battles"])
+    odd.write_text(odd.read_text(encoding="utf-8").replace("Question 0?", "Question\u2028 0?"), encoding="utf-8")
+    assert [v.prompt for v in read_outside("battles", odd)] == ["Question\u2028 0?"]
+    assert export(path.parent / "odd", list(FORMATS))
 
 
 def test_llm_comparator_has_its_fields(evaluated: Path) -> None:

@@ -118,7 +118,8 @@ def _rows(text: str, file: Path) -> list[Any]:
         if text.lstrip().startswith("["):
             content = json.loads(text)
             return content if isinstance(content, list) else []
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        # Not splitlines: within a text, U+2028 and the like end no line of JSON lines.
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file} is not JSON ({str(error)[:100]}): give JSON lines or a list") from error
 

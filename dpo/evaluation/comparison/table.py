@@ -14,7 +14,7 @@ import numpy as np
 from dpo.evaluation.comparison.judges import VOTED
 from dpo.evaluation.comparison.rows import Row, RowStore, answer_key, pair_key, verdict_key
 
-_WORTH = {"a": 1.0, "b": 0.0, "tie": 0.5, "bad": 0.5}
+WORTH = {"a": 1.0, "b": 0.0, "tie": 0.5, "bad": 0.5}
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Table:
         if judge["kind"] in VOTED:
             hashes = self.plan["policies"][policy], self.plan["policies"][against]
             votes = self.votes.get((judge["identity"], prompt["hash"], policy, against, *hashes, t), [])
-            worths = [_WORTH[row["verdict"]] for row in votes]
+            worths = [WORTH[row["verdict"]] for row in votes]
             kinds = Counter(row["verdict"] for row in votes)
             return Judged(float(np.mean(worths)), (), (), None, kinds) if worths else None
         by_sample, both, scores, kinds = [], [], [], Counter[str]()
@@ -112,7 +112,7 @@ class Table:
             found = [self.store.verdicts.get(verdict_key(judge["identity"], a, b, order)) for order in judge["orders"]]
             rows = [row for row in found if row is not None]
             kinds.update(row["verdict"] for row in rows)
-            worths = [_WORTH[row["verdict"]] for row in rows if row["verdict"] != "invalid"]
+            worths = [WORTH[row["verdict"]] for row in rows if row["verdict"] != "invalid"]
             if worths:
                 by_sample.append((math.fsum(worths) / len(worths), float(len(a["text"]) - len(b["text"]))))
             if len(worths) == 2:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dpo.evaluation.comparison.measures import MEASURES
+
+_DIVERSITY = {"distinct_1": "distinct-1", "distinct_2": "distinct-2", "gzip_ratio": "gzip ratio"}
 _CANNOT_TELL = "cannot tell at this size"
 # What a win by a rule means; a rule says nothing of better or worse.
 _RULES = {"longer": "are longer", "emoji": "have more emoji"}
@@ -29,6 +32,32 @@ def interval(estimate: Mapping[str, Any], scale: float = 100, digits: int = 1) -
     if estimate["low"] is None:
         return ""
     return f" ({estimate['low'] * scale:.{digits}f} to {estimate['high'] * scale:.{digits}f})"
+
+
+def measured_beside(made: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[tuple[str, ...]]]:
+    """The measures of what a policy is compared with, and a line of label, both values and difference for each.
+
+    Args:
+        made: a result.
+        row: one of its `measures`, of a policy that is compared with another.
+    """
+    where = row["against"], row["temperature"]
+    base = next(one for one in made["measures"] if (one["policy"], one["temperature"]) == where)
+    shown: list[tuple[str, ...]] = []
+    for name, measure in MEASURES.items():
+        own, other = (side["values"][name]["value"] for side in (row, base))
+        difference = row["values"][name]["difference"]
+        if own is not None and other is not None and difference is not None:
+            scale, digits, unit = (100, 1, " %") if measure.share else (1, 2, "")
+            values = [f"{one['value'] * scale:.{digits}f}{unit}{interval(one, scale, digits)}" for one in (own, other)]
+            gap = f"{difference['value'] * scale:+.{digits}f}{interval(difference, scale, digits)}"
+            shown.append((measure.label, *values, gap))
+    for name, label in _DIVERSITY.items():
+        own, other = row["diversity"][name], base["diversity"][name]
+        if own is not None and other is not None:
+            numbers = f"{own:.3f}", f"{other:.3f}", f"{own - other:+.3f}"
+            shown.append((f"{label} of {row['word_budget']:,} words", *numbers))
+    return base, shown
 
 
 def verdict_word(comparison: Mapping[str, Any]) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 from dpo.evaluation.comparison.measures import MEASURES
 from dpo.evaluation.comparison.rows import Row
+from dpo.evaluation.comparison.table import WORTH
 from dpo.evaluation.formats.source import (
-    WORTH,
     Exported,
     Files,
     JudgedAnswers,

@@ -57,8 +57,9 @@ def export(directory: str | Path, formats: Sequence[str], target: str | Path | N
         DataError: the directory holds no evaluation.
         StorageError: a file cannot be written; those before it are whole.
     """
-
     check_formats(formats)
+    if not formats:
+        return []
     store = RowStore(directory)
     made = result(store)
     assert store.plan is not None  # else there is no result
@@ -72,7 +73,8 @@ def export(directory: str | Path, formats: Sequence[str], target: str | Path | N
             path = root / name / relative
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(path, text)
+                # Half a character that a prompt may hold is no UTF-8, and the tools would not read it.
+                write_atomically(path, text.encode("utf-8", "replace"))
             except OSError as error:
                 raise StorageError(f"{path} cannot be written ({reason(error)}): name another place") from error
             paths.append(path)

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dpo.evaluation.comparison.measures import MEASURES
 from dpo.evaluation.comparison.rows import Row
-from dpo.evaluation.comparison.wording import interval, percent, verdict_word
+from dpo.evaluation.comparison.wording import interval, measured_beside, percent, verdict_word
 from dpo.evaluation.formats.source import Exported, Files
 
 _MOST_PROMPTS = 300
-_DIVERSITY = {"distinct_1": "distinct-1", "distinct_2": "distinct-2", "gzip_ratio": "gzip ratio"}
 
 
 def html(source: Exported) -> Files:
@@ -29,7 +27,10 @@ def html(source: Exported) -> Files:
         made=source.made, plan=source.plan, version=source.version, verdict=verdict_word,
         bars=[_bar(row) for row in source.made["comparisons"] if row["win_rate"] is not None],
         unjudged=[row["sentence"] for row in source.made["comparisons"] if row["win_rate"] is None],
-        tables=[_measured(source.made, row) for row in source.made["measures"] if row["against"]],
+        tables=[
+            {"row": row, "shown": measured_beside(source.made, row)[1]}
+            for row in source.made["measures"] if row["against"]
+        ],
         groups=[_answers(source, *pair) for pair in source.plan["comparisons"]], most=_MOST_PROMPTS,
     )  # fmt: skip
     return {"report.html": content}
@@ -42,32 +43,6 @@ def _bar(row: Row) -> Row:
     rate = row["win_rate"]
     low, high = (rate["value"] if rate[end] is None else rate[end] for end in ("low", "high"))
     return row | {"widths": widths, "mark": rate["value"] * 100, "from": low * 100, "width": (high - low) * 100}
-
-
-def _measured(made: Row, row: Row) -> Row:
-    base = next(
-        one for one in made["measures"]
-        if one["policy"] == row["against"] and one["temperature"] == row["temperature"]
-    )  # fmt: skip
-    shown = []
-    for name, measure in MEASURES.items():
-        own, other = (side["values"][name]["value"] for side in (row, base))
-        difference = row["values"][name]["difference"]
-        if own is not None and other is not None and difference is not None:
-            scale, digits, unit = (100, 1, " %") if measure.share else (1, 2, "")
-            shown.append(
-                (
-                    measure.label,
-                    *(f"{one['value'] * scale:.{digits}f}{unit}{interval(one, scale, digits)}" for one in (own, other)),
-                    f"{difference['value'] * scale:+.{digits}f}{interval(difference, scale, digits)}",
-                )
-            )
-    for name, label in _DIVERSITY.items():
-        own, other = row["diversity"][name], base["diversity"][name]
-        if own is not None and other is not None:
-            numbers = f"{own:.3f}", f"{other:.3f}", f"{own - other:+.3f}"
-            shown.append((f"{label} of {row['word_budget']:,} words", *numbers))
-    return {"row": row, "shown": shown}
 
 
 def _answers(source: Exported, policy: str, against: str) -> Row:

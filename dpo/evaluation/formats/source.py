@@ -10,7 +10,7 @@ from typing import Any
 
 from dpo.evaluation.comparison.judges import VOTED
 from dpo.evaluation.comparison.rows import Row, RowStore, verdict_key
-from dpo.evaluation.comparison.table import Table
+from dpo.evaluation.comparison.table import WORTH, Table
 
 Files = dict[str, str]
 """Text by file name, folders written with a slash."""
@@ -45,9 +45,6 @@ class JudgedAnswers:
         """What the policy won, a half for a tie, averaged over orders; None where no verdict is valid."""
         worths = [WORTH[row["verdict"]] for row in self.verdicts.values() if row["verdict"] in WORTH]
         return sum(worths) / len(worths) if worths else None
-
-
-WORTH = {"a": 1.0, "b": 0.0, "tie": 0.5, "bad": 0.5}
 
 
 @dataclass(frozen=True)
