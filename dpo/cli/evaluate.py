@@ -98,9 +98,10 @@ def run_eval(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(made.result)
     else:
-        from dpo.cli.evaluation_report import print_report
+        from dpo.cli.evaluation_report import print_report, print_speeds
 
         print_report(made.result)
+        print_speeds(made.speeds)
         print(_work_done(made))
     for path in export(made.path, arguments.export):
         print(f"Exported {path}", file=out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dpo.cli.output import print_table
@@ -19,19 +19,15 @@ def print_report(made: Mapping[str, Any]) -> None:
     _comparisons(made["comparisons"])
     for row in made["gains"]:
         _gain(row)
+    for row in made["strengths"]:
+        _strengths(row)
     for row in made["measures"]:
         if row["against"] is not None:
             _measures(row, *measured_beside(made, row))
     _changes(made)
     for row in made["held_out"]:
         _held_out(row)
-    _agreement(made["agreement"])
-    for card in made["judges"]:
-        if card["models"]:
-            print(
-                f"{card['name']} calls itself {', '.join(card['models'])}; {card['tokens']:,.0f} tokens; of "
-                f"{card['repeated']} questions asked twice {card['repeated_alike']} had the same verdict"
-            )
+    _judges(made)
     print()
     if "until_clear" in made["plan"]:
         print("Win rates have 95 % confidence sequences over prompts, which may be looked at as often as one likes")
@@ -41,17 +37,29 @@ def print_report(made: Mapping[str, Any]) -> None:
         print("Not complete: some answers or verdicts are missing; run the same command again")
 
 
-def _comparisons(rows: Sequence[Mapping[str, Any]]) -> None:
-    table = [("win rate", "", "won", "tied", "lost", "equal length", "verdict", "judge", "comparison")]
+def print_speeds(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print how quickly each policy answered, when it did."""
     for row in rows:
-        rate, controlled = row["win_rate"], row["length_controlled"]
+        rate = row["tokens"] / row["seconds"]
+        print(f"{row['policy']} wrote {rate:,.0f} tokens a second at temperature {row['temperature']:g}")
+
+
+def _comparisons(rows: Sequence[Mapping[str, Any]]) -> None:
+    head = "win rate", "", "won", "tied", "lost", "equal length", "equal style", "verdict", "judge", "comparison"
+    table: list[tuple[str, ...]] = [head]
+    for row in rows:
+        rate = row["win_rate"]
         if rate is None:
             continue
         table.append(
             (
                 percent(rate["value"]), interval(rate).strip(), str(row["wins"]), str(row["ties"]), str(row["losses"]),
-                "-" if controlled is None else percent(controlled["value"]) + interval(controlled), verdict_word(row),
-                row["judge"], f"{row['policy']} against {row['against']}, temperature {row['temperature']:g}",
+                *(
+                    "-" if equal is None else percent(equal["value"]) + interval(equal)
+                    for equal in (row["length_controlled"], row["style_controlled"])
+                ),
+                verdict_word(row), row["judge"],
+                f"{row['policy']} against {row['against']}, temperature {row['temperature']:g}",
             )
         )  # fmt: skip
     print()
@@ -84,6 +92,21 @@ def _gain(row: Mapping[str, Any]) -> None:
         f"{first} over {base} minus {second} over {other}, by {row['judge']}, temperature {row['temperature']:g}: "
         f"{difference['value'] * 100:+.1f} points{interval(difference)}"
     )
+
+
+def _strengths(row: Mapping[str, Any]) -> None:
+    """Of several comparisons: which policy is how strong, also where all answers have the same style."""
+    if len(row["policies"]) < 3:
+        return
+    table = [(f"{row['judge']}, temperature {row['temperature']:g}", "strength (log-odds)", "at equal style")]
+    for one in sorted(row["policies"], key=lambda one: -(one["strength"] or 0.0)):
+        values = (
+            "-" if one[part] is None else f"{one[part]:+.2f} ± {1.96 * one[part + '_error']:.2f}"
+            for part in ("strength", "at_equal_style")
+        )
+        table.append((one["policy"], *values))
+    print()
+    print_table(table)
 
 
 def _measures(row: Mapping[str, Any], base: Mapping[str, Any], shown: Sequence[tuple[str, ...]]) -> None:
@@ -132,6 +155,23 @@ def _rule(name: str, shortcut: Mapping[str, Any] | None) -> str:
     if name != "shortcut" or shortcut is None:
         return f'"{_RULES.get(name, name)}"'
     return f'"{"more" if shortcut["more"] else "less"} {shortcut["feature"]}" (the best on the training pairs)'
+
+
+def _judges(made: Mapping[str, Any]) -> None:
+    """How far they agree, and what is known of those that were asked over a network."""
+    _agreement(made["agreement"])
+    alpha = made["alpha"]
+    if alpha is not None:
+        print(
+            f"Krippendorff's alpha of {', '.join(alpha['judges'])}: {alpha['value']:.2f}{interval(alpha, 1, 2)} "
+            f"over {alpha['n']} prompts"
+        )
+    for card in made["judges"]:
+        if card["models"]:
+            print(
+                f"{card['name']} calls itself {', '.join(card['models'])}; {card['tokens']:,.0f} tokens; of "
+                f"{card['repeated']} questions asked twice {card['repeated_alike']} had the same verdict"
+            )
 
 
 def _agreement(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +64,20 @@ def by_hand(path: Path, worths: list[list[str]], swapped: bool = False, votes: S
     return result(RowStore(path))
 
 
+def _models(count: int) -> list[dict[str, Any]]:
+    return [
+        {"name": f"model {place}", "kind": "model", "says": "a model", "identity": f"M{place}", "orders": [""]}
+        for place in range(count)
+    ]
+
+
 def stored(
     path: Path, answers: dict[str, list[str | None]], pairs: Sequence[dict[str, str]] = (), samples: int = 1,
-    until_clear: bool = False,
+    until_clear: bool = False, models: Sequence[Callable[[str, str], str]] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """The result of answers written by hand: `answers[policy]` by prompt (and sample within it), the first against the
-    second, judged by the rule "longer"; every prompt has the same held-out pairs."""
+    second, judged by the rule "longer" and by `models`, which say who won of two texts; every prompt has the same
+    held-out pairs."""
     names = list(answers)
     count = len(answers[names[0]]) // samples
     prompts = [
@@ -100,9 +108,15 @@ def stored(
                 {"key": verdict_key("J", a, b, ""), "verdict": "tie" if not gap else "a" if gap > 0 else "b",
                  "scores": [len(a["text"]), len(b["text"])], "error": None, "identity": "J", "raw": None, "order": ""}
             )  # fmt: skip
+            verdicts += [
+                {"key": verdict_key(f"M{place}", a, b, ""), "verdict": model(a["text"], b["text"]), "scores": None,
+                 "error": None, "identity": f"M{place}", "raw": None, "order": ""}
+                for place, model in enumerate(models)
+            ]  # fmt: skip
     plan = {
         "kind": "plan", "key": "plan", "policies": {name: name.upper() for name in names}, "comparisons": [names],
-        "judges": [judge], "tuned": {}, "temperatures": [0.7], "samples": samples, "seed": 0, "sampling": SAMPLING,
+        "judges": [judge, *_models(len(models))], "tuned": {}, "temperatures": [0.7], "samples": samples, "seed": 0,
+        "sampling": SAMPLING,
         "data": {"shortcut": None, "source": "pairs.jsonl", "fingerprint": "f", "fraction": 0.05},
         "prompts": [prompt["key"] for prompt in prompts], "margin": 0.05,
     }  # fmt: skip

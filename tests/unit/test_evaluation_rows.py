@@ -10,8 +10,9 @@ import pytest
 from evaluations import by_hand
 
 from dpo.errors import ConfigError, DataError
-from dpo.evaluation.comparison.measures import distinct, gzip_ratio, measure
-from dpo.evaluation.comparison.result import _count, _difference, result
+from dpo.evaluation.comparison.measured import count, difference, speeds
+from dpo.evaluation.comparison.measures import distinct, flesch, gzip_ratio, measure, self_bleu
+from dpo.evaluation.comparison.result import result
 from dpo.evaluation.comparison.rows import ROWS, VERDICTS, RowStore, read_result
 from dpo.evaluation.comparison.wording import passes, sentence
 from dpo.evaluation.statistics.intervals import win_rate
@@ -53,6 +54,15 @@ def test_measures_by_hand() -> None:
     assert (made["ended"], made["cut"], made["tokens"]) == (0, 1, 20)
     assert made["words"] == 16 and 0 < made["repeated_4grams"] < 0.2
     assert measure("the dog's bone", 3, "eos")["contractions"] == 0
+    # 5 words of 5 syllables in a sentence; 9 words of 14 in two.  By hand: 206.835 - 1.015 w / s - 84.6 y / w.
+    assert flesch("The cat sat on it. 😄") == pytest.approx(206.835 - 1.015 * 5 - 84.6)
+    assert flesch("This information is good!\nDon't open the wooden table") == pytest.approx(
+        206.835 - 1.015 * 9 / 2 - 84.6 * 14 / 9
+    )
+    assert flesch("😄 42!") is None and measure("", 1, "eos")["flesch"] is None
+    # Bigrams and up: of "a b c d", "a b c e" 3 of 4 words, 2 of 3 pairs, 1 of 2 triples, 0 of 1 (smoothed to a half).
+    assert self_bleu(["a b c d", "a b c e"]) == pytest.approx((3 / 4 * 2 / 3 * 1 / 2 * 1 / 2) ** 0.25, abs=1e-6)
+    assert self_bleu(["a b c d"] * 3) == pytest.approx(1.0)
     assert distinct(["a b a", "a c"], 1, 5) == pytest.approx(3 / 5)
     assert distinct(["a b a", "a c"], 2, 5) == pytest.approx(1.0)  # no pair spans two texts
     assert distinct(["a b a b x y"], 2, 4) == pytest.approx(2 / 3)
@@ -83,9 +93,80 @@ def test_measures_claim_no_certainty_and_stay_in_their_range(tmp_path: Path) -> 
     for name in ("tokens", "ended"):
         assert own[name]["difference"]["value"] == 0 and own[name]["difference"]["low"] is None
     assert own["tokens"]["value"]["low"] is None and 0 < own["ended"]["value"]["low"] < 1
-    assert _difference([1.0, 1.0, 0.0], [0.0, 0.0, 1.0], share=True).high == 1.0
-    assert _difference([9.0, 1.0, 0.0], [0.0, 0.0, 1.0], share=False).high > 1.0
-    assert _count([0.0, 0.0, 1.0]).low == 0.0 and base["words"]["value"]["value"] == 2
+    assert difference([1.0, 1.0, 0.0], [0.0, 0.0, 1.0], share=True).high == 1.0
+    assert difference([9.0, 1.0, 0.0], [0.0, 0.0, 1.0], share=False).high > 1.0
+    assert count([0.0, 0.0, 1.0]).low == 0.0 and base["words"]["value"]["value"] == 2
+
+
+def test_is_it_more_than_emoji(tmp_path: Path) -> None:
+    """A judge that counts emoji and one that reads: at equal style the first one's gain is gone, the other's stays."""
+    from evaluations import stored
+
+    draw = np.random.default_rng(4)
+    padding = [[" indeed" * int(count) for count in draw.integers(0, 9, 2)] for _ in range(90)]
+    tuned = [f"Sure thing number {n}{pad}" + " 😄" * int(draw.integers(0, 4)) for n, (pad, _) in enumerate(padding)]
+    base = [f"Well then number {n}{pad}" + " 😄" * int(draw.integers(0, 2)) for n, (_, pad) in enumerate(padding)]
+    noise = dict(zip(tuned, draw.random((90, 2)), strict=True))
+
+    def likes_emoji(a: str, b: str) -> str:
+        gap = a.count("😄") - b.count("😄")
+        return "a" if noise[a][0] < 1 / (1 + np.exp(-1.5 * gap)) else "b"
+
+    def reads(a: str, b: str) -> str:
+        return "a" if noise[a][1] < 0.8 else "b"
+
+    made = stored(tmp_path / "e", {"tuned": tuned, "base": base}, models=[likes_emoji, reads])
+    rule, emoji, reader = made["comparisons"]
+    assert rule["style_controlled"] is None and "emoji" in emoji["style_slopes"]
+    assert emoji["win_rate"]["low"] > 0.55 and emoji["style_controlled"]["low"] < 0.5
+    assert emoji["style_slopes"]["emoji"] > 1 > abs(reader["style_slopes"]["emoji"])
+    assert reader["style_controlled"]["low"] > 0.6
+    by_emoji, by_reader = made["strengths"]
+    own = {row["policy"]: row for row in by_emoji["policies"]}
+    assert own["tuned"]["strength"] == -own["base"]["strength"] > own["tuned"]["at_equal_style"]
+    assert own["tuned"]["at_equal_style"] < 2 * own["tuned"]["at_equal_style_error"]
+    read = by_reader["policies"][0]
+    rate = reader["win_rate"]["value"]
+    # Two policies: the log-odds of the win rate, half to each side, drawn in a little by the prior.
+    assert read["strength"] == pytest.approx(np.log(rate / (1 - rate)) / 2, abs=0.02)
+    assert read["at_equal_style"] > 2 * read["at_equal_style_error"]
+    assert made["alpha"]["judges"] == ["model 0", "model 1"] and made["alpha"]["verdicts"] == 180
+    assert made["alpha"]["n"] == 90 and -0.3 < made["alpha"]["low"] < made["alpha"]["value"] < made["alpha"]["high"]
+    [kappa] = [row for row in made["agreement"] if row["first"] == "model 0" and row["second"] == "model 1"]
+    assert kappa["verdicts"] == 90
+    few = stored(tmp_path / "few", {"tuned": tuned[:20], "base": base[:20]}, models=[reads])
+    assert few["comparisons"][1]["style_controlled"] is None and few["strengths"] == [] and few["alpha"] is None
+
+
+def test_several_answers_to_a_prompt_are_compared_with_each_other(tmp_path: Path) -> None:
+    from evaluations import stored
+
+    same, other = ["one two three four five"] * 2, ["one two three four five", "six seven eight nine ten"]
+    made = stored(tmp_path / "several", {"tuned": same * 6, "base": other * 6}, samples=2)
+    own, base = (row["self_bleu"] for row in made["measures"])
+    assert own["value"]["value"] == pytest.approx(1.0) and base["value"]["value"] < 0.2
+    assert own["difference"]["n"] == 6 and own["difference"]["value"] > 0.8
+    single = stored(tmp_path / "single", {"tuned": ["a"], "base": ["b"]})
+    assert single["measures"][0]["self_bleu"] == {"value": None, "difference": None}
+
+
+def test_answers_of_an_earlier_version_are_measured_as_new_ones(tmp_path: Path) -> None:
+    from evaluations import stored
+
+    from dpo.evaluation.comparison.table import Table
+
+    made = stored(tmp_path, {"tuned": ["Good it is. 😄", "!"], "base": ["An idea", "So"]})
+    rows = [json.loads(line) for line in (tmp_path / ROWS).read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        if row["kind"] == "answer":
+            row["measures"] = {"words": row["measures"]["words"]}
+    (tmp_path / ROWS).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    store = RowStore(tmp_path)
+    assert result(store) == made and made["measures"][0]["values"]["flesch"]["value"]["n"] == 1
+    assert store.plan is not None
+    assert [(row["policy"], row["tokens"], row["seconds"]) for row in speeds(Table(store, store.plan))] == [
+        ("tuned", 5, 0.2), ("base", 3, 0.2),
+    ]  # fmt: skip
 
 
 def test_words_follow_numbers(tmp_path: Path) -> None:

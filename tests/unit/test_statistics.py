@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dpo.evaluation.statistics.control import length_controlled, style_controlled
+from dpo.evaluation.statistics.control import controlled, length_controlled, style_controlled
 from dpo.evaluation.statistics.intervals import (
     Estimate,
     bootstrap,
@@ -17,6 +17,7 @@ from dpo.evaluation.statistics.intervals import (
     win_rate,
 )
 from dpo.evaluation.statistics.judges import (
+    alpha_by_prompt,
     cohens_kappa,
     corrected_by_people,
     krippendorffs_alpha,
@@ -136,7 +137,7 @@ def test_lengths_held_equal() -> None:
     h[::9] = 0.5
     made = length_controlled(h, longer)
     assert made is not None
-    assert (h.mean(), made.slope, made.rate.value) == pytest.approx((0.5875, 0.742794, 0.588732), abs=1e-5)
+    assert (h.mean(), made.slopes[0], made.rate.value) == pytest.approx((0.5875, 0.742794, 0.588732), abs=1e-5)
     mirrored = length_controlled(1 - h, -longer)
     assert mirrored is not None and mirrored.rate.value == pytest.approx(1 - made.rate.value, abs=1e-12)
     assert length_controlled(np.ones(10), np.arange(10)) is None
@@ -178,6 +179,35 @@ def test_style_is_told_from_strength() -> None:
     assert 0 < errors[0] < 0.05
 
 
+def test_a_win_rate_at_equal_style() -> None:
+    """Coefficients by a general optimiser, errors by the sandwich written out prompt by prompt."""
+    from scipy.optimize import minimize
+
+    draw = np.random.default_rng(5)
+    style, prompts = draw.normal(size=(240, 2)), np.repeat(np.arange(80), 3)
+    chance = 1 / (1 + np.exp(-(0.3 + style @ [1.0, -0.5])))
+    h = np.where(draw.random(240) < 0.2, 0.5, draw.random(240) < chance)
+    design = np.column_stack([np.ones(240), style])
+
+    def unlikely(b: np.ndarray) -> float:
+        return float((np.logaddexp(0, design @ b) - h * (design @ b)).sum())
+
+    best = minimize(unlikely, np.zeros(3), tol=1e-12).x
+    p = 1 / (1 + np.exp(-design @ best))
+    bread = np.linalg.inv(sum(w * np.outer(x, x) for w, x in zip(p * (1 - p), design, strict=True)))
+    scores = [sum((h[i] - p[i]) * design[i] for i in np.flatnonzero(prompts == n)) for n in range(80)]
+    error = np.sqrt((bread @ sum(np.outer(g, g) for g in scores) @ bread)[0, 0])
+    made = controlled(h, style, prompts)
+    assert made is not None and made.rate.n == 80
+    assert made.slopes == pytest.approx(best[1:], abs=1e-5)
+    low, high = (1 / (1 + np.exp(-(best[0] + side * 1.959964 * error))) for side in (-1, 1))
+    assert (made.rate.low, made.rate.high) == pytest.approx((low, high), abs=1e-5)
+    mirrored = controlled(1 - h, -style, prompts)
+    assert mirrored is not None and mirrored.rate.low == pytest.approx(1 - made.rate.high, abs=1e-12)
+    # Style alone tells who wins: nothing is left to say at equal style.
+    assert controlled(style[:, 0] > 0, style) is None and controlled(np.ones(240), style) is None
+
+
 def test_judges_against_each_other() -> None:
     first, second = list("0011220121"), list("0111200122")
     kappa = cohens_kappa(first, second)
@@ -185,7 +215,20 @@ def test_judges_against_each_other() -> None:
     assert (kappa.value, kappa.low, kappa.high) == pytest.approx((0.545455, 0.1172, 0.9737), abs=5e-5)
     assert krippendorffs_alpha(list(zip(first, second, strict=True))) == pytest.approx(0.568182, abs=1e-5)
     assert cohens_kappa("aaa", "aaa") is None
-    assert krippendorffs_alpha([["a"], ["b"]]) is None
+    assert krippendorffs_alpha([["a"], ["b"]]) is None and krippendorffs_alpha([]) is None
+    items = [*zip(first, second, strict=True), ("0",), ("1", "1", "2")]
+    prompts = [n // 2 for n in range(len(items))]
+    alpha = alpha_by_prompt(items, prompts)
+    assert alpha is not None and alpha.n == 6  # an item with one verdict says nothing
+    assert alpha.value == pytest.approx(krippendorffs_alpha(items), abs=1e-12)
+    draw = np.random.default_rng(9)
+    redrawn = []
+    for _ in range(1500):
+        drawn = draw.integers(0, 6, 6)
+        redrawn.append(krippendorffs_alpha([items[i] for prompt in drawn for i in range(12) if prompts[i] == prompt]))
+    low, high = np.quantile([value for value in redrawn if value is not None], [0.025, 0.975])
+    assert (alpha.low, alpha.high) == pytest.approx((low, high), abs=0.06)
+    assert alpha_by_prompt([("a", "a")] * 5, range(5)) is None
 
 
 def test_a_judge_that_always_says_first() -> None:

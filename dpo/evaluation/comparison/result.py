@@ -9,26 +9,25 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from dpo.errors import DataError
 from dpo.evaluation.comparison.changes import changed, taught
-from dpo.evaluation.comparison.measures import DIVERSITY, MEASURES
+from dpo.evaluation.comparison.measured import difference, measured
 from dpo.evaluation.comparison.rows import Row, RowStore
+from dpo.evaluation.comparison.styles import at_equal_style, strengths
 from dpo.evaluation.comparison.table import Judged, Table
 from dpo.evaluation.comparison.wording import sentence
-from dpo.evaluation.statistics.control import length_controlled
-from dpo.evaluation.statistics.intervals import LEVEL, Estimate, mean, paired_difference, saved_by_pairing, win_rate
-from dpo.evaluation.statistics.judges import cohens_kappa, corrected_by_people, order_effect
+from dpo.evaluation.statistics.intervals import LEVEL, Estimate, mean, saved_by_pairing, win_rate
+from dpo.evaluation.statistics.judges import alpha_by_prompt, cohens_kappa, corrected_by_people, order_effect
 from dpo.evaluation.statistics.planning import sequence
 from dpo.evaluation.statistics.verdicts import holm, p_value, verdict
 
 FORMAT = 1
-_MOST_WORDS = 20_000  # that diversity is measured on: more take long, and say the same
 _FEWEST_IN_SLICE = 5
 _FEWEST_VOTED = 10
 
@@ -48,7 +47,7 @@ def result(store: RowStore) -> Row:
         _verdicts([row for row in comparisons if row["judge"] == judge["name"] and row["win_rate"]], plan)
     for row in comparisons:
         row["sentence"] = sentence(row)
-    measures = {(name, t): _measured(table, name, t) for name in plan["policies"] for t in plan["temperatures"]}
+    measures = measured(table)
     return {
         "format": FORMAT,
         "plan": {name: value for name, value in plan.items() if name not in ("kind", "prompts")},
@@ -56,6 +55,7 @@ def result(store: RowStore) -> Row:
         "complete": table.complete(),
         "comparisons": comparisons,
         "gains": list(_gains(table)),
+        "strengths": list(strengths(table)),
         "measures": list(measures.values()),
         "changes": [
             changed(table, row, measures[row["against"], t]) for (_, t), row in measures.items() if row["against"]
@@ -64,6 +64,7 @@ def result(store: RowStore) -> Row:
         "held_out": [_held_out(table, name) for name in plan["tuned"]],
         "judges": [_card(table, judge) for judge in plan["judges"]],
         "agreement": list(_agreement(table)),
+        "alpha": _alpha(table),
     }
 
 
@@ -103,6 +104,7 @@ def _compared(table: Table, judge: Row, policy: str, against: str, t: float) -> 
         "wins": words["won"], "ties": words["tied"], "losses": words["lost"], "invalid": kinds["invalid"],
         "both_bad": kinds["bad"], "win_rate": None, "p": None, "p_adjusted": None,
         "verdict": "cannot tell at this size", "order": None, "length_controlled": None, "length_slope": None,
+        "style_controlled": None, "style_slopes": {},
         "saved_by_pairing": None, "slices": {}, "people": None,
     }  # fmt: skip
     if not judged:
@@ -112,13 +114,7 @@ def _compared(table: Table, judge: Row, policy: str, against: str, t: float) -> 
     row |= {"win_rate": asdict(estimate), "p": p_value(estimate)}
     if "until_clear" in table.plan:
         row["h"] = h
-    samples = [(key, *one) for key, made in judged.items() for one in made.by_sample]
-    controlled = None
-    if samples and judge["name"] != "longer":
-        keys, won, longer = zip(*samples, strict=True)
-        controlled = length_controlled(won, longer, keys)
-    if controlled is not None:
-        row |= {"length_controlled": asdict(controlled.rate), "length_slope": controlled.slope}
+    row |= at_equal_style(judge, judged)
     both = [pair for made in judged.values() for pair in made.orders]
     if both:
         effect = order_effect(*zip(*both, strict=True))
@@ -177,71 +173,11 @@ def _gains(table: Table) -> Iterator[Row]:
             common = [key for key in first if key in second]
             if common:
                 won = [first[key].h or 0.0 for key in common], [second[key].h or 0.0 for key in common]
-                difference = _difference(*won, share=True)
+                gap = difference(*won, share=True)
                 yield {
                     "judge": judge["name"], "temperature": t, "first": list(one), "second": list(other),
-                    "difference": asdict(difference),
+                    "difference": asdict(gap),
                 }  # fmt: skip
-
-
-def _measured(table: Table, policy: str, t: float) -> Row:
-    """Every measure of a policy's answers, and how far it is from what the policy is compared with."""
-    plan = table.plan
-    against = next((b for a, b in plan["comparisons"] if a == policy), None)
-    own, other = (
-        {p["key"]: table.written(name, p, t) for p in table.prompts} if name else {} for name in (policy, against)
-    )
-    answered = [key for key in own if own[key]]
-    common = [key for key in answered if other.get(key)]
-    values: Row = {}
-    for name, measure in MEASURES.items():
-        means = {key: _mean_of(own[key], name) for key in answered}
-        estimate = None if not means else win_rate(list(means.values())) if measure.share else _count(means.values())
-        difference = None
-        if common:
-            theirs = [_mean_of(other[key], name) for key in common]
-            difference = _difference([means[key] for key in common], theirs, measure.share)
-        values[name] = {
-            "value": None if estimate is None else asdict(estimate),
-            "difference": None if difference is None else asdict(difference),
-        }
-    written = (sum(row["measures"]["words"] for row in _texts(table, name, t)) for name in plan["policies"])
-    budget = min(*written, _MOST_WORDS)
-    texts = [row["text"] for row in _texts(table, policy, t)]
-    return {
-        "policy": policy, "against": against, "temperature": t, "prompts": len(answered),
-        "left_out": sum(table.answer(policy, p, t, k) is not None for p in table.prompts for k in table.samples(t))
-        - sum(map(len, own.values())),
-        "values": values, "word_budget": budget,
-        "diversity": {name: of(texts, budget) if budget else None for name, of in DIVERSITY.items()},
-    }  # fmt: skip
-
-
-def _difference(first: Sequence[float], second: Sequence[float], share: bool) -> Estimate:
-    """The mean paired difference; of shares no further from 0 than 1."""
-    made = _sure(paired_difference(first, second))
-    if not share or made.low is None or made.high is None:
-        return made
-    return replace(made, low=max(-1.0, made.low), high=min(1.0, made.high))
-
-
-def _count(values: Iterable[float]) -> Estimate:
-    """The mean of what cannot be negative."""
-    made = _sure(mean(list(values)))
-    return made if made.low is None else replace(made, low=max(0.0, made.low))
-
-
-def _sure(made: Estimate) -> Estimate:
-    """Without an interval where all prompts are alike: one of no width would claim to know all other prompts."""
-    return replace(made, low=None, high=None) if made.error == 0 else made
-
-
-def _mean_of(rows: Sequence[Row], name: str) -> float:
-    return math.fsum(row["measures"][name] for row in rows) / len(rows)
-
-
-def _texts(table: Table, policy: str, t: float) -> list[Row]:
-    return [row for prompt in table.prompts for row in table.written(policy, prompt, t)]
 
 
 def _held_out(table: Table, policy: str) -> Row:
@@ -298,16 +234,35 @@ def _card(table: Table, judge: Row) -> Row:
     }  # fmt: skip
 
 
+def _words(table: Table, judge: Row) -> dict[tuple[str, str, float, str], str]:
+    """Who won, by comparison, temperature and prompt."""
+    return {
+        (policy, against, t, key): made.word
+        for other, policy, against, t in table.units() if other["name"] == judge["name"]
+        for key, made in table.judged(judge, policy, against, t).items()
+    }  # fmt: skip
+
+
 def _agreement(table: Table) -> Iterator[Row]:
     """How far each two judges agree on who won a prompt, beyond chance."""
-    for one, other in itertools.combinations(table.plan["judges"], 2):
-        words: list[tuple[str, str]] = []
-        for (policy, against), t in itertools.product(table.plan["comparisons"], table.plan["temperatures"]):
-            first, second = (table.judged(judge, policy, against, t) for judge in (one, other))
-            words += [(first[key].word, second[key].word) for key in first if key in second]
-        if words:
-            kappa = cohens_kappa([a for a, _ in words], [b for _, b in words])
+    words = {judge["name"]: _words(table, judge) for judge in table.plan["judges"]}
+    for one, other in itertools.combinations(words, 2):
+        both = [(word, words[other][where]) for where, word in words[one].items() if where in words[other]]
+        if both:
+            kappa = cohens_kappa([a for a, _ in both], [b for _, b in both])
             yield {
-                "first": one["name"], "second": other["name"], "verdicts": len(words),
-                "agree": sum(a == b for a, b in words) / len(words), "kappa": None if kappa is None else asdict(kappa),
+                "first": one, "second": other, "verdicts": len(both),
+                "agree": sum(a == b for a, b in both) / len(both), "kappa": None if kappa is None else asdict(kappa),
             }  # fmt: skip
+
+
+def _alpha(table: Table) -> Row | None:
+    """How far all judges but the rules agree, people among them; None of fewer than two."""
+    words = {judge["name"]: _words(table, judge) for judge in table.plan["judges"] if judge["kind"] != "rule"}
+    given = {name: found for name, found in words.items() if found}
+    if len(given) < 2:
+        return None
+    places = sorted({where for found in given.values() for where in found})
+    verdicts = [[found[where] for found in given.values() if where in found] for where in places]
+    alpha = alpha_by_prompt(verdicts, [where[-1] for where in places])
+    return None if alpha is None else {"judges": list(given), "verdicts": sum(map(len, verdicts))} | asdict(alpha)

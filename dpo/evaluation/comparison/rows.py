@@ -24,6 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dpo.errors import BusyError, DataError, StorageError
+from dpo.evaluation.comparison.measures import MEASURES, measure
 from dpo.files import write_json
 from dpo.runs.files import parse, reason
 from dpo.runs.record import read_lines
@@ -101,6 +102,9 @@ class RowStore:
             table = tables[str(row["kind"])]
         if row["key"] in table:
             return False
+        if row.get("measures") is not None and not MEASURES.keys() <= row["measures"].keys():
+            # Written by an earlier version, which counted less.
+            row["measures"] = measure(row["text"], row["tokens"], row["ended"])
         table[row["key"]] = row
         return True
 

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,14 +17,26 @@ from dpo.evaluation.comparison.rows import Row, RowStore, answer_key, pair_key, 
 WORTH = {"a": 1.0, "b": 0.0, "tie": 0.5, "bad": 0.5}
 
 
+class Sampled(NamedTuple):
+    """What a sample won, over its orders, and both answers."""
+
+    h: float
+    own: Row
+    other: Row
+
+    @property
+    def longer(self) -> float:
+        """How many characters longer the policy's answer is."""
+        return float(len(self.own["text"]) - len(self.other["text"]))
+
+
 @dataclass(frozen=True)
 class Judged:
     """A judge's verdicts on one comparison at one temperature, of one prompt's samples in both orders."""
 
     h: float | None
     """None where every verdict is invalid."""
-    by_sample: tuple[tuple[float, float], ...]
-    """What each sample won, and how many characters longer its answer was."""
+    by_sample: tuple[Sampled, ...]
     orders: tuple[tuple[float, float], ...]
     """(a shown first, b shown first), of samples judged in both orders."""
     scores: list[float] | None
@@ -56,7 +68,7 @@ class Table:
                     row["temperature"],
                 )
                 self.votes.setdefault(where, []).append(row)
-        self._answers: dict[tuple[str, str, float, int], Row | None] = {}
+        self._answers: dict[tuple[str, float], dict[str, list[Row | None]]] = {}
         self._judged: dict[tuple[Any, ...], dict[str, Judged]] = {}
 
     def units(self) -> Iterator[tuple[Row, str, str, float]]:
@@ -70,19 +82,23 @@ class Table:
         """Numbers of the samples at a temperature: without chance there is one."""
         return range(1 if t == 0 else self.plan["samples"])
 
-    def answer(self, policy: str, prompt: Row, t: float, sample: int) -> Row | None:
-        """A policy's answer, None where it is not there yet."""
-        where = (policy, prompt["hash"], t, sample)
-        if where not in self._answers:
-            known, seed = self.plan["policies"][policy], self.plan["seed"] + sample
-            key = answer_key(known, prompt["hash"], t, seed, self.plan["sampling"])
-            self._answers[where] = self.store.answers.get(key)
-        return self._answers[where]
+    def answers(self, policy: str, prompt: Row, t: float) -> list[Row | None]:
+        """A policy's answers to a prompt, sample by sample, None where one is not there yet; each looked up once."""
+        known = self._answers.setdefault((policy, t), {})
+        found = known.get(prompt["hash"])
+        if found is None:
+            content, plan = self.plan["policies"][policy], self.plan
+            found = known[prompt["hash"]] = [
+                self.store.answers.get(
+                    answer_key(content, prompt["hash"], t, plan["seed"] + sample, plan["sampling"])
+                )
+                for sample in self.samples(t)
+            ]  # fmt: skip
+        return found
 
     def written(self, policy: str, prompt: Row, t: float) -> list[Row]:
         """A policy's answers to a prompt, those left out that it could not give."""
-        found = [self.answer(policy, prompt, t, sample) for sample in self.samples(t)]
-        return [row for row in found if row is not None and row["text"] is not None]
+        return [row for row in self.answers(policy, prompt, t) if row is not None and row["text"] is not None]
 
     def judged(self, judge: Row, policy: str, against: str, t: float) -> dict[str, Judged]:
         """By the prompt's key, prompts without a valid verdict left out."""
@@ -114,19 +130,18 @@ class Table:
             kinds.update(row["verdict"] for row in rows)
             worths = [WORTH[row["verdict"]] for row in rows if row["verdict"] != "invalid"]
             if worths:
-                by_sample.append((math.fsum(worths) / len(worths), float(len(a["text"]) - len(b["text"]))))
+                by_sample.append(Sampled(math.fsum(worths) / len(worths), a, b))
             if len(worths) == 2:
                 both.append((worths[0], worths[1]))
             scores += [row["scores"] for row in rows if row["scores"] is not None]
         if not kinds:
             return None
-        h = math.fsum(worth for worth, _ in by_sample) / len(by_sample) if by_sample else None
+        h = math.fsum(one.h for one in by_sample) / len(by_sample) if by_sample else None
         return Judged(h, tuple(by_sample), tuple(both), np.mean(scores, axis=0).tolist() if scores else None, kinds)
 
     def duels(self, policy: str, against: str, prompt: Row, t: float) -> Iterator[tuple[Row, Row]]:
         """Both answers of each sample where both policies could answer."""
-        for sample in self.samples(t):
-            a, b = (self.answer(name, prompt, t, sample) for name in (policy, against))
+        for a, b in zip(self.answers(policy, prompt, t), self.answers(against, prompt, t), strict=True):
             if a is not None and b is not None and a["text"] is not None and b["text"] is not None:
                 yield a, b
 
@@ -144,7 +159,7 @@ class Table:
     def complete(self) -> bool:
         """Whether everything that was asked for is there; what a judge could not decide is."""
         for policy, prompt, t in itertools.product(self.plan["policies"], self.prompts, self.plan["temperatures"]):
-            if any(self.answer(policy, prompt, t, sample) is None for sample in self.samples(t)):
+            if None in self.answers(policy, prompt, t):
                 return False
         for (judge, policy, against, t), prompt in itertools.product(self.units(), self.prompts):
             if judge["kind"] in VOTED:

@@ -45,19 +45,25 @@ def measured_beside(made: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[Ma
     base = next(one for one in made["measures"] if (one["policy"], one["temperature"]) == where)
     shown: list[tuple[str, ...]] = []
     for name, measure in MEASURES.items():
-        own, other = (side["values"][name]["value"] for side in (row, base))
-        difference = row["values"][name]["difference"]
-        if own is not None and other is not None and difference is not None:
-            scale, digits, unit = (100, 1, " %") if measure.share else (1, 2, "")
-            values = [f"{one['value'] * scale:.{digits}f}{unit}{interval(one, scale, digits)}" for one in (own, other)]
-            gap = f"{difference['value'] * scale:+.{digits}f}{interval(difference, scale, digits)}"
-            shown.append((measure.label, *values, gap))
+        shown += _line(measure.label, row["values"][name], base["values"][name], measure.share)
+    shown += _line("self-BLEU of a prompt's answers", row["self_bleu"], base["self_bleu"], share=False)
     for name, label in _DIVERSITY.items():
         own, other = row["diversity"][name], base["diversity"][name]
         if own is not None and other is not None:
             numbers = f"{own:.3f}", f"{other:.3f}", f"{own - other:+.3f}"
             shown.append((f"{label} of {row['word_budget']:,} words", *numbers))
     return base, shown
+
+
+def _line(label: str, own: Mapping[str, Any], other: Mapping[str, Any], share: bool) -> list[tuple[str, ...]]:
+    """Label, both values and their difference with intervals; nothing where one of them is not known."""
+    first, second, difference = own["value"], other["value"], own["difference"]
+    if first is None or second is None or difference is None:
+        return []
+    scale, digits, unit = (100, 1, " %") if share else (1, 2, "")
+    values = [f"{one['value'] * scale:.{digits}f}{unit}{interval(one, scale, digits)}" for one in (first, second)]
+    gap = f"{difference['value'] * scale:+.{digits}f}{interval(difference, scale, digits)}"
+    return [(label, *values, gap)]
 
 
 def verdict_word(comparison: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,10 +11,12 @@ from dpo.evaluation.comparison.answering import generate_missing
 from dpo.evaluation.comparison.judges import VOTED, Duel, Judge, JudgeSpec, Verdict, Winner
 from dpo.evaluation.comparison.judging import held_out_rows, open_judge, vote_rows, waiting_pairs
 from dpo.evaluation.comparison.lineage import NOT_DOWNLOADED
+from dpo.evaluation.comparison.measured import speeds
 from dpo.evaluation.comparison.outside import outside_rows
 from dpo.evaluation.comparison.plan import EvaluationConfig, Plan, make_plan
 from dpo.evaluation.comparison.result import is_clear, result
 from dpo.evaluation.comparison.rows import Row, RowStore, key_of, verdict_key
+from dpo.evaluation.comparison.table import Table
 from dpo.policies.loading import load_policy
 
 Progress = Callable[[str, int, int], None]
@@ -27,7 +29,8 @@ class Evaluation:
     """A finished evaluation: its directory, what `eval.json` says, and what had to be done for it.
 
     `generated` answers, `scored` held-out pairs, `judged` verdicts; all 0 where everything was there already.
-    `failed` has the judges that gave no answer to some question: how many times, and why.
+    `failed` has the judges that gave no answer to some question: how many times, and why.  `speeds` are those at which
+    the policies answered (`dpo.evaluation.comparison.measured.speeds`), which are no part of the result.
     """
 
     path: Path
@@ -36,6 +39,7 @@ class Evaluation:
     scored: int
     judged: int
     failed: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    speeds: Sequence[Row] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ def evaluate(
             if is_clear(done.result):
                 break
         store.write_result(done.result)
-    return done
+        assert store.plan is not None
+        return replace(done, speeds=tuple(speeds(Table(store, store.plan))))
 
 
 def _round(plan: Plan, store: RowStore, progress: Progress, before: Evaluation) -> Evaluation:

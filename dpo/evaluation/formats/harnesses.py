@@ -124,7 +124,7 @@ def _measures(source: Exported, policy: str) -> Iterator[Row]:
             for name, measure in MEASURES.items():
                 value = row["values"][name]["value"]
                 if value is not None:
-                    bounds = (0.0, 1.0) if measure.share else (0.0, None)
+                    bounds = (0.0, 1.0) if measure.share else (None if measure.signed else 0.0, None)
                     yield _result(source, f"measure: {measure.label}", value, bounds, {}, row["temperature"])
 
 
@@ -136,7 +136,7 @@ def _held_out(source: Exported, policy: str) -> Iterator[Row]:
 
 
 def _result(
-    source: Exported, name: str, estimate: Mapping[str, Any], bounds: tuple[float, float | None],
+    source: Exported, name: str, estimate: Mapping[str, Any], bounds: tuple[float | None, float | None],
     details: Mapping[str, str], temperature: float | None,
 ) -> Row:  # fmt: skip
     uncertainty: Row = {"num_samples": int(estimate["n"])}

@@ -15,19 +15,48 @@ from dpo.evaluation.statistics.logistic import fit
 
 
 @dataclass(frozen=True)
-class LengthControlled:
-    """A win rate at equal lengths, and how much length alone moves a verdict.
+class Controlled:
+    """A win rate with something held equal, and how much that alone moves a verdict.
 
-    `slope` is the log-odds of a win for one unit of `tanh(length difference / its standard deviation)`.
+    `slopes` `(s,)` are the log-odds of a win for one unit of each thing that is held equal.
     """
 
     rate: Estimate
-    slope: float
+    slopes: tuple[float, ...]
+
+
+def controlled(
+    h: npt.ArrayLike, style: npt.ArrayLike, clusters: npt.ArrayLike | None = None, level: float = LEVEL
+) -> Controlled | None:
+    """The win rate that is expected where both answers have the same style: `logit P(win) = theta + style phi`.
+
+    Of two policies this is Bradley-Terry with covariates; no prior, so that nothing is claimed that is not in the data.
+
+    Args:
+        h: `(n,)`.
+        style: `(n, s)`, what the judged answer has more of than the other.
+        clusters: `(n,)`, the prompts of the rows.
+
+    Returns:
+        None where it cannot be estimated: all verdicts agree, or style alone tells who wins.
+    """
+    given, features = np.asarray(h, float), np.asarray(style, float)
+    if len(given) < 3:
+        return None
+    made = fit(np.column_stack([np.ones(len(given)), features]), given, clusters)
+    if made is None:
+        return None
+    theta, error = float(made.coefficients[0]), float(made.errors[0])
+    half = float(stats.norm.ppf((1 + level) / 2)) * error
+    rate = _sigmoid(theta)
+    n = len(given) if clusters is None else len(np.unique(np.asarray(clusters)))
+    estimate = Estimate(rate, _sigmoid(theta - half), _sigmoid(theta + half), rate * (1 - rate) * error, n, level)
+    return Controlled(estimate, tuple(made.coefficients[1:].tolist()))
 
 
 def length_controlled(
     h: npt.ArrayLike, longer: npt.ArrayLike, clusters: npt.ArrayLike | None = None, level: float = LEVEL
-) -> LengthControlled | None:
+) -> Controlled | None:
     """The win rate that is expected where both answers are equally long (Dubois et al. 2024, arXiv 2404.04475).
 
     `logit P(win) = theta + phi tanh(d / sd(d))`; the rate is `1 / (1 + exp(-theta))`: AlpacaEval's minimal
@@ -41,19 +70,10 @@ def length_controlled(
     Returns:
         None where it cannot be estimated: lengths do not differ, or all verdicts agree.
     """
-    given, d = np.asarray(h, float), np.asarray(longer, float)
-    if len(given) < 3 or np.ptp(d) == 0:
+    d = np.asarray(longer, float)
+    if len(d) < 3 or np.ptp(d) == 0:
         return None
-    design = np.column_stack([np.ones_like(d), np.tanh(d / d.std(ddof=1))])
-    made = fit(design, given, clusters)
-    if made is None:
-        return None
-    theta, error = float(made.coefficients[0]), float(made.errors[0])
-    half = float(stats.norm.ppf((1 + level) / 2)) * error
-    rate = _sigmoid(theta)
-    n = len(given) if clusters is None else len(np.unique(np.asarray(clusters)))
-    estimate = Estimate(rate, _sigmoid(theta - half), _sigmoid(theta + half), rate * (1 - rate) * error, n, level)
-    return LengthControlled(estimate, float(made.coefficients[1]))
+    return controlled(h, np.tanh(d / d.std(ddof=1))[:, None], clusters, level)
 
 
 def style_controlled(

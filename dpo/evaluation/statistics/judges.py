@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from dpo.arrays import Floats
 from dpo.evaluation.statistics.intervals import LEVEL, Estimate, mean
 
 
@@ -47,17 +48,52 @@ def krippendorffs_alpha(verdicts: Sequence[Sequence[object]]) -> float | None:
     Items with fewer than two verdicts say nothing and are left out; None where nothing is left or all agree
     on one verdict everywhere.
     """
-    items = [Counter(map(str, item)) for item in verdicts if len(item) > 1]
-    total: Counter[str] = sum(items, Counter())
-    n = sum(total.values())
-    expected = n * n - sum(count * count for count in total.values())
-    if n == 0 or expected == 0:
+    counts, observed = _agreements(verdicts)
+    value = float(_alpha(counts.sum(0), observed.sum()))
+    return None if math.isnan(value) else value
+
+
+def alpha_by_prompt(
+    verdicts: Sequence[Sequence[object]], prompts: Sequence[object], resamples: int = 2_000, seed: int = 0
+) -> Estimate | None:
+    """`krippendorffs_alpha` with the percentile bootstrap over the `prompts` that the items are of; `n` counts them.
+
+    Draws in which all verdicts are one say nothing and are left out.
+    """
+    several = [place for place, item in enumerate(verdicts) if len(item) > 1]
+    counts, observed = _agreements([verdicts[place] for place in several])
+    value = _alpha(counts.sum(0), observed.sum())
+    if np.isnan(value):
         return None
-    observed = 0.0
-    for item in items:
-        size = sum(item.values())
-        observed += (size * size - sum(count * count for count in item.values())) / (size - 1)
-    return 1 - observed * (n - 1) / expected
+    known, places = np.unique([str(prompts[place]) for place in several], return_inverse=True)
+    n = len(known)
+    if n < 2:
+        return Estimate(float(value), None, None, None, n)
+    table = np.zeros((n, counts.shape[1] + 1))
+    np.add.at(table, places, np.column_stack([counts, observed]))
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)
+    drawn = weights @ table
+    redrawn = _alpha(drawn[:, :-1], drawn[:, -1])
+    redrawn = redrawn[~np.isnan(redrawn)]
+    low, high = np.quantile(redrawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(value), float(low), float(high), float(redrawn.std(ddof=1)), n)
+
+
+def _agreements(verdicts: Sequence[Sequence[object]]) -> tuple[Floats, Floats]:
+    """Of each item with several verdicts how often each verdict was given `(N, V)`, and its disagreement `(N,)`."""
+    items = [Counter(map(str, item)) for item in verdicts if len(item) > 1]
+    names = sorted({name for item in items for name in item})
+    counts = np.array([[item[name] for name in names] for item in items], float).reshape(len(items), len(names))
+    sizes = counts.sum(1)
+    return counts, (sizes**2 - (counts**2).sum(1)) / np.maximum(sizes - 1, 1)
+
+
+def _alpha(totals: Floats, observed: npt.ArrayLike) -> Floats:
+    """Alpha `(...)` of how often each verdict was given `(..., V)`; no number where only one verdict was."""
+    n = totals.sum(-1)
+    expected = n**2 - (totals**2).sum(-1)
+    found: Floats = np.divide(observed * (n - 1), expected, out=np.full(np.shape(n), np.nan), where=expected > 0)
+    return 1 - found
 
 
 @dataclass(frozen=True)
