@@ -4,8 +4,8 @@
          -d '{"prompt": "Do you like tea?", "policies": ["demo/gpt2-dpo"]}'
 
 Beside the prompt and the policies it takes every field of `Sampling`, `samples` and `log_ratios`; a
-policy may be an object with `lambda`, `reference`, `engine` and `turns`.  `/v1/completions` and `/v1/models`
-speak OpenAI's protocol (`dpo.dashboard.completions`).
+policy may be an object with `lambda`, `reference`, `engine` and `turns`.  `/v1/chat/completions`, `/v1/completions` and
+`/v1/models` speak OpenAI's protocol (`dpo.dashboard.completions`).
 """
 
 from __future__ import annotations

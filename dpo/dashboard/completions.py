@@ -1,95 +1,128 @@
-"""OpenAI's completions protocol over the same engine, so that other programs can talk to a run.
+"""OpenAI's protocol over the same engine, so that other programs can talk to a run.
 
-    curl http://127.0.0.1:8050/v1/completions -H 'Content-Type: application/json' \\
-         -d '{"model": "demo/gpt2-dpo", "prompt": "Do you like tea?", "max_tokens": 40}'
+    curl http://127.0.0.1:8050/v1/chat/completions -H 'Content-Type: application/json' \\
+         -d '{"model": "demo/gpt2-dpo", "messages": [{"role": "user", "content": "Do you like tea?"}]}'
 
-Beyond OpenAI's fields it takes `top_k`, `min_p`, `repetition_penalty`, `no_repeat_ngram_size` and
-`lambda` (the alignment strength).  Fields that would change the answer and are not known here are
-refused instead of ignored.
+`/v1/completions` answers a prompt as if it were the only message; with `echo` and `logprobs` it scores a text
+(`dpo.generation.echo`).  Beyond OpenAI's fields both take `top_k`, `min_p`, `repetition_penalty`,
+`no_repeat_ngram_size` and `lambda` (the alignment strength).  What is not offered is refused instead of ignored
+(`dpo.dashboard.completion_requests`).
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import NotFound
 
+from dpo.dashboard.completion_requests import AnswerRequest, ScoreRequest, read_chat, read_completions, wants_stream
 from dpo.dashboard.web import reading
 from dpo.dashboard.web.errors import openai_error
 from dpo.dashboard.web.names import Allowed
 from dpo.dashboard.web.streams import SIGN_OF_LIFE, Streams, viewer, written
-from dpo.errors import ConfigError, PromptError, quoted
+from dpo.errors import ConfigError
 from dpo.generation.engine import Engine
 from dpo.generation.jobs import Job
-from dpo.generation.settings import MAX_SAMPLES, Sampling
-from dpo.generation.spec import PolicySpec
 from dpo.policies.names import BUNDLED
 from dpo.runs import find_runs
 
-# Their word -> ours, and their default where it is not ours.
-_SETTINGS: dict[str, tuple[str, Any]] = {
-    "temperature": ("temperature", 1.0),
-    "top_p": ("top_p", 1.0),
-    "max_tokens": ("max_new_tokens", 16),
-    "seed": ("seed", None),
-    "stop": ("stop", None),
-    "top_k": ("top_k", None),
-    "min_p": ("min_p", None),
-    "repetition_penalty": ("repetition_penalty", None),
-    "no_repeat_ngram_size": ("no_repeat_ngram", None),
-}
-_OWN = {"model", "prompt", "n", "stream", "stream_options", "lambda", "user", *_SETTINGS}
-# Known, not offered: fine as long as they ask for nothing.
-_OFF: dict[str, tuple[Any, ...]] = {
-    "echo": (False, None),
-    "logprobs": (None, 0, False),
-    "best_of": (None, 1),
-    "suffix": (None, ""),
-    "presence_penalty": (None, 0),
-    "frequency_penalty": (None, 0),
-    "logit_bias": (None, {}),
-}
 _FINISH = {"eos": "stop", "stop": "stop", "length": "length", "cancelled": "stop"}
 
 
 def register(server: Flask, engine: Engine, allowed: Allowed, streams: Streams) -> None:
-    """Add `/v1/completions` and `/v1/models`."""
-
-    @server.get("/v1/models")
-    def models() -> Response:
-        runs = [
-            run for run in find_runs(list(allowed.roots)) if run.policy_path and run.path.name not in BUNDLED.values()
-        ]
-        names = [*BUNDLED, *(str(run.path) for run in runs)]
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": "dpo"} for name in names]
-        return jsonify({"object": "list", "data": data})
+    """Add `/v1/completions`, `/v1/chat/completions` and `/v1/models`."""
+    _register_models(server, allowed)
 
     @server.post("/v1/completions")
     def completions() -> Response:
         body = reading.body()
+        stream, usage = wants_stream(body)
+        asked = read_completions(body, allowed)
+        if isinstance(asked, ScoreRequest):
+            with streams.place():
+                return _scores(engine, asked)
+        return answer(asked, _Answer, stream, usage)
 
+    @server.post("/v1/chat/completions")
+    def chat() -> Response:
+        body = reading.body()
+        stream, usage = wants_stream(body)
+        return answer(read_chat(body, allowed), _ChatAnswer, stream, usage)
+
+    def answer(asked: AnswerRequest, kind: type[_Answer], stream: bool, usage: bool) -> Response:
         def submit() -> _Answer:
-            return _submitted(engine, allowed, body)
+            return _submitted(engine, asked, kind)
 
-        if body.get("stream"):
-            options = body.get("stream_options") or {}
-            if not isinstance(options, dict):
-                raise ConfigError(f"stream_options is {quoted(options)}: it must be an object")
-            usage = bool(options.get("include_usage"))
+        if stream:
             return streams.answer(submit, lambda answer: answer.stream(usage), lambda answer: answer.cancel())
         with streams.place():
             return submit().whole()
 
 
-def _submitted(engine: Engine, allowed: Allowed, body: dict[str, Any]) -> _Answer:
-    spec, prompts, sampling, samples = _read(body, allowed)
-    answer = _Answer(engine, [], samples, spec.policy)
+def _register_models(server: Flask, allowed: Allowed) -> None:
+    @server.get("/v1/models")
+    def models() -> Response:
+        return jsonify({"object": "list", "data": list(_models(allowed).values())})
+
+    # Elsewhere an unknown address is a page; a program that looks for what others offer must not take that for it.
+    @server.get("/v1/<path:other>")
+    @server.post("/v1/<path:other>")
+    def elsewhere(other: str) -> Response:
+        kind, _, name = other.partition("/")
+        if kind == "models" and request.method == "GET":
+            if name not in (found := _models(allowed)):
+                raise NotFound(f"There is no model {name[:200]}: /v1/models lists the names")
+            return jsonify(found[name])
+        raise NotFound(f"/v1/{other[:200]} is not offered: use completions, chat/completions or models")
+
+    @server.get("/tokenizer_info")
+    def tokenizer() -> Response:
+        raise NotFound("Each model has a tokenizer of its own, in the directory of its policy")
+
+
+def _models(allowed: Allowed) -> dict[str, dict[str, Any]]:
+    """What `/v1/models` says of each policy that can be asked, by its name."""
+    runs = [run for run in find_runs(list(allowed.roots)) if run.policy_path and run.path.name not in BUNDLED.values()]
+    names = [*BUNDLED, *(str(run.path) for run in runs)]
+    return {name: {"id": name, "object": "model", "created": 0, "owned_by": "dpo"} for name in names}
+
+
+def _facts(kind: str, model: str) -> dict[str, Any]:
+    prefix = "chatcmpl" if kind.startswith("chat") else "cmpl"
+    return {"id": f"{prefix}-{secrets.token_hex(12)}", "object": kind, "created": int(time.time()), "model": model}
+
+
+def _usage(prompt: int, completion: int) -> dict[str, int]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _scores(engine: Engine, asked: ScoreRequest) -> Response:
+    job = engine.score(
+        asked.texts, asked.spec, likeliest=asked.likeliest, following=asked.following, viewer=viewer()
+    )  # fmt: skip
+    scores: Sequence[Any] = ()
+    for event in engine.follow(job):
+        if event["event"] == "failed":
+            raise ConfigError(event["message"])
+        if event["event"] == "scored":
+            scores = event["scores"]
+    written_too = len(scores) * asked.following
+    usage = _usage(sum(len(score.tokens) for score in scores) - written_too, written_too)
+    choices = [{"index": index} | score.choice() for index, score in enumerate(scores)]
+    return jsonify({**_facts("text_completion", asked.spec.policy), "choices": choices, "usage": usage})
+
+
+def _submitted(engine: Engine, asked: AnswerRequest, kind: type[_Answer]) -> _Answer:
+    answer = kind(engine, [], asked.samples, asked.spec.policy)
     try:
-        for prompt in prompts:
-            answer.jobs.append(engine.submit(prompt, [spec], sampling, viewer=viewer(), samples=samples))
+        for prompt in asked.prompts:
+            answer.jobs.append(
+                engine.submit(prompt, [asked.spec], asked.sampling, viewer=viewer(), samples=asked.samples)
+            )
     except BaseException:
         answer.cancel()
         raise
@@ -99,15 +132,20 @@ def _submitted(engine: Engine, allowed: Allowed, body: dict[str, Any]) -> _Answe
 class _Answer:
     """The choices of one request, as they come or at once."""
 
+    whole_kind = chunk_kind = "text_completion"
+
     def __init__(self, engine: Engine, jobs: list[Job], samples: int, model: str) -> None:
         self.engine, self.jobs, self.samples = engine, jobs, samples
-        self.facts = {
-            "id": f"cmpl-{secrets.token_hex(12)}",
-            "object": "text_completion",
-            "created": int(time.time()),
-            "model": model,
-        }
+        self.facts = _facts(self.whole_kind, model)
         self.prompt_tokens = self.completion_tokens = 0
+
+    def choice(self, text: str) -> dict[str, Any]:
+        """What a choice of a whole answer holds."""
+        return {"text": text}
+
+    def part(self, index: int, text: str) -> dict[str, Any]:
+        """What a choice of a chunk holds."""
+        return {"text": text}
 
     def stream(self, usage: bool) -> Iterator[str]:
         """Server-sent events; a failure after the start is an `error` event."""
@@ -123,7 +161,8 @@ class _Answer:
             elif kind == "done":
                 yield self._chunk(index, event["text"], _FINISH[event["end"]])
         if usage:
-            yield written(None, {**self.facts, "choices": [], "usage": self._usage()})
+            counts = _usage(self.prompt_tokens, self.completion_tokens)
+            yield written(None, {**self.facts, "object": self.chunk_kind, "choices": [], "usage": counts})
         yield "data: [DONE]\n\n"
 
     def cancel(self) -> None:
@@ -143,10 +182,11 @@ class _Answer:
                 texts[index] += event["text"]
                 ends[index] = _FINISH.get(event.get("end", ""))
         choices = [
-            {"index": index, "text": text, "logprobs": None, "finish_reason": end}
+            {"index": index, **self.choice(text), "logprobs": None, "finish_reason": end}
             for index, (text, end) in enumerate(zip(texts, ends, strict=True))
         ]
-        return jsonify({**self.facts, "choices": choices, "usage": self._usage()})
+        usage = _usage(self.prompt_tokens, self.completion_tokens)
+        return jsonify({**self.facts, "choices": choices, "usage": usage})
 
     def _events(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for place, job in enumerate(self.jobs):
@@ -158,33 +198,25 @@ class _Answer:
                 yield place * self.samples + event.get("sample", 0), event
 
     def _chunk(self, index: int, text: str, end: str | None) -> str:
-        choice = {"index": index, "text": text, "logprobs": None, "finish_reason": end}
-        return written(None, {**self.facts, "choices": [choice]})
-
-    def _usage(self) -> dict[str, int]:
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "total_tokens": self.prompt_tokens + self.completion_tokens,
-        }
+        choice = {"index": index, **self.part(index, text), "logprobs": None, "finish_reason": end}
+        return written(None, {**self.facts, "object": self.chunk_kind, "choices": [choice]})
 
 
-def _read(body: dict[str, Any], allowed: Allowed) -> tuple[PolicySpec, list[str], Sampling, int]:
-    for name in body:
-        if name not in _OWN and not (name in _OFF and body[name] in _OFF[name]):
-            raise ConfigError(f"{name[:80]} is not offered here: leave it out")
-    if not isinstance(body.get("model"), str):
-        raise ConfigError("model is missing: /v1/models lists the names")
-    prompts = [body["prompt"]] if isinstance(body.get("prompt"), str) else body.get("prompt")
-    if not isinstance(prompts, list) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
-        raise ConfigError("prompt must be a text or a list of texts")
-    if not all(prompt.strip() for prompt in prompts):
-        raise PromptError("The prompt is blank: write a question or a sentence")
-    if len(prompts) > MAX_SAMPLES:
-        raise ConfigError(f"{len(prompts)} prompts at once: send at most {MAX_SAMPLES}")
-    values = {ours: body.get(theirs, default) for theirs, (ours, default) in _SETTINGS.items()}
-    if values["seed"] is None:
-        values["seed"] = secrets.randbelow(2**32)  # as with OpenAI: another answer each time unless asked otherwise
-    spec = PolicySpec.of({"policy": body["model"], "lambda": body.get("lambda")})
-    samples = 1 if body.get("n") is None else body["n"]
-    return allowed.asked_for(spec), prompts, Sampling.from_values(values), samples
+class _ChatAnswer(_Answer):
+    """The same as messages of the assistant."""
+
+    whole_kind, chunk_kind = "chat.completion", "chat.completion.chunk"
+
+    def __init__(self, engine: Engine, jobs: list[Job], samples: int, model: str) -> None:
+        super().__init__(engine, jobs, samples, model)
+        self._begun: set[int] = set()
+
+    def choice(self, text: str) -> dict[str, Any]:
+        """The message."""
+        return {"message": {"role": "assistant", "content": text, "refusal": None}}
+
+    def part(self, index: int, text: str) -> dict[str, Any]:
+        """What is new of a message; its first part says who speaks."""
+        first = {} if index in self._begun else {"role": "assistant"}
+        self._begun.add(index)
+        return {"delta": first | {"content": text}}

@@ -23,16 +23,12 @@ from torch import Tensor
 from dpo.errors import PolicyError, PromptError
 from dpo.evaluation.tuning import Tuning, tuning_of
 from dpo.evaluation.units import UNITS, spans
-from dpo.policies.families import Batch, Ids, Prompt, output_head
+from dpo.policies.families import Batch, Ids, Prompt
 from dpo.policies.loading import Policy, fit_embeddings, load_policy
-from dpo.policies.logps import token_logps
+from dpo.policies.positions import Positions, check_length, positions_of, token_text
 
 Shift = Literal["unshifted", "marginal", "shifted"]
-MOST_TOKENS = 2048
-"""Of a prompt or a text where the model itself has no limit: attention takes memory by their square."""
-_TOP = 5
 _MARGINAL = 3
-_ROWS = 128  # positions whose logits are held at once
 
 
 @dataclass(frozen=True)
@@ -172,14 +168,7 @@ class Lens:
         Raises:
             PromptError: in one line, with the numbers.
         """
-        context = self.policy.family.context(self.policy.network.config)
-        needed = self.policy.family.facts.positions(len(question), len(answer))
-        if context is None and needed > MOST_TOKENS:
-            raise PromptError(f"A text has {needed} tokens: the lens reads {MOST_TOKENS} at most, shorten it")
-        if context is not None and needed > context:
-            raise PromptError(
-                f"Prompt and text have {needed} tokens and {self.policy.name} reads {context}: shorten the text"
-            )
+        check_length(self.policy, question, answer)
 
     def batch(self, questions: Sequence[Ids], answers: Sequence[Ids]) -> tuple[Batch, Tensor]:
         """Model inputs and labels; answer `i` belongs to question `i % len(questions)`."""
@@ -189,39 +178,16 @@ class Lens:
         return batch, batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
 
     @torch.no_grad()
-    def _both(self, batch: Batch, labels: Tensor) -> list[_Side]:
-        ours = self._side(self.policy, batch, labels, None)
+    def _both(self, batch: Batch, labels: Tensor) -> list[Positions]:
+        ours = positions_of(self.policy, batch, labels)
         # Where the policy's likeliest token stands with the reference decides the shift class.
-        likeliest = ours.top_ids[:, 0]
+        likeliest, tokens = ours.top_ids[:, 0], len(self.policy.tokenizer)
         if self.reference is not None:
-            return [ours, self._side(self.reference, batch, labels, likeliest)]
+            return [ours, positions_of(self.reference, batch, labels, likeliest, tokens)]
         with self.policy.reference():
-            return [ours, self._side(self.policy, batch, labels, likeliest)]
+            return [ours, positions_of(self.policy, batch, labels, likeliest, tokens)]
 
-    def _side(self, side: Policy, batch: Batch, labels: Tensor, likeliest: Tensor | None) -> _Side:
-        targets = labels[:, 1:]
-        mask = targets != -100
-        states = side.family.completion_states(side.network, batch)[mask]
-        targets = targets[mask]
-        weight, bias = output_head(side.network)
-        log_probs = token_logps(states, weight, targets, bias).log_probs
-        parts = []
-        for start in range(0, len(targets), _ROWS):
-            block = slice(start, start + _ROWS)
-            parts.append(
-                _details(
-                    states[block],
-                    weight,
-                    bias,
-                    targets[block],
-                    None if likeliest is None else likeliest[block],
-                    len(self.policy.tokenizer),
-                )
-            )
-        ranks, top_ids, top_shares, of_likeliest = (torch.cat(column) for column in zip(*parts, strict=True))
-        return _Side(log_probs, ranks, top_ids, top_shares, of_likeliest)
-
-    def _tokens(self, ids: Ids, text: str, sides: list[_Side]) -> tuple[TokenLook, ...]:
+    def _tokens(self, ids: Ids, text: str, sides: list[Positions]) -> tuple[TokenLook, ...]:
         ours, theirs = sides
         pieces = self._pieces(ids, text)
         beta = self.tuning.beta
@@ -245,8 +211,8 @@ class Lens:
             )
         return tuple(tokens)
 
-    def _candidates(self, side: _Side, index: int) -> tuple[Candidate, ...]:
-        pairs = zip(side.top_ids[index].tolist(), side.top_shares[index].tolist(), strict=True)
+    def _candidates(self, side: Positions, index: int) -> tuple[Candidate, ...]:
+        pairs = zip(side.top_ids[index].tolist(), side.top_logps[index].exp().tolist(), strict=True)
         return tuple(Candidate(self._shown(token), share) for token, share in pairs)
 
     def _pieces(self, ids: Ids, text: str) -> list[str]:
@@ -265,36 +231,8 @@ class Lens:
     def _shown(self, token: int) -> str:
         """A token by itself: its text where it has one, else its name in the vocabulary."""
         if token not in self._visible:
-            tokenizer = self.policy.tokenizer
-            name = str(tokenizer.convert_ids_to_tokens(token))
-            text = tokenizer.decode([token], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            text = text if isinstance(text, str) else name
-            # SentencePiece drops the blank before a first word; the vocabulary's name still has it.
-            if name.startswith("▁") and not text.startswith(" "):
-                text = " " + text
-            self._visible[token] = name if "\ufffd" in text or not text else text
+            self._visible[token] = token_text(self.policy.tokenizer, token)
         return self._visible[token]
-
-
-@dataclass(frozen=True)
-class _Side:
-    """What one model says at each position: `(positions,)`, the tops `(positions, 5)`."""
-
-    log_probs: Tensor
-    ranks: Tensor
-    top_ids: Tensor
-    top_shares: Tensor
-    of_likeliest: Tensor  # this model's rank of the policy's likeliest token
-
-    def rows(self, rows: slice) -> _Side:
-        """The positions of one text."""
-        return _Side(
-            self.log_probs[rows],
-            self.ranks[rows],
-            self.top_ids[rows],
-            self.top_shares[rows],
-            self.of_likeliest[rows],
-        )
 
 
 def open_lens(
@@ -334,21 +272,3 @@ def _shift(rank: int) -> Shift:
     if rank == 1:
         return "unshifted"
     return "marginal" if rank <= _MARGINAL else "shifted"
-
-
-def _details(
-    states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, likeliest: Tensor | None, vocabulary: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Ranks of the targets, the likeliest tokens with their probabilities, ranks of `likeliest`."""
-    logits = (states.to(weight.dtype) @ weight.t()).float()
-    if bias is not None:
-        logits += bias.reshape(-1)
-    total = logits.logsumexp(-1, keepdim=True)
-    real = logits[:, :vocabulary]  # rows of padding beyond the tokenizer's length are no tokens
-    top = real.topk(min(_TOP, vocabulary), -1)
-
-    def rank(ids: Tensor) -> Tensor:
-        return (real > logits.gather(1, ids[:, None])).sum(1) + 1
-
-    wanted = top.indices[:, 0] if likeliest is None else likeliest
-    return rank(targets), top.indices, (top.values - total).exp(), rank(wanted)

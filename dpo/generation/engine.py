@@ -8,16 +8,17 @@ policy `loading` (policy, message, share, bytes) and `start` (seen, prompt_token
 then `token` (arm, sample, text, tokens, and log_ratio where asked for) of all policies by turns, `done`
 (and text, seconds, first_seconds, tokens_per_second, end) of each answer, and `finished` (cancelled,
 same_tokens).  `waiting` is a sign of life.  `arm` is the place of the policy among those that were asked.
+Where texts are to be scored, `scored` (scores: those of `dpo.generation.echo`) stands in the place of answers.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from dpo.errors import ConfigError
-from dpo.generation.jobs import MOST_POLICIES, Job
+from dpo.generation.jobs import MOST_POLICIES, Conversation, Job, ScoreJob
 from dpo.generation.settings import MAX_SAMPLES, Sampling
 from dpo.generation.spec import PolicySpec
 from dpo.serving.service import Event, Service
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from dpo.generation.worker import Worker
 
 logger = logging.getLogger(__name__)
+JobKind = TypeVar("JobKind", Job, ScoreJob)
 
 
-class Engine(Service[Job]):
+class Engine(Service[Job | ScoreJob]):
     """Runs jobs one after the other on one device; the policies of a job write at the same time.
 
     Args:
@@ -45,7 +47,7 @@ class Engine(Service[Job]):
 
     def submit(
         self,
-        prompt: str,
+        prompt: str | Sequence[int] | Conversation,
         policies: Sequence[str | PolicySpec],
         sampling: Sampling,
         *,
@@ -57,6 +59,7 @@ class Engine(Service[Job]):
         """Queue a job.
 
         Args:
+            prompt: a text, the ids of its tokens (then of one policy), or a conversation.
             policies: names or specs.
             viewer: who asks; viewers are served by turns.
             samples: answers of each policy, with the seeds `seed`, `seed + 1`, ...
@@ -74,26 +77,55 @@ class Engine(Service[Job]):
             raise ConfigError(f"{len(specs)} policies at once: ask for at least 1 and at most {MOST_POLICIES}")
         if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= MAX_SAMPLES:
             raise ConfigError(f"samples is {samples!r}: it must be a whole number from 1 to {MAX_SAMPLES}")
-        return self._queue(
-            lambda number: Job(number, prompt, specs, sampling, samples, log_ratios, tuple(turns), viewer=viewer)
+        asked = prompt if isinstance(prompt, str | Conversation) else tuple(prompt)
+        if isinstance(asked, tuple) and any(spec.remote for spec in specs):
+            raise ConfigError("Another server has tokens of its own: ask it with text")
+
+        return self._enter(
+            lambda number: Job(number, asked, specs, sampling, samples, log_ratios, tuple(turns), viewer=viewer)
         )
+
+    def score(
+        self, texts: Sequence[str | Sequence[int]], policy: PolicySpec, *, likeliest: int, following: bool, viewer: str
+    ) -> ScoreJob:
+        """Queue texts (or their tokens' ids) to be scored.
+
+        Args:
+            likeliest: tokens of each position that are wanted beside the one that stands there.
+            following: also the likeliest token after each text.
+
+        Raises:
+            BusyError: the queue is full.
+            ConfigError: the policy is not as it is trained, or another engine's.
+        """
+        if policy.remote or policy.engine != "torch" or policy.strength != 1.0:
+            raise ConfigError(f"{policy.policy} is scored by torch as it is: leave lambda and other engines out")
+        given = tuple(text if isinstance(text, str) else tuple(text) for text in texts)
+        return self._enter(lambda number: ScoreJob(number, given, (policy,), likeliest, following, viewer=viewer))
+
+    def _enter(self, make: Callable[[int], JobKind]) -> JobKind:
+        job: Any = self._queue(make)  # what `make` made
+        return cast("JobKind", job)
 
     def loaded(self) -> list[str]:
         """Names of the policies in memory."""
         return [] if self._worker is None else self._worker.store.names()
 
-    def _serve(self, job: Job) -> Callable[[], None] | None:
+    def _serve(self, job: Job | ScoreJob) -> Callable[[], None] | None:
         if self._worker is None:
             job.emit("loading", arm=0, message="Starting PyTorch", policy="", share=None, bytes=None)
             from dpo.generation.worker import Worker
 
             self._worker = Worker(self.device, self.memory, self.dtype)
+        if isinstance(job, ScoreJob):
+            self._worker.score(job)
+            return None
         return self._worker.run(job)
 
-    def _failed(self, job: Job, error: Exception) -> None:
+    def _failed(self, job: Job | ScoreJob, error: Exception) -> None:
         logger.error("job %s failed", job.number, exc_info=error)
         for place in range(len(job.policies)):
             job.emit("failed", arm=place, message="This prompt failed: the server's log says more")
 
-    def _parting(self, job: Job) -> Event:
-        return {"same_tokens": job.same_tokens}
+    def _parting(self, job: Job | ScoreJob) -> Event:
+        return {"same_tokens": job.same_tokens} if isinstance(job, Job) else {}

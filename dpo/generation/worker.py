@@ -7,16 +7,17 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from dpo.errors import PromptError
+from dpo.errors import DpoError, PromptError
+from dpo.generation.echo import check_tokens, score_texts
 from dpo.generation.events import EventEmitter
-from dpo.generation.jobs import Job
+from dpo.generation.jobs import Conversation, Job, ScoreJob
 from dpo.generation.pieces import Piece
 from dpo.generation.remote import complete
 from dpo.generation.sampler import answer, suit_threads
 from dpo.generation.spec import PolicySpec, Turns, reference_of
 from dpo.generation.store import PolicyStore
 from dpo.generation.tracks import AskedPolicy
-from dpo.policies.families import Prompt, plain_conversation
+from dpo.policies.families import Prompt, plain_conversation, prompt_of
 from dpo.policies.loading import Policy
 
 _ANSWER = 64  # tokens that older turns make room for
@@ -64,6 +65,18 @@ class Worker:
 
         return rest
 
+    def score(self, job: ScoreJob) -> None:
+        """Score the job's texts: `scored` with all of them, or `failed`."""
+        if job.cancelled.is_set():
+            return
+        try:
+            policy = self._policy(job, 0, job.policies[0].policy, set())
+            scores = score_texts(policy, job.texts, job.likeliest, job.following)
+        except DpoError as error:
+            job.emit("failed", arm=0, message=" ".join(str(error).split()))
+        else:
+            job.emit("scored", scores=scores)
+
     def _asked(self, job: Job, place: int, spec: PolicySpec, used: set[str]) -> AskedPolicy:
         policy = self._policy(job, place, spec.policy, used)
         prompt = _prompt(job, spec, policy)
@@ -100,7 +113,7 @@ class Worker:
         ]
         return [(stream, (place,)) for stream in pieces]
 
-    def _policy(self, job: Job, place: int, name: str, used: set[str]) -> Policy:
+    def _policy(self, job: Job | ScoreJob, place: int, name: str, used: set[str]) -> Policy:
         def progress(policy: str, share: float, size: int) -> None:
             shown = f" ({size / 1e6:.0f} MB)" if size else ""
             message = f"Reading {policy}{shown}"
@@ -118,13 +131,18 @@ def _messages(prompt: str, turns: Turns) -> list[dict[str, str]]:
 
 def _prompt(job: Job, spec: PolicySpec, policy: Policy) -> Prompt:
     """The job's prompt after as many of the policy's last turns as there is room for, and an answer of some length."""
+    if isinstance(job.prompt, Conversation):
+        return prompt_of(policy.tokenizer, {"prompt": job.prompt.text, "messages": job.prompt.messages})
+    if isinstance(job.prompt, tuple):
+        check_tokens(policy, job.prompt)
+    text = job.prompt if isinstance(job.prompt, str) else policy.decode(list(job.prompt))
     turns = spec.turns or job.turns
     for left_out in range(len(turns)):
-        messages = _messages(job.prompt, turns[left_out:])
+        messages = _messages(text, turns[left_out:])
         with contextlib.suppress(PromptError):
             policy.encode_prompt(messages, reserve=min(job.sampling.max_new_tokens, _ANSWER))
             return messages
-    return job.prompt
+    return text
 
 
 def _start_local(job: Job, asked: dict[int, AskedPolicy], emitter: EventEmitter) -> _Source:
@@ -141,7 +159,7 @@ def _start_local(job: Job, asked: dict[int, AskedPolicy], emitter: EventEmitter)
 def _local(job: Job, asked: dict[int, AskedPolicy]) -> Iterator[Piece]:
     order = list(asked)
     pieces = answer(
-        list(asked.values()), job.prompt, job.sampling, samples=job.samples, log_ratios=job.log_ratios,
+        list(asked.values()), job.text, job.sampling, samples=job.samples, log_ratios=job.log_ratios,
         cancelled=job.cancelled.is_set,
     )  # fmt: skip
     for piece in pieces:
@@ -177,14 +195,14 @@ def _by_turns(sources: list[_Source], emitter: EventEmitter) -> None:
 def _start_remote(job: Job, place: int, spec: PolicySpec, emitter: EventEmitter) -> threading.Thread:
     def run() -> None:
         try:
-            text = plain_conversation(_messages(job.prompt, spec.turns or job.turns))
+            text = plain_conversation(_messages(job.text, spec.turns or job.turns))
             for sample in range(job.samples):
                 for piece in complete(spec.policy, text, job.sampling, job.cancelled.is_set, sample):
                     emitter.emit(replace(piece, place=place, sample=sample))
         except Exception as error:
             emitter.fail(place, error)
 
-    emitter.start(place, job.prompt, None, spec.note)
+    emitter.start(place, job.text, None, spec.note)
     thread = threading.Thread(target=run, name=f"dpo-remote-{place}", daemon=True)
     thread.start()
     return thread

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from serving import api_server
-from waitress.server import create_server
+from serving import api_server, listening
 
 from dpo.errors import ConfigError, PolicyError
 from dpo.generation.engine import Engine
@@ -38,10 +37,8 @@ def server(engine: Engine, policy_dirs: dict[str, Path]) -> Flask:
 
 @pytest.fixture(scope="module")
 def address(server: Flask) -> Iterator[str]:
-    made = create_server(server, host="127.0.0.1", port=0, threads=8, send_bytes=1)
-    threading.Thread(target=made.run, daemon=True).start()
-    yield f"http://127.0.0.1:{made.effective_port}/v1"
-    made.close()
+    with listening(server) as made:
+        yield f"{made}/v1"
 
 
 def expected(name: Path, prompt: str, **values: Any) -> str:
@@ -84,7 +81,10 @@ def test_streaming_gives_the_same_text(server: Flask, policy_dirs: dict[str, Pat
     ("body", "says"),
     [
         ({"model": None}, "model is missing"),
-        ({"prompt": [1, 2]}, "prompt must be"),
+        ({"prompt": [1, "a"]}, "prompt must be"),
+        ({"prompt": [[1, 99999]]}, "Token 99999 is not in the vocabulary"),
+        ({"prompt": [[-1]]}, "Token -1"),
+        ({"stream": "yes"}, "stream is"),
         ({"prompt": ""}, "blank"),
         ({"prompt": ["a"] * 9}, "at most 8"),
         ({"logprobs": 5}, "logprobs is not offered"),
@@ -111,9 +111,25 @@ def test_fields_that_ask_for_nothing_are_taken(server: Flask, policy_dirs: dict[
     assert server.test_client().post("/v1/completions", json={**body, "user": "me"}).status_code == 200
 
 
+def test_tokens_are_asked_as_their_text_is(server: Flask, policy_dirs: dict[str, Path]) -> None:
+    policy = load_policy(str(policy_dirs["t5"]), device="cpu")
+    ids = policy.tokenizer("Do you like tea?", add_special_tokens=False)["input_ids"]
+    body = {"model": str(policy_dirs["t5"]), "max_tokens": 5, "seed": 2}
+    for prompt in (ids, [ids], "Do you like tea?", [[*ids, policy.eos_token_id]]):
+        [choice] = server.test_client().post("/v1/completions", json=body | {"prompt": prompt}).get_json()["choices"]
+        assert choice["text"] == expected(
+            policy_dirs["t5"], "Do you like tea?", temperature=1, top_p=1, seed=2, max_new_tokens=5
+        )
+
+
 def test_models_lists_what_can_be_asked(server: Flask) -> None:
-    names = [model["id"] for model in server.test_client().get("/v1/models").get_json()["data"]]
-    assert {"demo/t5", "demo/gpt2-dpo"} <= set(names)
+    client = server.test_client()
+    models = client.get("/v1/models").get_json()["data"]
+    assert {"demo/t5", "demo/gpt2-dpo"} <= {model["id"] for model in models}
+    assert client.get("/v1/models/demo/t5").get_json() == next(model for model in models if model["id"] == "demo/t5")
+    for other in ("/v1/models/demo/none", "/v1/embeddings", "/tokenizer_info"):
+        assert client.get(other).status_code == 404
+    assert "chat/completions" in client.post("/v1/embeddings", json={}).get_json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

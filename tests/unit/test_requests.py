@@ -179,7 +179,8 @@ def test_long_conversations_and_texts_are_refused_in_one_line(engine: Engine, po
 
 def test_the_lens_of_a_model_without_a_limit_has_one(policy_dirs: dict[str, Path]) -> None:
     from dpo.errors import PromptError
-    from dpo.evaluation.lens import MOST_TOKENS, open_lens
+    from dpo.evaluation.lens import open_lens
+    from dpo.policies.positions import MOST_TOKENS
 
     lens = open_lens(str(policy_dirs["t5"]), reference=str(policy_dirs["t5"]))
     with pytest.raises(PromptError, match=f"{MOST_TOKENS} at most"):

@@ -29,6 +29,10 @@ ROUTES: dict[tuple[str, str], Right] = {
     ("POST", "/api/cancel"): _ASK,
     ("GET", "/v1/models"): _READ,
     ("POST", "/v1/completions"): _ASK,
+    ("POST", "/v1/chat/completions"): _ASK,
+    ("GET", "/v1/<path:other>"): _READ,  # one model; of others, that they are not there
+    ("POST", "/v1/<path:other>"): _READ,
+    ("GET", "/tokenizer_info"): _READ,
     ("GET", "/api/training"): _READ,
     ("POST", "/api/curves"): _READ,
     ("POST", "/api/checkpoints"): _READ,
