@@ -8,7 +8,7 @@ WORKERS ?= 2
 STAMP  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint js browser bench bench-gpu clean
+.PHONY: help setup demo test test-all lint js browser fuzz bench bench-gpu clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,6 +30,9 @@ test: lint js browser ## lint, format, types and JavaScript, then unit, training
 
 test-all: lint js browser ## what `make test` runs and the slow tests, with the share of dpo/ that ran
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup -m "slow or not slow" --cov
+
+fuzz: setup      ## 10,000 malformed requests to every route and callback, others than those of `make test`
+	DPO_FUZZ=10000 DPO_FUZZ_SEED=$$(date +%s) .venv/bin/python -m pytest tests/unit/test_fuzz.py --timeout 1800
 
 lint: setup      ## ruff, its format, and mypy
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

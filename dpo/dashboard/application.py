@@ -15,6 +15,7 @@ from dpo.dashboard.shell import Page
 from dpo.dashboard.web.access import LOCAL, Access
 from dpo.dashboard.web.headers import hash_of
 from dpo.dashboard.web.modules import Modules
+from dpo.dashboard.web.schema import checked
 from dpo.dashboard.workbench import Workbench
 from dpo.resources import resource
 
@@ -46,6 +47,11 @@ class _App(Dash):
                 + "".join(f"<script>{text}</script>" for text in self.head_scripts())
             )
         return str(super().interpolate_index(**parts))
+
+    def callback(self, *parts: Any, **options: Any) -> Any:
+        """A callback that is called only with what its annotations allow (`web.schema`)."""
+        register = super().callback(*parts, **options)
+        return lambda function: register(checked(function))
 
     def inline_hashes(self) -> list[str]:
         """The hashes of the document's inline scripts: Dash's, and those above."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo.errors import BusyError, DataError, DpoError, StorageError
+from dpo.preferences import file_check
 from dpo.preferences.reading import SUFFIXES
 from dpo.preferences.sources import NAMED
 
@@ -33,6 +34,8 @@ MOST_UPLOADS = 20
 """Uploaded files that are kept; the oldest goes first."""
 MOST_UPLOADED = 500 * 2**20
 """Bytes of all uploaded files."""
+MOST_CHECKS = 2
+"""Uploads that are read at a time to see whether they can be."""
 MOST_AUDITS = 8
 """Audits that may wait."""
 _MOST_DONE = 3
@@ -82,6 +85,7 @@ class AuditJobs:
         self._uploads: dict[str, tuple[Path, str]] = {}
         self._lock = threading.Lock()
         self._working = threading.Lock()
+        self._checking = threading.BoundedSemaphore(MOST_CHECKS)
         self._place: Path | None = None
         self._closed = False
 
@@ -104,8 +108,9 @@ class AuditJobs:
         """Keep an uploaded file (a data URL); returns its value among `offered`.
 
         Raises:
-            DataError: no file type that we read, too large, or damaged.
+            DataError: no file type that we read, too large (also when it is unpacked), or damaged.
             StorageError: there is no room for it.
+            BusyError: others are being read.
         """
         if not isinstance(name, str) or not isinstance(content, str):
             raise DataError("One file at a time can be uploaded")
@@ -132,8 +137,25 @@ class AuditJobs:
             except OSError as error:
                 shutil.rmtree(path.parent, ignore_errors=True)
                 raise StorageError(f"{name[:80]} cannot be kept in {self._place} ({error.strerror})") from error
+        self._check(path, Path(name).name)
+        with self._lock:
             self._uploads[key] = (path, Path(name).name)
         return f"upload:{key}"
+
+    def _check(self, path: Path, label: str) -> None:
+        """Nothing, for a file that can be read within limits; else it is removed."""
+        if not self._checking.acquire(blocking=False):
+            shutil.rmtree(path.parent, ignore_errors=True)
+            raise BusyError("Another upload is being read just now: try again in a moment")
+        try:
+            file_check.check(path)
+        except BaseException as error:
+            shutil.rmtree(path.parent, ignore_errors=True)
+            if isinstance(error, DataError):
+                raise DataError(str(error).replace(str(path), label)) from None
+            raise
+        finally:
+            self._checking.release()
 
     def _make_room(self, size: int) -> None:
         """Remove the oldest uploads until one of `size` bytes has its place."""

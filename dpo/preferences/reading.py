@@ -23,6 +23,7 @@ SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 MAX_ROW = 64 * 2**20
 """Bytes of one row at most (a row of 10 MB is read; a file that is one endless row is not)."""
 _CHUNK = 2**20
+_PARQUET_ROWS = 16
 
 
 def kind_of(path: Path) -> str:
@@ -216,8 +217,13 @@ def _csv(path: Path) -> Iterator[tuple[FileRow, int]]:
 def _parquet(path: Path) -> Iterator[tuple[FileRow, int]]:
     import pyarrow.parquet
 
-    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1024):
+    # Few at a time: a word of a dictionary may be a megabyte, and stand in each row.
+    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=_PARQUET_ROWS):
         size = batch.nbytes // max(batch.num_rows, 1)
+        if size > MAX_ROW:
+            raise DataError(
+                f"{path.absolute()} has rows of more than {MAX_ROW // 2**20} MB: no preference pair is that long"
+            )
         for row in batch.to_pylist():
             yield row, size
 

@@ -225,11 +225,40 @@ def test_callbacks_of_another_form_are_refused(app: Dash) -> None:
         {"outputs": {}}, {"outputs": good["outputs"][:1]},
         {"inputs": []}, {"inputs": [1]}, {"inputs": [{"id": "x", "property": "selectedRows"}]}, {"inputs": None},
         {"inputs": good["inputs"] * 2}, {"state": [1]}, {"changedPropIds": [1]}, {"changedPropIds": 5},
+        {"changedPropIds": ["rn-over.value"]},
     ):  # fmt: skip
         answer = client.post(CALLBACK, json=good | change)
         assert answer.status_code == 400, change
     odd = {**good, "inputs": [good["inputs"][0] | {"value": [{"path": 3}, 4]}]}
     assert client.post(CALLBACK, json=odd).status_code == 400
+
+
+def test_callbacks_get_what_their_annotations_allow(app: Dash, caplog: pytest.LogCaptureFixture) -> None:
+    """One line names the value; nothing is called, and nothing stands in the log."""
+    client = app.server.test_client()
+    for begin, part, values in (
+        ("..rn-chosen.hidden", "rn-grid.selectedRows", ([{"path": 3}], [4], [{}], "x", 5)),
+        ("..rn-frontier.figure", "rn-grid.virtualRowData", ([{"name": "x"}], [[]], True)),
+        ("..rn-importance.children", "rn-measure.value", ("name", None, 3)),
+        ("..da-pair.children", "da-at.data", (-1, 0.5, 2**31, 10**40, "1", True)),
+        ("..da-rows.getRowsResponse", "da-rows.getRowsRequest", (
+            {}, {"startRow": "0", "endRow": 1, "sortModel": None, "filterModel": None},
+            {"startRow": 0, "endRow": 1, "sortModel": [{"colId": "x", "sort": "asc"}], "filterModel": None},
+            {"startRow": 0, "endRow": 1, "sortModel": [], "filterModel": {"row": {"type": "worse"}}})),
+        ("tr-texts.children", "tr-step.marks", ([{"value": 0, "label": "x"}], [{"value": 0}], [0])),
+        ("tr-texts.children", "tr-own.data", (None, {"prompt": 1, "answers": {}}, {"answers": {"p": {"r": [[1]]}}})),
+    ):  # fmt: skip
+        output = next(output for output in server_side(app) if output.startswith(begin))
+        for value in values:
+            body = callback_body(app, output)
+            ident, name = part.split(".")
+            [place] = [sent for sent in (*body["inputs"], *body["state"])
+                       if (sent["id"], sent["property"]) == (ident, name)]  # fmt: skip
+            place["value"] = value
+            answer = client.post(CALLBACK, json=body)
+            assert answer.status_code == 400, (part, value)
+            assert "reload the page" in answer.get_json()["error"] or "no JSON" in answer.get_json()["error"]
+    assert not caplog.records
 
 
 def test_long_bodies_are_refused(app: Dash) -> None:

@@ -243,12 +243,13 @@ def test_uploads_are_bounded_and_removed_at_the_end(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(audit_jobs, "MOST_UPLOADS", 3)
     monkeypatch.setattr(audit_jobs, "MOST_UPLOADED", 3000)
     audits = AuditJobs(tmp_path)
-    values = [audits.receive(f"{n}.jsonl", upload(PAIRS.encode()[:500])) for n in range(5)]
+    lines = PAIRS.splitlines(keepends=True)
+    values = [audits.receive(f"{n}.jsonl", upload("".join(lines[:9]).encode())) for n in range(5)]
     assert audits._place is not None and len(list(audits._place.rglob("*.jsonl"))) == 3
     with pytest.raises(DataError, match="not on offer"):
         audits.look(values[0], Columns())  # the oldest went first
     assert audits.label(values[4]) == "4.jsonl"
-    audits.receive("large.jsonl", upload(b"x" * 2900))
+    audits.receive("large.jsonl", upload(lines[0].encode().ljust(2900)))
     assert [file.stat().st_size for file in audits._place.rglob("*.jsonl")] == [2900]
     for name, content in ((["a.jsonl"], upload(b"x")), ("a.jsonl", [upload(b"x")]), ("a.exe", upload(b"x"))):
         with pytest.raises(DataError):
@@ -271,6 +272,34 @@ def test_audits_wait_in_a_bounded_line(tmp_path: Path, monkeypatch: pytest.Monke
             audits.start("sample", "demo/gpt2", Columns())
         for job in audits._jobs.values():
             job.problem = "enough"
+
+
+def test_uploads_that_unpack_to_gigabytes_are_refused_and_removed(tmp_path: Path) -> None:
+    """Read in a process of its own: 50 kB of Parquet that hold 40 GB, and a row of more columns than pairs have."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def sent(path: Path) -> str:
+        return "data:;base64," + base64.b64encode(path.read_bytes()).decode()
+
+    words = [pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array([letter * 1_000_000]))
+             for letter in "xy"]  # fmt: skip
+    table = pa.table({"prompt": [f"p{n}" for n in range(20_000)], "chosen": words[0], "rejected": words[1]})
+    pq.write_table(table, tmp_path / "large.parquet", compression="zstd")
+    (tmp_path / "wide.jsonl").write_text(json.dumps({f"c{n}": n for n in range(2000)}) + "\n")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "good.jsonl").write_text(PAIRS)
+    audits = AuditJobs(tmp_path)
+    for name, why in (("large.parquet", "of memory|MB when it is unpacked"), ("wide.jsonl", "2,000 columns"),
+                      ("deep.json", "cannot be read")):  # fmt: skip
+        with pytest.raises(DataError, match=why) as told:
+            audits.receive(name, sent(tmp_path / name))
+        assert str(audits._place) not in str(told.value) and "\n" not in str(told.value)
+    assert audits._place is not None and list(audits._place.iterdir()) == []
+    value = audits.receive("good.jsonl", sent(tmp_path / "good.jsonl"))
+    found = audits.look(value, Columns())
+    assert found is not None and not found.problem
+    audits.close()
 
 
 def test_the_hub_is_tried_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

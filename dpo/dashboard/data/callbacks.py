@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
+from typing_extensions import TypedDict
 
 from dpo.dashboard.audit_jobs import AuditJob, AuditJobs
 from dpo.dashboard.browser import also, in_browser
@@ -15,7 +16,8 @@ from dpo.dashboard.data import mapping, pairs
 from dpo.dashboard.data.cards import finding_cards, length_line, lengths, remedies
 from dpo.dashboard.data.export import EXPORT
 from dpo.dashboard.data.page import MODELS
-from dpo.dashboard.data.table import TableQuery, codes_of, listed, select
+from dpo.dashboard.data.table import GridRequest, TableQuery, codes_of, listed, select
+from dpo.dashboard.web.schema import Count
 from dpo.errors import ConfigError, DpoError, quoted
 from dpo.hub import forbidden
 from dpo.preferences.audit.remedies import column_flags
@@ -24,6 +26,20 @@ from dpo.preferences.normalise import Columns
 _ROLES = ("prompt", "chosen", "rejected")
 _SELECTS = [Output(f"da-{role}-column", part) for role in _ROLES for part in ("data", "value")]
 _NAMED = [f"da-{role}-column" for role in _ROLES]
+
+
+class Selection(TypedDict):
+    """What `da-query` holds: the pairs on the table, as `TableQuery.to_json` writes them, and of which audit."""
+
+    json: str
+    count: Count
+    job: str
+
+
+class Place(TypedDict, total=False):
+    """A chosen row of the table."""
+
+    index: Count
 
 
 def register(app: Dash, audits: AuditJobs) -> None:
@@ -70,7 +86,7 @@ def _choosing(app: Dash, audits: AuditJobs) -> None:
         *(Input(name, "value") for name in _NAMED),
         prevent_initial_call="initial_duplicate",
     )  # fmt: skip
-    def look(value: str | None, layout: str | None, swap: bool, *named: str | None) -> tuple[Any, ...]:
+    def look(value: str | None, layout: str | None, swap: bool | None, *named: str | None) -> tuple[Any, ...]:
         other = ctx.triggered_id in (None, "da-source")  # another source: what was chosen for the last one is void
         columns = Columns(swap=bool(swap)) if other else _columns(named, layout, swap)
         line = f"dpo data audit {shlex.quote(audits.named(value or ''))}{column_flags(columns)}"
@@ -109,7 +125,7 @@ def _auditing(app: Dash, audits: AuditJobs) -> None:
         prevent_initial_call=True,
     )  # fmt: skip
     def start(
-        _: int, value: str | None, model: str, layout: str | None, swap: bool, *named: str | None
+        _: int, value: str | None, model: str | None, layout: str | None, swap: bool | None, *named: str | None
     ) -> tuple[Any, bool, Any]:
         try:
             if model and model not in MODELS:
@@ -161,15 +177,15 @@ def _listing(app: Dash, audits: AuditJobs) -> None:
         State("da-search", "value"), State("da-finding", "value"), State("da-audited", "data"),
         prevent_initial_call=True,
     )  # fmt: skip
-    def rows(request: dict[str, Any] | None, text: str, finding: str, ident: str | None) -> tuple[Any, ...]:
+    def rows(request: GridRequest | None, text: str | None, finding: str | None, ident: str | None) -> tuple[Any, ...]:
         job = audits.job(ident)
         if request is None or job is None or job.audit is None:
             return {"rowData": [], "rowCount": 0}, None, "", no_update
         asked = TableQuery.of_request(text, finding, request)
         places = select(job, asked)
-        start = int(request["startRow"])
+        start = request["startRow"]
         response = {
-            "rowData": listed(job, places[start : int(request["endRow"])], start), "rowCount": len(places)
+            "rowData": listed(job, places[start : request["endRow"]], start), "rowCount": len(places)
         }  # fmt: skip
         if start:  # scrolled: the selection is the same
             return response, no_update, no_update, no_update
@@ -188,7 +204,7 @@ def _turning(app: Dash, audits: AuditJobs) -> None:
         State("da-at", "data"), State("da-query", "data"),
         prevent_initial_call=True,
     )  # fmt: skip
-    def go(selected: list[dict[str, Any]] | None, _: int, __: int, at: int | None, known: dict[str, Any] | None) -> Any:
+    def go(selected: list[Place] | None, _: int, __: int, at: Count | None, known: Selection | None) -> Any:
         if ctx.triggered_id == "da-rows":
             to = selected[0].get("index") if selected else None
         else:
@@ -201,7 +217,7 @@ def _turning(app: Dash, audits: AuditJobs) -> None:
         Input("da-at", "data"), Input("da-query", "data"), Input("da-view", "value"),
         prevent_initial_call=True,
     )  # fmt: skip
-    def show(at: int | None, known: dict[str, Any] | None, view: str) -> tuple[Any, Any]:
+    def show(at: Count | None, known: Selection | None, view: str | None) -> tuple[Any, Any]:
         job = audits.job(known["job"]) if known else None
         if job is None or job.data is None or known is None:
             return None, ""
@@ -221,7 +237,7 @@ def _linking(app: Dash) -> None:
         Output("da-all-button", "disabled"), Output("da-export-button", "children"),
         Input("da-query", "data"), prevent_initial_call=True,
     )  # fmt: skip
-    def link(known: dict[str, Any] | None) -> tuple[Any, ...]:
+    def link(known: Selection | None) -> tuple[Any, ...]:
         if known is None:
             return None, None, True, True, "Export selection"
         every = {"job": known["job"]}

@@ -13,7 +13,7 @@ from dpo.dashboard.audit_jobs import AuditJob
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 
 
-def shown(job: AuditJob, place: int, view: str) -> list[Any]:
+def shown(job: AuditJob, place: int, view: str | None) -> list[Any]:
     """One pair, as text, with the words that differ marked, or as tokens with those that the loss sees marked."""
     assert job.data is not None
     pair = job.data.pairs[int(place)]

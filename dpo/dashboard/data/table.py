@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from dpo.arrays import Floats
 from dpo.dashboard.audit_jobs import AuditJob
+from dpo.dashboard.web.schema import Count
+from dpo.errors import ConfigError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -41,20 +45,59 @@ NUMBERS = (
 )
 
 
+def _known(name: str) -> str:
+    if name not in _COLUMNS:
+        raise ValueError("there is no such column")
+    return name
+
+
+ColumnName = Annotated[str, AfterValidator(_known)]
+
+
+class Filter(TypedDict, total=False):
+    """A number filter of the grid, or several that are joined."""
+
+    filterType: str
+    type: Literal[
+        "equals", "notEqual", "greaterThan", "greaterThanOrEqual", "lessThan", "lessThanOrEqual", "inRange", "blank",
+        "notBlank",
+    ]  # fmt: skip
+    filter: float | None
+    filterTo: float | None
+    operator: Literal["AND", "OR"]
+    conditions: list[Filter]
+
+
+class Sort(TypedDict):
+    """A column that the grid is sorted by."""
+
+    colId: ColumnName
+    sort: Literal["asc", "desc"]
+
+
+class GridRequest(TypedDict):
+    """The rows that the grid asks for."""
+
+    startRow: Count
+    endRow: Count
+    sortModel: list[Sort] | None
+    filterModel: dict[ColumnName, Filter] | None
+
+
 @dataclass(frozen=True)
 class TableQuery:
     """A selection: a text, a finding ("" is any), columns to sort by (descending if true), the grid's filters."""
 
     text: str = ""
     finding: str = ""
-    sort: tuple[tuple[str, bool], ...] = ()
-    filters: Mapping[str, Any] = field(default_factory=dict)
+    sort: tuple[tuple[ColumnName, bool], ...] = ()
+    filters: Mapping[ColumnName, Filter] = field(default_factory=dict)
 
     @classmethod
-    def of_request(cls, text: str | None, finding: str | None, request: Mapping[str, Any]) -> TableQuery:
+    def of_request(cls, text: str | None, finding: str | None, request: GridRequest) -> TableQuery:
         """What the grid's request says, and what stands in the fields above it."""
-        sort = tuple((str(entry["colId"]), entry["sort"] == "desc") for entry in request.get("sortModel") or [])
-        return cls((text or "").strip(), finding or "", sort, dict(request.get("filterModel") or {}))
+        sort = tuple((entry["colId"], entry["sort"] == "desc") for entry in request["sortModel"] or [])
+        return cls((text or "").strip(), finding or "", sort, dict(request["filterModel"] or {}))
 
     def to_json(self) -> str:
         """As text, for a link."""
@@ -65,14 +108,12 @@ class TableQuery:
         """What `to_json` wrote.
 
         Raises:
-            ValueError: something else.
+            ConfigError: something else.
         """
         try:
-            values = json.loads(text)
-            sort = tuple((str(column), bool(down)) for column, down in values["sort"])
-            return cls(str(values["text"]), str(values["finding"]), sort, dict(values["filters"]))
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"no selection ({error})") from error
+            return TypeAdapter(cls).validate_json(text, strict=True)
+        except ValidationError as error:
+            raise ConfigError("The selection cannot be read: choose it anew on the Data page") from error
 
 
 def column_definitions() -> list[dict[str, Any]]:
@@ -222,13 +263,13 @@ _COLUMNS: Mapping[str, Callable[[AuditJob], Floats]] = {
 }
 
 
-def _matching(values: Floats, model: Mapping[str, Any]) -> NDArray[np.bool_]:
+def _matching(values: Floats, model: Filter) -> NDArray[np.bool_]:
     """Which values a number filter of the grid lets through (two conditions may be joined)."""
     if "conditions" in model:
         parts = [_matching(values, part) for part in model["conditions"]]
         joined: NDArray[np.bool_] = np.logical_or.reduce(parts) if model.get("operator") == "OR" else np.all(parts, 0)
         return joined
-    low, high = (np.nan if model.get(name) is None else float(model[name]) for name in ("filter", "filterTo"))
+    low, high = (np.nan if limit is None else float(limit) for limit in (model.get("filter"), model.get("filterTo")))
     known = ~np.isnan(values)
     tests: Mapping[str, Callable[[], NDArray[np.bool_]]] = {
         "equals": lambda: values == low,
@@ -241,7 +282,7 @@ def _matching(values: Floats, model: Mapping[str, Any]) -> NDArray[np.bool_]:
         "blank": lambda: ~known,
         "notBlank": lambda: known,
     }
-    return tests[str(model["type"])]()
+    return tests[model.get("type", "notBlank")]()
 
 
 def _of_finding(job: AuditJob, code: str) -> NDArray[np.bool_]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 from urllib.parse import urlencode
 
 import dash_ag_grid as dag
 import dash_mantine_components as dmc
 import yaml
 from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
+from pydantic import AfterValidator
+from typing_extensions import TypedDict
 
 from dpo.dashboard.browser import also, in_browser
 from dpo.dashboard.components import box, button, card, card_head, chart, command, icon, page_title, problem_card
@@ -18,6 +20,7 @@ from dpo.dashboard.runs_page import figures
 from dpo.dashboard.runs_page.report import report
 from dpo.dashboard.runs_page.table import MEASURES, Row, RunTable, columns_of, differing, filtered, heading, rows_of
 from dpo.dashboard.web.access import Access, Right
+from dpo.dashboard.web.schema import Count
 from dpo.dashboard.workbench import Workbench
 from dpo.errors import DpoError
 from dpo.runs.manage import annotate, deletable, delete, listed, rename
@@ -25,6 +28,32 @@ from dpo.runs.manage import annotate, deletable, delete, listed, rename
 _POLL_MS = 2000
 _ROW, _HEAD, _MOST_ROWS = 38, 40, 12
 _FIELDS = [{"value": field, "label": title} for field, title, _ in MEASURES[:4]]
+
+
+class Named(TypedDict):
+    """A row as the browser sends it back: it names a run, and does not say what is in it."""
+
+    path: str
+
+
+GridRows = list[Named] | dict[str, Any] | None  # the grid also takes a function that says which
+
+
+def _measure(name: str) -> str:
+    if name not in {field["value"] for field in _FIELDS}:
+        raise ValueError("there is no such measure")
+    return name
+
+
+RankedMeasure = Annotated[str, AfterValidator(_measure)]
+
+
+class CellChange(TypedDict):
+    """A cell that was written into."""
+
+    data: Named
+    colId: str
+    value: NotRequired[str | int | float | bool | None]
 
 
 def page(workbench: Workbench) -> list[Any]:
@@ -55,18 +84,18 @@ def page(workbench: Workbench) -> list[Any]:
 
 def register(app: Dash, workbench: Workbench) -> None:
     """All callbacks of the page."""
-    _reading(app, workbench)
-    _drawing(app)
+    table = RunTable(workbench.runs, workbench.votes)
+    _reading(app, workbench, table)
+    _drawing(app, table)
     _editing(app, workbench)
     _choosing(app, workbench)
     _deleting(app, workbench)
     _leaving(app, workbench)
 
 
-def _reading(app: Dash, workbench: Workbench) -> None:
+def _reading(app: Dash, workbench: Workbench, table: RunTable) -> None:
     in_browser(app, "runs.polls", Output("rn-poll", "disabled"), Input("page-runs", "hidden"), first=True)
 
-    table = RunTable(workbench.runs, workbench.votes)
     # The grid lets one write into cells of one's own runs.
     may_change = workbench.access.grants(Right.CHANGE)
 
@@ -76,7 +105,9 @@ def _reading(app: Dash, workbench: Workbench) -> None:
         Input("rn-poll", "n_intervals"), Input("rn-changed", "data"), Input("page-runs", "hidden"),
         Input("rn-filter", "value"), State("rn-signature", "data"), State("rn-grid", "columnDefs"),
     )  # fmt: skip
-    def fill(_: int | None, __: int, hidden: bool, text: str | None, known: str | None, before: Any) -> tuple[Any, ...]:
+    def fill(
+        _: int | None, __: int, hidden: bool | None, text: str | None, known: str | None, before: Any
+    ) -> tuple[Any, ...]:
         if hidden:
             return (no_update,) * 6
         now = table.signature()
@@ -105,24 +136,25 @@ def _subtitle(rows: Sequence[Row], shown: int) -> str:
     return text
 
 
-def _drawing(app: Dash) -> None:
+def _drawing(app: Dash, table: RunTable) -> None:
     @app.callback(
         Output("rn-frontier", "figure"), Output("rn-frontier-note", "children"),
         Output("rn-parallel", "figure"), Output("rn-parallel-note", "children"),
         Input("rn-grid", "virtualRowData"), Input("rn-grid", "selectedRows"), Input("rn-over", "value"),
+        Input("rn-signature", "data"),  # a name that was written into the grid is on disk a moment later
         prevent_initial_call=True,
     )  # fmt: skip
-    def draw(rows: list[Row] | None, selected: list[Row] | None, over: str) -> tuple[Any, ...]:
-        paths = _paths(selected)
-        return *figures.frontier(rows or [], over, paths), *figures.parallel(rows or [], paths)
+    def draw(shown: GridRows, selected: GridRows, over: str, _: Any) -> tuple[Any, ...]:
+        rows, paths = table.named(_paths(shown)), _paths(selected)
+        return *figures.frontier(rows, over, paths), *figures.parallel(rows, paths)
 
     @app.callback(
         Output("rn-importance", "children"), Output("rn-importance-note", "children"),
         Input("rn-grid", "virtualRowData"), Input("rn-measure", "value"),
         prevent_initial_call=True,
     )  # fmt: skip
-    def weigh(rows: list[Row] | None, measure: str) -> tuple[list[Any], str]:
-        shares, note = figures.importance(rows or [], measure)
+    def weigh(shown: GridRows, measure: RankedMeasure) -> tuple[list[Any], str]:
+        shares, note = figures.importance(table.named(_paths(shown)), measure)
         bars = [
             box(html.Span(heading(name)), html.Div(html.I(style={"width": f"{100 * share:.1f}%"}), className="bar"),
                  html.B(f"{share:.0%}", className="num"),
@@ -139,7 +171,7 @@ def _editing(app: Dash, workbench: Workbench) -> None:
         Input("rn-grid", "cellValueChanged"), State("rn-changed", "data"),
         prevent_initial_call=True,
     )  # fmt: skip
-    def edit(changes: list[dict[str, Any]] | None, count: int) -> tuple[int, Any]:
+    def edit(changes: list[CellChange] | None, count: Count) -> tuple[int, Any]:
         try:
             for change in changes or []:
                 run = listed(change["data"]["path"], workbench.roots)
@@ -160,7 +192,7 @@ def _choosing(app: Dash, workbench: Workbench) -> None:
         Output("rn-chosen", "hidden"), Output("rn-count", "children"), Output("rn-overlay", "href"),
         Input("rn-grid", "selectedRows"),
     )  # fmt: skip
-    def choose(selected: list[Row] | None) -> tuple[bool, str, str]:
+    def choose(selected: GridRows) -> tuple[bool, str, str]:
         paths = _paths(selected)
         count = "1 run chosen" if len(paths) == 1 else f"{len(paths)} runs chosen"
         return not paths, count, "/training?" + urlencode([("run", path) for path in paths[:6]])
@@ -171,7 +203,7 @@ def _choosing(app: Dash, workbench: Workbench) -> None:
         Input("rn-delete", "n_clicks"), State("rn-grid", "selectedRows"),
         prevent_initial_call=True,
     )  # fmt: skip
-    def ask(_: int, selected: list[Row] | None) -> tuple[bool, Any, bool, str]:
+    def ask(_: int, selected: GridRows) -> tuple[bool, Any, bool, str]:
         lines, fine = [], bool(selected) and access.grants(Right.CHANGE)
         for path in _paths(selected):
             try:
@@ -192,7 +224,7 @@ def _deleting(app: Dash, workbench: Workbench) -> None:
         Input("rn-delete-go", "n_clicks"), State("rn-grid", "selectedRows"), State("rn-changed", "data"),
         prevent_initial_call=True,
     )  # fmt: skip
-    def remove(_: int, selected: list[Row] | None, count: int) -> tuple[bool, int, Any, bool]:
+    def remove(_: int, selected: GridRows, count: Count) -> tuple[bool, int, Any, bool]:
         try:
             for path in _paths(selected):
                 delete(listed(path, workbench.roots), workbench.roots)
@@ -209,7 +241,7 @@ def _leaving(app: Dash, workbench: Workbench) -> None:
         Input("rn-export", "n_clicks"), State("rn-grid", "virtualRowData"), State("rn-grid", "selectedRows"),
         prevent_initial_call=True,
     )  # fmt: skip
-    def export(_: int, shown: list[Row] | None, selected: list[Row] | None) -> tuple[Any, Any]:
+    def export(_: int, shown: GridRows, selected: GridRows) -> tuple[Any, Any]:
         paths = _paths(selected) or _paths(shown)
         # Read anew: what the browser sends back names runs, it does not say what is in them.
         rows = [row for row in rows_of(workbench.runs) if row["path"] in set(paths)]
@@ -223,7 +255,7 @@ def _leaving(app: Dash, workbench: Workbench) -> None:
         Input("rn-new", "n_clicks"), State("rn-grid", "selectedRows"),
         prevent_initial_call=True,
     )  # fmt: skip
-    def sweep(_: int, selected: list[Row] | None) -> tuple[bool, Any]:
+    def sweep(_: int, selected: GridRows) -> tuple[bool, Any]:
         return True, _sweep_help(_start_of(_paths(selected), workbench.roots))
 
 
@@ -250,7 +282,7 @@ def _sweep_help(settings: dict[str, Any]) -> list[Any]:
             "search": {"beta": [0.05, 0.1, 0.3], "learning_rate": rate}}  # fmt: skip
     text = yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)
     return [
-        html.P("Change what it searches; choose a run first to start from its settings.", className="sub"),
+        html.P("CellChange what it searches; choose a run first to start from its settings.", className="sub"),
         dmc.Textarea(id="rn-sweep-plan", value=text, autosize=True, minRows=8, maxRows=22, className="plan",
                      spellCheck=False, **{"aria-label": "The sweep as YAML"}),
         html.P("", id="rn-sweep-message", className="sub", role="status"),
@@ -336,8 +368,8 @@ def _delete_modal() -> Any:
     )
 
 
-def _paths(rows: Sequence[Row] | dict[str, Any] | None) -> list[str]:
-    return [str(row["path"]) for row in rows if "path" in row] if isinstance(rows, list) else []
+def _paths(rows: GridRows) -> list[str]:
+    return [row["path"] for row in rows] if isinstance(rows, list) else []
 
 
 def _many(count: int) -> str:

@@ -55,6 +55,11 @@ class RunTable:
             self._rows = signature, rows
         return rows
 
+    def named(self, paths: Sequence[str]) -> list[Row]:
+        """The rows of the runs at `paths`, in that order; a path that is no run's has none."""
+        known = {row["path"]: row for row in self.rows(self.signature())}
+        return [known[path] for path in paths if path in known]
+
     def _votes(self) -> Sequence[Vote]:
         try:
             return self.votes.all()

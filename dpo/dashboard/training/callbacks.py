@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from dash import Dash, Input, Output, State, no_update
 from flask import Response, jsonify
+from pydantic import Field, Strict
+from typing_extensions import TypedDict
 
 from dpo.dashboard.browser import in_browser
 from dpo.dashboard.choices import base_of, policies_of
@@ -15,11 +17,26 @@ from dpo.dashboard.run_reader import RunReader, Shown, revision, signature_of
 from dpo.dashboard.training import drawing
 from dpo.dashboard.training.answers import Own, answer_cards, own_samples
 from dpo.dashboard.training.run_picker import rows
-from dpo.dashboard.training.series import across
+from dpo.dashboard.training.series import AXES, across
 from dpo.dashboard.web.reading import body
+from dpo.dashboard.web.schema import Count
 from dpo.runs import Run, Sample
 from dpo.runs.files import identity
 from dpo.runs.record import SAMPLES
+
+
+class OwnAnswers(TypedDict):
+    """What `tr-own` holds: a prompt of one's own, and its answers by prompt and run."""
+
+    prompt: str | None
+    answers: dict[str, dict[str, list[Annotated[tuple[Count, str], Strict(False)]]]]  # JSON has lists
+
+
+class Mark(TypedDict):
+    """A place on the slider, and the step that it stands for."""
+
+    value: Count
+    label: Annotated[str, Field(pattern=r"^\d{1,15}$")]
 
 
 def register(app: Dash, reader: RunReader) -> None:
@@ -60,7 +77,7 @@ def _state(app: Dash, reader: RunReader) -> None:
         Input("tr-list", "data"), Input("tr-filter", "value"), Input("tr-selected", "value"),
         prevent_initial_call=True,
     )  # fmt: skip
-    def list_runs(_: str, text: str, selected: list[str]) -> tuple[list[Any], bool, bool]:
+    def list_runs(_: str, text: str | None, selected: list[str] | None) -> tuple[list[Any], bool, bool]:
         runs = reader.find()
         return rows(runs, selected or [], text or ""), not runs, bool(runs)
 
@@ -73,8 +90,8 @@ def _answers(app: Dash, reader: RunReader) -> None:
         State("tr-step", "value"), State("tr-step", "marks"), State("tr-prompt", "value"), State("tr-prompt", "data"),
     )  # fmt: skip
     def choose(
-        _: str, selected: list[str], axis: str, own: dict[str, Any], place: int | None,
-        marked: list[dict[str, Any]] | None, prompt: str | None, listed: list[str] | None,
+        _: str, selected: list[str] | None, axis: str | None, own: OwnAnswers, place: Count | None,
+        marked: list[Mark] | None, prompt: str | None, listed: list[str] | None,
     ) -> tuple[Any, ...]:  # fmt: skip
         entries, _problems = reader.shown(selected)
         samples = _samples(entries, own["answers"])
@@ -97,7 +114,7 @@ def _answers(app: Dash, reader: RunReader) -> None:
         State("tr-selected", "value"), State("tr-own", "data"),
     )  # fmt: skip
     def show(
-        place: int, prompt: str | None, marks: list[dict[str, Any]], selected: list[str], own: dict[str, Any]
+        place: Count | None, prompt: str | None, marks: list[Mark] | None, selected: list[str] | None, own: OwnAnswers
     ) -> Any:
         entries, _problems = reader.shown(selected)
         steps = [int(mark["label"]) for mark in marks or []]
@@ -154,10 +171,10 @@ def _view(app: Dash) -> None:
     in_browser(app, "training.pause", Output("tr-pause", "children"), Input("tr-pause", "n_clicks"))
 
 
-def _places(entries: Sequence[Shown], axis: str, steps: Sequence[int]) -> list[float | None]:
+def _places(entries: Sequence[Shown], axis: str | None, steps: Sequence[int]) -> list[float | None]:
     """Where the probe steps lie on the axis: by the first run that logged it."""
     for entry in entries:
-        places = across(entry.metrics, axis, np.array(steps, dtype=float))
+        places = across(entry.metrics, axis if axis in AXES else "Step", np.array(steps, dtype=float))
         if len(places):
             return [float(place) for place in places]
     return [None for _ in steps]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -109,8 +110,7 @@ def check_structure(body: Mapping[str, Any], output: str, callback: Mapping[str,
         _fit(outputs if output.startswith("..") else [outputs], wanted)
         and _fit(body.get("inputs"), callback["inputs"])
         and _fit(body.get("state", []), callback["state"])
-        and isinstance(changed, list)
-        and all(isinstance(name, str) for name in changed)
+        and _are_inputs(changed, body.get("inputs"))
     )
     if not fits:
         raise ConfigError("the callback's inputs are not those of this page: reload it")
@@ -122,13 +122,35 @@ def _fit(sent: Any, wanted: list[dict[str, Any]]) -> bool:
 
 def _fits(sent: Any, wanted: Mapping[str, Any]) -> bool:
     if wanted["id"].startswith("{"):  # a pattern: as many as there are on the page
-        parts = sent if isinstance(sent, list) else [sent]
-        return all(isinstance(part, dict) and isinstance(part.get("id"), dict)
+        parts, pattern = sent if isinstance(sent, list) else [sent], json.loads(wanted["id"])
+        return all(isinstance(part, dict) and _matches(part.get("id"), pattern)
                    and part.get("property") == wanted["property"] for part in parts)  # fmt: skip
     if not isinstance(sent, dict) or sent.get("id") != wanted["id"]:
         return False
     given = sent.get("property")
     return isinstance(given, str) and given.partition("@")[0] == wanted["property"].partition("@")[0]
+
+
+def _matches(sent: Any, pattern: Mapping[str, Any]) -> bool:
+    """Whether an id has the keys of a pattern, and its values where these are fixed."""
+    if not isinstance(sent, dict) or sent.keys() != pattern.keys():
+        return False
+    return all(sent[key] == wanted or (isinstance(wanted, list) and isinstance(sent[key], str | int))
+               for key, wanted in pattern.items())  # fmt: skip
+
+
+def _are_inputs(changed: Any, inputs: Any) -> bool:
+    """Whether what has changed (`ID.PROPERTY` each) is among a callback's inputs, as a callback believes it."""
+    if not isinstance(changed, list) or not all(isinstance(name, str) for name in changed):
+        return False
+    parts = [part for sent in inputs for part in (sent if isinstance(sent, list) else [sent])]
+    known = {f"{_written(part['id'])}.{part['property']}" for part in parts}
+    return known.issuperset(changed)
+
+
+def _written(ident: str | dict[str, Any]) -> str:
+    """An id as the renderer writes it."""
+    return ident if isinstance(ident, str) else json.dumps(ident, sort_keys=True, separators=(",", ":"))
 
 
 def _outputs(output: str) -> list[str]:
