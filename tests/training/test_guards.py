@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from commands import Command, run
 from short_runs import BASE, FAMILIES, one_thread, rows_of
 from tiny import save_tiny, tiny_weights
 from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
@@ -161,11 +162,8 @@ def test_running_out_of_memory_says_which_flag_to_turn() -> None:
 def test_of_two_runs_into_one_directory_the_second_is_refused(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
     """Two real processes, started at the same moment."""
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in BASE.items()]
-    command = [
-        sys.executable, "-m", "dpo", "train", f"--model={policy_dirs['gpt2']}", f"--output-dir={tmp_path / 'run'}",
-        *arguments,
-    ]  # fmt: skip
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    command = ["train", f"--model={policy_dirs['gpt2']}", f"--output-dir={tmp_path / 'run'}", *arguments]
+    processes = [Command(*command) for _ in range(2)]
     ends = [process.communicate(timeout=200) for process in processes]
     codes = sorted(process.returncode for process in processes)
     assert codes == [0, 2]
@@ -209,10 +207,9 @@ def test_a_tracker_records_offline(policy_dirs: dict[str, Path], tmp_path: Path)
     """Trackio needs no account: its database is a local file."""
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in BASE.items()]
     environment = os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio")}
-    done = subprocess.run(
-        [sys.executable, "-m", "dpo", "train", f"--model={policy_dirs['gpt2']}", f"--output-dir={tmp_path / 'run'}",
-         "--report-to", "trackio", *arguments],
-        capture_output=True, text=True, env=environment, timeout=250,
+    done = run(
+        "train", f"--model={policy_dirs['gpt2']}", f"--output-dir={tmp_path / 'run'}", "--report-to", "trackio",
+        *arguments, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     read = subprocess.run(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import run, run_together
 from short_runs import rows_of
 
 from dpo.policies.loading import load_policy
@@ -33,14 +34,18 @@ def several(count: int) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "--master-port", str(port)]
 
 
-def launch(count: int, model: Path, out: Path, **settings: Any) -> subprocess.CompletedProcess[str]:
+def launch(
+    count: int, model: Path, out: Path, torchrun: bool = False, **settings: Any
+) -> subprocess.CompletedProcess[str]:
+    """Train in one process or several, which `torchrun` starts or the tests' fork server, with all that they print."""
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in (SETTINGS | settings).items()]
-    command = [*(several(count) if count > 1 else [sys.executable]), "-m", "dpo", "train"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "DPO_CACHE": str(out.with_name(f"{out.name}-cache"))}
+    words = ["train", f"--model={model}", f"--output-dir={out}", *flags]
+    environment = os.environ | {"DPO_CACHE": str(out.with_name(f"{out.name}-cache"))}
+    if not torchrun:
+        return run_together(*words, count=count, env=environment) if count > 1 else run(*words, env=environment)
     return subprocess.run(
-        [*command, f"--model={model}", f"--output-dir={out}", *flags],
-        capture_output=True, text=True, env=environment, timeout=280,
-    )  # fmt: skip
+        [*several(count), "-m", "dpo", *words], capture_output=True, text=True, env=environment, timeout=280
+    )
 
 
 @pytest.mark.parametrize("family", [pytest.param("t5", marks=pytest.mark.slow), "gpt2"])
@@ -49,7 +54,7 @@ def test_two_processes_are_one_with_twice_the_batch(family: str, policy_dirs: di
     pairs = 8 if family == "t5" else 7
     one = launch(1, policy_dirs[family], tmp_path / "one", batch_size=4, max_eval_pairs=pairs)
     assert one.returncode == 0, one.stderr
-    two = launch(2, policy_dirs[family], tmp_path / "two", batch_size=2, max_eval_pairs=pairs)
+    two = launch(2, policy_dirs[family], tmp_path / "two", torchrun=True, batch_size=2, max_eval_pairs=pairs)
     assert two.returncode == 0, two.stderr
     rows = [rows_of(tmp_path / name) for name in ("one", "two")]
     assert len(rows[0]) == len(rows[1]) == SETTINGS["max_steps"] + 1  # written once
@@ -99,9 +104,6 @@ def test_two_processes_stop_and_resume_together(policy_dirs: dict[str, Path], tm
 
 def test_several_processes_need_a_named_directory(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
     environment = os.environ | {"RANK": "0", "WORLD_SIZE": "2"}
-    done = subprocess.run(
-        [sys.executable, "-m", "dpo", "train", f"--model={policy_dirs['gpt2']}", "--device=cpu"],
-        capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=100,
-    )  # fmt: skip
+    done = run("train", f"--model={policy_dirs['gpt2']}", "--device=cpu", env=environment, cwd=tmp_path)
     assert done.returncode == 2
     assert "add --output-dir" in done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from commands import Command
 from optuna.trial import Trial, TrialState
 from short_runs import rows_of
 
@@ -43,11 +43,8 @@ def write_plan(directory: Path, model: Path, **changed: Any) -> Path:
     return path
 
 
-def worker(config: Path, directory: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "dpo", "sweep", "--config", str(config), "--dir", str(directory)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+def worker(config: Path, directory: Path) -> Command:
+    return Command("sweep", "--config", str(config), "--dir", str(directory))
 
 
 def until(what: Callable[[], Any]) -> Any:
@@ -60,7 +57,7 @@ def until(what: Callable[[], Any]) -> Any:
     raise AssertionError("it did not happen in time")
 
 
-def training_of(process: subprocess.Popen[str]) -> psutil.Process | None:
+def training_of(process: Command) -> psutil.Process | None:
     """The training a worker runs, once it has logged a step."""
     assert process.poll() is None, process.communicate()[0]
     for child in psutil.Process(process.pid).children():
@@ -80,7 +77,7 @@ def test_four_trials_survive_the_kill_of_a_worker(
     training = until(lambda: training_of(workers[0]))
     workers[0].send_signal(signal.SIGKILL)
     training.send_signal(signal.SIGKILL)
-    said, _ = workers[1].communicate(timeout=_LIMIT)
+    said = "".join(workers[1].communicate(timeout=_LIMIT))
     workers[0].communicate(timeout=10)
     assert workers[1].returncode == 0, said
     capsys.readouterr()
@@ -148,7 +145,7 @@ def test_a_bad_trial_is_pruned_and_a_stopped_sweep_goes_on(policy_dirs: dict[str
         study.tell(trial, 5.0)
         assert trial.number == number
     process = worker(config, tmp_path / "sweep")
-    said, _ = process.communicate(timeout=_LIMIT)
+    said = "".join(process.communicate(timeout=_LIMIT))
     assert process.returncode == 0, said
     outcome = sweep.outcomes()[2]
     assert outcome.state == "pruned", said
@@ -163,7 +160,7 @@ def test_ctrl_c_gives_the_trial_back(policy_dirs: dict[str, Path], tmp_path: Pat
     first = worker(config, tmp_path / "sweep")
     until(lambda: training_of(first))
     first.send_signal(signal.SIGINT)
-    said, _ = first.communicate(timeout=_LIMIT)
+    said = "".join(first.communicate(timeout=_LIMIT))
     assert first.returncode == 130, said
     sweep = opened(config, tmp_path / "sweep")
     assert sweep._count(TrialState.WAITING) == 1

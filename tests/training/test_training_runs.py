@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Command
 from short_runs import BASE, FAMILIES, one_thread, rows_of
 
 from dpo.cli.main import main
@@ -84,8 +85,7 @@ def test_sigkill_then_resume_equals_the_uninterrupted_run(
     settings = BASE | {"max_steps": 60, "save_steps": 5, "logging_steps": 2, "eval_steps": 14}
     train(TrainConfig(**settings, model=str(policy_dirs[family]), output_dir=str(whole)))
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    command = [sys.executable, "-m", "dpo", "train", "--model", str(policy_dirs[family]), "--output-dir", str(killed)]
-    process = subprocess.Popen([*command, *flags], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = Command("train", "--model", str(policy_dirs[family]), "--output-dir", str(killed), *flags)
     while process.poll() is None and not (killed / "checkpoint-5" / "trainer_state.json").exists():
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
@@ -105,17 +105,7 @@ def test_interrupt_saves_and_says_how_to_go_on(policy_dirs: dict[str, Path], tmp
     directory = tmp_path / "run"
     settings = BASE | {"max_steps": 5000, "save_steps": 5000, "eval_steps": 5000, "probes": 0}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    command = [
-        sys.executable,
-        "-m",
-        "dpo",
-        "train",
-        "--model",
-        str(policy_dirs["gpt2"]),
-        "--output-dir",
-        str(directory),
-    ]
-    process = subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = Command("train", "--model", str(policy_dirs["gpt2"]), "--output-dir", str(directory), *flags)
     metrics = directory / "metrics.jsonl"
     while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") >= 3):
         time.sleep(0.005)

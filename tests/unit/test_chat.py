@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from commands import run
 from tiny import tiny_gpt2
 
 from dpo.cli.main import main
@@ -27,10 +28,7 @@ ARM = PolicySpec("tiny")
 
 
 def talk(arguments: list[str], typed: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "dpo", "chat", *arguments], input=typed, capture_output=True, text=True, cwd=ROOT,
-        timeout=240, env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
+    return run("chat", *arguments, typed=typed)
 
 
 def test_a_conversation_through_a_pipe(policy_dirs: dict[str, Path]) -> None:
@@ -43,10 +41,7 @@ def test_a_conversation_through_a_pipe(policy_dirs: dict[str, Path]) -> None:
     assert "temperature is 9: it must be from 0 to 5" in done.stderr
     assert "There is no command /dance" in done.stderr and "/temperature needs a number" in done.stderr
     assert done.stderr.count("tokens ·") == 4  # nothing is answered after /quit
-    alone = subprocess.run(
-        [sys.executable, "-m", "dpo", "generate", "--policy", name, "--prompt", "hello", "--max-new-tokens", "12",
-         "--temperature", "1"], capture_output=True, text=True, cwd=ROOT, timeout=240,
-    )  # fmt: skip
+    alone = run("generate", "--policy", name, "--prompt", "hello", "--max-new-tokens", "12", "--temperature", "1")
     # The first answer and the one after the reset with the first seed are that of `dpo generate`.
     assert done.stdout.startswith(alone.stdout) and done.stdout.endswith(alone.stdout)
 
