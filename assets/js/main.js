@@ -4,6 +4,7 @@ import * as compare from "./compare/controls.js";
 import { about, sampleOf, state } from "./compare/state.js";
 import * as votes from "./compare/votes.js";
 import * as data from "./data/grid.js";
+import * as evaluate from "./evaluate/view.js";
 import * as lens from "./lens/controls.js";
 import * as runs from "./runs/sweep.js";
 import "./runs/cells.js";
@@ -22,6 +23,7 @@ window.dash_clientside = Object.assign(window.dash_clientside || {}, {
   votes: votes.callbacks,
   lens: lens.callbacks,
   data: data.callbacks,
+  evaluate: evaluate.callbacks,
   training: training.callbacks,
   runs: runs.callbacks,
 });

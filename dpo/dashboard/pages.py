@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dpo.dashboard import compare, data, lens, runs_page, training
+from dpo.dashboard import compare, data, evaluate, lens, runs_page, training
 from dpo.dashboard.shell import Page
 
 _COMPARE_KEYS = (
@@ -14,11 +14,13 @@ _COMPARE_KEYS = (
     ("v", "vote, then ← → and Enter"),
 )
 _LENS_KEYS = (("← → Enter", "Lens: another token, keep it"),)
+_EVALUATE_KEYS = (("j k Enter", "Evaluate: another prompt, open it"),)
 
 PAGES = (
     Page("/", "Compare", "compare", "c", compare.page, compare.register, keys=_COMPARE_KEYS),
     Page("/training", "Training", "training", "t", training.page, training.register, charts=True),
     Page("/lens", "Lens", "lens", "l", lens.page, lens.register, charts=True, keys=_LENS_KEYS),
+    Page("/evaluate", "Evaluate", "scales", "e", evaluate.page, evaluate.register, charts=True, keys=_EVALUATE_KEYS),
     Page("/data", "Data", "data", "d", data.page, data.register, charts=True),
     Page("/runs", "Runs", "runs", "r", runs_page.page, runs_page.register, charts=True),
 )

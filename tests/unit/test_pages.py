@@ -20,7 +20,7 @@ from dpo.generation.settings import Sampling
 from dpo.runs import RunRecord
 
 HOUSE = Path(dpo.dashboard.__file__).parent
-ROOMS = ("compare", "data", "lens", "runs_page", "training")
+ROOMS = ("compare", "data", "evaluate", "lens", "runs_page", "training")
 # Calls that make what never changes.
 VALUES = {"re.compile", "frozenset", "tuple", "TypeVar", "Path", "logging.getLogger", "Access", "resource"}
 HOST = "http://127.0.0.1"

@@ -1,0 +1,149 @@
+// @ts-check
+/* Evaluate: an evaluation is asked for and put into the page. */
+import { $, closest, find, make, makeButton, none, put } from "../lib/dom.js";
+import { getJson, messageOf } from "../lib/http.js";
+import { onPage, readLink, remember, screen } from "./state.js";
+import * as table from "./table.js";
+
+/** What was asked for last: an answer that comes later is dropped. */
+let wanted = 0;
+
+/** @param {string} message nothing where all is well */
+function problem(message) {
+  $("ev-problem").replaceChildren(...(message ? [make("section", "card pad problem", make("p", "", message))] : []));
+}
+/**
+ * One of a few, as buttons.
+ * @param {string} id
+ * @param {[value: string, label: string][]} choices
+ * @param {string} chosen
+ * @param {(value: string) => void} choose
+ */
+function drawChoice(id, choices, chosen, choose) {
+  const nodes = choices.map(([value, label]) => {
+    const node = makeButton("ex", label, () => choose(value));
+    node.setAttribute("aria-pressed", String(value === chosen));
+    return node;
+  });
+  $(id).replaceChildren(...nodes);
+}
+/** @param {Partial<typeof screen.asked>} changed */
+function ask(changed) {
+  Object.assign(screen.asked, changed);
+  remember();
+  load();
+}
+function drawChoices() {
+  const { judges, judge, temperatures, temperature, policies, comparisons, words_of } = screen.view;
+  /** @type {[string, string][]} */
+  const list = judges.map((/** @type {any} */ one) => [one.name, one.label]);
+  drawChoice("ev-judges", [...list, ["", "All judges"]], judge, (value) => ask({ judge: value }));
+  /** @type {[string, string][]} */
+  const at = temperatures.map((/** @type {number} */ one) => [String(one), String(one)]);
+  drawChoice("ev-temperatures", at.length > 1 ? at : [], String(temperature), (value) => ask({ temperature: value }));
+  /** @type {[string, string][]} */
+  const tuned = comparisons.map((/** @type {[string, string]} */ [policy]) => [
+    policy,
+    policies.find((/** @type {any} */ one) => one.policy === policy).label,
+  ]);
+  drawChoice("ev-words-of", [...tuned, ["", "Data: chosen against rejected"]], words_of, (value) =>
+    ask({ words: value }),
+  );
+}
+/** No line ends within an interval. @param {string} text */
+const together = (text) => text.replaceAll(/(?<=\d)–(?=\d)/g, "\u2060–\u2060");
+/** @param {any} view */
+function draw(view) {
+  screen.view = view;
+  const state = view.complete ? "complete, nothing left to answer or judge" : "not complete";
+  $("ev-sub").textContent = `${view.name} · written ${view.written} · ${state}`;
+  $("ev-headline").textContent = together(view.headline);
+  $("ev-remarks").replaceChildren(make("p", "", together(view.remarks.join(" "))));
+  for (const [id, html] of [
+    ["ev-facts", view.facts],
+    ["ev-wins", view.wins],
+    ["ev-slices", view.slices],
+    ["ev-words", view.words],
+    ["ev-judge-check", view.judge_check],
+  ])
+    $(id).innerHTML = html; // escaped by the server (markup.py)
+  $("ev-slices-note").textContent = view.slices_note;
+  $("ev-temperature-note").textContent = view.temperature_note;
+  $("ev-judge-note").textContent = view.judge_note;
+  $("ev-temperature-card").hidden = !view.temperature_note;
+  put("ev-temperature", { figure: view.temperature_figure });
+  $("ev-result").hidden = false;
+  $("ev-export").hidden = false;
+  drawChoices();
+}
+/** @param {{ path: string, name: string }[]} found */
+function offer(found) {
+  const choose = /** @type {HTMLSelectElement} */ ($("ev-choose"));
+  choose.replaceChildren(...found.map(({ path, name }) => new Option(name, path)));
+  const { evaluation } = screen.asked;
+  if (evaluation && !found.some(({ path }) => path === evaluation)) choose.add(new Option(evaluation, evaluation));
+  choose.value = evaluation;
+  choose.hidden = !found.length && !evaluation;
+}
+/** Fetch what is asked for, and show it. */
+async function load() {
+  const asked = ++wanted;
+  const started = performance.now();
+  try {
+    const { evaluations } = await getJson("/api/evaluations");
+    if (asked !== wanted) return;
+    screen.asked.evaluation ||= evaluations[0]?.path ?? "";
+    offer(evaluations);
+    $("ev-empty").hidden = Boolean(screen.asked.evaluation);
+    if (!screen.asked.evaluation) return;
+    const { evaluation, judge, temperature, words } = screen.asked;
+    const query = new URLSearchParams({ evaluation });
+    for (const [name, value] of Object.entries({ judge, temperature, words })) {
+      if (value !== null) query.set(name, value);
+    }
+    const view = await getJson(`/api/evaluations/view?${query}`);
+    if (asked !== wanted) return;
+    draw(view);
+    problem("");
+    const { rows } = await getJson(`/api/evaluations/prompts?${query}`);
+    if (asked !== wanted) return;
+    screen.rows = rows;
+    const several = view.judges.find((/** @type {any} */ one) => one.name === view.judge)?.orders > 1;
+    $("ev-prompts-note").textContent =
+      `Each strip: the judge${several ? " in both orders" : ""}, then the other judges and people. ` +
+      "Solid: the tuned policy preferred, hollow: the other, – tie, × no valid verdict, · not asked.";
+    put("ev-search", { value: screen.asked.text });
+    table.list();
+    performance.measure("evaluate-open", { start: started });
+  } catch (error) {
+    if (asked !== wanted) return;
+    problem(messageOf(error));
+    $("ev-result").hidden = $("ev-export").hidden = true;
+  }
+}
+
+document.addEventListener("change", (event) => {
+  const choose = closest(event, "#ev-choose");
+  if (!choose) return;
+  const { value } = /** @type {HTMLSelectElement} */ (choose);
+  screen.asked = { ...readLink(""), evaluation: value };
+  ask({});
+});
+document.addEventListener("click", (event) => {
+  const format = closest(event, "#ev-export [data-format]")?.dataset.format;
+  const menu = /** @type {HTMLDetailsElement | null} */ (find("ev-export"));
+  if (menu && !closest(event, "#ev-export summary")) menu.open = false;
+  if (!format) return;
+  const query = new URLSearchParams({ evaluation: screen.asked.evaluation, format });
+  make("a", { href: `/api/evaluations/export?${query}`, download: "" }).click();
+});
+
+export const callbacks = {
+  /** @param {string | null} search @param {string} pathname */
+  restore(search, pathname) {
+    if (pathname !== "/evaluate" || !onPage()) return none();
+    screen.asked = readLink(search || "");
+    load();
+    return none();
+  },
+};

@@ -1,0 +1,77 @@
+"""The charts of an evaluation: win rate against temperature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dpo.dashboard.evaluate.naming import Names, Row, percent
+from dpo.dashboard.markup import literal
+from dpo.dashboard.theme import DOTTED, FAMILY_COLOR, NEUTRAL, SYMBOL, layout, rgba
+
+_APART = 0.012  # of temperature, so that the error bars of two policies do not overlap
+
+
+def by_temperature(made: Row, names: Names, judge: str) -> tuple[dict[str, Any], str]:
+    """The figure, and the finding in words; "" where there is one temperature only, which makes no chart."""
+    figure: dict[str, Any] = {"data": [], "layout": layout()}
+    rows = [row for row in made["comparisons"] if row["judge"] == judge and row["win_rate"] is not None]
+    temperatures = sorted({row["temperature"] for row in rows})
+    pairs = [tuple(pair) for pair in made["plan"]["comparisons"]]
+    shown = figure["layout"]
+    shown["hovermode"] = "closest"
+    shown["margin"] = {"l": 44, "r": 84, "t": 10, "b": 44}
+    shown["shapes"] = [
+        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0.5, "y1": 0.5,
+         "line": {"color": NEUTRAL, "width": 1, "dash": DOTTED}}
+    ]  # fmt: skip
+    if temperatures:
+        room = 0.06 + 0.05 * (temperatures[-1] - temperatures[0])
+        shown["xaxis"] |= {
+            "title": {"text": "Temperature", "font": {"size": 12, "color": NEUTRAL}}, "tickvals": temperatures,
+            "range": [temperatures[0] - room, temperatures[-1] + room],
+        }  # fmt: skip
+    shown["yaxis"] |= {"tickformat": ".0%"}
+    shown["annotations"] = []
+    for place, (policy, against) in enumerate(pairs):
+        own = sorted(
+            (row for row in rows if (row["policy"], row["against"]) == (policy, against)),
+            key=lambda row: float(row["temperature"]),
+        )
+        if own:
+            _draw(figure, own, names, place - (len(pairs) - 1) / 2)
+    return figure, _finding(rows, temperatures, names)
+
+
+def _draw(figure: dict[str, Any], own: list[Row], names: Names, offset: float) -> None:
+    named = names[own[0]["policy"]]
+    color = FAMILY_COLOR[named.family]
+    rates = [row["win_rate"] for row in own]
+    ends = [[rate["value"] if rate[end] is None else rate[end] for rate in rates] for end in ("low", "high")]
+    figure["data"].append(
+        {
+            "type": "scatter", "mode": "lines+markers", "name": literal(named.label),
+            "x": [row["temperature"] + _APART * offset for row in own], "y": [rate["value"] for rate in rates],
+            "line": {"color": color, "width": 2.25},
+            "marker": {"symbol": SYMBOL[named.family], "size": 10, "color": color},
+            "error_y": {
+                "type": "data", "symmetric": False, "thickness": 1.5, "width": 0, "color": rgba(color, 0.55),
+                "array": [high - rate["value"] for high, rate in zip(ends[1], rates, strict=True)],
+                "arrayminus": [rate["value"] - low for low, rate in zip(ends[0], rates, strict=True)],
+            },
+            "hovertemplate": "%{y:.1%} at temperature %{x:.2g}<extra>" + literal(named.label) + "</extra>",
+        }
+    )  # fmt: skip
+    figure["layout"]["annotations"].append(
+        {"x": own[-1]["temperature"], "y": rates[-1]["value"], "text": literal(named.label[:14]), "showarrow": False,
+         "xanchor": "left", "xshift": 12, "font": {"size": 12, "color": color}}
+    )  # fmt: skip
+
+
+def _finding(rows: list[Row], temperatures: list[float], names: Names) -> str:
+    if len(temperatures) < 2:
+        return ""
+    says = []
+    for policy in dict.fromkeys(row["policy"] for row in rows):
+        best = max((row for row in rows if row["policy"] == policy), key=lambda row: float(row["win_rate"]["value"]))
+        says.append(f"{names[policy].label} most at {best['temperature']:g}, {percent(best['win_rate']['value'])}")
+    return f"Against its own base: {'; '.join(says)}"

@@ -1,0 +1,173 @@
+"""The Evaluate page's parts: functions of an evaluation's rows, of those only that may be shown."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evaluations import by_hand, stored
+
+from dpo.dashboard.application import create_app
+from dpo.dashboard.evaluate.found import Evaluations
+from dpo.dashboard.evaluate.prompts import rows
+from dpo.dashboard.web.access import LOCAL, Access
+from dpo.errors import DataError
+from dpo.evaluation.comparison.rows import RESULT, ROWS, VERDICTS, RowStore, read_result
+from dpo.evaluation.formats.export import FORMATS
+
+HOST = "http://127.0.0.1"
+LONG, SHORT = "I am much longer, honestly 😊", "Short."
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """An evaluation where the tuned policy's answers are longer under 18 of 20 prompts, shorter under one."""
+    path = tmp_path / "evaluations" / "first"
+    stored(path, {"tuned": [LONG] * 18 + [SHORT, "Same one."], "base": [SHORT] * 18 + [LONG, "Same one."]})
+    return path
+
+
+def client(root: Path, access: Access = LOCAL) -> Any:
+    return create_app([root], access, votes=root / "votes.sqlite").server.test_client()
+
+
+def get(asked: Any, part: str, **query: Any) -> Any:
+    return asked.get(f"/api/evaluations{part}", query_string=query, base_url=HOST)
+
+
+def test_the_page_says_what_the_record_says(place: Path) -> None:
+    made, asked = read_result(place), client(place.parent.parent)
+    [found] = get(asked, "").get_json()["evaluations"]
+    assert found == {"path": str(place), "name": "first"}
+    view = get(asked, "/view", evaluation=str(place)).get_json()
+    [row] = made["comparisons"]
+    low, high = (f"{100 * row['win_rate'][end]:.0f}" for end in ("low", "high"))
+    numbers = f"92.5% ({low}–{high}) of 20 prompts"
+    assert view["headline"] == f"Rule: longer wins: tuned is longer than base more often, in {numbers}."
+    assert row["verdict"] == "better" and "more often" in view["wins"] and "18 won, 1 tied, 1 lost" in view["wins"]
+    assert view["complete"] and view["judge"] == "longer" and view["temperature"] == 0.7
+    assert "This size could not have seen a difference below 31.3 points." in view["remarks"]
+    assert "reads no meaning" in view["judge_check"]
+    assert view["words_of"] == "tuned" and "words longer than base" in view["words"]
+    assert "<script" not in json.dumps(view)
+
+
+@pytest.mark.parametrize(
+    ("tuned", "base", "says"),
+    [
+        ([LONG] * 30, [SHORT] * 30, "is longer than base more often"),
+        ([LONG, SHORT] * 4, [SHORT, LONG] * 4, "8 prompts cannot tell whether tuned is longer than base more often"),
+        ([SHORT] * 30, [LONG] * 30, "is longer than base less often"),
+        (["Same one."] * 400, ["Same one."] * 400, "is longer than base equally often"),
+    ],
+)
+def test_the_word_is_that_of_the_interval(tmp_path: Path, tuned: list[str], base: list[str], says: str) -> None:
+    stored(tmp_path / "evaluations" / "e", {"tuned": list(tuned), "base": list(base)})
+    view = get(client(tmp_path), "/view", evaluation=str(tmp_path / "evaluations" / "e")).get_json()
+    assert says in view["headline"]
+
+
+def test_rows_have_every_verdict_and_a_row_opens_its_answers(place: Path) -> None:
+    asked = client(place.parent.parent)
+    found = get(asked, "/prompts", evaluation=str(place)).get_json()["rows"]
+    assert [row["units"][0]["worths"] for row in found] == [[1.0]] * 18 + [[0.0], [0.5]]
+    assert [row["units"][0]["strips"][0] for row in found] == ["a"] * 18 + ["b", "t"]
+    assert found[0]["units"][0]["longer"] == len(LONG.split()) - 1 and found[0]["answers"] == [LONG, SHORT]
+    one = get(asked, "/answers", evaluation=str(place), at=18).get_json()
+    assert one["answers"]["base"][0]["text"] == LONG and one["said"][0][0]["verdict"] == "b"
+    for at, says in (("20", "it has 20"), ("x", "at is missing"), ("-1", "it has 20")):
+        answer = get(asked, "/answers", evaluation=str(place), at=at)
+        assert answer.status_code == 400 and says in answer.get_json()["error"]
+
+
+def test_orders_and_votes_are_letters_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "evaluations" / "voted"
+    by_hand(path, [["a", "b"], ["a", "a"]], votes=["bad", "b"])
+    found = rows(Evaluations([tmp_path], LOCAL).open(str(path)), 0.7)
+    assert [row["units"][0]["strips"] for row in found] == [["t", "t"], ["a", "b"]]
+    assert [row["units"][0]["worths"] for row in found] == [[0.5, 0.5], [1.0, 0.0]]
+
+
+def test_the_result_is_that_of_the_two_files_whatever_eval_json_says(place: Path) -> None:
+    made = read_result(place)
+    evaluations = Evaluations([place.parent.parent], LOCAL)
+    assert evaluations.open(str(place)).made == made
+    newest = max((place / name).stat().st_mtime_ns for name in (ROWS, VERDICTS))
+    for text, when in (
+        ("{}", newest + 10**9),
+        ("not JSON", newest + 10**9),
+        (json.dumps(made | {"complete": False, "plan": {"key": "another"}}), newest + 10**9),
+        (json.dumps(made | {"complete": False}), newest - 10**9),  # written before the last rows
+    ):
+        (place / RESULT).write_text(text, encoding="utf-8")
+        os.utime(place / RESULT, ns=(when, when))
+        assert evaluations.open(str(place)).made["complete"] is True, text[:20]
+
+
+def test_only_what_lies_under_the_runs_is_shown(
+    place: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    stored(elsewhere / "evaluations" / "secret", {"tuned": [LONG] * 4, "base": [SHORT] * 4})
+    root = place.parent.parent
+    (root / "evaluations" / "link").symlink_to(elsewhere / "evaluations" / "secret")
+    asked = client(root)
+    assert [one["name"] for one in get(asked, "").get_json()["evaluations"]] == ["first"]
+    for name in (elsewhere / "evaluations" / "secret", root / "evaluations" / "link", f"{root}/../x", "/", "", "a\0b"):
+        for part in ("/view", "/prompts", "/export"):
+            answer = get(asked, part, evaluation=str(name), format="csv")
+            assert answer.status_code == 400, (part, name)
+    # Whoever is at this machine keeps evaluations where he works, too; a network gets no such view.
+    monkeypatch.chdir(elsewhere)
+    assert len(Evaluations([root], LOCAL).find()) == 2
+    assert len(Evaluations([root], Access(host="0.0.0.0")).find()) == 1
+
+
+@pytest.mark.parametrize("damage", ["plan", "answers", "empty"])
+def test_damaged_rows_are_one_clear_line(place: Path, damage: str) -> None:
+    (place / RESULT).unlink()
+    if damage == "plan":
+        (place / ROWS).write_text('{"kind": "plan", "key": "k", "prompts": 3}\n', encoding="utf-8")
+    elif damage == "answers":
+        text = (place / ROWS).read_text(encoding="utf-8").replace('"measures"', '"other"')
+        (place / ROWS).write_text(text, encoding="utf-8")
+    else:
+        (place / ROWS).write_text("", encoding="utf-8")
+    answer = get(client(place.parent.parent), "/view", evaluation=str(place))
+    message = answer.get_json()["error"]
+    assert answer.status_code == 400 and "\n" not in message and str(place) in message
+    with pytest.raises(DataError):
+        Evaluations([place.parent.parent], LOCAL).open(str(place / "nothing"))
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_every_format_can_be_saved(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "evaluations" / "e"
+    pairs = [{"chosen": LONG, "rejected": SHORT}]
+    stored(path, {"tuned": [LONG] * 5, "base": [SHORT] * 5}, pairs=pairs)
+    answer = get(client(tmp_path), "/export", evaluation=str(path), format=name)
+    if answer.status_code == 400:  # no tuned policy's pairs were scored here
+        assert name in ("lm-eval",) and "nothing" in answer.get_json()["error"]
+        return
+    assert answer.status_code == 200 and f"e-{name}" in answer.headers["Content-Disposition"]
+    if answer.mimetype == "application/zip":
+        assert zipfile.ZipFile(io.BytesIO(answer.data)).testzip() is None
+    refused = get(client(tmp_path), "/export", evaluation=str(path), format="word")
+    assert refused.status_code == 400 and "No format is called" in refused.get_json()["error"]
+
+
+def test_what_a_stranger_wrote_is_shown_as_text(tmp_path: Path) -> None:
+    """Names and words of an evaluation never become markup, and a name of a path elsewhere is not looked into."""
+    path = tmp_path / "evaluations" / "odd"
+    evil = "<img src=x onerror=alert(1)>"
+    stored(path, {evil: [f"{evil} longer answer here"] * 30, "/etc": [SHORT] * 30})
+    view = get(client(tmp_path), "/view", evaluation=str(path)).get_json()
+    parts = "".join(view[name] for name in ("facts", "wins", "slices", "words", "judge_check"))
+    assert "<img" not in parts and "&lt;img" in parts
+    assert "<img" not in json.dumps(view["temperature_figure"])
+    assert RowStore(path).plan is not None
