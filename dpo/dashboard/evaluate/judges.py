@@ -6,7 +6,7 @@ from typing import Any
 
 from dash import html
 
-from dpo.dashboard.evaluate.naming import Named, Names, Row, judge_note, minus, percent, whole_interval
+from dpo.dashboard.evaluate.naming import NamedPolicy, Names, Row, judge_note, minus, percent, whole_interval
 from dpo.dashboard.evaluate.verdicts import signed
 
 _NONE = "–"
@@ -23,7 +23,7 @@ def judge_check(made: Row, names: Names, temperature: float) -> tuple[list[Any],
     return [html.Table([html.Thead(cells), html.Tbody(lines)], className="ev-judges")], _warning(made, names)
 
 
-def _line(made: Row, names: Names, card: Row, units: list[Named], t: float) -> html.Tr:
+def _line(made: Row, names: Names, card: Row, units: list[NamedPolicy], t: float) -> html.Tr:
     judge = next(one for one in made["plan"]["judges"] if one["name"] == card["name"])
     rows = [row for row in made["comparisons"] if row["judge"] == card["name"] and row["temperature"] == t]
     by_policy = {row["policy"]: row["win_rate"] for row in rows if row["win_rate"] is not None}
@@ -112,6 +112,9 @@ def _warning(made: Row, names: Names) -> str:
             f"{names.judge(judges[related[0]['judge']])} is related to what it judges "
             f"({related[0]['relation']['why']}): it is no judge of quality."
         )
+    if made["alpha"] is not None:
+        alpha = minus(f"{made['alpha']['value']:.2f}")
+        says.append(f"Krippendorff's alpha of all judges but the rules is {alpha}.")
     return " ".join(says)
 
 

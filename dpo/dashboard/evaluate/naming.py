@@ -21,7 +21,7 @@ _RULES = {"longer": "Rule: longer wins", "emoji": "Rule: more emoji wins"}
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedPolicy:
     """A policy as the page calls it: its family decides colour and shape, `tuned` whether the mark is solid."""
 
     policy: str
@@ -53,11 +53,11 @@ class Names:
         made = {name: self._named(name, name in tuned or name in judging) for name in (*plan["policies"], *judging)}
         labels = [named.label for named in made.values()]
         self._made = {
-            name: named if labels.count(named.label) == 1 else Named(name, name[-60:], named.family, named.tuned)
+            name: named if labels.count(named.label) == 1 else NamedPolicy(name, name[-60:], named.family, named.tuned)
             for name, named in made.items()
         }
 
-    def __getitem__(self, policy: str) -> Named:
+    def __getitem__(self, policy: str) -> NamedPolicy:
         return self._made[policy]
 
     def judge(self, judge: Row) -> str:
@@ -76,10 +76,10 @@ class Names:
             return Path(name.partition(":")[2]).name
         return f"Verdicts in {Path(name.partition(':')[2]).name}"
 
-    def _named(self, name: str, tuned: bool) -> Named:
+    def _named(self, name: str, tuned: bool) -> NamedPolicy:
         for facts in FAMILIES:
             if name in (facts.base, facts.tuned):
-                return Named(name, f"{facts.label} {'DPO' if name == facts.tuned else 'base'}", facts.key, tuned)
+                return NamedPolicy(name, f"{facts.label} {'DPO' if name == facts.tuned else 'base'}", facts.key, tuned)
         path = Path(name)
         for place in (path, path.parent):
             try:
@@ -87,8 +87,8 @@ class Names:
             except RunError:
                 continue
             label = run.name if place == path else f"{run.name} @ {path.name.removeprefix('checkpoint-')}"
-            return Named(name, label, run.family, tuned)
-        return Named(name, path.name or name, None, tuned)
+            return NamedPolicy(name, label, run.family, tuned)
+        return NamedPolicy(name, path.name or name, None, tuned)
 
 
 def judge_note(judge: Row, card: Row) -> str:

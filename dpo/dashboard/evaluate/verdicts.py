@@ -58,8 +58,12 @@ def remarks(made: Row, names: Names, judge: str, temperature: float) -> list[str
     """What has to be known beside the headline: length, people, where nothing was gained, what is too small to see."""
     rows = [row for row in shown_rows(made, judge, temperature) if row["win_rate"] is not None]
     said = []
-    for name, before in (("length_controlled", "At equal length"), ("people", "Corrected by people's votes")):
-        known = [row for row in rows if row[name] is not None]
+    for name, before in (
+        ("length_controlled", "At equal length"),
+        ("style_controlled", "At equal style"),
+        ("people", "Corrected by people's votes"),
+    ):
+        known = [row for row in rows if row.get(name) is not None]
         if known:
             parts = [f"{names[row['policy']].label} {in_brackets(row[name])}" for row in known]
             said.append(f"{before}: {listed(parts)}.")
@@ -111,7 +115,7 @@ def bars(made: Row, names: Names, judges: Sequence[Row], judge: str, temperature
     counted = [row for row in rows if row["win_rate"] is not None]
     low, high = axis_of([row["win_rate"] for row in counted])
     corrected = any(row["people"] is not None for row in counted)
-    head = ["Comparison", "Prompts", _ends(low, high), "Win rate", "Equal length"]
+    head = ["Comparison", "Prompts", _ends(low, high), "Win rate", "Equal length", "Equal style"]
     head += ["By people"] if corrected else []
     by_name = {one["name"]: one for one in judges}
     lines = [
@@ -135,7 +139,7 @@ def _line(row: Row, names: Names, judge: str, axis: tuple[float, float], correct
                    html.Span(judge, className="sub") if judge else None], scope="row")  # fmt: skip
     rate = row["win_rate"]
     if rate is None:
-        return html.Tr([who, html.Td(row["sentence"], className="sub", colSpan=6 if corrected else 5)])
+        return html.Tr([who, html.Td(row["sentence"], className="sub", colSpan=7 if corrected else 6)])
     counts = f"{row['wins']} won, {row['ties']} tied, {row['losses']} lost"
     extra = [f"{row['invalid']} verdicts invalid"] if row["invalid"] else []
     extra += [f"{row['order']['flips']} flipped with the order"] if row["order"] else []
@@ -147,7 +151,7 @@ def _line(row: Row, names: Names, judge: str, axis: tuple[float, float], correct
         )),
         cls="ev-bar num", role="img", **{"aria-label": counts},
     )  # fmt: skip
-    estimates = [rate, row["length_controlled"], *([row["people"]] if corrected else [])]
+    estimates = [rate, row["length_controlled"], row.get("style_controlled"), *([row["people"]] if corrected else [])]
     return html.Tr(
         [
             who,

@@ -7,7 +7,7 @@ from typing import Any
 from dash import html
 
 from dpo.dashboard.components import box
-from dpo.dashboard.evaluate.naming import Named, Names, Row, minus
+from dpo.dashboard.evaluate.naming import NamedPolicy, Names, Row, minus
 from dpo.dashboard.evaluate.verdicts import place
 
 _TRAITS = {
@@ -60,7 +60,7 @@ def _traits(made: Row, names: Names, temperature: float) -> list[Any]:
     return [*lines, html.Div([html.Span(), box(*ticks, cls="ev-ticks num")], className="ev-trait ends")]
 
 
-def _dumbbell(base: float, tuned: float, named: Named) -> html.Div:
+def _dumbbell(base: float, tuned: float, named: NamedPolicy) -> html.Div:
     low, high = sorted((base, tuned))
     says = f"{named.label}: from {base:.0%} to {tuned:.0%}"
     return box(
@@ -71,7 +71,7 @@ def _dumbbell(base: float, tuned: float, named: Named) -> html.Div:
     )  # fmt: skip
 
 
-def _list(row: Row, side: str, before: str, after: str, named: Named | None) -> html.Div:
+def _list(row: Row, side: str, before: str, after: str, named: NamedPolicy | None) -> html.Div:
     title = {"more": "More often", "less": "Rarer"}[side]
     shown = row[side][:_MOST]
     if not shown:
