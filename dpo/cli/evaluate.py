@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _STAGES = {
     "generate": ("generate", "answer"),
     "score": ("score held-out pairs", "pair"),
+    "measure": ("measure KL and perplexity", "text"),
     "judge": ("judge", "verdict"),
 }
 
@@ -53,6 +54,14 @@ def add_eval(actions: Any) -> None:
         "a sequence classifier; endpoint:URL#MODEL, a chat model behind an OpenAI-compatible address; votes, what "
         "people preferred; battles:FILE or alpaca-eval:FILE, verdicts that were given elsewhere; may be given "
         "several times; the rules longer and emoji always judge too",
+    )  # fmt: skip
+    command.add_argument(
+        "--kl-prompts", default="50", metavar="N",
+        help="measure the KL to what is compared with on so many of the prompts; 0 for not at all [50]",
+    )  # fmt: skip
+    command.add_argument(
+        "--plain-text", metavar="FILE",
+        help="paragraphs whose perplexity says what was forgotten, empty lines between them [30 of the project's own]",
     )  # fmt: skip
     command.add_argument("--judge-tokens", metavar="N", help="what endpoints may spend in one go [no limit]")
     command.add_argument("--votes", metavar="FILE", help="where the votes are [runs/votes.sqlite]")
@@ -117,7 +126,7 @@ def _config(arguments: argparse.Namespace) -> EvaluationConfig:
 
     counts = {
         name: whole(name.replace("_", "-"), getattr(arguments, name))
-        for name in ("prompts", "samples", "max_new_tokens", "seed", "batch_size")
+        for name in ("prompts", "samples", "max_new_tokens", "seed", "batch_size", "kl_prompts")
     }
     temperatures = [number("temperature", text) for text in arguments.temperatures.split(",")]
     share, most = arguments.eval_fraction, arguments.judge_tokens
@@ -126,6 +135,7 @@ def _config(arguments: argparse.Namespace) -> EvaluationConfig:
         None if share is None else number("--eval-fraction", share),
         temperatures=temperatures, judges=arguments.judge or [], votes=arguments.votes or str(DEFAULT_VOTES),
         until_clear=arguments.until_clear, device=arguments.device, output_dir=arguments.output_dir,
+        plain_text=arguments.plain_text,
         judge_tokens=None if most is None else whole("--judge-tokens", most), **counts,
     )  # fmt: skip
     config.validate()
@@ -202,7 +212,7 @@ def _bars() -> Iterator[Any]:
 
 
 def _work_done(made: Evaluation) -> str:
-    if not (made.generated or made.scored or made.judged):
+    if not (made.generated or made.scored or made.judged or made.measured):
         return f"0 answers generated, 0 verdicts asked for: all of it was in {made.path} already"
     return (
         f"{_count(made.generated, 'answer')} generated, {_count(made.scored, 'held-out pair')} scored, "

@@ -24,6 +24,7 @@ def print_report(made: Mapping[str, Any]) -> None:
     for row in made["measures"]:
         if row["against"] is not None:
             _measures(row, *measured_beside(made, row))
+    _drift(made)
     _changes(made)
     for row in made["held_out"]:
         _held_out(row)
@@ -115,6 +116,30 @@ def _measures(row: Mapping[str, Any], base: Mapping[str, Any], shown: Sequence[t
     for side in (row, base):
         if side["left_out"]:
             print(f"{side['left_out']} prompts do not fit into the context of {side['policy']}")
+
+
+def _drift(made: Mapping[str, Any]) -> None:
+    """How far each policy moved, and how much less well it predicts texts that it did not write."""
+    print()
+    for row in made["divergence"]:
+        if row["kl"] is not None:
+            print(
+                f"KL of {row['policy']} to {row['against']}: {row['kl']['value']:.3g}{interval(row['kl'], 1, 3)} nats "
+                f"an answer, {row['per_token']['value']:.3g} a token, on {row['prompts']} prompts "
+                f"(by drawn tokens alone: k1 {row['k1']['value']:.3g}, k3 {row['k3']['value']:.3g})"
+            )
+        if row["left_out"]:
+            print(f"KL of {row['policy']} to {row['against']}: {row['left_out']} prompts left out, {row['why']}")
+    known = {(row["policy"], row["kind"]): row for row in made["perplexity"]}
+    for row in made["perplexity"]:
+        if row["difference"] is None:
+            continue
+        base, gap = known[row["against"], row["kind"]], row["difference"]
+        what = "chosen answers" if row["kind"] == "chosen" else "plain text"
+        print(
+            f"{row['policy']}'s perplexity on {what} is {row['perplexity']['value']:.4g} ({row['against']}'s "
+            f"{base['perplexity']['value']:.4g}); {gap['value']:+.3f}{interval(gap, 1, 3)} bits a character"
+        )
 
 
 def _changes(made: Mapping[str, Any]) -> None:

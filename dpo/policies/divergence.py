@@ -12,6 +12,8 @@ from dpo.policies.caches import cached, empty_cache
 from dpo.policies.families import Ids, output_head
 from dpo.policies.loading import Policy
 
+ANSWER_TOKENS = 64
+"""Tokens of an answer over which its KL is summed."""
 _ROWS = 64  # whose logits are in memory at once
 
 
@@ -45,14 +47,23 @@ def sampled_answers(policy: Policy, prompts: Sequence[Ids], tokens: int, seed: i
     return answers
 
 
-@torch.no_grad()
 def divergence(
     policy: Policy, prompts: Sequence[Ids], answers: Sequence[Ids], reference: AbstractContextManager[Policy]
 ) -> Tensor:
-    """`(answers,)`: for each answer the sum over its positions of KL(policy || reference), in nats.
+    """`(answers,)`: for each answer the sum over its positions of KL(policy || reference), in nats (`estimates`)."""
+    return estimates(policy, prompts, answers, reference)[:, 0]
 
-    With answers drawn from the policy the mean is an unbiased estimate of the sequence-level KL, of
-    lower variance than the log-ratio of the drawn tokens (Amini, Vieira and Cotterell 2025, arXiv 2504.10637).
+
+@torch.no_grad()
+def estimates(
+    policy: Policy, prompts: Sequence[Ids], answers: Sequence[Ids], reference: AbstractContextManager[Policy]
+) -> Tensor:
+    """`(answers, 3)`: three estimates of KL(policy || reference) in nats, each summed over an answer's positions.
+
+    The first sums over the vocabulary at each position: with answers drawn from the policy its mean is an unbiased
+    estimate of the sequence-level KL, of lower variance than the log-ratio of the drawn tokens (Amini, Vieira and
+    Cotterell 2025, arXiv 2504.10637).  The others look at the drawn tokens alone, with `r = reference / policy`: `k1 =
+    -log r`, and `k3 = r - 1 - log r`, which is never negative (Schulman 2020, "Approximating KL Divergence").
 
     Args:
         reference: entered to get the reference, which may be the same model with its adapter off.
@@ -60,16 +71,20 @@ def divergence(
     batch = policy.family.collate(list(prompts), list(answers), policy.pad_token_id, policy.decoder_start)
     batch = {name: value.to(policy.device) for name, value in batch.items()}
     mask = batch["completion_mask"][:, 1:].bool()
+    drawn = batch["input_ids"][:, 1:][mask]
     own, own_head = policy.family.completion_states(policy.network, batch)[mask], output_head(policy.network)
     with reference as other:
         theirs = other.family.completion_states(other.network, batch)[mask]
         head = output_head(other.network)
-        values = own.new_zeros(own.size(0), dtype=torch.float32)
+        values = own.new_zeros((own.size(0), 3), dtype=torch.float32)
         for start in range(0, own.size(0), _ROWS):
             block = slice(start, start + _ROWS)
             log_p, log_q = _log_probs(own[block], *own_head), _log_probs(theirs[block], *head)
-            values[block] = (log_p.exp() * (log_p - log_q)).sum(1)
-    return torch.zeros(mask.shape, device=values.device).masked_scatter(mask, values).sum(1)
+            values[block, 0] = (log_p.exp() * (log_p - log_q)).sum(1)
+            log_r = (log_q - log_p).gather(1, drawn[block, None])[:, 0]
+            values[block, 1], values[block, 2] = -log_r, log_r.expm1() - log_r
+    spread = torch.zeros((*mask.shape, 3), device=values.device)
+    return spread.masked_scatter(mask[..., None], values).sum(1)
 
 
 def _log_probs(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

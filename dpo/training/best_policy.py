@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from dpo.policies.divergence import divergence, sampled_answers
+from dpo.policies.divergence import ANSWER_TOKENS, divergence, sampled_answers
 from dpo.policies.families import Ids
 from dpo.policies.loading import Policy, save_tokenizer
 from dpo.publishing.directories import usual_modes
@@ -24,7 +24,6 @@ from dpo.training.precision import without_autocast
 
 POLICY = "policy"
 BEST = "best"  # the folder of the best policy so far, in a run and in its checkpoints
-_ANSWER_TOKENS = 64
 
 
 class Watch(TrainerCallback, ExportableState):
@@ -163,7 +162,7 @@ def drift_monitor(
         try:
             room = min(policy.max_new_tokens(ids) for ids in prompts)
             with without_autocast(policy.model):
-                answers = sampled_answers(policy, prompts, min(_ANSWER_TOKENS, room), seed)
+                answers = sampled_answers(policy, prompts, min(ANSWER_TOKENS, room), seed)
                 return float(divergence(policy, prompts, answers, as_reference(policy)).mean())
         finally:
             policy.model.train(training)

@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
 from dpo.cli.main import main
 from dpo.errors import MemoryRunOutError, NonFiniteError, PolicyError, RunError
-from dpo.policies.divergence import divergence, sampled_answers
+from dpo.policies.divergence import divergence, estimates, sampled_answers
 from dpo.policies.loading import load_policy, save_policy
 from dpo.policies.scoring import score
 from dpo.runs import open_run
@@ -98,6 +98,10 @@ def test_divergence_is_the_sum_over_the_vocabulary(family: str) -> None:
             logits.append(out.detach().double().log_softmax(-1))
         by_hand = (logits[0].exp() * (logits[0] - logits[1])).sum()
         assert value == pytest.approx(float(by_hand), rel=1e-4)
+        log_r = (logits[1] - logits[0]).gather(1, torch.tensor(answer)[:, None])[:, 0]
+        _, k1, k3 = estimates(policy, [prompt], [answer], contextlib.nullcontext(reference))[0].tolist()
+        assert k1 == pytest.approx(float(-log_r.sum()), rel=1e-3, abs=1e-4)
+        assert k3 == pytest.approx(float((log_r.exp() - 1 - log_r).sum()), rel=1e-3, abs=1e-4)
 
 
 def test_a_rate_too_high_stops_the_run_before_anything_is_saved(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo.errors import ConfigError, DataError, PolicyError
+from dpo.evaluation.comparison.drift import plain_texts
 from dpo.evaluation.comparison.judges import JudgeSpec, parse_judge
 from dpo.evaluation.comparison.lineage import base_policy, held_out_fraction, policy_hash, relation, trained_on
 from dpo.evaluation.comparison.rows import Row, RowStore, answer_key, key_of
@@ -39,7 +40,8 @@ class EvaluationConfig:
     `judges` are read by `parse_judge`; the two rules "the longer answer" and "more emoji" always judge too.
     `judge_tokens` is what endpoints may spend in one go, None for no limit.  `output_dir` None is a directory in
     the run of the only policy, or in `evaluations` here.  With `until_clear` the prompts are answered in rounds, until
-    the first of `judges` can tell of every comparison, or until there are no more.
+    the first of `judges` can tell of every comparison, or until there are no more.  `kl_prompts` is on how many of the
+    prompts the KL to what is compared with is measured; `plain_text` a file of paragraphs, None for the project's.
     """
 
     policies: Sequence[str]
@@ -55,6 +57,8 @@ class EvaluationConfig:
     votes: str = str(DEFAULT_VOTES)
     judge_tokens: int | None = None
     until_clear: bool = False
+    kl_prompts: int = 50
+    plain_text: str | None = None
     max_new_tokens: int = 200
     seed: int = 0
     batch_size: int = 16
@@ -89,6 +93,8 @@ class EvaluationConfig:
         ):  # fmt: skip
             if not 1 <= value <= most:
                 raise ConfigError(f"{name} is {value}: it must be from 1 to {most:,}")
+        if not 0 <= self.kl_prompts <= 100_000:
+            raise ConfigError(f"kl_prompts is {self.kl_prompts}: it must be from 0 (not measured) to 100,000")
         if self.eval_fraction is not None and not 0 < self.eval_fraction < 1:
             raise ConfigError(f"eval_fraction is {self.eval_fraction:g}: it must be above 0 and under 1")
         if self.judge_tokens is not None and self.judge_tokens < 1:
@@ -117,6 +123,8 @@ class Plan:
     prompts: tuple[Row, ...]
     data: Row
     directory: Path
+    texts: tuple[Row, ...] = ()
+    """Plain texts, whose likelihood says what was forgotten."""
 
     def row(self) -> Row:
         """The plan as a row of `rows.jsonl`."""
@@ -133,6 +141,8 @@ class Plan:
             "data": self.data,
             "prompts": [prompt["key"] for prompt in self.prompts],
             "margin": MARGIN,
+            "kl_prompts": config.kl_prompts,
+            "texts": [text["key"] for text in self.texts],
         } | ({"until_clear": self.judges[0].name} if config.until_clear else {})
         return {"kind": "plan", "key": key_of(content)} | content
 
@@ -226,10 +236,11 @@ def make_plan(config: EvaluationConfig) -> Plan:
     judges = tuple(parse_judge(text, config.votes) for text in (*config.judges, "longer", "emoji"))
     every = list(dict.fromkeys(name for pair in comparisons for name in pair))
     prompts, data = _prompts(config, tuple(every))
+    texts = plain_texts(config.plain_text)
     hashes = {name: policy_hash(name) for name in every}
     tuned = _tuned([*every, *(judge.policy for judge in judges if judge.policy is not None)])
     once = tuple({judge.name: judge for judge in judges}.values())
-    return Plan(config, hashes, tuple(comparisons), once, tuned, prompts, data, _directory(config, data))
+    return Plan(config, hashes, tuple(comparisons), once, tuned, prompts, data, _directory(config, data), texts)
 
 
 def _tuned(names: Sequence[str]) -> dict[str, tuple[str, str | None, float]]:

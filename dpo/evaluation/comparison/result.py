@@ -17,6 +17,7 @@ import numpy as np
 
 from dpo.errors import DataError
 from dpo.evaluation.comparison.changes import changed, taught
+from dpo.evaluation.comparison.drift import divergences, measured_all, perplexities
 from dpo.evaluation.comparison.measured import difference, measured
 from dpo.evaluation.comparison.rows import Row, RowStore
 from dpo.evaluation.comparison.styles import at_equal_style, strengths
@@ -52,11 +53,13 @@ def result(store: RowStore) -> Row:
         "format": FORMAT,
         "plan": {name: value for name, value in plan.items() if name not in ("kind", "prompts")},
         "prompts": len(plan["prompts"]),
-        "complete": table.complete(),
+        "complete": table.complete() and measured_all(table),
         "comparisons": comparisons,
         "gains": list(_gains(table)),
         "strengths": list(strengths(table)),
         "measures": list(measures.values()),
+        "divergence": list(divergences(table)),
+        "perplexity": list(perplexities(table)),
         "changes": [
             changed(table, row, measures[row["against"], t]) for (_, t), row in measures.items() if row["against"]
         ],

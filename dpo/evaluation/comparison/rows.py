@@ -1,11 +1,14 @@
 """The two files of an evaluation: they only grow, and what is in them is never made again (no torch here).
 
-`rows.jsonl` has four kinds of rows, each with a `key` by which it is found again:
+`rows.jsonl` has seven kinds of rows, each with a `key` by which it is found again:
 
 * `plan`: what was asked for.  The last one says what `eval.json` is about.
 * `prompt`: a prompt with its hash, slices and the held-out pairs that ask it.
 * `answer`: what a policy wrote, with its measures; or why it could not.
 * `pair`: a held-out pair under a policy and its reference.
+* `kl`: how far a policy is from another on an answer of its own; or why that cannot be measured.
+* `text`: a plain text, its first half as a prompt.
+* `likelihood`: the log-probability of a text that a policy did not write.
 
 `verdicts.jsonl` has a row for each verdict of each judge.  One that failed has an `error` instead of a
 verdict; it stays as a record, and is asked for again.
@@ -68,6 +71,9 @@ class RowStore:
         self.prompts: dict[str, Row] = {}
         self.answers: dict[str, Row] = {}
         self.pairs: dict[str, Row] = {}
+        self.kls: dict[str, Row] = {}
+        self.texts: dict[str, Row] = {}
+        self.likelihoods: dict[str, Row] = {}
         self.verdicts: dict[str, Row] = {}
         self._read()
 
@@ -96,7 +102,10 @@ class RowStore:
             self.plan = row
             return new
         else:
-            tables = {"prompt": self.prompts, "answer": self.answers, "pair": self.pairs}
+            tables = {
+                "prompt": self.prompts, "answer": self.answers, "pair": self.pairs, "kl": self.kls,
+                "text": self.texts, "likelihood": self.likelihoods,
+            }  # fmt: skip
             if row.get("kind") not in tables:
                 return False
             table = tables[str(row["kind"])]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dpo.evaluation.comparison.answering import generate_missing
+from dpo.evaluation.comparison.drift_rows import measure_missing
 from dpo.evaluation.comparison.judges import VOTED, Duel, Judge, JudgeSpec, Verdict, Winner
 from dpo.evaluation.comparison.judging import held_out_rows, open_judge, vote_rows, waiting_pairs
 from dpo.evaluation.comparison.lineage import NOT_DOWNLOADED
@@ -20,7 +21,7 @@ from dpo.evaluation.comparison.table import Table
 from dpo.policies.loading import load_policy
 
 Progress = Callable[[str, int, int], None]
-"""Called with the stage ("generate", "score" or "judge"), how much of it is done, and how much it is in all."""
+"""Called with the stage ("generate", "score", "measure" or "judge"), how much of it is done, and of how much."""
 _AT_ONCE = 32  # pairs or verdicts between two writes
 
 
@@ -28,7 +29,8 @@ _AT_ONCE = 32  # pairs or verdicts between two writes
 class Evaluation:
     """A finished evaluation: its directory, what `eval.json` says, and what had to be done for it.
 
-    `generated` answers, `scored` held-out pairs, `judged` verdicts; all 0 where everything was there already.
+    `generated` answers, `scored` held-out pairs, `judged` verdicts, `measured` KLs and likelihoods; all 0 where
+    everything was there already.
     `failed` has the judges that gave no answer to some question: how many times, and why.  `speeds` are those at which
     the policies answered (`dpo.evaluation.comparison.measured.speeds`), which are no part of the result.
     """
@@ -40,6 +42,7 @@ class Evaluation:
     judged: int
     failed: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     speeds: Sequence[Row] = ()
+    measured: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,15 +101,17 @@ def evaluate(
 
 def _round(plan: Plan, store: RowStore, progress: Progress, before: Evaluation) -> Evaluation:
     """Make what is missing for the prompts of a plan, and count it with what the rounds before it made."""
-    store.add(*plan.prompts)
+    store.add(*plan.prompts, *plan.texts)
     store.add(plan.row())
     generated = generate_missing(plan, store, lambda done, total: progress("generate", done, total))
     scored = _score(plan, store, progress)
+    measured = measure_missing(plan, store, lambda done, total: progress("measure", done, total))
     judged = _judge(plan, store, progress)
     failed = {name: (asked.failed, asked.why) for name, asked in judged.items() if asked.failed}
     return Evaluation(
         plan.directory, result(store), before.generated + generated, before.scored + scored,
         before.judged + sum(asked.count for asked in judged.values()), failed,
+        measured=before.measured + measured,
     )  # fmt: skip
 
 
