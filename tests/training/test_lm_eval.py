@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import lm_eval
 import pytest
 import torch
+from lm_eval import utils
 from lm_eval.api.instance import Instance
 from lm_eval_client import local_completions
 from serving import dashboard
 
+from dpo.evaluation.formats.export import export
 from dpo.generation.sampler import generate
 from dpo.generation.settings import Sampling
 from dpo.policies.loading import Policy, load_policy
@@ -88,3 +91,26 @@ def test_log_likelihoods_of_a_task_are_ours(policy_dirs: dict[str, Path], tmp_pa
     assert rolling == pytest.approx(whole(policy, "I love tea!"), abs=1e-4)
     [answer] = generate(policy, ["Do you like tea?"], Sampling(temperature=0, max_new_tokens=5, stop=("\n",)))
     assert written == answer.text
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_exported_results_are_read_by_lm_eval_itself(evaluated: Path, tmp_path: Path, alone: bool) -> None:
+    """Its own table of results, names of files and hashes; also of one pair, so that no error is known."""
+    target = tmp_path / "e"
+    shutil.copytree(evaluated, target)
+    if alone:
+        rows = (target / "rows.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        pairs = [row for row in rows if json.loads(row)["kind"] == "pair"]
+        (target / "rows.jsonl").write_text("".join(r for r in rows if r not in pairs[1:]), encoding="utf-8")
+    paths = [str(path) for path in export(target, ["lm-eval"])]
+    [results], [samples] = utils.get_results_filenames(paths), utils.get_sample_results_filenames(paths)
+    assert utils.get_file_task_name(Path(samples).name) == "dpo_held_out"
+    content = json.loads(Path(results).read_text(encoding="utf-8"))
+    rows = [json.loads(line) for line in Path(samples).read_text(encoding="utf-8").splitlines()]
+    found = content["results"]["dpo_held_out"]
+    assert found["acc,none"] == pytest.approx(sum(row["acc"] for row in rows) / len(rows))
+    assert (found["acc_stderr,none"] == "N/A") == alone
+    assert [row["prompt_hash"] for row in rows] == [utils.hash_string(row["arguments"][0][0]) for row in rows]
+    cells = [cell.strip() for cell in utils.make_table(content).splitlines()[2].split("|")]
+    assert cells[1:7] == ["dpo_held_out", "1", "none", "0", "acc", "↑"]
+    assert float(cells[7]) == pytest.approx(found["acc,none"], abs=1e-4) and (cells[9] == "N/A") == alone

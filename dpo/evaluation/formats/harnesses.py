@@ -53,7 +53,9 @@ def _samples(source: Exported, policy: str) -> Iterator[Row]:
 
 
 def _results(source: Exported, row: Row, samples: list[Row]) -> Row:
-    of_policy = {"alias": _TASK, "acc,none": row["accuracy"]["value"], "acc_stderr,none": row["accuracy"]["error"]}
+    error = row["accuracy"]["error"]
+    of_policy = {"alias": _TASK, "acc,none": row["accuracy"]["value"]}
+    of_policy["acc_stderr,none"] = "N/A" if error is None else error  # as lm-eval writes what it cannot tell
     return {
         "results": {_TASK: of_policy}, "group_subtasks": {_TASK: []},
         "configs": {_TASK: {"task": _TASK, "output_type": "multiple_choice", "num_fewshot": 0}},
