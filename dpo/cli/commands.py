@@ -9,7 +9,7 @@ from typing import Any
 from dpo.cli.arguments import run_roots, settings
 from dpo.cli.output import print_json, print_table
 from dpo.pretraining.config import PretrainConfig
-from dpo.processes import process_index
+from dpo.processes import process_count, process_index
 from dpo.runs import Run, find_run, find_runs, summarise
 from dpo.runs.files import one_line
 from dpo.runs.newest import HELD_OUT
@@ -89,6 +89,12 @@ def _facts(run: Run) -> dict[str, Any]:
 
 
 def _report(run: Run, command: str) -> int:
+    if process_count() > 1:
+        # Of a training that ended well; another process may never come where one failed.
+        import torch.distributed
+
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
     if process_index() > 0:  # of several processes one speaks
         return 0
     facts = summarise(run)

@@ -125,3 +125,14 @@ def test_models_take_a_cache_by_this_versions_name(name: str, tmp_path: Path) ->
     network = load_policy(str(save_model(name, tmp_path / name)), device="cpu").network
     [(argument, _)] = cached(empty_cache(has_encoder=False)).items()
     assert argument in inspect.signature(type(network).forward).parameters
+
+
+def test_the_pages_scripts_have_the_same_facts() -> None:
+    script = (ROOT / "assets" / "js" / "lib" / "families.js").read_text(encoding="utf-8")
+    tables = {
+        name: dict(re.findall(r"(\w+): \"([^\"]*)\"", body))
+        for name, body in re.findall(r"const (\w+) = \{([^}]*)\}", script)
+    }
+    assert tables["SHAPES"] == {facts.key: facts.symbol for facts in FAMILIES}
+    assert tables["FORMER"] == {facts.key: facts.word for facts in FAMILIES}
+    assert {key: kind.lower() for key, kind in tables["KINDS"].items()} == {f.key: f.kind.lower() for f in FAMILIES}
