@@ -69,6 +69,20 @@ TERMS: dict[str, Term] = {
         "likelihood displacement": ("Likelihood displacement", "Chosen and rejected answers both become less likely; "
                                     "the probability goes to texts that nobody compared.",
                                     "Razin et al. 2024, arXiv 2410.08847"),
+        "squeezing": ("Squeezing", "Pushing an unlikely answer down moves its probability to whatever is likeliest just "
+                      "then, and everything else loses, the chosen answer too.",
+                      "Ren and Sutherland 2024, arXiv 2407.10490"),
+        "disentanglement band": ("Disentanglement band", "Where a step on a pair lifts its chosen and lowers its "
+                                 "rejected answer at once, to first order; outside, one push undoes the other.",
+                                 "arXiv 2604.18239"),
+        "ches": ("CHES", "Centred hidden embedding similarity of a pair's answers under the model before training: the "
+                 "higher, the more a step on the pair pushes its chosen answer down.",
+                 "Razin et al. 2024, arXiv 2410.08847"),
+        "win rate": ("Win rate", "Share of prompts on which a policy's answer beats the other's, a tie counting half."),
+        "self-bleu": ("Self-BLEU", "How alike several answers to one prompt are: the BLEU of each beside the others. "
+                      "Near 1 the policy always says the same.", "Zhu et al. 2018, arXiv 1802.01886"),
+        "perplexity": ("Perplexity", "How surprised a policy is by a text, as the number of equally likely tokens that "
+                       "it chooses from; lower is better, and only policies of one vocabulary can be compared."),
         "saturation": ("Saturation", "Every pair is ranked right with a large margin, so there is nothing left to "
                        "learn; often the pairs differ in something trivial."),
         "over-optimisation": ("Over-optimisation", "The training loss falls while the held-out loss rises: the policy "

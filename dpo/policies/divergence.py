@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,10 +19,11 @@ _ROWS = 64  # whose logits are in memory at once
 
 
 @torch.no_grad()
-def sampled_answers(policy: Policy, prompts: Sequence[Ids], tokens: int, seed: int) -> list[Ids]:
+def sampled_answers(policy: Policy, prompts: Sequence[Ids], tokens: int, seed: int | None) -> list[Ids]:
     """An answer to each prompt, drawn from the policy's own distribution (temperature 1, nothing cut).
 
-    The caller's random state is left as it was.  An answer that does not end within `tokens` is cut.
+    Without a seed it is the greedy one, of the likeliest token each time.  The caller's random state is left as it
+    was.  An answer that does not end within `tokens` is cut.
     """
     pad = policy.pad_token_id
     longest = max(map(len, prompts))
@@ -33,10 +35,13 @@ def sampled_answers(policy: Policy, prompts: Sequence[Ids], tokens: int, seed: i
         masks.append([0] * len(padding) + ones if left else ones + [0] * len(padding))
     device = policy.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        drawing: dict[str, Any] = {"do_sample": False}
+        if seed is not None:
+            torch.manual_seed(seed)
+            drawing = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
         out = policy.network.generate(
             input_ids=torch.tensor(rows, device=device), attention_mask=torch.tensor(masks, device=device),
-            do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=tokens, num_beams=1,
+            **drawing, max_new_tokens=tokens, num_beams=1,
             pad_token_id=pad, eos_token_id=policy.eos_token_id, use_cache=True,
             **cached(empty_cache(encodes)),
         )  # fmt: skip
@@ -79,7 +84,7 @@ def estimates(
         values = own.new_zeros((own.size(0), 3), dtype=torch.float32)
         for start in range(0, own.size(0), _ROWS):
             block = slice(start, start + _ROWS)
-            log_p, log_q = _log_probs(own[block], *own_head), _log_probs(theirs[block], *head)
+            log_p, log_q = log_probs(own[block], *own_head), log_probs(theirs[block], *head)
             values[block, 0] = (log_p.exp() * (log_p - log_q)).sum(1)
             log_r = (log_q - log_p).gather(1, drawn[block, None])[:, 0]
             values[block, 1], values[block, 2] = -log_r, log_r.expm1() - log_r
@@ -87,6 +92,7 @@ def estimates(
     return spread.masked_scatter(mask[..., None], values).sum(1)
 
 
-def _log_probs(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def log_probs(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`(rows, vocabulary)`: log-probabilities at states `(rows, d)`, by an output layer (`output_head`)."""
     logits = (states.to(weight.dtype) @ weight.t()).float()
     return (logits if bias is None else logits + bias.reshape(-1).float()).log_softmax(-1)

@@ -34,7 +34,8 @@ class Watch(TrainerCallback, ExportableState):
 
     Args:
         save: writes the policy as it is now into a directory (every process calls it).
-        drift: measures KL(policy || reference) in nats, of the first 64 tokens of an answer, or None.
+        drift: measures at an evaluation, or None: `kl`, KL(policy || reference) in nats, of the first 64 tokens of an
+            answer, and whatever else.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Watch(TrainerCallback, ExportableState):
         config: TrainConfig,
         record: RunRecord,
         save: Callable[[Path], None],
-        drift: Callable[[], float] | None,
+        drift: Callable[[], dict[str, float]] | None,
         log: Callable[[dict[str, float]], None],
     ) -> None:
         self.config, self.record, self.save, self.drift, self.log = config, record, save, drift, log
@@ -90,8 +91,9 @@ class Watch(TrainerCallback, ExportableState):
         if self.config.keep_best != "none" and metrics is not None:
             self._judge(state, control, metrics)
         if self.drift is not None:
-            kl = self.drift()
-            self.log({"eval_kl": kl})
+            measured = self.drift()
+            self.log({f"eval_{name}": value for name, value in measured.items()})
+            kl = measured["kl"]
             if self.config.kl_budget is not None and kl > self.config.kl_budget:
                 self._stop(control, f"KL budget spent: {kl:.3g} of {self.config.kl_budget:g} nats")
 
@@ -153,17 +155,22 @@ def drift_monitor(
     as_reference: Callable[[Policy], AbstractContextManager[Policy]],
     prompts: Sequence[Ids],
     seed: int,
-) -> Callable[[], float]:
-    """A function that measures the mean KL of fresh answers to `prompts`, each time with the same random numbers."""
+    also: Callable[[], dict[str, float]] = dict,
+) -> Callable[[], dict[str, float]]:
+    """A function that measures `kl`, that of fresh answers to `prompts`, each time with the same random numbers.
 
-    def measure() -> float:
+    What `also` measures stands beside it; it is called while the model is as for an evaluation.
+    """
+
+    def measure() -> dict[str, float]:
         training = policy.model.training
         policy.model.eval()
         try:
             room = min(policy.max_new_tokens(ids) for ids in prompts)
             with without_autocast(policy.model):
                 answers = sampled_answers(policy, prompts, min(ANSWER_TOKENS, room), seed)
-                return float(divergence(policy, prompts, answers, as_reference(policy)).mean())
+                kl = float(divergence(policy, prompts, answers, as_reference(policy)).mean())
+                return {"kl": kl} | also()
         finally:
             policy.model.train(training)
 

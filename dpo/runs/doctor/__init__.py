@@ -26,6 +26,7 @@ from dpo.runs.doctor.rules import (
     repetition,
     saturation,
     shortcut,
+    squeezing,
     step_zero,
 )
 from dpo.runs.doctor.verdict import Change, Citation, Diagnosis, Evidence, Thresholds
@@ -38,6 +39,8 @@ RULES: tuple[Callable[[Case], Diagnosis | None], ...] = (
     learning.check,
     saturation.check,
     displacement.check,
+    squeezing.check,
+    squeezing.band,
     length.check,
     repetition.check,
     overfit.check,

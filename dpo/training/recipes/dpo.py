@@ -29,6 +29,7 @@ from dpo.training.pairs import record_audit
 from dpo.training.precision import resolved_precision
 from dpo.training.probes import Probes, fitting
 from dpo.training.recipes.steps import check_batch, load_trainable, recorder, rows_of_update, save, update, with_rate
+from dpo.training.squeezing import Squeezing
 from dpo.training.trainer import PreferenceTrainer
 from dpo.training.trainer_arguments import lora_config, trl_arguments
 
@@ -155,7 +156,9 @@ def _watch(
     if prompts and not trainer.is_fsdp_enabled and not trainer.is_deepspeed_enabled:
         asked = [prompt_of(policy.tokenizer, pair) for pair in prompts]
         ids = policy.family.encode_prompts(policy.tokenizer, asked)
-        drift = drift_monitor(policy, trainer.as_reference, ids, config.seed)
+        with trainer.as_reference(policy) as frozen:
+            squeezing = Squeezing(policy, prompts, frozen, config.max_completion_length, config.seed)
+        drift = drift_monitor(policy, trainer.as_reference, ids, config.seed, squeezing)
 
     def log(measured: dict[str, float]) -> None:
         trainer.model.eval()  # TRL would take training measures that are still being summed along
