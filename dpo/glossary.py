@@ -69,8 +69,8 @@ TERMS: dict[str, Term] = {
         "likelihood displacement": ("Likelihood displacement", "Chosen and rejected answers both become less likely; "
                                     "the probability goes to texts that nobody compared.",
                                     "Razin et al. 2024, arXiv 2410.08847"),
-        "squeezing": ("Squeezing", "Pushing an unlikely answer down moves its probability to whatever is likeliest just "
-                      "then, and everything else loses, the chosen answer too.",
+        "squeezing": ("Squeezing", "Pushing an unlikely answer down moves its probability to whatever is likeliest "
+                      "just then, and everything else loses, the chosen answer too.",
                       "Ren and Sutherland 2024, arXiv 2407.10490"),
         "disentanglement band": ("Disentanglement band", "Where a step on a pair lifts its chosen and lowers its "
                                  "rejected answer at once, to first order; outside, one push undoes the other.",

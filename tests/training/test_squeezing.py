@@ -10,6 +10,8 @@ import pytest
 import torch
 from tiny import tiny, tiny_weights
 
+from dpo.runs import RunRecord, open_run
+from dpo.runs.doctor import Diagnosis, diagnose
 from dpo.training.squeezing import Squeezing, in_band
 
 PAIRS = [
@@ -90,3 +92,33 @@ def test_a_training_records_it(tuned_home: Path) -> None:
     assert {f"eval_squeeze/{name}" for name in ("rejected", "greedy", "shuffled", "entropy", "in_band")} <= probed[
         0
     ].keys()
+
+
+def diagnosed(directory: Path, mass: float, chosen: float, shuffled: float, band: float = 0.9) -> dict[str, Diagnosis]:
+    """What the doctor says of a run whose probes move so far over its 120 steps."""
+    rows = [
+        {
+            "step": step, "eval_squeeze/argmax_mass": 0.4 + mass * step / 120,
+            "eval_squeeze/chosen": -2 + chosen * step / 120, "eval_squeeze/rejected": -2 - step / 120,
+            "eval_squeeze/shuffled": -8 + shuffled * step / 120, "eval_squeeze/greedy": -1.0,
+            "eval_squeeze/in_band": band,
+        }
+        for step in range(0, 121, 20)
+    ]  # fmt: skip
+    config = {"beta": 0.1, "learning_rate": 1e-4}
+    made = RunRecord.create(directory, {"kind": "dpo", "family": "gpt2", "state": "finished", "config": config})
+    made.log_all(rows)
+    return {found.code: found for found in diagnose(open_run(directory))}
+
+
+def test_the_doctor_names_squeezing(tmp_path: Path) -> None:
+    """The likeliest token gains, chosen and shuffled answers fall; a little is a note, and none of it alone is one."""
+    found = diagnosed(tmp_path / "much", 0.3, -0.5, -2)["squeezing"]
+    assert found.severity == "warning" and "70%" in found.sentence and "40%" in found.sentence
+    assert [round(evidence.value, 2) for evidence in found.evidence] == [0.7, -2.5, -3.0, -1.0, -10.0]
+    assert diagnosed(tmp_path / "little", 0.06, -0.15, -1)["squeezing"].severity == "note"
+    for name, *moved in (("flat", 0.0, -1, -1), ("up", 0.3, 0.5, -1), ("all", 0.3, -1, 1)):
+        assert "squeezing" not in diagnosed(tmp_path / name, *moved)
+    outside = diagnosed(tmp_path / "outside", 0.0, -0.05, 0, band=0.25)["outside the band"]
+    assert outside.severity == "note" and "75%" in outside.sentence and outside.change is not None
+    assert "outside the band" not in diagnosed(tmp_path / "rising", 0.0, 0.1, 0, band=0.25)

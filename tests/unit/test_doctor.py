@@ -398,30 +398,3 @@ def test_supervised_fine_tuning_is_judged_by_its_held_out_loss(last: float, code
 def test_a_run_that_is_over_is_not_told_to_go_on(tmp_path: Path) -> None:
     (empty,) = verdicts(record(tmp_path / "run", [])).values()
     assert empty.sentence == "Nothing was logged: the run is finished, and a rule needs three."
-
-
-def test_squeezing_is_named(tmp_path: Path) -> None:
-    """The likeliest token gains, chosen and shuffled answers fall; a little is a note, and none of it alone is one."""
-
-    def probed(mass: float, chosen: float, shuffled: float, band: float = 0.9) -> Rows:
-        made = healthy_rows()
-        for row in made:
-            done = row["step"] / 120
-            if row["step"] % 20 == 0:
-                row |= {
-                    "eval_squeeze/argmax_mass": 0.4 + mass * done, "eval_squeeze/chosen": -2 + chosen * done,
-                    "eval_squeeze/rejected": -2 - done, "eval_squeeze/shuffled": -8 + shuffled * done,
-                    "eval_squeeze/greedy": -1.0, "eval_squeeze/in_band": band,
-                }  # fmt: skip
-        return made
-
-    found = verdicts(record(tmp_path / "much", probed(0.3, -0.5, -2)))["squeezing"]
-    assert found.severity == "warning" and "70%" in found.sentence and "40%" in found.sentence
-    assert [round(evidence.value, 2) for evidence in found.evidence] == [0.7, -2.5, -3.0, -1.0, -10.0]
-    assert verdicts(record(tmp_path / "little", probed(0.06, -0.15, -1)))["squeezing"].severity == "note"
-    for name, mass, chosen, shuffled in (("flat", 0.0, -1, -1), ("up", 0.3, 0.5, -1), ("all", 0.3, -1, 1)):
-        assert "squeezing" not in verdicts(record(tmp_path / name, probed(mass, chosen, shuffled)))
-    outside = verdicts(record(tmp_path / "outside", probed(0.0, -0.05, 0, band=0.25)))
-    assert outside["outside the band"].severity == "note" and "75%" in outside["outside the band"].sentence
-    assert outside["outside the band"].change is not None
-    assert "outside the band" not in verdicts(record(tmp_path / "rising", probed(0.0, 0.1, 0, band=0.25)))
