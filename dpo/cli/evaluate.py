@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dpo.cli.arguments import Parser, add_columns, add_device
 from dpo.cli.output import print_json
 from dpo.errors import ConfigError
+from dpo.processes import interruptible
 from dpo.values import number, whole
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def run_eval(arguments: argparse.Namespace) -> int:
     # With --json standard output holds the result alone.
     out = sys.stderr if arguments.json else sys.stdout
     try:
-        with _bars() as progress:
+        with interruptible(), _bars() as progress:
             made = evaluate(config, announce=lambda plan, store: _announce(plan, store, out), progress=progress)
     except KeyboardInterrupt:
         print(

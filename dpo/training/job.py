@@ -10,7 +10,7 @@ from dpo.errors import RunError
 from dpo.processes import lock_is_held
 from dpo.runs import Run, open_run
 from dpo.runs.record import LOCK, RUN
-from dpo.training.job_files import PLAN, STOP, JobFiles, last_line, process_of, read_files, tail
+from dpo.training.job_files import PLAN, STOP, WORKER_LOCK, JobFiles, last_line, process_of, read_files, tail
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,9 @@ def _state(path: Path, run: Path, found: JobFiles) -> tuple[str, str | None]:
         return "failed", ended["message"]
     if begun is None:
         return ("cancelled", "taken from the queue") if stopping else ("waiting", None)
-    if ended is None and (process_of(begun) is not None or lock_is_held(run / LOCK)):
+    # What leaves no record of its own has ended only once the queue has written how.
+    awaited = evaluates(found.asked) and lock_is_held(path.parent / WORKER_LOCK)
+    if ended is None and (process_of(begun) is not None or awaited or lock_is_held(run / LOCK)):
         return ("stopping", "finishing the step and saving") if stopping else ("running", None)
     record = record_of(run)
     now = {"state": record.state, "reason": record.info.get("reason")} if record is not None else {}
@@ -115,6 +117,8 @@ def _state(path: Path, run: Path, found: JobFiles) -> tuple[str, str | None]:
         return str(last["state"]), last.get("reason")
     if code == 0:
         return "finished", None
+    if stopping and evaluates(found.asked):
+        return "stopped", "every answer and verdict that was finished is kept"
     if stopping and found.asked and found.asked.get("trials") is not None:
         return "stopped", "the trial under way was saved"
     if stopping and (record is None or not record.checkpoints):
@@ -122,6 +126,11 @@ def _state(path: Path, run: Path, found: JobFiles) -> tuple[str, str | None]:
     if code is None or code < 0:
         return "interrupted", "its process was killed: resume it"
     return "failed", last_line(tail(path, 4096))
+
+
+def evaluates(asked: dict[str, Any] | None) -> bool:
+    """Whether a job's command is an evaluation, which leaves no record of a run."""
+    return asked is not None and asked.get("arguments", [])[:1] == ["eval"]
 
 
 def record_of(path: Path) -> Run | None:

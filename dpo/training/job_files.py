@@ -21,6 +21,7 @@ from dpo.processes import living
 from dpo.runs.files import open_file, read_object, reason
 from dpo.runs.schema import ObjectRule, maybe, number, text, texts, whole
 
+WORKER_LOCK = ".worker.lock"
 JOB, PROCESS, EXIT, LOG, STOP, PLAN = "job.json", "process.json", "exit.json", "log.txt", "stop", "sweep.yaml"
 _MOST_LOG = 2 << 30
 _ARGUMENTS, _TIME = 1_000, maybe(number(0, 1e12))

@@ -39,6 +39,7 @@ from dpo.training.job_files import (
     PLAN,
     PROCESS,
     STOP,
+    WORKER_LOCK,
     JobFiles,
     folders,
     process_of,
@@ -54,7 +55,7 @@ MOST_WAITING = 50
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 SWEEP = "sweep.db"  # of `dpo sweep`, in the directory of its runs
 _HANDOVER_SECONDS = 5.0
-_WORKER_LOCK, _WOKEN = ".worker.lock", ".woken"
+_WOKEN = ".woken"
 _WAKE_SECONDS = 15.0  # a worker that was woken has its lock by then
 
 
@@ -148,7 +149,7 @@ class Jobs:
 
     def wake(self) -> None:
         """Go on with a queue that nobody works through: after a restart of the machine, or a killed worker."""
-        if lock_is_held(self.directory / _WORKER_LOCK) or not any(job.state == "waiting" for job in self.all()):
+        if lock_is_held(self.directory / WORKER_LOCK) or not any(job.state == "waiting" for job in self.all()):
             return
         woken = self.directory / _WOKEN
         with contextlib.suppress(OSError):  # a queue that cannot be written is reported by whoever adds to it
@@ -217,7 +218,7 @@ def _trainer(run: Path) -> psutil.Process | None:
 
 def work(directory: Path) -> None:
     """Do the jobs of a queue one after the other until none waits; at once if somebody else does."""
-    lock = FileLock(directory / _WORKER_LOCK)
+    lock = FileLock(directory / WORKER_LOCK)
     try:
         # Another worker may just be leaving, having found the queue empty.
         lock.acquire(timeout=_HANDOVER_SECONDS)

@@ -12,7 +12,6 @@ import itertools
 import math
 import os
 import random
-import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import optuna
@@ -30,7 +28,7 @@ from filelock import FileLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dpo.errors import ConfigError, DpoError, RunError, StorageError
-from dpo.processes import identity, living
+from dpo.processes import identity, interruptible, living
 from dpo.runs import Run, open_run
 from dpo.training.config import BEST_BY
 from dpo.training.job_files import last_line
@@ -92,7 +90,7 @@ class Sweep:
             RunError: no trial brought a result.
         """
         announced = False
-        with _interruptible():
+        with interruptible():
             while True:
                 self._settle()
                 if (trial := self._take()) is not None:
@@ -360,21 +358,3 @@ def _lives(known: dict[str, Any] | None) -> bool:
     if not known:
         return False
     return living(known["pid"], known.get("born", known.get("started")), known.get("boot")) is not None
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM stops a worker as Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: whoever runs us there stops us another way
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -6,19 +6,25 @@ import io
 import json
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from evaluations import by_hand, stored
 
+from dpo.cli import evaluate
+from dpo.cli.main import parser
 from dpo.dashboard.application import create_app
 from dpo.dashboard.evaluate.found import Evaluations
 from dpo.dashboard.evaluate.prompts import rows
 from dpo.dashboard.web.access import LOCAL, Access
 from dpo.errors import DataError
+from dpo.evaluation.comparison.command import arguments_of
+from dpo.evaluation.comparison.plan import EvaluationConfig
 from dpo.evaluation.comparison.rows import RESULT, ROWS, VERDICTS, RowStore, read_result
 from dpo.evaluation.formats.export import FORMATS
+from dpo.evaluation.statistics.planning import detectable_difference, spread
 
 HOST = "http://127.0.0.1"
 LONG, SHORT = "I am much longer, honestly 😊", "Short."
@@ -171,3 +177,60 @@ def test_what_a_stranger_wrote_is_shown_as_text(tmp_path: Path) -> None:
     assert "<img" not in parts and "&lt;img" in parts
     assert "<img" not in json.dumps(view["temperature_figure"])
     assert RowStore(path).plan is not None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        EvaluationConfig(["demo/t5-dpo"]),
+        EvaluationConfig(
+            ["a", "b c"], "demo/gpt2", "sample", "test", eval_fraction=0.25, prompts=3, samples=2,
+            temperatures=(0.0, 1.0), judges=["votes", "reward:a"], votes="v.sqlite", judge_tokens=9, until_clear=True,
+            max_new_tokens=8, seed=4, batch_size=2, device="cpu", output_dir="out",
+        ),
+    ],
+)  # fmt: skip
+def test_the_command_asks_for_the_same(config: EvaluationConfig) -> None:
+    asked = evaluate._config(parser().parse_args(arguments_of(config)))
+    asked = replace(asked, temperatures=tuple(asked.temperatures), judges=tuple(asked.judges))
+    assert asked == replace(config, judges=tuple(config.judges))
+
+
+def test_a_plan_says_what_it_can_see_and_what_it_asks(tmp_path: Path) -> None:
+    asked = client(tmp_path)
+    body = {"policies": ["demo/gpt2-dpo"], "dataset": "sample", "prompts": 5, "samples": 2, "temperatures": "0, 1"}
+    found = asked.post("/api/evaluations/plan", json=body, base_url=HOST).get_json()
+    assert found["prompts"] == 5 and found["answers"] == found["missing"] == 5 * (1 + 2) * 2
+    assert found["verdicts"] == 5 * 3 * 2 and found["comparisons"] == [["demo/gpt2-dpo", "demo/gpt2"]]
+    assert found["points"] == pytest.approx(100 * detectable_difference(5, spread(samples=2)))
+    assert found["directory"] == str(tmp_path / "evaluations" / "gpt2-dpo-on-sample")
+    for wrong, says in (
+        ({"policies": ["/etc"]}, "not in a directory of runs"),
+        ({"judges": ["battles:/etc/passwd"]}, "reads data from"),
+        ({"judges": ["nobody"]}, "No judge is called"),
+        ({"temperatures": "hot"}, "give numbers"),
+        ({"prompts": 1.5}, "whole number"),
+        ({"policies": ["--help"]}, "is no name"),
+        ({"policies": []}, "No policy is named"),
+    ):
+        answer = asked.post("/api/evaluations/plan", json=body | wrong, base_url=HOST)
+        assert answer.status_code == 400 and says in answer.get_json()["error"], wrong
+
+
+def test_whoever_may_not_train_starts_nothing(tmp_path: Path) -> None:
+    asked = client(tmp_path, Access(host="0.0.0.0"))
+    for part in ("start", "stop", "resume"):
+        answer = asked.post(f"/api/evaluations/{part}", json={"evaluation": "x", "policies": []}, base_url=HOST)
+        assert answer.status_code == 403, part
+    body = {"policies": ["demo/gpt2-dpo"], "dataset": "sample", "judges": ["endpoint:http://10.0.0.1/v1#m"]}
+    answer = asked.post("/api/evaluations/plan", json=body, base_url=HOST)
+    assert answer.status_code == 400 and "may not be asked from here" in answer.get_json()["error"]
+
+
+def test_progress_counts_what_is_in_the_files(place: Path) -> None:
+    found = get(client(place.parent.parent), "/progress", evaluation=str(place)).get_json()
+    made = found["progress"]
+    assert found["job"] is None and (made["done"], made["total"]) == (60, 60)
+    assert [one["done"] for one in made["answers"]] == [20, 20]
+    live = made["live"]
+    assert live["n"] == 20 and live["value"] == 0.925 and live["low"] < 0.9 and live["clear"]

@@ -13,6 +13,9 @@ const STANDARD = {
   text: "",
   page: 1,
   open: /** @type {number | null} */ (null),
+  /* Whether a new one is being set up, and of which policy. */
+  new: /** @type {string | null} */ (null),
+  policy: /** @type {string | null} */ (null),
 };
 /** @typedef {typeof STANDARD} Asked null leaves the choice to the server: the first judge, temperature, policy */
 
@@ -37,6 +40,8 @@ export function readLink(search) {
     text: query.get("text") ?? "",
     page: Math.max(1, whole("page") ?? 1),
     open: whole("open"),
+    new: query.get("new"),
+    policy: query.get("policy"),
   };
 }
 /**

@@ -2,6 +2,8 @@
 /* Evaluate: an evaluation is asked for and put into the page. */
 import { $, closest, find, make, makeButton, none, put } from "../lib/dom.js";
 import { getJson, messageOf } from "../lib/http.js";
+import * as running from "./running.js";
+import * as setup from "./setup.js";
 import { onPage, readLink, remember, screen } from "./state.js";
 import * as table from "./table.js";
 
@@ -75,6 +77,10 @@ function draw(view) {
   $("ev-result").hidden = false;
   $("ev-export").hidden = false;
   drawChoices();
+  const several = view.judges.find((/** @type {any} */ one) => one.name === view.judge)?.orders > 1;
+  $("ev-prompts-note").textContent =
+    `Each strip: the judge${several ? " in both orders" : ""}, then the other judges and people. ` +
+    "Solid: the tuned policy preferred, hollow: the other, – tie, × no valid verdict, · not asked.";
 }
 /** @param {{ path: string, name: string }[]} found */
 function offer(found) {
@@ -84,6 +90,14 @@ function offer(found) {
   if (evaluation && !found.some(({ path }) => path === evaluation)) choose.add(new Option(evaluation, evaluation));
   choose.value = evaluation;
   choose.hidden = !found.length && !evaluation;
+}
+/** What of an evaluation is asked for; the rest is the server's choice. @param {typeof screen.asked} asked */
+function queryOf({ evaluation, judge, temperature, words }) {
+  const query = new URLSearchParams({ evaluation });
+  for (const [name, value] of Object.entries({ judge, temperature, words })) {
+    if (value !== null) query.set(name, value);
+  }
+  return query;
 }
 /** Fetch what is asked for, and show it. */
 async function load() {
@@ -95,12 +109,14 @@ async function load() {
     screen.asked.evaluation ||= evaluations[0]?.path ?? "";
     offer(evaluations);
     $("ev-empty").hidden = Boolean(screen.asked.evaluation);
-    if (!screen.asked.evaluation) return;
-    const { evaluation, judge, temperature, words } = screen.asked;
-    const query = new URLSearchParams({ evaluation });
-    for (const [name, value] of Object.entries({ judge, temperature, words })) {
-      if (value !== null) query.set(name, value);
+    const active = await running.follow();
+    if (asked !== wanted) return;
+    if (!screen.asked.evaluation || active) {
+      problem("");
+      $("ev-result").hidden = $("ev-export").hidden = true;
+      return;
     }
+    const query = queryOf(screen.asked);
     const view = await getJson(`/api/evaluations/view?${query}`);
     if (asked !== wanted) return;
     draw(view);
@@ -108,10 +124,6 @@ async function load() {
     const { rows } = await getJson(`/api/evaluations/prompts?${query}`);
     if (asked !== wanted) return;
     screen.rows = rows;
-    const several = view.judges.find((/** @type {any} */ one) => one.name === view.judge)?.orders > 1;
-    $("ev-prompts-note").textContent =
-      `Each strip: the judge${several ? " in both orders" : ""}, then the other judges and people. ` +
-      "Solid: the tuned policy preferred, hollow: the other, – tie, × no valid verdict, · not asked.";
     put("ev-search", { value: screen.asked.text });
     table.list();
     performance.measure("evaluate-open", { start: started });
@@ -122,14 +134,20 @@ async function load() {
   }
 }
 
+running.whenEnded(load);
+/** Look at another one. @param {string} evaluation */
+function turnTo(evaluation) {
+  screen.asked = { ...readLink(""), evaluation };
+  ask({});
+}
 document.addEventListener("change", (event) => {
   const choose = closest(event, "#ev-choose");
   if (!choose) return;
-  const { value } = /** @type {HTMLSelectElement} */ (choose);
-  screen.asked = { ...readLink(""), evaluation: value };
-  ask({});
+  turnTo(/** @type {HTMLSelectElement} */ (choose).value);
 });
 document.addEventListener("click", (event) => {
+  if (closest(event, "#ev-new")) setup.show(true);
+  if (closest(event, "#ev-start")) setup.start(turnTo);
   const format = closest(event, "#ev-export [data-format]")?.dataset.format;
   const menu = /** @type {HTMLDetailsElement | null} */ (find("ev-export"));
   if (menu && !closest(event, "#ev-export summary")) menu.open = false;
@@ -143,7 +161,12 @@ export const callbacks = {
   restore(search, pathname) {
     if (pathname !== "/evaluate" || !onPage()) return none();
     screen.asked = readLink(search || "");
+    const { policy } = screen.asked;
+    if (policy) setup.choose(policy);
+    setup.show(Boolean(screen.asked.new));
+    screen.asked.policy = policy;
     load();
     return none();
   },
+  plan: setup.fields,
 };

@@ -1,4 +1,4 @@
-"""The charts of an evaluation: win rate against temperature."""
+"""The charts of an evaluation: win rate against temperature, and what a size can show."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from dpo.dashboard.evaluate.naming import Names, Row, percent
 from dpo.dashboard.markup import literal
 from dpo.dashboard.theme import DOTTED, FAMILY_COLOR, NEUTRAL, SYMBOL, layout, rgba
+from dpo.evaluation.statistics.planning import detectable_difference, spread
 
 _APART = 0.012  # of temperature, so that the error bars of two policies do not overlap
 
@@ -75,3 +76,38 @@ def _finding(rows: list[Row], temperatures: list[float], names: Names) -> str:
         best = max((row for row in rows if row["policy"] == policy), key=lambda row: float(row["win_rate"]["value"]))
         says.append(f"{names[policy].label} most at {best['temperature']:g}, {percent(best['win_rate']['value'])}")
     return f"Against its own base: {'; '.join(says)}"
+
+
+def seen_by_size(prompts: int, samples: int) -> dict[str, Any]:
+    """Points from 50 % that 80 of 100 evaluations of a size find, by the number of prompts."""
+    figure: dict[str, Any] = {"data": [], "layout": layout()}
+    most = max(1000, prompts)
+    xs = sorted({prompts, *(20 + step * (most - 20) // 60 for step in range(61))})
+    drawn = {k: [100 * detectable_difference(n, spread(samples=k)) for n in xs] for k in sorted({1, 4, samples})}
+    shown = figure["layout"]
+    shown["hovermode"] = "closest"
+    shown["margin"] = {"l": 34, "r": 74, "t": 8, "b": 40}
+    title = {"text": "Prompts", "font": {"size": 12, "color": NEUTRAL}}
+    shown["xaxis"] |= {"title": title, "range": [0, most], "showspikes": False}
+    shown["yaxis"] |= {"range": [0, 22]}
+    shown["annotations"] = []
+    for k, ys in drawn.items():
+        line = {
+            "color": NEUTRAL,
+            "width": 2.25 if k == samples else 1.25,
+            "dash": "solid" if k == samples else "5px,4px",
+        }
+        name = f"{k} sample{'' if k == 1 else 's'}"
+        hover = "%{x:,} prompts: %{y:.1f} points<extra>" + name + "</extra>"
+        figure["data"].append(
+            {"type": "scatter", "mode": "lines", "x": xs, "y": ys, "line": line, "name": name, "hovertemplate": hover}
+        )
+        shown["annotations"].append(
+            {"x": xs[-1], "y": ys[-1], "text": name, "showarrow": False, "xanchor": "left", "xshift": 6,
+             "font": {"size": 12, "color": NEUTRAL}}
+        )  # fmt: skip
+    points = 100 * detectable_difference(prompts, spread(samples=samples))
+    mark = {"symbol": "circle", "size": 10, "color": NEUTRAL}
+    figure["data"].append({"type": "scatter", "mode": "markers", "x": [prompts], "y": [points], "marker": mark,
+                           "hoverinfo": "skip"})  # fmt: skip
+    return figure

@@ -9,6 +9,7 @@ from dash import Dash, Input, Output, dcc, html
 
 from dpo.dashboard.browser import in_browser
 from dpo.dashboard.components import box, button, card, card_head, chart, command, icon, page_title
+from dpo.dashboard.evaluate.setup import fields, running, setup
 from dpo.dashboard.workbench import Workbench
 from dpo.evaluation.formats.export import FORMATS
 
@@ -27,9 +28,12 @@ def page(workbench: Workbench) -> list[Any]:
             html.Span("Is it better, by how much, how sure, and at what price?", id="ev-sub"),
             html.Select(id="ev-choose", className="ev-select", hidden=True, **{"aria-label": "Evaluation"}),
             _exports(),
+            button("New evaluation", "plus", "filled", id="ev-new"),
         ),
         html.Div(id="ev-problem", role="alert"),
         _none_yet(),
+        setup(workbench),
+        running(),
         box(
             _headline(),
             _who_wins(),
@@ -42,6 +46,7 @@ def page(workbench: Workbench) -> list[Any]:
             hidden=True,
         ),
         dcc.Store(id="ev-shown"),
+        dcc.Store(id="ev-asked"),
     ]
 
 
@@ -49,6 +54,7 @@ def callbacks(app: Dash) -> None:
     """The address is read in the browser; everything else asks the routes."""
     place = (Input("url", "search"), Input("url", "pathname"))
     in_browser(app, "evaluate.restore", Output("ev-shown", "data"), *place, first=True)
+    in_browser(app, "evaluate.plan", Output("ev-asked", "data"), *fields(), first=True)
 
 
 def _exports() -> html.Details:
