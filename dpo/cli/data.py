@@ -14,9 +14,14 @@ from dpo.cli.arguments import Parser, add_columns
 from dpo.errors import ConfigError, DataError, PolicyError, StorageError
 from dpo.training.config import TrainConfig
 from dpo.training.settings import alone
+from dpo.values import number as number_of
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from dpo.arrays import Floats
     from dpo.preferences.audit import Audit
+    from dpo.preferences.audit.ches import DropChes
     from dpo.preferences.normalise import Columns, Normalised
 
 _MARKS = {"fault": "!!", "warning": " !", "note": "  "}
@@ -50,6 +55,11 @@ def add_data(actions: Any) -> None:
     for side in ("prompt", "completion"):
         help = f"tokens of a {side} in training [256]"
         auditing.add_argument(f"--max-{side}-length", default="256", metavar="N", help=help)
+    auditing.add_argument(
+        "--ches",
+        action="store_true",
+        help="also measure each pair's CHES under the --model: will its chosen answer fall?",
+    )
     auditing.add_argument("--run", metavar="RUN", help="show its reward accuracy beside the shortcuts")
     auditing.add_argument("--json", metavar="FILE", help="write all of it for programs; - prints it")
     auditing.set_defaults(call=audit)
@@ -62,6 +72,13 @@ def add_data(actions: Any) -> None:
         "--strip-shortcut", nargs="+", action="extend", default=[], metavar="X",
         help=f"take it out of both answers: {', '.join(_STRIPPED)}",
     )  # fmt: skip
+    cleaning.add_argument(
+        "--drop-ches", metavar="X%%", help="the share of pairs with the highest CHES under the --model, such as 5%%"
+    )
+    cleaning.add_argument("--model", metavar="NAME", help="the model that is to be trained, for --drop-ches")
+    for side in ("prompt", "completion"):
+        help = f"tokens of a {side} in training, for --drop-ches [256]"
+        cleaning.add_argument(f"--max-{side}-length", default="256", metavar="N", help=help)
     cleaning.set_defaults(call=clean)
 
 
@@ -111,6 +128,13 @@ def audit(arguments: argparse.Namespace) -> int:
         )
         vocabularies, missing = _vocabularies(arguments.model or [], data)
         result = make(data, vocabularies, limits=limits, eval_fraction=fraction, reward_accuracy=reached, progress=tell)
+    if arguments.ches:
+        if not arguments.model:
+            raise ConfigError("--ches needs --model NAME: the model that is to be trained")
+        from dpo.preferences.audit.ches import with_ches
+
+        for model in arguments.model:
+            result = with_ches(result, data, model, _ches(arguments, model)(data.pairs))
     for problem in missing:
         print(f"dpo: tokens are left out: {problem}", file=sys.stderr)
     if arguments.json == "-":
@@ -133,10 +157,13 @@ def clean(arguments: argparse.Namespace) -> int:
     from dpo.preferences.audit.clean import Remedies
     from dpo.preferences.audit.clean import clean as make
 
-    remedies = Remedies(**{name: getattr(arguments, name) for name in _REMEDIES}, strip=tuple(arguments.strip_shortcut))
+    remedies = Remedies(
+        **{name: getattr(arguments, name) for name in _REMEDIES}, strip=tuple(arguments.strip_shortcut),
+        drop_ches=_drop_ches(arguments),
+    )  # fmt: skip
     if remedies == Remedies():
         flags = ", ".join("--" + name.replace("_", "-") for name in _REMEDIES)
-        raise ConfigError(f"dpo data clean needs a remedy: {flags} or --strip-shortcut")
+        raise ConfigError(f"dpo data clean needs a remedy: {flags}, --drop-ches or --strip-shortcut")
     remedies.validate()
     with _progress() as tell:
         done = make(
@@ -156,6 +183,33 @@ def clean(arguments: argparse.Namespace) -> int:
         print(note)
     print(f"Every row that was dropped or changed is in {done.log}")
     return 0
+
+
+def _drop_ches(arguments: argparse.Namespace) -> DropChes | None:
+    if arguments.drop_ches is None:
+        return None
+    if not arguments.model:
+        raise ConfigError("--drop-ches needs --model NAME: the model that is to be trained")
+    from dpo.preferences.audit.ches import DropChes
+
+    text, percent = arguments.drop_ches.removesuffix("%"), arguments.drop_ches.endswith("%")
+    share = number_of("--drop-ches", text) / (100 if percent else 1)
+    return DropChes(share, arguments.model, _ches(arguments, arguments.model))
+
+
+def _ches(arguments: argparse.Namespace, model: str) -> Callable[[Dataset], Floats]:
+    """What measures the CHES of pairs under a model that is loaded when it is asked."""
+    longest = _setting(arguments, "max_prompt_length"), _setting(arguments, "max_completion_length")
+
+    def measure(pairs: Dataset) -> Floats:
+        from dpo.evaluation.ches import ches
+        from dpo.policies.loading import load_policy
+
+        policy = load_policy(model)
+        with _progress() as tell:
+            return ches(policy, list(pairs), longest, lambda done, total: tell(f"CHES under {model}", done / total))
+
+    return measure
 
 
 def _columns(arguments: argparse.Namespace) -> Columns:

@@ -14,6 +14,7 @@ import numpy as np
 
 from dpo.errors import ConfigError, StorageError
 from dpo.files import replacing
+from dpo.preferences.audit.ches import DropChes
 from dpo.preferences.audit.findings import leaking_pairs
 from dpo.preferences.audit.pairing import NAMES, SIDES
 from dpo.preferences.audit.pipeline import contradicted
@@ -45,6 +46,7 @@ class Remedies:
     drop_leaking: bool = False
     drop_swapped: bool = False
     drop_private: bool = False
+    drop_ches: DropChes | None = None
     strip: tuple[str, ...] = ()
 
     def validate(self) -> None:
@@ -55,6 +57,8 @@ class Remedies:
         """
         if self.drop_mispaired and self.repair_mispaired:
             raise ConfigError("--drop-mispaired and --repair-mispaired contradict each other: give one of them")
+        if self.drop_ches is not None and not 0 < self.drop_ches.share < 1:
+            raise ConfigError(f"--drop-ches {self.drop_ches.share:g}: it must be a share such as 5% or 0.05")
         for name in self.strip:
             if name not in STRIPPED:
                 raise ConfigError(f"--strip-shortcut {name}: choose from {', '.join(STRIPPED)}")
@@ -147,12 +151,16 @@ def _plan(data: Normalised, remedies: Remedies, eval_fraction: float, progress: 
             remedies.drop_swapped, remedies.drop_private,
         )
     )  # fmt: skip
+    if remedies.drop_ches is not None:
+        why = f"among the {remedies.drop_ches.share:.3g} with the highest CHES under {remedies.drop_ches.model}"
+        drop = dict.fromkeys(remedies.drop_ches.places(data.pairs), why)
     if not measured:
         return _Plan(drop, take)
     signals = measure(data.pairs, eval_fraction, progress)
     notes: list[str] = []
     if remedies.drop_mispaired or remedies.repair_mispaired:
-        drop, take, notes = _mispaired(data.source, signals, remedies.repair_mispaired)
+        mispaired, take, notes = _mispaired(data.source, signals, remedies.repair_mispaired)
+        drop |= mispaired
     for places, why, wanted in (
         (_repeats(signals), "duplicate of an earlier pair", remedies.drop_duplicates),
         (leaking_pairs(signals).tolist(), "held out, and nearly repeats a training pair", remedies.drop_leaking),
