@@ -1,8 +1,8 @@
 """CHES: which pairs will push their own chosen answer down, before anything is trained.
 
 The centred hidden embedding similarity of a pair is `<H+, H-> - |H+|^2`, where `H` sums the hidden states that predict
-an answer's tokens: the prompt's last one is in, the answer's last one is not (Razin et al. 2024, arXiv 2410.08847).  It is
-length-normalised here, `<H+, H-> / (T+ T-) - |H+|^2 / T+^2`, as in their code for real data.
+an answer's tokens: the prompt's last one is in, the answer's last one is not (Razin et al. 2024, arXiv 2410.08847).
+It is length-normalised here, `<H+, H-> / (T+ T-) - |H+|^2 / T+^2`, as in their code for real data.
 """
 
 from __future__ import annotations
