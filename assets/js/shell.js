@@ -1,6 +1,7 @@
 // @ts-check
 /* The frame: navigation, theme, help and copying: everything that needs no server. */
-import { $, all, closest, copy, find, none, part, plainKey, remeasure } from "./lib/dom.js";
+import { $, all, closest, copy, find, part, plainKey, put, remeasure } from "./lib/dom.js";
+import { script } from "./lib/script.js";
 
 const root = document.documentElement;
 const STORED = "dpo-theme";
@@ -58,6 +59,17 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "?") find("open-help")?.click();
 });
 
+/** @param {string} src @param {() => void} visit @param {string} key */
+async function openWith(src, visit, key) {
+  try {
+    await script(src, "The table");
+    visit();
+  } catch (error) {
+    const opening = $(`page-${key}`).querySelector(":scope > .page-opening");
+    if (opening) opening.textContent = `${/** @type {Error} */ (error).message} Open the page again then.`;
+  }
+}
+
 export const callbacks = {
   /** @param {string} pathname */
   show(pathname) {
@@ -75,12 +87,13 @@ export const callbacks = {
     requestAnimationFrame(remeasure);
     setTheme(current);
     // A page comes when it is first visited; asked for again if it never came.
-    const wanted = /** @param {HTMLElement} item */ (item) =>
-      item === shown && $(`page-${key}`).querySelector(":scope > .page-opening");
-    return [
-      ...entries.map((item) => item.dataset.page !== key),
-      ...entries.map((item) => (wanted(item) ? Date.now() : none())),
-    ];
+    const wanted = $(`page-${key}`).querySelector(":scope > .page-opening");
+    const visit = () => put(`visit-${key}`, { data: Date.now() });
+    // Dash draws a grid only where its script has run before.
+    const grid = wanted && shown.dataset.grids ? find("grid-script") : null;
+    if (grid && !window.dash_ag_grid) openWith(String(grid.getAttribute("href")), visit, key || "");
+    else if (wanted) visit();
+    return entries.map((item) => item.dataset.page !== key);
   },
   /** @param {number} _clicks @param {boolean} opened */
   help: (_clicks, opened) => !opened,

@@ -9,7 +9,7 @@ from typing import Any
 from dash import Dash
 from flask import has_request_context, request
 
-from dpo.dashboard import api, shell, web
+from dpo.dashboard import api, head, shell, web
 from dpo.dashboard.pages import PAGES
 from dpo.dashboard.shell import Page
 from dpo.dashboard.web.access import LOCAL, Access
@@ -27,7 +27,8 @@ ASSETS = resource("assets")
 class _App(Dash):
     """Dash, drawing with the small build of Plotly's script, and started by the entry of our modules.
 
-    Plotly is fetched with all others where a page has charts, else when nothing more is to do.
+    Plotly is fetched with all others where a page has charts, the script of Dash's grids where it has one; else when
+    nothing more is to do.
     """
 
     pages: Sequence[Page] = ()
@@ -38,12 +39,16 @@ class _App(Dash):
     def interpolate_index(self, **parts: Any) -> str:
         """The document that is sent for every address."""
         if self.pages:
-            script = self.get_asset_url(_PLOTLY)
-            when = "preload" if shell.asked(self.pages, request.path).charts else "prefetch"
+            page = shell.asked(self.pages, request.path)
+            plotly = "preload" if page.charts else "prefetch"
+            parts["scripts"], grid = head.without_grid(parts["scripts"], page.grids)
+            parts["favicon"] = head.favicon()
             parts["metas"] = (
                 parts.get("metas", "")
+                + head.description()
                 + self.modules.tags()
-                + f'<link rel="{when}" as="script" href="{script}">'
+                + f'<link rel="{plotly}" as="script" href="{self.get_asset_url(_PLOTLY)}">'
+                + grid
                 + "".join(f"<script>{text}</script>" for text in self.head_scripts())
             )
         return str(super().interpolate_index(**parts))

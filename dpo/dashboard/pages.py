@@ -19,8 +19,8 @@ _EVALUATE_KEYS = (("j k Enter", "Evaluate: another prompt, open it"),)
 PAGES = (
     Page("/", "Compare", "compare", "c", compare.page, compare.register, keys=_COMPARE_KEYS),
     Page("/training", "Training", "training", "t", training.page, training.register, charts=True),
-    Page("/lens", "Lens", "lens", "l", lens.page, lens.register, charts=True, keys=_LENS_KEYS),
+    Page("/lens", "Lens", "lens", "l", lens.page, lens.register, charts=True, grids=True, keys=_LENS_KEYS),
     Page("/evaluate", "Evaluate", "scales", "e", evaluate.page, evaluate.register, charts=True, keys=_EVALUATE_KEYS),
-    Page("/data", "Data", "data", "d", data.page, data.register, charts=True),
-    Page("/runs", "Runs", "runs", "r", runs_page.page, runs_page.register, charts=True),
+    Page("/data", "Data", "data", "d", data.page, data.register, charts=True, grids=True),
+    Page("/runs", "Runs", "runs", "r", runs_page.page, runs_page.register, charts=True, grids=True),
 )

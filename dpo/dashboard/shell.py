@@ -32,6 +32,7 @@ class Page:
         layout: makes what is in it.
         register: adds its callbacks and routes; each needs its line in `web.rights`.
         charts: whether it draws charts, so that their script is fetched at once.
+        grids: whether it has one of Dash's grids, whose script must have run before it is drawn.
         keys: its own shortcuts, (keys, what they do).
     """
 
@@ -42,6 +43,7 @@ class Page:
     layout: Callable[[Workbench], Any]
     register: Callable[[Dash, Workbench], None]
     charts: bool = False
+    grids: bool = False
     keys: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -127,7 +129,6 @@ def _status(host: str) -> html.Div:
 def register(app: Dash, pages: Sequence[Page], workbench: Workbench) -> None:
     """Navigation, theme and help, in the browser (assets/js/shell.js), and the pages from here."""
     parts = [Output(f"page-{page.name}", "hidden") for page in pages]
-    parts += [Output(f"visit-{page.name}", "data") for page in pages]
     in_browser(app, "shell.show", *parts, Input("url", "pathname"), first=True)
     for page in pages:
         _mounted(app, page, workbench)
@@ -149,7 +150,7 @@ def _nav(page: Page) -> html.A:
         [icon(page.icon, 20), html.Span(page.title)],
         href=page.path,
         className="nav-item js-nav",
-        **{"data-page": page.name, "data-key": page.key},
+        **{"data-page": page.name, "data-key": page.key, "data-grids": "yes" if page.grids else None},
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Flask
 
-from dpo.dashboard.web import errors, guard, headers, reading
+from dpo.dashboard.web import compression, errors, guard, headers, reading
 from dpo.dashboard.web.access import Access
 
 
@@ -21,7 +21,7 @@ def install(
     callbacks: Mapping[str, Any] | None = None,
     inline: Callable[[], Sequence[str]] = tuple,
 ) -> None:
-    """Add the guard, the error handler and the headers.
+    """Add the guard, the error handler, the headers and what makes answers small.
 
     Args:
         access: what was allowed at the start of the server.
@@ -33,3 +33,4 @@ def install(
     errors.register(server)
     guard.register(server, access, callbacks if callbacks is not None else {})
     headers.register(server, inline)
+    compression.register(server)
