@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from dpo.families import FAMILIES
 from dpo.policies.names import BUNDLED
@@ -93,6 +94,11 @@ def settings_line(run: Run) -> str:
     if run.config.get("lora"):
         parts.append("LoRA")
     return " · ".join(parts)
+
+
+def evaluate_link(policies: Sequence[str]) -> str:
+    """The address where an evaluation of policies is set up."""
+    return "/evaluate?" + urlencode([("new", "1"), *(("policy", name) for name in policies[:8])])
 
 
 def grouped(choices: Sequence[tuple[str, Choice]]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from dpo.errors import DpoError
 from dpo.families import CAUSAL, architecture_name, facts_of
 from dpo.policies.names import SHORT_NAMES
 from dpo.preferences.audit import Audit
+from dpo.publishing.evaluated import evaluated
 from dpo.publishing.licences import LLAMA3, combined, is_file, sources
 from dpo.publishing.use import transformers_code
 from dpo.runs import Run, Sample
@@ -92,7 +93,8 @@ def model_card(run: Run, publication: Publication) -> str:
         metadata=yaml.safe_dump(_metadata(run, publication, licence), sort_keys=False),
         method=_METHODS.get(run.kind, _METHODS["dpo"]), files=_FILES[publication.kind],
         prompt_end=(facts_of(run.family) or CAUSAL).prompt_end,
-        **_data(run), **_audited(run), **_training(run), **_measured(run), samples=_samples(run.samples()),
+        **_data(run), **_audited(run), **_training(run), **_measured(run),
+        evaluations=evaluated(run), samples=_samples(run.samples()),
     )  # fmt: skip
 
 

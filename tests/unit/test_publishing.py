@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from evaluations import stored
 from PIL import Image
 
 from dpo.errors import StorageError
@@ -46,6 +47,20 @@ def test_a_run_with_little_has_a_card_and_no_picture(tmp_path: Path) -> None:
     assert not draw_curves(run, tmp_path / "curves.png") and not (tmp_path / "curves.png").exists()
     card = model_card(run, Publication("run", "full", base_on_the_hub("gpt2")))
     assert "Nothing was held out" in card and "base_model: openai-community/gpt2" in card and "## Samples" not in card
+
+
+def test_the_last_evaluation_is_in_the_card_without_paths_of_this_machine(tmp_path: Path) -> None:
+    record = RunRecord.create(tmp_path / "run", {"name": "run", "kind": "dpo", "config": {"model": "gpt2"}})
+    assert "Are its answers better?" not in model_card(open_run(record.path), Publication("run", "full"))
+    place = record.path / "evaluations" / "pairs"
+    policy = str(record.path)
+    stored(place, {policy: ["This answer is longer"] * 30, "demo/gpt2": ["Short one."] * 30})
+    (record.path / "evaluations" / "broken").mkdir()
+    (record.path / "evaluations" / "broken" / "eval.json").write_text("{}")
+    card = model_card(open_run(record.path), Publication("run", "full"))
+    assert "* run's answers are longer than demo/gpt2's: more often, 100.0 % (88.6 to 100.0) of 30 prompts" in card
+    assert "| run against demo/gpt2 | the longer answer | 0.7 | 100.0 % (88.6 to 100.0) | a rule |" in card
+    assert "words longer than demo/gpt2" in card and str(tmp_path) not in card
 
 
 def test_findings_are_in_the_card_and_rows_of_private_data_stay_home(tmp_path: Path) -> None:

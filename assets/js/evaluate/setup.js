@@ -74,7 +74,7 @@ function draw(found) {
 export function show(shown) {
   $("ev-setup").hidden = !shown;
   screen.asked.new = shown ? "1" : null;
-  if (!shown) screen.asked.policy = null;
+  if (!shown) screen.asked.policy = [];
   remember();
   if (shown) plan();
 }
@@ -93,11 +93,11 @@ export async function start(begun) {
     problem(messageOf(error));
   }
 }
-/** The policy that a link names is the one that is evaluated: on its own data, a bundled one on the sample that
- * comes with it. @param {string} policy */
-export function choose(policy) {
-  put("ev-policies", { value: [policy] });
-  put("ev-dataset", { value: policy.startsWith("demo/") ? "sample" : null });
+/** The policies that a link names are evaluated: on their own data, bundled ones on the sample that comes with them.
+ * @param {string[]} policies */
+export function choose(policies) {
+  put("ev-policies", { value: policies });
+  put("ev-dataset", { value: policies.some((name) => name.startsWith("demo/")) ? "sample" : null });
 }
 
 document.addEventListener("click", (event) => {

@@ -15,7 +15,7 @@ const STANDARD = {
   open: /** @type {number | null} */ (null),
   /* Whether a new one is being set up, and of which policy. */
   new: /** @type {string | null} */ (null),
-  policy: /** @type {string | null} */ (null),
+  policy: /** @type {string[]} */ ([]),
 };
 /** @typedef {typeof STANDARD} Asked null leaves the choice to the server: the first judge, temperature, policy */
 
@@ -41,7 +41,7 @@ export function readLink(search) {
     page: Math.max(1, whole("page") ?? 1),
     open: whole("open"),
     new: query.get("new"),
-    policy: query.get("policy"),
+    policy: query.getAll("policy"),
   };
 }
 /**
@@ -51,7 +51,8 @@ export function readLink(search) {
 export function linkOf(asked) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(asked)) {
-    if (value !== null && value !== STANDARD[/** @type {keyof Asked} */ (name)]) query.set(name, String(value));
+    if (Array.isArray(value)) for (const one of value) query.append(name, one);
+    else if (value !== null && value !== STANDARD[/** @type {keyof Asked} */ (name)]) query.set(name, String(value));
   }
   const text = String(query);
   return text ? `/evaluate?${text}` : "/evaluate";

@@ -162,7 +162,7 @@ export const callbacks = {
     if (pathname !== "/evaluate" || !onPage()) return none();
     screen.asked = readLink(search || "");
     const { policy } = screen.asked;
-    if (policy) setup.choose(policy);
+    if (policy.length) setup.choose(policy);
     setup.show(Boolean(screen.asked.new));
     screen.asked.policy = policy;
     load();

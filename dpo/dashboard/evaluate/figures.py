@@ -89,7 +89,6 @@ def seen_by_size(prompts: int, samples: int) -> dict[str, Any]:
     shown["margin"] = {"l": 34, "r": 74, "t": 8, "b": 40}
     title = {"text": "Prompts", "font": {"size": 12, "color": NEUTRAL}}
     shown["xaxis"] |= {"title": title, "range": [0, most], "showspikes": False}
-    shown["yaxis"] |= {"range": [0, 22]}
     shown["annotations"] = []
     for k, ys in drawn.items():
         line = {
@@ -107,6 +106,7 @@ def seen_by_size(prompts: int, samples: int) -> dict[str, Any]:
              "font": {"size": 12, "color": NEUTRAL}}
         )  # fmt: skip
     points = 100 * detectable_difference(prompts, spread(samples=samples))
+    shown["yaxis"] |= {"range": [0, max(22.0, 1.15 * points)]}
     mark = {"symbol": "circle", "size": 10, "color": NEUTRAL}
     figure["data"].append({"type": "scatter", "mode": "markers", "x": [prompts], "y": [points], "marker": mark,
                            "hoverinfo": "skip"})  # fmt: skip

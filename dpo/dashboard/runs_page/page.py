@@ -15,6 +15,7 @@ from pydantic import AfterValidator
 from typing_extensions import TypedDict
 
 from dpo.dashboard.browser import also, in_browser
+from dpo.dashboard.choices import evaluate_link
 from dpo.dashboard.components import box, button, card, card_head, chart, command, icon, page_title, problem_card
 from dpo.dashboard.runs_page import figures
 from dpo.dashboard.runs_page.report import report
@@ -190,12 +191,13 @@ def _choosing(app: Dash, workbench: Workbench) -> None:
 
     @app.callback(
         Output("rn-chosen", "hidden"), Output("rn-count", "children"), Output("rn-overlay", "href"),
-        Input("rn-grid", "selectedRows"),
+        Output("rn-evaluate", "href"), Input("rn-grid", "selectedRows"),
     )  # fmt: skip
-    def choose(selected: GridRows) -> tuple[bool, str, str]:
+    def choose(selected: GridRows) -> tuple[bool, str, str, str]:
         paths = _paths(selected)
         count = "1 run chosen" if len(paths) == 1 else f"{len(paths)} runs chosen"
-        return not paths, count, "/training?" + urlencode([("run", path) for path in paths[:6]])
+        overlay = "/training?" + urlencode([("run", path) for path in paths[:6]])
+        return not paths, count, overlay, evaluate_link(paths)
 
     @app.callback(
         Output("rn-delete-box", "opened"), Output("rn-delete-list", "children"),
@@ -317,6 +319,7 @@ def _chosen(access: Access) -> html.Div:
         html.A(
             [icon("training", 16), "Overlay the curves"], id="rn-overlay", href="/training", className="jump js-nav"
         ),
+        html.A([icon("scales", 16), "Evaluate"], id="rn-evaluate", href="/evaluate", className="jump js-nav"),
         button("Delete", "close", id="rn-delete", n_clicks=0, size="xs"),
         html.Span(
             "Double-click a name or a note to change it." if may else access.refusal(Right.CHANGE),

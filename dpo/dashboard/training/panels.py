@@ -7,6 +7,7 @@ from typing import Any
 
 from dash import html
 
+from dpo.dashboard.choices import evaluate_link, policies_of
 from dpo.dashboard.components import box, glyph, icon, light
 from dpo.dashboard.run_reader import Shown, several
 from dpo.dashboard.training.doctor import call_name, most_severe
@@ -41,7 +42,18 @@ def kpis(entries: Sequence[Shown], problems: Sequence[str]) -> html.Section:
     if not sentences:
         sentences = [html.Span("Choose a run at the left.")]
     jump = html.A([icon("pulse"), "Curve doctor"], href="#tr-doctor", className="jump")
-    return html.Section([*tiles, html.Div([*sentences, jump], className="verdict")], className="kpis eight card")
+    return html.Section(
+        [*tiles, html.Div([*sentences, *_evaluate(entries), jump], className="verdict")], className="kpis eight card"
+    )
+
+
+def _evaluate(entries: Sequence[Shown]) -> list[Any]:
+    """The way to an evaluation of the newest policies that the runs left behind."""
+    saved = [policies_of(entry.run) for entry in entries if entry.run.kind == "dpo"]
+    newest = [policies[max(policies)] for policies in saved if policies]
+    if not newest:
+        return []
+    return [html.A([icon("scales"), "Evaluate"], href=evaluate_link(newest), className="jump js-nav")]
 
 
 def title_line(entries: Sequence[Shown]) -> str:
