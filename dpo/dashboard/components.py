@@ -18,15 +18,18 @@ def icon(name: str, size: int = 16) -> html.Span:
     return html.Span(className=f"i i-{name}", style={"width": size, "height": size}, **{"aria-hidden": "true"})
 
 
-def glyph(family: str | None, tuned: bool = True) -> html.Span:
-    """Policy identity: shape is the family, filled is tuned, hollow is base."""
-    fill = "solid" if tuned else "hollow"
-    return html.Span(className=f"glyph {SYMBOL[family]} {family or 'other'} {fill}", **{"aria-hidden": "true"})
+def glyph(family: str | None, tuned: bool = True, rank: int = 0) -> html.Span:
+    """Policy identity: shape is the family, filled is tuned, hollow is base.
+
+    `rank` counts the runs of a family on screen: each has the colour of its curve (`theme.line_color`).
+    """
+    classes = f"glyph {SYMBOL[family]} {family or 'other'} {'solid' if tuned else 'hollow'}"
+    return html.Span(className=classes + (f" step-{rank + 1}" if rank else ""), **{"aria-hidden": "true"})
 
 
-def policy_name(family: str | None, tuned: bool, label: str) -> html.Span:
+def policy_name(family: str | None, tuned: bool, label: str, rank: int = 0) -> html.Span:
     """Glyph and name."""
-    return html.Span([glyph(family, tuned), label], className="policy")
+    return html.Span([glyph(family, tuned, rank), label], className="policy")
 
 
 def card(*children: Any, cls: str = "", **attributes: Any) -> html.Section:

@@ -26,7 +26,7 @@ _DOCTOR_SECONDS = 3.0  # a running run is not judged more often
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A run on screen: its name in sentences and in charts, its place among the dashes of its family, its measures."""
+    """A run on screen: its name in sentences and in charts, its place among those of its family, its measures."""
 
     run: Run
     label: str

@@ -19,8 +19,7 @@ FAMILY_COLOR: dict[str | None, str] = {facts.key: _LIGHT.get(facts.key, NEUTRAL)
 }
 FAMILY_HEADING: dict[str | None, str] = {facts.key: facts.kind for facts in FAMILIES} | {None: "Other"}
 SYMBOL: dict[str | None, str] = {facts.key: facts.symbol for facts in FAMILIES} | {None: "square"}
-# One for each run of a family that can be on screen at once (`run_reader.MOST_RUNS`): none looks like another.
-DASHES = ("solid", "8px,3px", "3px,3px", "8px,3px,2px,3px", "16px,4px", "8px,3px,2px,3px,2px,3px")
+HELD_OUT = "5px,4px"  # a dash means held out, everywhere
 DOTTED = "2px,3px"  # second measures, and values to hold a measure against
 SANS = '"Emoji only", Inter, ui-sans-serif, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
 
@@ -41,6 +40,21 @@ MANTINE: dict[str, Any] = {
     "fontSizes": {"xs": "12px", "sm": "13px", "md": "14px", "lg": "16px", "xl": "20px"},
     "components": {"Tooltip": {"defaultProps": {"withArrow": True, "openDelay": 250}}},
 }
+
+
+def _steps(family: str | None) -> tuple[str, ...]:
+    own = family if f"{family}-2" in _LIGHT else "other"
+    return (FAMILY_COLOR[family], *(_LIGHT[f"{own}-{step}"] for step in range(2, 7)))
+
+
+# As many as can be on screen at once (`run_reader.MOST_RUNS`): none looks like another.
+_STEPS = {family: _steps(family) for family in FAMILY_COLOR}
+
+
+def line_color(family: str | None, rank: int) -> str:
+    """`#rrggbb` of a curve: the colour of its family, in a step of its own for each run of it (`rank` from 0)."""
+    steps = _STEPS[family]
+    return steps[rank % len(steps)]
 
 
 def rgba(color: str, alpha: float) -> str:

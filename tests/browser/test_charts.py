@@ -4,202 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-import os
 import re
-import socket
-import time
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from drawn_charts import DRAWN, View, begin, check, measures, menu, pick, point, recorded, tall, write
 from events import scalar
+from PIL import Image
 from playwright.sync_api import Page, expect
 
-from dpo import open_run
 from dpo.runs import RunRecord
 
-# Chart: the measure of its lines, that of its dotted ones, whether they are rewards, and a line that is always there.
-CHARTS: dict[str, tuple[str, str | None, bool, float | None]] = {
-    "loss": ("loss", None, False, math.log(2)),
-    "chosen": ("rewards/chosen", None, True, 0.0),
-    "rejected": ("rewards/rejected", None, True, 0.0),
-    "margin": ("rewards/chosen", "rewards/rejected", True, 0.0),
-    "accuracy": ("rewards/accuracies", None, False, 0.5),
-    "grad": ("grad_norm", None, False, None),
-}
-POSITIVE = {"loss", "grad"}  # what can stand on a logarithmic axis
-DRAWN = """() => Object.fromEntries(
-  [...document.querySelectorAll("#page-training [data-chart]:not([hidden])")].map((card) => {
-    const plot = card.querySelector(".js-plotly-plot"), full = plot?._fullLayout;
-    if (!full) return [card.dataset.chart, null];
-    const axis = ({ range, type, _length }) => ({ range, type, length: _length });
-    const rows = [...card.querySelectorAll("tr")].map((row) => [...row.children].map((cell) => cell.textContent));
-    return [card.dataset.chart, {
-      x: axis(full.xaxis), y: axis(full.yaxis),
-      clip: +plot.querySelector('clipPath[id$="plot"] rect').getAttribute("width"),
-      lines: plot.data.filter(({ x }) => x.length).map(({ meta, x, y }) => ({ ...meta, x: [...x], y: [...y] })),
-      labels: plot.layout.annotations.filter((note) => note.xanchor === "left").map((note) => [note.text, note.y]),
-      step: plot.layout.shapes[0].visible ? plot.layout.shapes[0].x0 : null,
-      table: card.querySelector(".table-box").hidden ? null : rows,
-    }];
-  }))"""
-
-
-def measures(step: int, slope: float) -> dict[str, float]:
-    """A row of measures that wiggle, so that smoothing shows; held out at every tenth step."""
-    wave = math.sin(2.3 * step)
-    made = {
-        "step": step, "examples": 4 * step, "time": 1.5 * step, "epoch": step / 40,
-        "loss": 0.693147 * math.exp(-abs(slope) * step) + 0.02 * (1 + wave), "grad_norm": 1.5 + wave,
-        "rewards/chosen": slope * (step + wave), "rewards/rejected": -3 * slope * (step + 2 * wave),
-        "rewards/accuracies": 0.5 + 0.4 * wave,
-    }  # fmt: skip
-    made |= {"tokens": 300.0 * step} if step else {}
-    if step % 10 == 0:
-        made |= {f"eval_{name}": 1.1 * made[name] for name in ("loss", "rewards/chosen", "rewards/rejected")}
-    return made
-
-
-def begin(directory: Path, family: str) -> RunRecord:
-    """A run that goes on, as a page looks at those every second."""
-    here = {"state": "running", "pid": os.getpid(), "host": socket.gethostname()}
-    info = {"name": directory.name, "kind": "dpo", "family": family, "config": {"beta": 0.1}}
-    return RunRecord.create(directory, info | here)
-
-
-def write(directory: Path, family: str, steps: int, slope: float) -> Path:
-    record = begin(directory, family)
-    record.log_all([measures(step, slope) for step in range(steps)])
-    texts = [{"step": step, "index": 0, "prompt": "Tea?", "policy": f"at {step}"} for step in (0, 10, steps - 1)]
-    record.add_samples(texts)
-    return directory
-
-
-@dataclass(frozen=True)
-class View:
-    """What a user has chosen; `runs` maps the names at the lines' ends to directories."""
-
-    runs: dict[str, Path] = field(default_factory=dict)
-    axis: str = "step"
-    smoothing: float = 0.6
-    unit: str = "Reward"
-    log: bool = False
-    zoom: tuple[float, float] | None = None
-
-
-def average(values: list[float], weight: float) -> list[float]:
-    """TensorBoard's smoothing, written down once more."""
-    made, total = [], 0.0
-    for place, value in enumerate(values):
-        total = weight * total + (1 - weight) * value
-        made.append(total / (1 - weight ** (place + 1)))
-    return made
-
-
-def recorded(view: View, chart: str) -> dict[tuple[str, str], tuple[list[float], list[float]]]:
-    """The points of a chart by label and kind, from the record alone."""
-    first, second, reward, _ = CHARTS[chart]
-    found = {}
-    for name, path in view.runs.items():
-        metrics = open_run(path).metrics()
-        examples, tokens = metrics.last("examples") or 0, metrics.last("tokens") or 1
-        scale = {"Reward": 1.0, "÷ β": 10.0, "Per token": 2 * examples / tokens}[view.unit] if reward else 1.0
-        for measure in filter(None, (first, second)):
-            label = f"{name} {measure.rpartition('/')[2]}" if second else name
-            x, y = metrics.series(measure, view.axis)
-            y = [scale * value for value in y]
-            held_x, held = metrics.series(f"eval_{measure}", view.axis)
-            parts = {"raw": (x, y), "held out": (held_x, [scale * value for value in held])}
-            if view.smoothing:
-                parts["smoothed"] = (x, average(y, view.smoothing))
-            found |= {(label, kind): points for kind, points in parts.items() if points[0]}
-    return found
-
-
-def wrong(view: View, chart: str, drawn: dict[str, Any] | None) -> str | None:
-    """In one line what of a chart is not as it was recorded; None where all is."""
-    if drawn is None:
-        return f"{chart} is not drawn"
-    expected, lines = recorded(view, chart), {(line["label"], line["kind"]): line for line in drawn["lines"]}
-    # A band shows its two smoothed edges only.
-    kinds = {kind for _, kind in expected} if chart != "margin" else {"smoothed" if view.smoothing else "raw"}
-    wanted = {key: points for key, points in expected.items() if key[1] in kinds}
-    if lines.keys() != wanted.keys():
-        return f"{chart} has {sorted(lines)}, not {sorted(wanted)}"
-    for key, (x, y) in wanted.items():
-        if lines[key]["x"] != pytest.approx(x, rel=1e-5) or lines[key]["y"] != pytest.approx(y, rel=1e-4, abs=1e-9):
-            return f"{chart}, {key}: {lines[key]['x'][-1]}, {lines[key]['y'][-1]}, recorded {x[-1]}, {y[-1]}"
-    if abs(drawn["clip"] - drawn["x"]["length"]) > 1:
-        return f"{chart} is cut at {drawn['clip']} of {drawn['x']['length']} px"
-    log = view.log and chart in POSITIVE
-    if drawn["y"]["type"] != ("log" if log else "linear"):
-        return f"{chart} stands on a {drawn['y']['type']} axis"
-    return wrong_ranges(view, chart, drawn, wanted, log) or wrong_labels(view, chart, drawn)
-
-
-def wrong_ranges(view: View, chart: str, drawn: dict[str, Any], wanted: dict[Any, Any], log: bool) -> str | None:
-    """Axes hold all points, and not much beside them; or the part that was zoomed to."""
-    low, high = drawn["x"]["range"]
-    if view.zoom is not None:
-        return None if (low, high) == pytest.approx(view.zoom) else f"{chart} shows {low} to {high}, not {view.zoom}"
-    places = [x for xs, _ in wanted.values() for x in xs]
-    if not (low <= min(places) and max(places) <= high <= 1.2 * max(places) + 1):
-        return f"{chart} shows {low} to {high} of {min(places)} to {max(places)}"
-    reference = CHARTS[chart][3]
-    values = [y for _, ys in wanted.values() for y in ys] + ([] if reference is None else [reference])
-    values = [math.log10(value) for value in values if value > 0] if log else values
-    low, high = drawn["y"]["range"]
-    if not (low <= min(values) + 1e-9 and max(values) - 1e-9 <= high):
-        return f"{chart} shows {low} to {high}, values from {min(values)} to {max(values)}"
-    return None if max(values) - min(values) > 0.6 * (high - low) else f"{chart} is flat in {low} to {high}"
-
-
-def wrong_labels(view: View, chart: str, drawn: dict[str, Any]) -> str | None:
-    """Each run's name stands once at the right, and none over another."""
-    if chart not in ("loss", "chosen", "rejected", "margin"):
-        return None
-    labels = drawn["labels"]
-    if sorted(text.split()[0] for text, _ in labels) != sorted(view.runs):
-        return f"{chart} is labelled {labels}"
-    places = sorted(y for _, y in labels)
-    low, high = drawn["y"]["range"]
-    apart = [(above - below) / (high - low) * drawn["y"]["length"] for below, above in pairwise(places)]
-    return f"{chart}: labels {min(apart):.0f} px apart" if apart and min(apart) < 12 else None
-
-
-def check(page: Page, view: View, step: float | None = None) -> dict[str, Any]:
-    """Wait until all charts are as recorded and the page rests; what is wrong in the end is the failure."""
-    until, problems = time.monotonic() + 30, ["nothing was looked at"]
-    while time.monotonic() < until:
-        page.wait_for_function("window.dpo.training?.settled?.()")
-        drawn = page.evaluate(DRAWN)
-        found = [wrong(view, chart, drawn.get(chart)) for chart in CHARTS]
-        lines = {chart: drawn[chart]["step"] for chart in CHARTS if drawn.get(chart)}
-        found += [
-            f"{chart}: the step's line is at {at}, not {step}"
-            for chart, at in lines.items()
-            if (at is None) != (step is None) or (at is not None and at != pytest.approx(step))
-        ]
-        problems = [problem for problem in found if problem is not None]
-        if not problems:
-            return drawn  # type: ignore[no-any-return]
-        page.evaluate("new Promise(requestAnimationFrame)")
-    raise AssertionError("\n".join(problems))
-
-
-def pick(page: Page, control: str, text: str) -> None:
-    page.locator(f"#tr-{control}").get_by_text(text, exact=True).click()
-
-
-def point(page: Page, chart: str, share: float) -> None:
-    """Put the pointer over a chart, a share of its width from the left."""
-    box = page.locator(f"#tr-fig-{chart} .nsewdrag").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2, steps=3)
+PLACE = r"[ML]?(-?[\d.]+),(-?[\d.]+)"  # of a point in the path of a line
 
 
 @pytest.fixture
@@ -211,12 +32,6 @@ def charts(serve: Any, open_page: Any, tmp_path: Path) -> tuple[Page, dict[str, 
     }  # fmt: skip
     chosen = "&".join(f"run={runs[name]}" for name in ("T5", "GPT-2"))
     return tall(open_page(f"{serve([tmp_path])}/training?x=Step&smooth=60&{chosen}", width=1440)), runs
-
-
-def tall(page: Page) -> Page:
-    """So high that all charts are on screen: new points of others are drawn when one comes to them."""
-    page.set_viewport_size({"width": 1440, "height": 2600})
-    return page
 
 
 def test_axes_and_lines_follow_each_toggle(charts: tuple[Page, dict[str, Path]]) -> None:
@@ -343,15 +158,43 @@ def drag(page: Page, chart: str, start: float, end: float) -> None:
     page.mouse.up()
 
 
-def menu(page: Page, chart: str, entry: str) -> None:
-    card = page.locator(f"#tr-card-{chart}")
-    card.locator("summary").click()
-    card.get_by_role("button", name=entry).click()
-
-
 def download(page: Page, chart: str) -> tuple[list[str], list[list[str]]]:
     """Head and rows of a chart's CSV."""
     with page.expect_download() as waiting:
         menu(page, chart, "CSV")
     head, *rows = csv.reader(io.StringIO(Path(waiting.value.path()).read_text()))
     return head, rows
+
+
+def test_a_picture_for_a_paper_has_all_that_the_page_writes_around_the_chart(
+    charts: tuple[Page, dict[str, Path]],
+) -> None:
+    """Title, finding, axes with units, legend and font are in the file; its lines end where the record does."""
+    page, paths = charts
+    two = View({name: paths[name] for name in ("T5", "GPT-2")})
+    check(page, two)
+    found = page.locator("#tr-found-rejected").inner_text()
+    assert found == "Both fall"
+    with page.expect_download() as waiting:
+        menu(page, "rejected", "SVG")
+    svg = Path(waiting.value.path()).read_text()
+    root = ElementTree.fromstring(svg)
+    texts = ["".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    for text in ("Step", "Rejected reward (β × nats)", "T5", "T5 (raw)", "GPT-2 (held out)"):
+        assert text in texts, texts
+    assert any(text.startswith("Rejected reward") and text.endswith(found) for text in texts)
+    assert svg.count("font/woff2;base64,") == 2 and "font-family: Inter" in svg
+    lines = [
+        node.get("d") or "" for node in root.iter("{http://www.w3.org/2000/svg}path") if node.get("class") == "js-line"
+    ]
+    drawn = [points for d in lines if len(points := [tuple(map(float, p)) for p in re.findall(PLACE, d)]) > 20]
+    record = [recorded(two, "rejected")[name, "raw"] for name in two.runs]
+    for x, y in record:  # one line of the picture is this one, but for the axes' scales
+        fits = [np.corrcoef(y, [at for _, at in line])[0, 1] for line in drawn if len(line) == len(x)]
+        assert min(fits, default=0) < -0.9999, fits
+    with page.expect_download() as waiting:
+        menu(page, "rejected", "PNG")
+    image = Image.open(waiting.value.path()).convert("RGB")
+    assert image.size == (2700, 1680) and image.getpixel((5, 5)) == (255, 255, 255)
+    shades = {color for _, color in image.getcolors(1 << 24) or []}
+    assert {(0x44, 0x76, 0xE5), (0xD9, 0x69, 0x1E), (0, 0, 0)} <= shades

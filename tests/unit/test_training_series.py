@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import socket
@@ -18,10 +19,12 @@ from dpo.dashboard.application import create_app
 from dpo.dashboard.markup import to_html
 from dpo.dashboard.run_reader import MOST_RUNS, RunReader, Shown, shortened
 from dpo.dashboard.smoothing import smoothed
+from dpo.dashboard.theme import FAMILY_COLOR
 from dpo.dashboard.training import series
 from dpo.dashboard.training.answers import answer_cards
 from dpo.dashboard.training.charts import CHARTS, LARGE, View, figure
 from dpo.dashboard.training.drawing import curves_of, draw
+from dpo.dashboard.training.findings import finding
 from dpo.runs import BUNDLED_RUNS, Metrics, RunRecord, open_run
 from dpo.runs.live import OpenRuns
 
@@ -166,7 +169,7 @@ def test_what_is_measured_now_and_then_is_never_smoothed() -> None:
 
 
 def test_no_two_runs_on_screen_look_the_same(tmp_path: Path) -> None:
-    """Six of a family, whatever was looked at before; the first of those on screen is always drawn solid."""
+    """Six of a family, whatever was looked at before: each has a colour of its own, and a dash means held out."""
     made = [RunRecord.create(tmp_path / f"run{i}", {"kind": "dpo", "family": "t5"}) for i in range(MOST_RUNS + 2)]
     for record in made:
         record.log_all([{"step": step, "loss": 1 / (1 + step)} for step in range(4)])
@@ -174,8 +177,10 @@ def test_no_two_runs_on_screen_look_the_same(tmp_path: Path) -> None:
     for chosen in (paths[:MOST_RUNS], paths[2:], paths[-1:]):
         asked = {"runs": chosen, "charts": {"loss": None}}
         [chart] = draw(asked, RunReader([tmp_path]))["charts"]
-        dashes = [trace["line"]["dash"] for trace in chart["figure"]["data"]]
-        assert dashes[0] == "solid" and len(set(dashes)) == len(dashes) == len(chosen)
+        lines = [trace["line"] for trace in chart["figure"]["data"] if "line" in trace]
+        colors = [line["color"] for line in lines]
+        assert colors[0] == FAMILY_COLOR["seq2seq"] and len(set(colors)) == len(colors) == len(chosen)
+        assert not any("dash" in line for line in lines)
 
 
 def test_log_y_is_for_measures_that_are_never_negative() -> None:
@@ -217,3 +222,25 @@ def test_ln_2_is_drawn_where_a_loss_starts_there() -> None:
 
     assert "ln 2" not in notes(T5)
     assert "ln 2" in notes(f"{T5}-high-rate")
+
+
+def told(key: str, **lines: np.ndarray) -> str:
+    """The finding of a chart with these lines, logged at every second step."""
+    empty = np.empty(0)
+    curves = [
+        (name, series.Curve(name, "t5", 0, 2.0 * np.arange(len(y)), y, y, empty, empty)) for name, y in lines.items()
+    ]
+    return finding(key, curves, "Step", math.log(2) if key == "loss" else None)
+
+
+def test_the_finding_says_how_curves_go() -> None:
+    steps = np.arange(101)
+    noise = np.random.default_rng(0).normal(0, 0.05, 101)
+    falls, rises, turns = 1 - steps / 100, steps / 100, np.minimum(steps, 160 - 2 * steps) / 50
+    assert told("loss", a=falls) == "Falls, below ln 2 from step 62"
+    assert told("grad", a=noise) == "Stays level"
+    assert told("chosen", a=noise + 8 * turns) == "Turns down after step 104: chosen answers get less likely"
+    assert told("chosen", a=-rises) == "Falls: chosen answers get less likely"
+    assert told("rejected", a=falls, b=falls) == "Both fall"
+    assert re.fullmatch(r"a falls; b turns down after step \d+", told("margin", a=falls, b=turns))
+    assert told("loss", a=falls[:2]) == ""

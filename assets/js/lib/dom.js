@@ -140,13 +140,13 @@ export async function copy(text, shown) {
   setTimeout(() => shown.classList.remove("copied"), 1200);
 }
 /**
- * Let the browser save a text as a file.
+ * Let the browser save a text, or other content, as a file.
  * @param {string} name
- * @param {string} text
- * @param {string} type
+ * @param {string | Blob} content
+ * @param {string} [type] of a text
  */
-export function download(name, text, type) {
-  const link = make("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
+export function download(name, content, type) {
+  const link = make("a", { href: URL.createObjectURL(new Blob([content], { type })), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }

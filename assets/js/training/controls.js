@@ -2,7 +2,8 @@
 /* Training: its controls and keys, and the view in the address. */
 import { all, closest, none, plainKey, put } from "../lib/dom.js";
 import { drawAll, drawSeen } from "./drawing.js";
-import { cursorLine, follow, onPage, screen } from "./state.js";
+import * as readout from "./readout.js";
+import { cursorLine, follow, onPage, plots, screen } from "./state.js";
 
 /** A value between two. @param {number} value @param {number} low @param {number} high */
 const within = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -69,6 +70,7 @@ export const callbacks = {
     screen.cursor = place < screen.probes.length - 1 ? (screen.probes[place] ?? null) : null;
     const line = Object.fromEntries(Object.entries(cursorLine()).map(([name, value]) => [`shapes[0].${name}`, value]));
     follow((plot) => (plot.layout.shapes?.[0]?.name === "cursor" ? window.Plotly.relayout(plot, line) : null));
+    plots().forEach(readout.rest);
     return none();
   },
   /** @param {string[] | null} prompts @param {string | null} prompt */

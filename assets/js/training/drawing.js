@@ -92,6 +92,8 @@ async function drawChart(chart) {
     attach(plot, drawAll);
     if (appears) window.Plotly.Plots.resize(plot);
     readout.note(plot, chart.note);
+    $(`tr-found-${chart.key}`).textContent = chart.finding;
+    $(`tr-unit-${chart.key}`).textContent = layout.meta.unit;
     refresh(box);
   }
   revisions[chart.key] = chart.revision;

@@ -3,6 +3,7 @@
 import { all, closest, download, make, part, remeasure } from "../lib/dom.js";
 import { csvCell } from "../lib/format.js";
 import { messageOf, postJson } from "../lib/http.js";
+import { picture } from "./picture.js";
 import { asked } from "./state.js";
 
 const MOST_ROWS = 2000; // that a page shows at once; CSV has all
@@ -55,9 +56,13 @@ async function csv(card) {
   }
 }
 /** @param {HTMLElement} card @param {"png" | "svg"} format */
-function picture(card, format) {
-  const options = { format, filename: keyOf(card), width: 900, height: 420, scale: format === "png" ? 2 : 1 };
-  return window.Plotly.downloadImage(part(card, ".js-plotly-plot"), options);
+async function save(card, format) {
+  try {
+    download(`${keyOf(card)}.${format}`, await picture(card, format));
+  } catch (error) {
+    boxOf(card).hidden = false;
+    boxOf(card).replaceChildren(note(messageOf(error)));
+  }
 }
 /** @type {Record<string, (card: HTMLElement) => unknown>} */
 const ACTS = {
@@ -67,8 +72,8 @@ const ACTS = {
     refresh(card);
   },
   csv,
-  png: (card) => picture(card, "png"),
-  svg: (card) => picture(card, "svg"),
+  png: (card) => save(card, "png"),
+  svg: (card) => save(card, "svg"),
 };
 /** Close the menus that are open, but for one that the click was in. @param {Event | null} event */
 function closeMenus(event) {

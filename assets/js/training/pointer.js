@@ -15,8 +15,7 @@ function zoomed(source, change, redraw) {
   screen.span = reset ? null : [from, to];
   const zoom = reset ? { "xaxis.autorange": true, "yaxis.autorange": true } : { "xaxis.range": screen.span };
   follow((plot) => (plot === source ? null : window.Plotly.relayout(plot, zoom)));
-  // A curve with more points than a screen shows has finer ones on the server.
-  if (plots().some((plot) => plot.layout.meta?.reduced)) redraw();
+  redraw(); // names stand where a line ends on screen, and a long curve has finer points on the server
 }
 let frame = 0;
 let leaving = false;

@@ -3,13 +3,14 @@
 import { part } from "../lib/dom.js";
 import { compact } from "../lib/format.js";
 import { nearest } from "./nearest.js";
+import { screen } from "./state.js";
 
 /** @typedef {{ at: number, step: number }} Place a place on the axis, and how long a step is there */
 
 /** @type {WeakMap<object, string>} chart -> its subtitle while nothing is pointed at */
 const notes = new WeakMap();
 /** @param {any} plot */
-const noteOf = (plot) => part(plot.closest(".chart"), ".card-head .sub");
+const noteOf = (plot) => part(plot.closest(".chart"), ".card-head .sub:not(.found)");
 /** @param {any} plot @returns {any[]} */
 const curves = (plot) => plot.data.filter((/** @type {any} */ trace) => trace.meta?.kind && trace.x.length);
 
@@ -61,8 +62,8 @@ function valuesAt(plot, { at, step }) {
 /** @param {any} plot @param {Place} place */
 function sentence(plot, place) {
   const parts = [...valuesAt(plot, place)].map(([label, of]) => {
-    const [first, ...rest] = ["raw", "smoothed", "held out"].filter((kind) => of.has(kind));
-    const more = [...(first === "raw" ? [] : [first]), ...rest.map((kind) => `${kind} ${of.get(kind)}`)];
+    const [first, ...others] = ["raw", "smoothed", "held out"].filter((kind) => of.has(kind));
+    const more = [...(first === "raw" ? [] : [first]), ...others.map((kind) => `${kind} ${of.get(kind)}`)];
     return `${label} ${of.get(first)}${more.length ? ` (${more.join(", ")})` : ""}`;
   });
   const where = (PLACES[plot.layout.meta.axis] || String)(place.at);
@@ -74,16 +75,21 @@ export function show(plot, place) {
   node.textContent = sentence(plot, place);
   node.classList.add("read");
 }
+/** What stands there while nothing is pointed at: the values at the chosen step, else the newest. @param {any} plot */
+const resting = (plot) =>
+  screen.cursor === null ? (notes.get(plot) ?? "") : sentence(plot, snap(plot, screen.cursor));
 /** @param {any} plot */
 export function hide(plot) {
-  const node = noteOf(plot);
-  if (!node.classList.contains("read")) return;
-  node.classList.remove("read");
-  node.textContent = notes.get(plot) ?? "";
+  noteOf(plot).classList.remove("read");
+  rest(plot);
 }
-/** The subtitle of a chart that has been drawn; it waits while its readout is looked at. @param {any} plot
- * @param {string} text */
+/** The step, or the curves, are others: the subtitle is too, unless it is just being read. @param {any} plot */
+export function rest(plot) {
+  const node = noteOf(plot);
+  if (!node.classList.contains("read")) node.textContent = resting(plot);
+}
+/** The subtitle of a chart that has been drawn. @param {any} plot @param {string} text */
 export function note(plot, text) {
   notes.set(plot, text);
-  if (!noteOf(plot).classList.contains("read")) noteOf(plot).textContent = text;
+  rest(plot);
 }

@@ -16,7 +16,7 @@ from dpo.dashboard.run_reader import RunReader
 from dpo.dashboard.runs_page.figures import OVER, Figure, frontier, importance, number, parallel
 from dpo.dashboard.runs_page.table import MEASURES, Row, differing, heading
 from dpo.dashboard.smoothing import is_smoothed, smoothed
-from dpo.dashboard.theme import DASHES, FAMILY_COLOR, SYMBOL, layout, rgba
+from dpo.dashboard.theme import SYMBOL, layout, line_color, rgba
 from dpo.errors import RunError
 from dpo.palette import palette
 from dpo.runs.doctor import diagnose
@@ -84,7 +84,7 @@ def _cell(value: Any) -> str:
 
 def _curve_note(key: str) -> str:
     how = "Faint: every logged step. Bold: smoothed." if is_smoothed(key) else "Held out, as it was measured."
-    return f"{how} Dashed runs share a family."
+    return f"{how} Runs of a family differ in the step of its colour."
 
 
 def _findings(row: Row, reader: RunReader) -> list[tuple[str, str]]:
@@ -110,9 +110,9 @@ def _curves(rows: Sequence[Row], key: str, reader: RunReader) -> Figure:
             continue
         rank = seen[row["family"]] = seen.get(row["family"], -1) + 1
         places = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _MOST_POINTS)).astype(int))
-        color, x = FAMILY_COLOR[row["family"]], steps[places].tolist()
+        color, x = line_color(row["family"], rank), steps[places].tolist()
         line = {"type": "scatter", "mode": "lines", "x": x, "name": literal(row["name"])}
-        bold = {"color": color, "width": 2.25, "dash": DASHES[rank % len(DASHES)]}
+        bold = {"color": color, "width": 2.25}
         y = values[places].tolist()
         if is_smoothed(key):
             faint = {"line": {"color": rgba(color, 0.26), "width": 1}, "hoverinfo": "skip", "showlegend": False}

@@ -42,14 +42,14 @@ def _card(entry: Shown, step: int, prompt: str | None, own: Own) -> html.Article
     newest = max(samples, key=lambda sample: sample.step)
     before = max((s for s in samples if s.step < newest.step), key=lambda sample: sample.step, default=None)
     family = entry.run.family
-    parts: list[Any] = [
-        html.H3([glyph(family), html.Span(entry.label), _compare(entry, newest)], className="row tight")
-    ]
+    head = [glyph(family, rank=entry.rank), html.Span(entry.label), _compare(entry, newest)]
+    parts: list[Any] = [html.H3(head, className="row tight")]
     if newest.reference is not None:
-        parts.append(_answer(policy_name(family, False, "Base"), "reference", [newest.reference or "(empty answer)"]))
+        base = policy_name(family, False, "Base", entry.rank)
+        parts.append(_answer(base, "reference", [newest.reference or "(empty answer)"]))
     tag = f"step {newest.step}" + (f" · marked: new since step {before.step}" if before else "")
     kind = "SFT" if entry.run.kind == "sft" else "DPO"
-    parts.append(_answer(policy_name(family, True, kind), tag, _marked(before, newest)))
+    parts.append(_answer(policy_name(family, True, kind, entry.rank), tag, _marked(before, newest)))
     return html.Article(parts, className=f"answers-run {family or 'other'}")
 
 

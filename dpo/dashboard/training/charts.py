@@ -1,5 +1,5 @@
 """Figures as plain dictionaries.  Raw line faint, smoothed line bold, held out dashed with open
-markers, the run's name at the line's end, no legend box."""
+markers, each run of a family in a step of its colour, its name at the line's end, no legend box."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from dpo.arrays import Floats
-from dpo.dashboard.markup import literal
-from dpo.dashboard.theme import DASHES, DOTTED, FAMILY_COLOR, NEUTRAL, SYMBOL, layout, rgba
+from dpo.dashboard.theme import DOTTED, HELD_OUT, NEUTRAL, SYMBOL, layout, line_color, rgba
+from dpo.dashboard.training.end_labels import LineEnd, labels, margin
 from dpo.dashboard.training.series import Curve
 
 Figure = dict[str, Any]
@@ -24,19 +24,20 @@ class Chart:
     """A card of the page: which measure it draws and how.
 
     `first` names the measures of which the first logged one is drawn; `second` is drawn dotted
-    beside it.  `reward` says that the values are rewards, which can be normalised; `positive` that
-    they are never below zero, so that they can stand on a logarithmic axis.
+    beside it.  `unit` is that of the values.  `reward` says that the values are rewards, which can be
+    normalised; `positive` that they are never below zero, so that they can stand on a logarithmic axis.
     """
 
     key: str
     title: str
     first: tuple[str, ...]
-    height: int = 176
+    height: int = 188
     reference: float | None = None
     reference_text: str | None = None
     percent: bool = False
     second: str | None = None
     about: str = ""
+    unit: str = ""
     source: Literal["measures", "answers", "hardware"] = "measures"
     reward: bool = False
     positive: bool = False
@@ -44,29 +45,32 @@ class Chart:
     wide: bool = False
 
 
+REWARD = "β × nats"
 LARGE = (
-    Chart("loss", "Loss", ("loss",), 256, 0.693147, "ln 2", positive=True),
-    Chart("chosen", "Chosen reward", ("rewards/chosen",), 256, 0.0, reward=True),
-    Chart("rejected", "Rejected reward", ("rewards/rejected",), 256, 0.0, reward=True),
+    Chart("loss", "Loss", ("loss",), 268, 0.693147, "ln 2", positive=True),
+    Chart("chosen", "Chosen reward", ("rewards/chosen",), 268, 0.0, unit=REWARD, reward=True),
+    Chart("rejected", "Rejected reward", ("rewards/rejected",), 268, 0.0, unit=REWARD, reward=True),
 )
 SMALL = (
     Chart(
-        "margin", "Margin", ("rewards/chosen",), reference=0.0, second="rewards/rejected", reward=True, band=True,
-        about="band from rejected (dotted) up to chosen (solid)", wide=True,
+        "margin", "Margin", ("rewards/chosen",), reference=0.0, second="rewards/rejected", unit=REWARD, reward=True,
+        band=True, about="band from rejected (dotted) up to chosen (solid)", wide=True,
     ),
     Chart("accuracy", "Accuracy", ("rewards/accuracies",), reference=0.5, percent=True, about="pairs ranked right"),
-    Chart("kl", "KL to reference", ("kl", "objective/kl", "probe/kl"), reference=0.0, about="nats"),
-    Chart("logps", "Log-probability", ("logps/chosen",), second="logps/rejected", about="dotted: rejected"),
+    Chart("kl", "KL to reference", ("kl", "objective/kl", "probe/kl"), reference=0.0, unit="nats"),
+    Chart(
+        "logps", "Log-probability", ("logps/chosen",), second="logps/rejected", unit="nats", about="dotted: rejected",
+    ),
     Chart(
         "length", "Length, repetition", ("length_ratio",), reference=1.0, second="repetition", source="answers",
         about="solid words over the reference's, dotted repeated triples",
     ),
-    Chart("entropy", "Entropy", ("entropy",), about="nats per token of the answers"),
+    Chart("entropy", "Entropy", ("entropy",), unit="nats per token"),
     Chart("lr", "Learning rate", ("learning_rate",), positive=True),
     Chart("grad", "Gradient norm", ("grad_norm",), positive=True),
-    Chart("power", "Power, W", ("gpu_watts",), source="hardware"),
-    Chart("use", "Utilisation, %", ("gpu_util", "cpu_percent"), source="hardware", about="of the GPU, else of the CPU"),
-    Chart("memory", "Memory, MB", ("gpu_mem_mb", "rss_mb"), source="hardware", about="of the GPU, else of the process"),
+    Chart("power", "Power", ("gpu_watts",), unit="W", source="hardware"),
+    Chart("use", "Utilisation", ("gpu_util", "cpu_percent"), unit="%", source="hardware"),
+    Chart("memory", "Memory", ("gpu_mem_mb", "rss_mb"), unit="MB", source="hardware"),
 )  # fmt: skip
 CHARTS = LARGE + SMALL
 
@@ -88,41 +92,65 @@ class View:
     ln2: bool = True
 
 
-def figure(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view: View) -> Figure:
-    """The figure of one chart."""
+def figure(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view: View, unit: str = "") -> Figure:
+    """The figure of one chart; `unit` is that of its values, where it is not the chart's own."""
     traces: list[dict[str, Any]] = []
-    ends: list[tuple[str, float, str]] = []
+    ends: list[LineEnd] = []
     below = {item.run: item for item in second}
     for item in curves:
-        color, label, other = FAMILY_COLOR[item.family], call(item, view), below.get(item.run)
+        color, label, other = line_color(item.family, item.rank), call(item, view), below.get(item.run)
         if other is not None:
             traces += _second(other, color, f"{label} {word(chart.second)}")
         band = chart.band and other is not None and len(other.x) > 0
         traces += _lines(item, color, label, band, word(chart.first[0]) if chart.second else "")
-        if item.newest is not None:
-            end, text = item.newest, label
-            if chart.band and other is not None and other.newest is not None:
-                end, text = (item.newest + other.newest) / 2, f"{label} {_short(item.newest - other.newest)}"
-            ends.append((text, end, color))
+        place = _end(item, view.span)
+        if place is not None:
+            text, (x, y) = label, place
+            if chart.band and other is not None and other.newest is not None and item.newest is not None:
+                text = f"{label} {_short(item.newest - other.newest)}"
+                y = (y + (_end(other, view.span) or place)[1]) / 2
+            ends.append(LineEnd(text, x, y, color))
     made = layout()
-    labelled = chart in LARGE or chart.wide
     made["shapes"], made["annotations"] = _reference(chart, view)
-    if labelled:
-        made["annotations"] += _end_labels(ends, [*curves, *second], _log_y(chart, view), 22 / chart.height)
-    longest = max((len(text) for text, _, _ in ends), default=0)
-    made["margin"] = {"l": 46, "r": min(18 + 6.6 * longest, 140) if labelled else 14, "t": 8, "b": 28}
+    labelled = chart in LARGE or chart.wide
+    drawn = [*curves, *second]
+    named = _names(ends, drawn, _log_y(chart, view), view, 22 / chart.height) if labelled else None
+    made["margin"] = {"l": 46, "r": margin(ends) if labelled else 14, "t": 8, "b": 42}
     _axes(made, chart, curves, view)
     made["hovermode"] = "x"  # what it finds stands in the subtitle (assets/js/training/readout.js)
     made["uirevision"] = view.key or f"{view.axis}-{_log_y(chart, view)}"
     made["meta"] = {
-        "reduced": any(item.reduced for item in (*curves, *second)), "percent": chart.percent, "axis": view.axis,
+        "reduced": any(item.reduced for item in drawn), "percent": chart.percent, "axis": view.axis,
+        "unit": "" if chart.percent else unit or chart.unit,
     }  # fmt: skip
     # Plotly compares arrays by identity and, without a revision, misses an update that changes no layout.
     made["datarevision"] = zlib.crc32(
         repr([(t["name"], len(t["x"]), t["x"][-1:], t["y"][-3:]) for t in traces]).encode()
     )
     made["datarevision"] ^= zlib.crc32(b"".join(np.asarray(t["y"]).tobytes() for t in traces))
-    return {"data": traces, "layout": made}
+    return {"data": [*traces, named] if named else traces, "layout": made}
+
+
+def _end(item: Curve, span: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The last point of a curve that is seen: the smoothed line's, else that of the held-out one."""
+    for x, y in ((item.x, item.smooth), (item.eval_x, item.eval_y)):
+        seen = np.flatnonzero((x >= span[0]) & (x <= span[1])) if span is not None else np.arange(len(x))
+        if len(seen):
+            return float(x[seen[-1]]), float(y[seen[-1]])
+    return None
+
+
+def _names(
+    ends: Sequence[LineEnd], curves: Sequence[Curve], log_y: bool, view: View, apart: float
+) -> dict[str, Any] | None:
+    """The names at the lines' ends."""
+    values = np.concatenate([part for item in curves for part in (item.y, item.smooth, item.eval_y)] or [np.empty(0)])
+    places = np.concatenate([part for item in curves for part in (item.x, item.eval_x)] or [np.empty(0)])
+    values = values[values > 0] if log_y else values
+    if not len(values) or not len(places):
+        return None
+    width = view.span[1] - view.span[0] if view.span is not None else float(places.max())
+    return labels(ends, width, (float(values.min()), float(values.max())), apart, log_y)
 
 
 def _log_y(chart: Chart, view: View) -> bool:
@@ -145,8 +173,9 @@ def _reference(chart: Chart, view: View) -> tuple[list[dict[str, Any]], list[dic
 def _axes(made: dict[str, Any], chart: Chart, curves: Sequence[Curve], view: View) -> None:
     """Set the ranges and the numbers of both axes."""
     log_y = _log_y(chart, view)
+    made["xaxis"] |= {"title": {"text": axis_title(view.axis), "standoff": 4, "font": {"size": 12, "color": NEUTRAL}}}
     # Not left to Plotly, which would take the range it found itself for one that a user chose.
-    made["xaxis"] |= {"autorange": True, "rangemode": "tozero", "ticksuffix": " s" if view.axis == "Time" else ""}
+    made["xaxis"] |= {"autorange": True, "rangemode": "tozero"}
     if view.span is not None:
         made["xaxis"] |= {"range": list(view.span), "autorange": False}
     if chart not in LARGE and not chart.wide:
@@ -156,6 +185,11 @@ def _axes(made: dict[str, Any], chart: Chart, curves: Sequence[Curve], view: Vie
         made["yaxis"] |= {"tickformat": ".0%"}
     if chart.key == "lr" or (log_y and _least(curves) < 1e-3):
         made["yaxis"] |= {"tickformat": ".1e" if chart.key == "lr" else ".0e"}  # .000001 has no room
+
+
+def axis_title(axis: str) -> str:
+    """An axis with its unit: `Step`, `Time (s)`."""
+    return "Time (s)" if axis == "Time" else axis
 
 
 def sentence(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view: View, missing: Sequence[str]) -> str:
@@ -233,7 +267,7 @@ def _lines(item: Curve, color: str, name: str, band: bool, word: str = "") -> li
     smoothed = item.has_smoothed
     bold = base | {
         "x": x, "y": smooth, "name": name,
-        "line": {"color": color, "width": 2.25, "dash": DASHES[item.rank % len(DASHES)]},
+        "line": {"color": color, "width": 2.25},
         "meta": {"label": label, "kind": "smoothed" if smoothed else "raw"},
     }  # fmt: skip
     if band:
@@ -253,7 +287,7 @@ def _lines(item: Curve, color: str, name: str, band: bool, word: str = "") -> li
             base | {
                 "mode": "lines+markers" if len(item.eval_x) <= 200 else "lines",
                 "x": _list(item.eval_x), "y": _list(item.eval_y), "name": f"{name} held out",
-                "line": {"color": color, "width": 1.25, "dash": "5px,4px"},
+                "line": {"color": color, "width": 1.25, "dash": HELD_OUT},
                 "marker": {
                     "symbol": f"{SYMBOL[item.family]}-open", "size": 6, "color": color, "line": {"width": 1.5},
                 },
@@ -271,30 +305,6 @@ def _list(values: Floats) -> list[float]:
     digits = np.where(size > 0, 5 - np.floor(np.log10(np.where(size > 0, size, 1.0))), 0.0)
     factor = 10.0 ** np.clip(digits, -300, 300)
     return (np.round(values * factor) / factor).tolist()  # type: ignore[no-any-return]
-
-
-def _end_labels(
-    ends: Sequence[tuple[str, float, str]], curves: Sequence[Curve], log_y: bool, apart: float
-) -> list[dict[str, Any]]:
-    """Names right of the last points, pushed apart so that they never overlap."""
-    extremes = [
-        bound
-        for item in curves
-        for values in (item.y, item.smooth, item.eval_y)
-        for seen in [values[values > 0] if log_y else values]
-        if len(seen)
-        for bound in (float(seen.min()), float(seen.max()))
-    ]
-    height = math.log10 if log_y else float
-    span = height(max(extremes)) - height(min(extremes)) if extremes else 0.0
-    gap, notes, lowest = span * apart, [], float("-inf")
-    for text, y, color in sorted(ends, key=lambda end: end[1]):
-        if log_y and y <= 0:
-            continue
-        lowest = max(height(y), lowest + gap)
-        note = _note(literal(text), 10**lowest if log_y else lowest, log_y, xanchor="left", xshift=8)
-        notes.append(note | {"font": {"size": 12, "color": color, "weight": 600}})
-    return notes
 
 
 def _note(text: str, y: float, log_y: bool, **place: Any) -> dict[str, Any]:

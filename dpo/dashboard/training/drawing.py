@@ -12,8 +12,9 @@ from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
 
 from dpo.dashboard.markup import to_html
 from dpo.dashboard.run_reader import RunReader, Shown, several
-from dpo.dashboard.training.charts import CHARTS, LARGE, Chart, View, figure, sentence
+from dpo.dashboard.training.charts import CHARTS, LARGE, Chart, View, call, figure, sentence
 from dpo.dashboard.training.doctor import panel
+from dpo.dashboard.training.findings import finding
 from dpo.dashboard.training.panels import kpis, live_line, title_line
 from dpo.dashboard.training.series import (
     AXES,
@@ -22,6 +23,7 @@ from dpo.dashboard.training.series import (
     across,
     axis_missing,
     curve,
+    difference,
     reduced,
     scale_of,
 )
@@ -43,7 +45,7 @@ def register(server: Flask, reader: RunReader) -> None:
 
 
 def draw(asked: Mapping[str, Any], reader: RunReader) -> dict[str, Any]:
-    """`charts` as `{key, figure, note, hidden, revision}`; `summary` and `table` if `asked` wants them.
+    """`charts` as `{key, figure, note, finding, hidden, revision}`; `summary` and `table` if `asked` wants them.
 
     `asked` has `runs` (paths), `axis`, `smoothing` (0 to 99), `log`, `unit`, `span` (part of the
     axis or null), `charts` (revision known to the page, or null, by chart), `summary` (whether tiles
@@ -96,9 +98,24 @@ class _Drawing:
         note = sentence(chart, first, second, self.view, axis_missing(self.entries, self.view.axis))
         if chart.reward and self.unit in _UNITS:
             note += f" · {_UNITS[self.unit]}"
-        made = figure(chart, first, second, self.view)
-        revision = zlib.crc32(repr((made["layout"], note)).encode())
-        return {"key": chart.key, "hidden": False, "figure": made, "note": note, "revision": revision}
+        made = figure(chart, first, second, self.view, _UNITS.get(self.unit, "") if chart.reward else "")
+        found = self.finding(chart)
+        revision = zlib.crc32(repr((made["layout"], note, found)).encode())
+        return {"key": chart.key, "hidden": False, "figure": made, "note": note, "finding": found,
+                "revision": revision}  # fmt: skip
+
+    def finding(self, chart: Chart) -> str:
+        """What the whole curves show, whatever part of them is looked at."""
+        if chart.source == "hardware" or chart.key == "lr":  # a sensor wavers, and a schedule was asked for
+            return ""
+        first, second = self.curves(chart)
+        below = {item.run: item for item in second}
+        named = [
+            (call(item, self.view), difference(item, below[item.run]) if chart.band and item.run in below else item)
+            for item in first
+        ]
+        ln2 = chart.reference if chart.key == "loss" and self.view.ln2 else None
+        return finding(chart.key, named, self.view.axis, ln2)
 
 
 def _summary(entries: Sequence[Shown], problems: Sequence[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from dpo.arrays import Floats
 from dpo.dashboard.components import box, button, card
 from dpo.dashboard.markup import literal
 from dpo.dashboard.run_reader import RunReader
-from dpo.dashboard.theme import DASHES, DOTTED, FAMILY_COLOR, NEUTRAL, layout, rgba
+from dpo.dashboard.theme import DOTTED, FAMILY_COLOR, NEUTRAL, layout, rgba
 from dpo.dashboard.web.reading import body
 from dpo.dashboard.workbench import Workbench
 from dpo.errors import ConfigError, PolicyError, RunError, quoted
@@ -29,6 +29,7 @@ PAIRS = 128
 """Held-out pairs that are measured at most: seconds with a small policy on two cores."""
 _ALWAYS = margin_losses()[:3]
 _MOST = 4.0  # of the scaled loss that is shown
+_WIDTHS = (2.75, 2.0, 1.25)  # of losses in ink, in turn; their names stand at their lines
 
 
 def panel() -> html.Section:
@@ -199,8 +200,8 @@ def _lines(inked: Sequence[str], x: Floats, options: Options) -> tuple[list[dict
             traces.append(trace | {"line": {"color": rgba(NEUTRAL, 0.35), "width": 1}, "hoverinfo": "skip"})
             continue
         place = inked.index(name)
-        dash = DASHES[place % len(DASHES)]
-        traces.append(trace | {"line": {"color": NEUTRAL, "width": 2.25, "dash": dash}, "hoverinfo": "name+y"})
+        line = {"color": NEUTRAL, "width": _WIDTHS[place % len(_WIDTHS)]}
+        traces.append(trace | {"line": line, "hoverinfo": "name+y"})
         # Names stand where a loss enters the chart at the left, in turn on its two sides.
         at = int(np.argmax(y <= _MOST)) if (y <= _MOST).any() else 0
         side = "left" if place % 2 or not at else "right"

@@ -111,17 +111,24 @@ def _chart_card(chart: Chart) -> html.Section:
         ],
         className="menu-box",
     )
-    title = html.H3(chart.title, title=define(_WORDS.get(chart.key, chart.key)))
-    head = card_head(title, html.P("", className="sub", id=f"tr-note-{chart.key}"), menu)
+    title = box(
+        html.H3(chart.title, title=define(_WORDS.get(chart.key, chart.key))),
+        html.Span(chart.unit, id=f"tr-unit-{chart.key}", className="unit"),
+        cls="row tight nowrap",
+    )
+    lines = box(
+        html.P("", className="sub found", id=f"tr-found-{chart.key}"),
+        html.P("", className="sub", id=f"tr-note-{chart.key}"),
+    )
+    head = card_head(title, lines, menu)
+    named = " ".join(f"tr-{part}-{chart.key}" for part in ("name", "found", "note"))
     # Drawn by assets/js/training/drawing.js.
     graph = html.Div(
         html.Div(className="plot"), id=f"tr-fig-{chart.key}", className="dash-graph", style={"height": chart.height}
     )
     return card(
         head,
-        html.Figure(
-            graph, className="figure", role="img", **{"aria-labelledby": f"tr-name-{chart.key} tr-note-{chart.key}"}
-        ),
+        html.Figure(graph, className="figure", role="img", **{"aria-labelledby": named}),
         html.Div(className="table-box", hidden=True),
         html.Span(chart.title, id=f"tr-name-{chart.key}", className="vh"),
         cls=f"chart{' wide' if chart.wide else ''}",

@@ -87,7 +87,7 @@ def _tile(label: str, tip: str, read: Any, entries: Sequence[Shown]) -> html.Div
         main, small, state = read(entry)
         rows.append(
             box(
-                glyph(entry.run.family),
+                glyph(entry.run.family, rank=entry.rank),
                 html.Span([main, html.Small(f" {small}") if small else None], className="kpi-v num"),
                 light(state) if state else None,
                 cls="kpi-row",

@@ -58,6 +58,7 @@ def rows(runs: Sequence[Run], selected: Sequence[str], text: str) -> list[Any]:
     """Runs by family; `text` is looked for in the name, `*` stands for anything."""
     labels = dict(zip((str(run.path) for run in runs), names(runs), strict=True))
     made: list[Any] = []
+    ranks = _ranks(runs, selected)
     for family in FAMILY_HEADING:
         of_family = [run for run in runs if run.family == family]
         matching = [run for run in of_family if _named(labels[str(run.path)], text)]
@@ -71,13 +72,22 @@ def rows(runs: Sequence[Run], selected: Sequence[str], text: str) -> list[Any]:
                 cls="row nowrap picker-head",
             )
         )
-        made += [_row(run, labels[str(run.path)], str(run.path) in selected) for run in matching]
+        made += [_row(run, labels[str(run.path)], ranks.get(str(run.path))) for run in matching]
     if len(selected) > MOST_RUNS:
         made.append(html.P(f"The first {MOST_RUNS} are drawn.", className="sub pad"))
     return made or [html.P("No run has that in its name.", className="sub pad")]
 
 
-def _row(run: Run, label: str, on: bool) -> html.Label:
+def _ranks(runs: Sequence[Run], selected: Sequence[str]) -> dict[str, int]:
+    """The places of the runs on screen among those of their family: they decide the colour (`run_reader.shown`)."""
+    families = {str(run.path): run.family for run in runs if not run.damaged}
+    drawn = [path for path in selected[:MOST_RUNS] if path in families]
+    found = {path: sum(families[path] == families[other] for other in drawn[:at]) for at, path in enumerate(drawn)}
+    return {path: found.get(path, 0) for path in selected}
+
+
+def _row(run: Run, label: str, rank: int | None) -> html.Label:
+    """A run with its box; `rank` is None for one that is not on screen."""
     state = {"running": "live", "failed": "failed", "interrupted": "killed", "stopped": "stopped"}.get(run.state)
     if run.damaged:
         about = "damaged"
@@ -90,14 +100,14 @@ def _row(run: Run, label: str, on: bool) -> html.Label:
     return html.Label(
         [
             dmc.Checkbox(value=str(run.path), size="xs", disabled=run.damaged, **{"aria-label": f"Show {label}"}),
-            glyph(run.family, run.kind == "dpo"),
+            glyph(run.family, run.kind == "dpo", rank or 0),
             html.Div(
                 [html.Div(label, className="run-name", title=label), html.Div(about, className="sub num")],
                 className="grow",
             ),
             html.Span(state, className=f"pill {'bad' if state == 'failed' else ''}") if state else None,
         ],
-        className=f"run {'on' if on else ''}",
+        className=f"run {'' if rank is None else 'on'}",
         title=run.problem or "",
     )
 

@@ -91,6 +91,13 @@ def _whole(
     return x, y, smoothed(y, weight)
 
 
+def difference(one: Curve, other: Curve) -> Curve:
+    """The distance of two measures of a run, where both were logged at the same places; else the first."""
+    if len(one.y) != len(other.y) or len(one.eval_y) != len(other.eval_y):
+        return one
+    return replace(one, y=one.y - other.y, smooth=one.smooth - other.smooth, eval_y=one.eval_y - other.eval_y)
+
+
 def axis_missing(entries: Sequence[Shown], axis: str) -> list[str]:
     """Names of the runs that did not log an axis."""
     name = AXES[axis]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dpo.arrays import Floats
-from dpo.dashboard.training.charts import Chart, View, call, word
+from dpo.dashboard.training.charts import Chart, View, axis_title, call, word
 from dpo.dashboard.training.series import Curve
 
 
@@ -36,8 +36,7 @@ def table(chart: Chart, curves: tuple[Sequence[Curve], Sequence[Curve]], view: V
         for at, value in zip(x.tolist(), y.tolist(), strict=True):
             met[at] = met.get(at, -1) + 1
             rows.setdefault((at, met[at]), [None] * len(columns))[place] = value
-    axis = "Time (s)" if view.axis == "Time" else view.axis
     return {
-        "head": [axis, *(name for name, _, _ in columns)],
+        "head": [axis_title(view.axis), *(name for name, _, _ in columns)],
         "rows": [[at, *values] for (at, _), values in sorted(rows.items())],
     }
