@@ -14,6 +14,7 @@ import * as training from "./training/controls.js";
 import { settled } from "./training/drawing.js";
 import "./training/drawer.js";
 import "./training/losses.js";
+import "./training/player.js";
 import "./training/poll.js";
 import { screen } from "./training/state.js";
 

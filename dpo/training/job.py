@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from dpo.processes import lock_is_held
 from dpo.runs import Run, open_run
 from dpo.runs.record import LOCK, RUN
 from dpo.training.job_files import PLAN, STOP, WORKER_LOCK, JobFiles, last_line, process_of, read_files, tail
+
+# A bar as tqdm prints it: "tokenising:  45%|####   | 9/20 [00:03<00:04]".
+_BAR = re.compile(r"(?:^|\n)[ \t]*([A-Za-z][\w ./-]{0,60}?): +(\d{1,3})%\|[^\n]*\s*$")
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,17 @@ class TrainingJob:
         return self.state not in ("waiting", "running", "stopping")
 
     def record(self) -> dict[str, Any]:
-        """What a page shows of it: names, state, progress (steps) and the time that is left (seconds)."""
+        """What a page shows of it: names, state, progress (steps) and the time that is left (seconds).
+
+        `recorded` says whether its run can be looked at, `base` what that began with; `stage` what is
+        done before its first step, with its `share` (0 to 1) where that is known.
+        """
         done, most, left = self.progress()
+        stage, share = (None, None) if most is not None else self.stage()
+        run = record_of(self.run)
         return {
+            "recorded": run is not None, "base": run.config.get("model") if run is not None else None,
+            "stage": stage, "share": share,
             "job": self.ident, "name": self.run.name, "run": str(self.run), "line": self.line, "state": self.state,
             "message": self.message, "step": done, "max_steps": most, "left": left, "resumes": self.resumes,
             "resumable": self.over and self._can_go_on(), "trials": self.trials,
@@ -60,6 +72,15 @@ class TrainingJob:
             return done, most if isinstance(most, int) else None, None
         seconds = float(run.progress.get("seconds") or 0.0)
         return done, most, seconds / done * (most - done) if done > 0 and seconds > 0 else None
+
+    def stage(self) -> tuple[str | None, float | None]:
+        """What is done before the first step, and how much of it (0 to 1), as the last line of its log says."""
+        if self.state != "running" or self.trials is not None:
+            return None, None
+        bar = _BAR.search(tail(self.directory, 2048))
+        if bar is None:
+            return "reading data and policy", None
+        return bar[1].strip().lower(), min(int(bar[2]), 100) / 100
 
     def plan(self) -> str:
         """The YAML text of a sweep.

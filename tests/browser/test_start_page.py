@@ -9,10 +9,12 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from dpo.runs import RunRecord
 from dpo.training.jobs import Jobs
 
 SLOW = 240_000  # PyTorch is started anew for each training
@@ -66,13 +68,25 @@ def test_start_stop_and_resume(
     page.get_by_role("button", name="Start training").click()
     tiny = page.locator(".st-job", has_text="tiny")
     expect(tiny).to_have_attribute("data-state", "finished", timeout=SLOW)
-    expect(page.locator("#tr-run-list")).to_contain_text("tiny")
+    # What was started is on screen by itself, and leads on from its card.
+    expect(page.locator("#tr-run-list [aria-label='Show tiny']")).to_be_checked()
+    expect(page.locator("#st-message")).to_have_text("tiny trains: its curves are on the page")
+    page.wait_for_function("document.querySelector('#tr-fig-loss .plot').data?.some(({ x }) => x.at(-1) === 10)")
+    compare = tiny.get_by_role("link", name="Compare tiny with its base").get_attribute("href") or ""
+    assert parse_qs(compare)["/?policy"] + parse_qs(compare)["policy"] == [
+        str(policy_dirs["gpt2"]),
+        str(tmp_path / "runs" / "tiny"),
+    ]
 
     page.get_by_role("tab", name="New run").click()
     fill(page, "long", 4000, policy_dirs["gpt2"], pairs)
     expect(page.locator("#st-command")).to_contain_text("--max-steps 4000")
     page.get_by_role("button", name="Start training").click()
     long = page.locator(".st-job", has_text="long")
+    expect(long.locator("progress")).to_be_visible()  # also while data and policy are read
+    expect(page.locator("#tr-run-list [aria-label='Show long']")).to_be_checked(timeout=SLOW)
+    long.get_by_role("button", name="Show the curves of long").click()
+    page.wait_for_function("window.dpo.training.runs().length === 1 && dpo.training.runs()[0].endsWith('long')")
     expect(long.locator(".num")).to_have_text(re.compile(r"step [1-9]\d* of 4000 · .* left"), timeout=SLOW)
     long.get_by_role("button", name="Stop long").click()
     expect(long).to_have_attribute("data-state", "stopped", timeout=SLOW)
@@ -111,14 +125,60 @@ def test_a_mistake_is_named_before_anything_starts(serve: Any, open_page: Any, t
     expect(page.locator(".st-field:visible")).to_have_count(1)
     page.locator("#st-f-beta").fill("-1")
     expect(page.locator("#st-problem")).to_have_text("--beta is -1.0: it must be above 0")
+    expect(page.locator("#st-f-beta")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#st-f-beta-error")).to_have_text("Beta is -1.0: it must be above 0")
     expect(page.get_by_role("button", name="Start training")).to_be_disabled()
     page.locator("#st-f-beta").fill("0.3")
     expect(page.locator("#st-command")).to_contain_text("--beta 0.3")
+    expect(page.locator("#st-fields [aria-invalid]")).to_have_count(0)
     page.get_by_label("Run name").fill("../outside")
     expect(page.locator("#st-problem")).to_contain_text("The run's name is '../outside'")
+    expect(page.locator("#st-name")).to_have_attribute("aria-invalid", "true")
+    page.get_by_label("Run name").fill("")
+    page.get_by_label("Search settings").fill("")
+    # Five settings stand first, open ones with what they come to; the others are folded.
+    first = page.locator(".st-first .st-field")
+    names = ["Model", "Dataset", "Max steps", "Learning rate", "Beta"]
+    expect(first.locator(".st-name")).to_have_text(names)
+    page.locator("#st-f-model").fill("demo/t5")
+    page.locator("#st-f-learning_rate").fill("")
+    expect(page.locator("#st-f-learning_rate")).to_have_attribute("placeholder", "2e-5")
+    # Whether it fits is looked at by itself, and what cannot be found stops the start.
+    fits = page.locator(".st-lines li.fit b")
+    expect(fits).to_have_text(["Time", "Memory", "Disk"])
+    page.locator("#st-f-dataset").fill("nowhere.jsonl")
+    expect(page.locator("#st-f-dataset-error")).to_contain_text("nowhere.jsonl")
+    expect(page.get_by_role("button", name="Start training")).to_be_disabled()
+    page.locator("#st-f-dataset").fill("sample")
+    expect(page.get_by_role("button", name="Start training")).to_be_enabled()
     page.keyboard.press("Escape")
     expect(page.locator("#st-drawer")).to_be_hidden()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_finding_is_mended_and_run_again(serve: Any, open_page: Any, tmp_path: Path) -> None:
+    """The doctor's change, in the form of the run that it is about: everything else as it was."""
+    record = RunRecord.create(
+        tmp_path / "far",
+        {"name": "far", "kind": "dpo", "family": "gpt2", "state": "finished",
+         "config": {"model": "demo/gpt2", "dataset": "sample", "max_steps": 40, "beta": 0.1, "loss_type": ["sigmoid"]}},
+    )  # fmt: skip
+    rewards = {"rewards/chosen": -4.0, "rewards/rejected": -9.0, "rewards/margins": 5.0, "rewards/accuracies": 0.9}
+    shares = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    record.log_all(
+        [
+            {"step": 8 * at, "loss": 0.69 - 0.4 * share} | {name: share * value for name, value in rewards.items()}
+            for at, share in enumerate(shares)
+        ]
+    )
+    page = open_page(serve([tmp_path]) + "/training")
+    finding = page.locator('[data-code="likelihood displacement"]')
+    finding.get_by_role("button", name="Fix and rerun GPT-2 with --loss-type sigmoid sft").click()
+    expect(page.locator("#st-message")).to_contain_text("--loss-type is changed")
+    expect(page.locator("#st-command")).to_contain_text("--max-steps 40 --loss-type sigmoid sft")
+    expect(page.get_by_label("Run name")).to_have_value("far-2")
+    expect(page.locator(".st-field.fixed .st-name")).to_have_text("Loss type")
+    expect(page.locator("#st-f-loss_type")).to_have_values(["sigmoid", "sft"])
 
 
 def test_presets_and_choices_come_from_the_files_and_the_dataclass(serve: Any, open_page: Any, tmp_path: Path) -> None:

@@ -3,16 +3,20 @@
 import { all, closest, none, plainKey, put } from "../lib/dom.js";
 import { drawAll, drawSeen } from "./drawing.js";
 import * as readout from "./readout.js";
-import { cursorLine, follow, onPage, plots, screen } from "./state.js";
+import { cursorShapes, follow, onPage, plots, screen } from "./state.js";
 
 /** A value between two. @param {number} value @param {number} low @param {number} high */
 const within = (value, low, high) => Math.min(Math.max(value, low), high);
 
+/** What moves the line of a figure to the chosen step. @param {any} layout */
+const moved = (layout) =>
+  Object.fromEntries(
+    cursorShapes(layout).flatMap((change, at) =>
+      Object.entries(change).map(([name, value]) => [`shapes[${at}].${name}`, value]),
+    ),
+  );
 /** Up and down scroll the page, unless the answers are what is looked at. */
-function answersInView() {
-  const box = document.querySelector(".answers-card")?.getBoundingClientRect();
-  return Boolean(box && box.top < innerHeight / 2 && box.bottom > 0);
-}
+const answersInView = () => Boolean(document.querySelector(".answers-card:is(:hover, :focus-within)"));
 document.addEventListener("keydown", (event) => {
   if (!onPage() || !plainKey(event)) return;
   const { probes, prompts } = screen;
@@ -68,8 +72,7 @@ export const callbacks = {
     screen.probes = at || [];
     screen.place = place;
     screen.cursor = place < screen.probes.length - 1 ? (screen.probes[place] ?? null) : null;
-    const line = Object.fromEntries(Object.entries(cursorLine()).map(([name, value]) => [`shapes[0].${name}`, value]));
-    follow((plot) => (plot.layout.shapes?.[0]?.name === "cursor" ? window.Plotly.relayout(plot, line) : null));
+    follow((plot) => window.Plotly.relayout(plot, moved(plot.layout)));
     plots().forEach(readout.rest);
     return none();
   },

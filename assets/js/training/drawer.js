@@ -3,7 +3,7 @@
 import { $, button, closest, find, remeasure } from "../lib/dom.js";
 import { postJson } from "../lib/http.js";
 import * as form from "./form.js";
-import { isOpen, poll, setOpen } from "./queue.js";
+import { isOpen, poll, setOpen, watch } from "./queue.js";
 
 const PARTS = ["form", "queue"];
 let shown = "form";
@@ -33,12 +33,28 @@ async function show(preset) {
   else if (form.isReady() && preset) form.choose(preset);
   if (shown === "form") find("st-name")?.focus();
 }
+/** The form of a run with the change that the doctor proposes. @param {DOMStringMap} fix */
+async function rerun({ run, flag, value }) {
+  toggle(true);
+  select("form");
+  form.notify("");
+  try {
+    await form.fill(await postJson("/api/jobs/again", { run, flag, value }));
+    form.notify(
+      value === "FILE"
+        ? "Make the file as the doctor says, and name it here. The new run is drawn over the old one."
+        : `${flag} is changed. The new run is drawn over the old one.`,
+    );
+  } catch (error) {
+    form.failed(error);
+  }
+}
 async function start() {
   button("st-start").disabled = true;
   form.notify("Starting");
   try {
     const job = await postJson("/api/jobs", form.request());
-    form.notify(job.state === "waiting" ? `${job.name} is in the queue` : `${job.name} begins`);
+    watch(job.run);
     form.clearName();
     select("queue");
     await poll();
@@ -51,6 +67,8 @@ async function start() {
 document.addEventListener("click", (event) => {
   const opener = closest(event, ".js-new-run");
   if (opener) show(opener.dataset.preset);
+  const fix = closest(event, ".js-fix");
+  if (fix) rerun(fix.dataset);
   else if (closest(event, "#st-close")) toggle(false);
   else if (closest(event, "#st-tab-form")) select("form");
   else if (closest(event, "#st-tab-queue")) select("queue");

@@ -6,7 +6,7 @@ import { plotly } from "../lib/plotly.js";
 import { refresh } from "./menu.js";
 import { attach, released } from "./pointer.js";
 import * as readout from "./readout.js";
-import { asked, cursorLine, onPage, onScreen, screen } from "./state.js";
+import { asked, cursorShapes, onPage, onScreen, screen } from "./state.js";
 
 const MAIN = ["loss", "chosen", "rejected"];
 /* Charts that are to be drawn; and those that nobody sees, which wait until they come on screen. */
@@ -85,7 +85,7 @@ async function drawChart(chart) {
   box.hidden = chart.hidden;
   if (!chart.hidden) {
     const { data, layout } = chart.figure;
-    Object.assign(layout.shapes[0], cursorLine());
+    cursorShapes(layout).forEach((change, at) => Object.assign(layout.shapes[at], change));
     // A second click fits the data, also where the first look at it was a zoom.
     const options = { displayModeBar: false, responsive: true, doubleClick: "autosize" };
     await window.Plotly.react(plot, data, layout, options);

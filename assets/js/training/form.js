@@ -1,6 +1,6 @@
 // @ts-check
 /* Training: the form of a new run, made from the settings' definition. */
-import { $, all, button, make } from "../lib/dom.js";
+import { $, all, button, find, make } from "../lib/dom.js";
 import { getJson, messageOf, postJson, Unreachable } from "../lib/http.js";
 
 /**
@@ -11,6 +11,8 @@ import { getJson, messageOf, postJson, Unreachable } from "../lib/http.js";
  * @property {string} flag
  * @property {string} help
  * @property {any} default
+ * @property {string} usual what an open setting comes to
+ * @property {boolean} first whether it stands above all others
  * @property {string[]} choices
  * @property {number | null} above
  * @property {number | null} low
@@ -40,11 +42,39 @@ export function notify(text, bad = false) {
 }
 /** @param {unknown} error */
 export const failed = (error) => notify(messageOf(error), true);
-/** What is wrong with the settings. @param {string} text */
+/** What is wrong with the settings: at the foot, and at the field that it is about. @param {string} text */
 function problem(text) {
   $("st-problem").textContent = text;
   $("st-problem").hidden = !text;
   button("st-start").disabled = Boolean(text);
+  for (const node of all("#st-fields [aria-invalid]")) {
+    node.removeAttribute("aria-invalid");
+    node.removeAttribute("aria-describedby");
+  }
+  all("#st-fields .field-error").forEach((node) => node.remove());
+  if (text) markField(controlOf(text), text);
+}
+/** The control that an error names first, by its flag or as Python has it. @param {string} text */
+function controlOf(text) {
+  if (/^The run's name|give the run another name/.test(text)) return find("st-name");
+  const named = form.fields
+    .map(({ name, flag }) => ({ name, at: text.search(new RegExp(`(${flag}|\\b${name})(?![\\w-])`)) }))
+    .filter(({ at }) => at >= 0)
+    .sort((one, other) => one.at - other.at);
+  return named.length ? find(`st-f-${named[0].name}`) : null;
+}
+/** @param {HTMLElement | null} node a control @param {string} text */
+function markField(node, text) {
+  const box = node?.closest(".st-field, label");
+  if (!node || !box) return;
+  const id = `${node.id}-error`;
+  node.setAttribute("aria-invalid", "true");
+  node.setAttribute("aria-describedby", id);
+  const flag = `--${node.id.replace("st-f-", "").replaceAll("_", "-")}`;
+  const own = box.querySelector(".st-name")?.textContent || flag; // a form has fields, and no flags
+  box.append(make("span", { className: "field-error", id, textContent: text.replace(flag, own) }));
+  const folded = /** @type {HTMLDetailsElement | null} */ (box.closest("details"));
+  if (folded) folded.open = true;
 }
 /** Say what the server refused, where it belongs. @param {unknown} error */
 export function refused(error) {
@@ -95,7 +125,7 @@ function control(field) {
   }
   const node = make("input", { ...TEXT, id, value: Array.isArray(value) ? value.join(" ") : (value ?? "") });
   if (field.kind === "integer" || field.kind === "number") node.inputMode = "decimal";
-  if (field.default === null) node.placeholder = "by default";
+  if (field.default === null) node.placeholder = field.usual || "by default";
   if (form.suggestions[field.name]) node.setAttribute("list", `st-list-${field.name}`);
   return node;
 }
@@ -110,7 +140,8 @@ function bounds({ above, low, high }) {
 /** @param {Field} field */
 function row(field) {
   const node = control(field);
-  const title = field.name.replaceAll("_", " ");
+  const words = field.name.replaceAll("_", " ");
+  const title = words[0].toUpperCase() + words.slice(1);
   const box = make(
     "div",
     "st-field",
@@ -118,7 +149,7 @@ function row(field) {
     node,
     make("span", "sub", field.help + bounds(field)),
   );
-  box.dataset.words = `${title} ${field.flag} ${field.help}`.toLowerCase();
+  box.dataset.words = `${words} ${field.flag} ${field.help}`.toLowerCase();
   const mark = () => box.classList.toggle("changed", changed(field));
   node.addEventListener("input", () => {
     values[field.name] = read(field, node);
@@ -143,16 +174,16 @@ function topRow() {
     form.name = name.value;
     checkLater();
   });
-  const search = make("input", { type: "search", id: "st-search", placeholder: "Search settings", value: "" });
-  search.setAttribute("aria-label", "Search settings");
-  search.addEventListener("input", () => find(search.value.trim().toLowerCase()));
+  const words = make("input", { type: "search", id: "st-search", placeholder: "Search settings", value: "" });
+  words.setAttribute("aria-label", "Search settings");
+  words.addEventListener("input", () => search(words.value.trim().toLowerCase()));
   return make(
     "div",
     "st-top",
     labelled("Learn from", method),
     labelled("Preset", preset),
     labelled("Run name", name),
-    make("div", "wide", search),
+    make("div", "wide", words),
   );
 }
 /** @param {string} title @param {Field[]} fields @param {boolean} open */
@@ -166,22 +197,25 @@ function group(title, fields, open) {
 function draw() {
   /** @type {Map<string, Field[]>} */
   const groups = new Map();
-  for (const field of form.fields) groups.set(field.group, [...(groups.get(field.group) || []), field]);
+  const others = form.fields.filter((field) => !field.first);
+  for (const field of others) groups.set(field.group, [...(groups.get(field.group) || []), field]);
   const opened = all(".st-group[open]").map((node) => node.dataset.group);
-  const parts = [...groups].map(([title, fields], place) =>
-    group(title, fields, opened.length ? opened.includes(title) : place === 0 || fields.some(changed)),
-  );
+  const parts = [...groups].map(([title, fields]) => group(title, fields, opened.includes(title)));
+  const first = form.fields.filter((field) => field.first).map(row);
   const lists = Object.entries(form.suggestions).map(([field, options]) =>
     make("datalist", { id: `st-list-${field}` }, ...options.map((value) => make("option", { value }))),
   );
-  $("st-fields").replaceChildren(topRow(), ...parts, ...lists);
+  $("st-fields").replaceChildren(topRow(), make("div", "st-first", ...first), ...parts, ...lists);
   checkLater();
 }
 /** Show the settings that have all words. @param {string} words */
-function find(words) {
+function search(words) {
+  const has = /** @param {HTMLElement} box */ (box) =>
+    words.split(/\s+/).every((word) => box.dataset.words?.includes(word));
+  for (const box of all(".st-first .st-field")) box.hidden = !has(box);
   for (const node of /** @type {HTMLDetailsElement[]} */ (all(".st-group"))) {
     const rows = all(".st-field", node);
-    for (const box of rows) box.hidden = !words.split(/\s+/).every((word) => box.dataset.words?.includes(word));
+    for (const box of rows) box.hidden = !has(box);
     node.hidden = rows.every((box) => box.hidden);
     if (words) node.open = true;
   }
@@ -215,11 +249,31 @@ export async function load(kind, preset) {
   }
 }
 
-/* ---- checking: settings are validated as they are typed; looking at data and disk is asked for ---- */
+/**
+ * The form of a run once more, with one setting changed, which is marked.
+ * @param {{ kind: string, settings: Record<string, any>, name: string, changed: string }} again
+ */
+export async function fill({ kind, settings: given, name, changed: setting }) {
+  await load(kind, "");
+  values = Object.fromEntries(form.fields.map((field) => [field.name, field.default]));
+  Object.assign(values, given);
+  form.name = name;
+  draw();
+  const box = find(`st-f-${setting}`)?.closest(".st-field");
+  const folded = /** @type {HTMLDetailsElement | null | undefined} */ (box?.closest("details"));
+  if (folded) folded.open = true;
+  box?.classList.add("fixed");
+  find(`st-f-${setting}`)?.focus();
+}
+
+/* ---- checking: settings are validated as they are typed; data, time, memory and disk are looked at in a pause ---- */
+let looking = 0;
 function checkLater() {
   clearTimeout(checking);
+  clearTimeout(looking);
   $("st-lines").replaceChildren();
   checking = setTimeout(() => check(false), 250);
+  looking = setTimeout(() => check(true), 1200);
 }
 /** @param {boolean} look at data and disk too */
 export async function check(look) {
@@ -227,22 +281,38 @@ export async function check(look) {
   try {
     const found = await postJson("/api/jobs/check", { ...request(), look });
     if (asked !== JSON.stringify(request())) return;
-    problem("");
     $("st-command").textContent = found.command;
-    if (found.lines) $("st-lines").replaceChildren(...found.lines.map(finding));
+    for (const [name, text] of Object.entries(found.usual)) {
+      const node = find(`st-f-${name}`);
+      if (node instanceof HTMLInputElement) node.placeholder = text;
+    }
+    if (!found.lines) {
+      problem("");
+      return;
+    }
+    const fault = found.lines.find((/** @type {Found} */ { level, topic }) => level === "fault" && OF_TOPIC[topic]);
+    problem(fault ? fault.text : "");
+    if (fault && !$("st-fields").querySelector("[aria-invalid]")) {
+      markField(find(`st-f-${OF_TOPIC[fault.topic]}`), fault.text);
+    }
+    $("st-lines").replaceChildren(...found.lines.map(finding));
   } catch (error) {
     refused(error);
   }
 }
+/** @typedef {{ level: string, topic: string, text: string }} Found */
+const FITS = ["Time", "Memory", "Disk"]; // whether it fits, before all else
+/** @type {Record<string, string>} the setting that a finding is about, which must be mended before a start */
+const OF_TOPIC = { Policy: "model", Data: "dataset", Lengths: "max_prompt_length" };
 /** @type {Record<string, [icon: string, text: string]>} by level */
 const SIGNS = { ok: ["check", "OK"], warning: ["warn", "Check"], fault: ["stop", "Problem"], note: ["help", "Note"] };
-/** @param {{ level: string, topic: string, text: string }} found */
+/** @param {Found} found */
 function finding({ level, topic, text }) {
   const [icon, word] = SIGNS[level];
   const sign = make("span", { className: `i i-${icon}`, style: "width:14px;height:14px" });
   return make(
     "li",
-    level,
+    `${level}${FITS.includes(topic) ? " fit" : ""}`,
     make("span", "", sign, make("span", "vh", word)),
     make("b", "", topic),
     make("span", "", text),

@@ -65,7 +65,7 @@ function figure(card) {
       xaxis: { ...layout.xaxis, ...axis, ...shown("xaxis"), showgrid: false, title: titled(layout.xaxis.title.text) },
       yaxis: { ...layout.yaxis, ...axis, ...shown("yaxis"), title: titled(unit ? `${title} (${unit})` : title) },
       annotations: (layout.annotations || []).map((/** @type {any} */ note) => ({ ...note, font })),
-      shapes: layout.shapes.filter((/** @type {any} */ shape) => !shape.name || shape.visible),
+      shapes: layout.shapes.filter((/** @type {any} */ { name, visible }) => !name || (name === "cursor" && visible)),
     },
     config: { staticPlot: true },
   };

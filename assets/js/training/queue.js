@@ -4,6 +4,7 @@ import { $, all, make, makeButton, part } from "../lib/dom.js";
 import { duration } from "../lib/format.js";
 import { getJson, postJson } from "../lib/http.js";
 import { failed, notify } from "./form.js";
+import { showRun } from "./state.js";
 
 /**
  * @typedef {object} Job
@@ -18,6 +19,10 @@ import { failed, notify } from "./form.js";
  * @property {number | null} trials
  * @property {number | null} left seconds
  * @property {string | null} message
+ * @property {boolean} recorded whether its run can be looked at
+ * @property {string | null} base what it began with
+ * @property {string | null} stage what is done before the first step
+ * @property {number | null} share of the stage, from 0 to 1
  */
 
 /** @type {Record<string, string>} */
@@ -39,6 +44,8 @@ let shown = "";
 let others = "";
 /** @type {Set<string>} jobs whose log is open */
 const logs = new Set();
+/** @type {Set<string>} runs that were started here and have no record yet: they are shown once they have */
+const awaited = new Set();
 
 /** @param {Job} job */
 const over = (job) => !ACTIVE.includes(job.state);
@@ -62,10 +69,24 @@ function act(text, run, label) {
 }
 /** @param {string} name @param {string} run */
 const resumeButton = (name, run) => act("Resume", () => postJson("/api/jobs/resume", { run }), `Resume ${name}`);
-/** @param {Job} job */
-function actions({ job, run, name, state, resumable }) {
+/** To Compare, with what the run began with and what it has become. @param {Job} job */
+function compareLink({ run, name, base }) {
+  const href = `/?${new URLSearchParams([base || "", run].map((policy) => ["policy", policy]))}`;
+  const link = make("a", { className: "ex js-nav", textContent: "Compare", href });
+  link.setAttribute("aria-label", `Compare ${name} with its base`);
+  return link;
+}
+/** @param {Job} one */
+function actions(one) {
+  const { job, run, name, state, resumable, recorded, trials } = one;
   const ended = !ACTIVE.includes(state);
   const found = [];
+  if (recorded && trials === null) {
+    const show = makeButton("ex", "Show the curves", () => showRun(run, true));
+    show.setAttribute("aria-label", `Show the curves of ${name}`);
+    found.push(show);
+  }
+  if (state === "finished" && trials === null) found.push(compareLink(one));
   if (!ended && state !== "stopping") {
     const text = state === "waiting" ? "Take from the queue" : "Stop and save";
     found.push(act(text, () => postJson("/api/jobs/stop", { job }), `Stop ${name}`));
@@ -77,7 +98,7 @@ function actions({ job, run, name, state, resumable }) {
   return found;
 }
 /** @param {Job} job */
-const kindOf = (job) => `${job.state} ${job.resumable}`;
+const kindOf = (job) => `${job.state} ${job.resumable} ${job.recorded}`;
 /** @param {Job} job */
 function jobCard(job) {
   const state = (job.resumes ? "resumed · " : "") + STATES[job.state];
@@ -115,7 +136,8 @@ function jobCard(job) {
 function progressOf(job) {
   if (job.trials) return `${job.step} of ${job.trials} trials done`;
   if (job.max_steps) return `step ${job.step} of ${job.max_steps}`;
-  return job.state === "running" ? "reading data and policy" : "";
+  const percent = job.share === null ? "" : ` ${Math.round(100 * job.share)}%`;
+  return job.stage ? job.stage + percent : "";
 }
 /** What changes every second is written into the card; a button is never replaced under the pointer.
  * @param {HTMLElement} node @param {Job} job */
@@ -123,8 +145,10 @@ function update(node, job) {
   const left = job.left === null ? "" : `${duration(job.left)} left`;
   part(node, ".num").textContent = [progressOf(job), left, job.message || ""].filter(Boolean).join(" · ");
   const bar = /** @type {HTMLProgressElement} */ (part(node, "progress"));
-  bar.hidden = over(job) || !job.max_steps;
+  bar.hidden = over(job) || (!job.max_steps && !job.stage);
   if (job.max_steps) Object.assign(bar, { max: job.max_steps, value: job.step });
+  else if (job.share !== null) Object.assign(bar, { max: 1, value: job.share });
+  else bar.removeAttribute("value"); // it is not known how far it is
   return node;
 }
 /** The log of a job, at its end where one looked at its end. @param {string} job */
@@ -179,6 +203,24 @@ function draw(found) {
   const same = focus && document.querySelector(`#st-queue [aria-label="${CSS.escape(focus)}"]`);
   if (same instanceof HTMLElement) same.focus();
 }
+/** Runs that were started here are put on screen as soon as there is something to see. @param {Job[]} jobs */
+function showAwaited(jobs) {
+  for (const job of jobs) {
+    if (!awaited.has(job.run)) continue;
+    if (job.recorded) {
+      awaited.delete(job.run);
+      showRun(job.run);
+      notify(`${job.name} trains: its curves are on the page`);
+    } else if (over(job)) {
+      awaited.delete(job.run);
+      notify(`${job.name}: ${job.message || STATES[job.state]}`, job.state !== "cancelled");
+    } else notify(`${job.name} ${job.state === "waiting" ? "is in the queue" : `begins: ${progressOf(job)}`}`);
+  }
+}
+/** A run was started: it is watched until its curves can be shown. @param {string} run */
+export function watch(run) {
+  awaited.add(run);
+}
 /** Look at the queue now, and again in a while. */
 export async function poll() {
   clearTimeout(timer);
@@ -190,14 +232,15 @@ export async function poll() {
     $("st-tab-queue").textContent = active ? `Queue (${active})` : "Queue";
     $("st-form").inert = !found.allowed;
     if (found.allowed) {
+      showAwaited(found.jobs);
       draw(found);
       for (const job of logs) follow(job).catch(failed);
     } else notify(found.message, true);
   } catch (error) {
     if (open) failed(error);
   }
-  // A closed drawer asks nothing: the charts show how runs come along.
-  if (open) timer = setTimeout(poll, wait);
+  // A closed drawer asks nothing: the charts show how runs come along, once they are there.
+  if (open || awaited.size) timer = setTimeout(poll, wait);
 }
 /** @param {boolean} yes */
 export function setOpen(yes) {

@@ -1,5 +1,6 @@
 // @ts-check
 /* Training: one view over all charts: which runs, which range, which step. */
+import { put } from "../lib/dom.js";
 
 /** @typedef {{ runs: string[], axis: string, smoothing: number, log: boolean, unit: string }} View */
 
@@ -31,8 +32,28 @@ export function onScreen(node) {
   const box = node.getBoundingClientRect();
   return box.bottom > 0 && box.top < innerHeight && box.width > 0;
 }
-/** The line at the chosen step, the first shape of every figure. */
-export const cursorLine = () => ({ x0: screen.cursor ?? 0, x1: screen.cursor ?? 0, visible: screen.cursor !== null });
+const MOST_RUNS = 6; // that are drawn at once (dpo/dashboard/run_reader.py)
+/**
+ * Put a run on screen: beside those that are there, or alone.
+ * @param {string} run
+ * @param {boolean} [alone]
+ */
+export function showRun(run, alone = false) {
+  const others = (screen.view?.runs || []).filter((other) => other !== run);
+  put("tr-selected", { value: alone ? [run] : [...others.slice(-MOST_RUNS + 1), run] });
+}
+/**
+ * The line at the chosen step, the first shape of every figure, and what comes after it, the last one, which is faded.
+ * @param {{ shapes?: any[] }} layout
+ */
+export function cursorShapes({ shapes = [] }) {
+  const x = screen.cursor ?? 0;
+  const visible = screen.cursor !== null;
+  return shapes.map(({ name, x1 }) => {
+    if (name === "cursor") return { x0: x, x1: x, visible };
+    return name === "ahead" ? { x0: Math.min(x, x1), visible: visible && x < x1 } : {};
+  });
+}
 /** Do the same to all charts. @param {(plot: any) => unknown} act */
 export async function follow(act) {
   screen.following = true;

@@ -114,6 +114,7 @@ def figure(chart: Chart, curves: Sequence[Curve], second: Sequence[Curve], view:
     made["shapes"], made["annotations"] = _reference(chart, view)
     labelled = chart in LARGE or chart.wide
     drawn = [*curves, *second]
+    made["shapes"].append(_ahead(max((float(x[-1]) for c in drawn for x in (c.x, c.eval_x) if len(x)), default=0.0)))
     named = _names(ends, drawn, _log_y(chart, view), view, 22 / chart.height) if labelled else None
     made["margin"] = {"l": 46, "r": margin(ends) if labelled else 14, "t": 8, "b": 42}
     _axes(made, chart, curves, view)
@@ -240,6 +241,14 @@ def _cursor() -> dict[str, Any]:
     return {
         "type": "line", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "visible": False,
         "line": {"color": NEUTRAL, "width": 1.5}, "name": "cursor",
+    }  # fmt: skip
+
+
+def _ahead(last: float) -> dict[str, Any]:
+    """What lies after the chosen step, up to the last place: the last shape, by which the page fades it."""
+    return {
+        "type": "rect", "yref": "paper", "x0": 0, "x1": last, "y0": 0, "y1": 1, "visible": False, "layer": "above",
+        "line": {"width": 0}, "fillcolor": "white", "opacity": 0.62, "name": "ahead",
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from dash import html
 from dpo.dashboard.components import box, icon, light
 from dpo.dashboard.run_reader import Shown, several
 from dpo.runs.doctor import Diagnosis
-from dpo.runs.doctor.verdict import number
+from dpo.runs.doctor.verdict import Change, number
 from dpo.severity import rank
 
 
@@ -20,7 +20,7 @@ def panel(entries: Sequence[Shown]) -> list[Any]:
     found.sort(key=lambda pair: rank(pair[1].severity))
     many = several(entries)
     # Two are read in full; of a ruined run the rest would fill the screen.
-    items = [_item(call_name(entry, many), verdict, place < 2) for place, (entry, verdict) in enumerate(found)]
+    items = [_item(entry, call_name(entry, many), verdict, place < 2) for place, (entry, verdict) in enumerate(found)]
     return items or [html.P("Choose a run: the doctor reads its curves.", className="sub pad")]
 
 
@@ -34,7 +34,7 @@ def most_severe(entry: Shown) -> Diagnosis:
     return entry.verdicts[0]
 
 
-def _item(name: str, verdict: Diagnosis, unfolded: bool) -> html.Details:
+def _item(entry: Shown, name: str, verdict: Diagnosis, unfolded: bool) -> html.Details:
     parts: list[Any] = [
         html.Summary(
             [
@@ -57,6 +57,7 @@ def _item(name: str, verdict: Diagnosis, unfolded: bool) -> html.Details:
             box(
                 html.Div([html.Code(setting), _copy(setting)], className="cmd"),
                 html.Div(verdict.change.why, className="sub") if verdict.change.why else None,
+                _rerun(entry, name, verdict.change) if entry.run.config else None,
                 cls="fix",
             )
         )
@@ -65,6 +66,13 @@ def _item(name: str, verdict: Diagnosis, unfolded: bool) -> html.Details:
             html.A(verdict.source.title, href=verdict.source.url, target="_blank", rel="noreferrer", className="sub")
         )
     return html.Details(parts, open=unfolded, className=f"finding {verdict.severity}", **{"data-code": verdict.code})
+
+
+def _rerun(entry: Shown, name: str, change: Change) -> html.Button:
+    """Opens the form of the run with the change made (assets/js/training/drawer.js)."""
+    what = {"data-run": str(entry.run.path), "data-flag": change.flag, "data-value": change.value}
+    label = f"Fix and rerun {name} with {change.flag} {change.value}"
+    return html.Button("Fix and rerun", type="button", className="ex js-fix", **{"aria-label": label}, **what)
 
 
 def _copy(what: str) -> html.Button:

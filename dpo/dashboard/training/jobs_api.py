@@ -7,6 +7,7 @@ machine alone or was started with `--allow-training` (`dpo.dashboard.web`).
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,26 +20,44 @@ from dpo.dashboard.run_reader import RunReader
 from dpo.dashboard.web.access import Right
 from dpo.dashboard.web.reading import body, text
 from dpo.dashboard.workbench import Workbench
-from dpo.errors import AccessError, ConfigError, RunError, quoted
-from dpo.policies.names import BUNDLED, SHORT_NAMES
+from dpo.errors import AccessError, ConfigError, DpoError, RunError, quoted
+from dpo.families import facts_of
+from dpo.policies.names import BUNDLED, SHORT_NAMES, resolve
 from dpo.preferences.sources import NAMED
 from dpo.resources import resource
-from dpo.runs import find_runs, open_run
+from dpo.runs import Run, find_runs, open_run
 from dpo.training.command_line import command_line, in_order
 from dpo.training.config import CommonConfig, SftConfig, TrainConfig
 from dpo.training.job import resumable
 from dpo.training.jobs import Jobs, run_directory
 from dpo.training.preflight import preflight
-from dpo.training.settings import make, read_yaml
+from dpo.training.settings import COMMANDS, make, read_yaml
 from dpo.values import inner
 
 PRESETS = resource("configs")
 # Given by the form in other ways: by the run's name, and by Resume.
 _NOT_ASKED = {"output_dir", "resume"}
 KINDS: dict[str, type[CommonConfig]] = {"dpo": TrainConfig, "sft": SftConfig}
+# What decides most of a training stands first; the others are folded by what they are for.
+_FIRST = {
+    "dpo": ("model", "dataset", "max_steps", "learning_rate", "beta"),
+    "sft": ("model", "dataset", "max_steps", "learning_rate", "batch_size"),
+}
+_PURPOSES = {
+    "model and data": "Data and lengths", "optimisation": "Optimisation", "preference loss": "Preference loss",
+    "adapters": "LoRA and quantisation", "record": "Record, checkpoints, answers", "machine": "Machine and seed",
+}  # fmt: skip
+# What a setting without a value of its own comes to.
+_USUAL = {
+    "num_samples": "all", "prompt_column": "recognised", "chosen_column": "recognised", "layout": "recognised",
+    "rejected_column": "recognised", "max_steps": "by epochs", "learning_rate": "by policy", "loss_weights": "equal",
+    "ld_alpha": "off", "early_stopping": "off", "kl_budget": "off", "lora_alpha": "twice the rank",
+    "lora_targets": "by architecture", "answer_column": "recognised",
+}  # fmt: skip
 # A run of two minutes on two CPU cores.
 _DEMO = {"model": "demo/gpt2", "dataset": "sample", "max_steps": 40, "batch_size": 4, "logging_steps": 1,
          "eval_steps": 10, "save_steps": 20}  # fmt: skip
+_OWN_FILE = "FILE"  # how the doctor names a file that the user makes
 _DEMOS = {
     "dpo": ("Two-minute demo on the sample pairs", _DEMO),
     "sft": ("Two-minute demo on the sample's preferred answers", _DEMO),
@@ -72,7 +91,7 @@ def register(server: Flask, workbench: Workbench) -> None:
         sent = body()
         config = config_of(sent, jobs.root)
         looked = preflight(config, jobs.root, find_runs(roots)) if sent.get("look") is True else None
-        return jsonify({"command": command_line(config), "lines": looked})
+        return jsonify({"command": command_line(config), "lines": looked, "usual": usual(config)})
 
     @server.get("/api/jobs/<ident>/log")
     def log(ident: str) -> Response:
@@ -83,6 +102,13 @@ def register(server: Flask, workbench: Workbench) -> None:
 
 def _commands(server: Flask, workbench: Workbench) -> None:
     jobs = workbench.jobs
+
+    @server.post("/api/jobs/again")
+    def again() -> Response:
+        """The form of a run once more, with one setting changed: `run`, `flag` and `value` as the doctor names them."""
+        sent = body()
+        directory = workbench.runs.inside(text(sent, "run"))
+        return jsonify(rerun(open_run(directory), text(sent, "flag"), text(sent, "value"), jobs.root))
 
     @server.post("/api/jobs")
     def start() -> Response:
@@ -129,6 +155,45 @@ def listed(jobs: Jobs, roots: Sequence[Path]) -> dict[str, Any]:
     }
 
 
+def rerun(run: Run, flag: str, value: str, root: Path) -> dict[str, Any]:
+    """`kind`, `settings` and a free `name` for a run like `run`, and the setting that is `changed`.
+
+    A value that only the user has (a file that must be made first) is left to them: `changed` is then not in
+    the settings as a new value.
+
+    Raises:
+        ConfigError: no such setting, or a record whose settings cannot be used.
+        RunError: the run was not made here.
+    """
+    if run.kind not in KINDS or not run.config:
+        raise RunError(f"{run.name} was not made by dpo train or dpo sft: start a new run with that setting")
+    config, changed = KINDS[run.kind], flag.removeprefix("--").replace("-", "_")
+    known = {spec.name for spec in dataclasses.fields(config)} - _NOT_ASKED
+    if changed not in known:
+        raise ConfigError(f"No setting of {COMMANDS[run.kind]} is called {quoted(flag)}")
+    given = {name: value for name, value in run.config.items() if name in known}
+    if value != _OWN_FILE:
+        hint = inner(get_type_hints(config)[changed])
+        given[changed] = value.split() if get_origin(hint) is list else value
+    made, usual = make(config, given), config()
+    settings = {name: got for name in known if (got := getattr(made, name)) != getattr(usual, name)}
+    name = next(f"{run.name[:70]}-{n}" for n in itertools.count(2) if not (root / f"{run.name[:70]}-{n}").exists())
+    return {"kind": run.kind, "settings": settings, "name": name, "changed": changed}
+
+
+def usual(config: CommonConfig) -> dict[str, str]:
+    """What settings come to that are left open, as far as the others decide it: by name."""
+    try:
+        source = resolve(config.model)
+    except DpoError:
+        return {}
+    facts = facts_of(source.family)
+    if facts is None:
+        return {}
+    rate = facts.rates[config.kind, source.adapter or getattr(config, "lora", False)]
+    return {"learning_rate": f"{rate:.0e}".replace("e-0", "e-")}
+
+
 def _kind_of(values: Mapping[str, Any]) -> str:
     kind = values.get("kind") or "dpo"
     if not isinstance(kind, str) or kind not in KINDS:
@@ -157,18 +222,23 @@ def config_of(body: Mapping[str, Any], root: Path) -> CommonConfig:
 def fields(kind: str = "dpo") -> list[dict[str, Any]]:
     """The form: one entry for each setting of that kind of training, in the order of its groups."""
     config = KINDS[kind]
-    hints, usual = get_type_hints(config), config()
+    hints, default = get_type_hints(config), config()
     made = [
         {
-            "name": spec.name, "flag": "--" + spec.name.replace("_", "-"), "group": spec.metadata["group"],
-            "help": spec.metadata["help"], "choices": spec.metadata["choices"], "default": getattr(usual, spec.name),
+            "first": spec.name in _FIRST[kind], "usual": _USUAL.get(spec.name, ""),
+            "name": spec.name, "flag": "--" + spec.name.replace("_", "-"), "group": _PURPOSES[spec.metadata["group"]],
+            "help": spec.metadata["help"], "choices": spec.metadata["choices"], "default": getattr(default, spec.name),
             "low": spec.metadata["low"], "high": spec.metadata["high"], "above": spec.metadata["above"],
             "kind": _kind(hints[spec.name], bool(spec.metadata["choices"])),
         }
         for spec in in_order(config) if spec.name not in _NOT_ASKED
     ]  # fmt: skip
     order = list(dict.fromkeys(entry["group"] for entry in made))
-    return sorted(made, key=lambda entry: order.index(entry["group"]))
+    first = list(_FIRST[kind])
+    return sorted(
+        made, key=lambda entry: (not entry["first"], first.index(entry["name"]) if entry["first"] else 0,
+                                 order.index(entry["group"])),
+    )  # fmt: skip
 
 
 def presets(kind: str = "dpo", directory: Path = PRESETS) -> list[dict[str, Any]]:

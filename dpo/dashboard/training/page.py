@@ -42,13 +42,17 @@ def page(workbench: Workbench) -> list[Any]:
                 ),
                 html.Div(id="tr-kpis"),
                 _controls(),
-                html.Div([_chart_card(chart) for chart in LARGE], className="grid g3"),
                 box(
-                    html.Div([_chart_card(chart) for chart in SMALL], className="grid g3 smalls"),
-                    _doctor_card(),
-                    cls="split",
+                    box(
+                        html.Div([_chart_card(chart) for chart in LARGE], className="grid g3"),
+                        _doctor_card(),
+                        html.Div([_chart_card(chart) for chart in SMALL], className="grid g3 smalls"),
+                        _timeline(),
+                        cls="charts",
+                    ),
+                    _answers_card(),
+                    cls="studio",
                 ),
-                _answers_card(),
                 learn.panel(),
                 cls="main-col",
             ),
@@ -144,30 +148,35 @@ def _doctor_card() -> html.Section:
 
 
 def _answers_card() -> html.Section:
+    """The answers at the chosen step, docked beside the charts."""
     head = card_head(
         html.H2("What it said"),
-        html.P("Click a point of a chart, or move the step: the answers of that moment.", className="sub"),
-        box(
-            html.Span([dmc.Kbd("["), dmc.Kbd("]"), " step"], className="key hide-sm"),
-            html.Span([dmc.Kbd("↑"), dmc.Kbd("↓"), " prompt"], className="key hide-sm"),
-            dmc.Select(
-                id="tr-prompt", data=[], size="sm", w=340, allowDeselect=False,
-                placeholder="No probe prompts in these runs",
-                **{"aria-label": "Probe prompt"},
-            ),
-            cls="row",
+        html.P("At the step of the timeline. Words new since the step before are marked.", className="sub"),
+    )
+    prompt = box(
+        dmc.Select(
+            id="tr-prompt", data=[], size="sm", className="grow", allowDeselect=False,
+            placeholder="No probe prompts in these runs",
+            **{"aria-label": "Probe prompt"},
         ),
-        cls="wrap",
+        html.Span([dmc.Kbd("↑"), dmc.Kbd("↓")], className="key hide-sm", title="Another prompt, over the answers"),
+        cls="row nowrap prompt-row",
     )  # fmt: skip
-    slider = box(
-        html.Span("Step", className="label"),
-        dmc.Slider(
-            id="tr-step", min=0, max=1, value=None, step=1, restrictToMarks=True, marks=[], size=4, thumbSize=16,
-            label=None, className="grow", mb=18, thumbLabel="Step of the answers",
-        ),
-        cls="row nowrap step-row",
+    texts = html.Div(id="tr-texts", className="answers")
+    return card(head, prompt, texts, _ask(), cls="answers-card", **{"aria-label": "What it said"})
+
+
+def _timeline() -> html.Section:
+    """One line of time for all curves and the answers: a stop for each step with answers."""
+    play = html.Button(
+        icon("play"), type="button", id="tr-play", className="play", **{"aria-label": "Play the training"}
+    )
+    slider = dmc.Slider(
+        id="tr-step", min=0, max=1, value=None, step=1, restrictToMarks=True, marks=[], size=4, thumbSize=16,
+        label=None, className="grow", mb=18, thumbLabel="Step of the answers",
     )  # fmt: skip
-    return card(head, slider, _ask(), html.Div(id="tr-texts", className="answers"), cls="answers-card")
+    keys = html.Span([dmc.Kbd("["), dmc.Kbd("]")], className="key hide-sm", title="The step before, the next step")
+    return card(play, html.Span("Step", className="label"), slider, keys, cls="timeline", **{"aria-label": "Timeline"})
 
 
 def _ask() -> html.Div:

@@ -61,6 +61,7 @@ ROUTES: dict[tuple[str, str], Right] = {
     ("GET", "/api/jobs/<ident>/log"): _TRAIN,
     ("POST", "/api/jobs"): _TRAIN,
     ("POST", "/api/jobs/check"): _TRAIN,
+    ("POST", "/api/jobs/again"): _TRAIN,
     ("POST", "/api/jobs/stop"): _TRAIN,
     ("POST", "/api/jobs/resume"): _TRAIN,
     ("POST", "/api/jobs/sweep"): _TRAIN,
