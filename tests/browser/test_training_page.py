@@ -98,6 +98,10 @@ def test_a_running_run_grows_without_a_reload(serve: Any, open_page: Any, tmp_pa
     until(page, "loss", "GPT-2", 8)
     record.update(state="finished")
     expect(page.locator("#tr-live")).to_be_hidden()
+    expect(page).to_have_title("● live has finished")  # who looks elsewhere sees it; who is back has read it
+    expect(page.locator("#tr-alert")).to_have_text("live has finished")
+    page.keyboard.press("Shift")
+    expect(page).to_have_title("Training · DPO Workbench")
 
 
 def test_choosing_runs_and_views_is_kept_in_the_address(serve: Any, open_page: Any, roots: list[Path]) -> None:

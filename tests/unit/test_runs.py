@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from events import scalar
 from dpo.errors import RunError, StorageError
 from dpo.runs import Metrics, RunRecord, find_runs, open_run, summarise
 from dpo.runs.live import OpenRuns
+from dpo.runs.watching import event_of
 
 LOOP = """
 import sys
@@ -189,3 +192,19 @@ def test_event_files_seen_before_run_json_give_way_to_the_record(tmp_path: Path)
     record = RunRecord.create(tmp_path, {"name": "run"})
     record.log({"step": 0, "loss": 0.7})
     assert run.metrics().steps == [0]
+
+
+def test_who_waits_for_a_run_is_told_what_became_of_it(tmp_path: Path) -> None:
+    here = {"state": "running", "pid": os.getpid(), "host": socket.gethostname()}
+    record = RunRecord.create(tmp_path / "run", {"name": "run", "kind": "dpo"} | here)
+    record.log_all([{"step": step, "loss": 0.5, "time": 60.0 * step} for step in range(4)])
+    run, now = open_run(record.path), time.time()
+    assert event_of(run, run.metrics(), now) == "running"
+    assert event_of(run, run.metrics(), now + 590) == "running"  # ten times its usual pause
+    assert event_of(run, run.metrics(), now + 620) == "stalled"
+    record.log({"step": 4, "loss": float("nan"), "time": 240.0})
+    run = open_run(record.path)
+    assert event_of(run, run.metrics(), now) == "diverged"
+    record.update(state="failed")
+    run = open_run(record.path)
+    assert event_of(run, None, now) == "failed" and event_of(run, None, now + 3600) is None

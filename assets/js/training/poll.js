@@ -2,10 +2,12 @@
 /* Training: whether anything is new is asked every second while a run trains, every five seconds else. */
 import { find, put } from "../lib/dom.js";
 import { getJson } from "../lib/http.js";
+import { heard } from "./alerts.js";
 import { drawSeen, dueSummary, fetchDue } from "./drawing.js";
 import { screen } from "./state.js";
 
-/** @typedef {{ running: boolean, signature: string, list: unknown, answers: unknown, text: string }} News */
+/** @typedef {{ running: boolean, signature: string, list: unknown, answers: unknown, text: string,
+ *   watched: import("./alerts.js").Watched[] }} News */
 
 /** @type {News | null} */
 let known = null;
@@ -26,6 +28,7 @@ function take(now) {
   fetchDue();
   if (screen.view && now.list !== before?.list) put("tr-list", { data: now.list });
   if (screen.view && before && now.answers !== before.answers) put("tr-answers", { data: now.answers });
+  heard(now.watched);
   const status = find("status-runs");
   if (status) status.textContent = now.text;
   known = screen.paused && before ? { ...now, signature: before.signature } : now;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -20,9 +21,11 @@ from dpo.dashboard.training.run_picker import rows
 from dpo.dashboard.training.series import AXES, across
 from dpo.dashboard.web.reading import body
 from dpo.dashboard.web.schema import Count
+from dpo.errors import RunError
 from dpo.runs import Run, Sample
 from dpo.runs.files import identity
 from dpo.runs.record import SAMPLES
+from dpo.runs.watching import event_of
 
 
 class OwnAnswers(TypedDict):
@@ -58,6 +61,20 @@ def answers_of(runs: Sequence[Run]) -> str:
     return revision(runs, *(f"{run.path}:{identity(run.path / SAMPLES)}" for run in runs))
 
 
+def watched(reader: RunReader, runs: Sequence[Run]) -> list[dict[str, str]]:
+    """The runs that train, or ended not long ago: `run`, `name` and what has become of it as `event`."""
+    found = []
+    for run in runs:
+        if run.damaged:
+            continue
+        with contextlib.suppress(RunError):  # gone since it was found
+            metrics = reader.read(str(run.path))[1] if run.state == "running" else None
+            event = event_of(run, metrics)
+            if event is not None:
+                found.append({"run": str(run.path), "name": run.name, "event": event})
+    return found
+
+
 def _state(app: Dash, reader: RunReader) -> None:
     @app.server.get("/api/training")
     def state() -> dict[str, Any]:
@@ -69,6 +86,7 @@ def _state(app: Dash, reader: RunReader) -> None:
             "list": list_of(runs),
             "answers": answers_of(runs),
             "running": running,
+            "watched": watched(reader, runs),
             "text": f"{len(runs)} run{'' if len(runs) == 1 else 's'}" + (f" · {running} training" if running else ""),
         }
 

@@ -37,7 +37,8 @@ def page(workbench: Workbench) -> list[Any]:
                     "Training",
                     html.Span(id="tr-sub"),
                     html.Span(id="tr-live", className="pill num", hidden=True),
-                    html.Span(pause, id="tr-pause-box", hidden=True),
+                    html.Span([_notify(), pause], id="tr-pause-box", className="row tight nowrap", hidden=True),
+                    html.Span("", id="tr-alert", className="vh", role="status"),
                     button("New run", "plus", size="xs", className="js-new-run"),
                 ),
                 html.Div(id="tr-kpis"),
@@ -70,6 +71,11 @@ def page(workbench: Workbench) -> list[Any]:
         dcc.Store(id="tr-pointed"),
         dcc.Store(id="tr-written"),
     ]
+
+
+def _notify() -> html.Button:
+    """Whether the desktop tells when a run ends, stands still or diverges (assets/js/training/alerts.js)."""
+    return html.Button("Notify me", type="button", id="tr-notify", className="ex", title="When a run ends or stalls")
 
 
 def _controls() -> html.Div:
