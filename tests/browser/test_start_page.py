@@ -53,6 +53,20 @@ def fill(page: Page, name: str, steps: int, model: Path, pairs: Path) -> None:
             control.fill(str(value))
 
 
+def leads_on(page: Page, base: Path, run: Path) -> None:
+    """What was started is on screen by itself, and its card leads to Compare."""
+    expect(page.locator("#tr-run-list [aria-label='Show tiny']")).to_be_checked()
+    expect(page.locator("#st-message")).to_have_text("tiny trains: its curves are on the page")
+    page.wait_for_function("document.querySelector('#tr-fig-loss .plot').data?.some(({ x }) => x.at(-1) === 10)")
+    compare = (
+        page.locator(".st-job", has_text="tiny")
+        .get_by_role("link", name="Compare tiny with its base")
+        .get_attribute("href")
+        or ""
+    )
+    assert parse_qs(compare)["/?policy"] + parse_qs(compare)["policy"] == [str(base), str(run)]
+
+
 def test_start_stop_and_resume(
     serve: Any, open_page: Any, tmp_path: Path, policy_dirs: dict[str, Path], pairs: Path, quiet: None
 ) -> None:
@@ -68,15 +82,7 @@ def test_start_stop_and_resume(
     page.get_by_role("button", name="Start training").click()
     tiny = page.locator(".st-job", has_text="tiny")
     expect(tiny).to_have_attribute("data-state", "finished", timeout=SLOW)
-    # What was started is on screen by itself, and leads on from its card.
-    expect(page.locator("#tr-run-list [aria-label='Show tiny']")).to_be_checked()
-    expect(page.locator("#st-message")).to_have_text("tiny trains: its curves are on the page")
-    page.wait_for_function("document.querySelector('#tr-fig-loss .plot').data?.some(({ x }) => x.at(-1) === 10)")
-    compare = tiny.get_by_role("link", name="Compare tiny with its base").get_attribute("href") or ""
-    assert parse_qs(compare)["/?policy"] + parse_qs(compare)["policy"] == [
-        str(policy_dirs["gpt2"]),
-        str(tmp_path / "runs" / "tiny"),
-    ]
+    leads_on(page, policy_dirs["gpt2"], tmp_path / "runs" / "tiny")
 
     page.get_by_role("tab", name="New run").click()
     fill(page, "long", 4000, policy_dirs["gpt2"], pairs)

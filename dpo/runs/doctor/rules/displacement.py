@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dpo.runs.doctor.case import Case, loss_types
+from dpo.runs.doctor.case import Case, JudgedCurve, loss_types
 from dpo.runs.doctor.verdict import Change, Citation, Diagnosis
 from dpo.severity import Severity
 
@@ -12,6 +12,7 @@ SOURCE = Citation(
 CODE = "likelihood displacement"
 _SHARE = 0.2  # of the margin
 _NOISE = 0.5  # nats per answer that no training is free of
+_TURNED = 1.0  # nats per answer by which a chosen reward that had risen is down again
 
 
 def _change(case: Case) -> Change:
@@ -21,6 +22,30 @@ def _change(case: Case) -> Change:
     return Change("--loss-type", "sigmoid sft", "keeps the chosen answers likely; or a lower --learning-rate")
 
 
+def _turned(case: Case, chosen: JudgedCurve, rejected: JudgedCurve, step: int, fall: float) -> Diagnosis:
+    """Chosen answers are no less likely than at the start, but they were likelier before."""
+    return Diagnosis(
+        CODE,
+        f"since step {step} both rewards fall",
+        "note",
+        f"Chosen answers got likelier up to step {step}; since then a chosen answer has lost {fall / case.beta:.3g} "
+        f"nats again, and the margin of {_margin(chosen, rejected):.3g} grows only by pushing the rejected one "
+        "down. Compare the answers of that step with the last ones.",
+        (
+            chosen.best_evidence("best chosen reward", 1),
+            chosen.evidence("chosen reward"),
+            rejected.evidence("rejected reward"),
+        ),
+        Change("--max-steps", str(step), "stop where the chosen answers were likeliest"),
+        SOURCE,
+    )
+
+
+def _margin(chosen: JudgedCurve, rejected: JudgedCurve) -> float:
+    """The margin that two rewards make now."""
+    return chosen.level - rejected.level
+
+
 def check(case: Case) -> Diagnosis | None:
     """Chosen falls below 0 and rejected as well; how severe that is, the distance and its share of the margin say."""
     chosen, rejected = case.judged("rewards/chosen"), case.judged("rewards/rejected")
@@ -28,9 +53,13 @@ def check(case: Case) -> Diagnosis | None:
         return None
     step, best = chosen.best(1)
     fall, nats = max(best, 0.0) - chosen.level, -chosen.level / case.beta
-    margin = chosen.level - rejected.level
-    if nats < _NOISE or rejected.level >= 0 or margin <= 0:
+    margin = _margin(chosen, rejected)
+    if rejected.level >= 0 or margin <= 0:
         return None
+    if nats < _NOISE:
+        least = max(_TURNED * case.beta, _SHARE * margin)
+        turned = fall >= least and best - chosen.last >= least
+        return _turned(case, chosen, rejected, step, fall) if turned else None
     limits = case.limits
     severity: Severity = "note"
     if fall >= _SHARE * margin and nats >= limits.displaced_nats:
