@@ -10,7 +10,7 @@ from typing import Any
 from dpo.dashboard.markup import literal
 
 _LETTER = 6.6  # pixels of a letter, 12 px high
-_NARROW = 180.0  # pixels of the plot of a narrow card
+_NARROW = 60.0  # pixels of the plot of a narrow card with long names
 
 
 @dataclass(frozen=True)
