@@ -19,7 +19,7 @@ def test_the_timeline_plays_curves_and_answers_side_by_side(
     for family in ("t5", "gpt2"):
         write_run(tmp_path / f"{family}-run", family, slope=0.05 if family == "t5" else 0.02)
     page = open_page(serve([tmp_path]) + "/training", width=1440)
-    page.wait_for_function("window.dpo.training?.settled?.() && document.querySelector('#tr-fig-loss .plot').data")
+    page.wait_for_function("window.dpo.training?.settled?.() && document.querySelector('#tr-fig-loss .plot')?.data")
     expect(page.get_by_text("t5 at 19 🍵")).to_be_visible()
     answers, chart = (page.locator(name).bounding_box() for name in (".answers-card", "#tr-card-rejected"))
     assert answers and chart and answers["x"] > chart["x"] + chart["width"] - 1 and answers["y"] < 900
