@@ -130,6 +130,14 @@ def _drift(made: Mapping[str, Any]) -> None:
             )
         if row["left_out"]:
             print(f"KL of {row['policy']} to {row['against']}: {row['left_out']} prompts left out, {row['why']}")
+    for row in made["frontier"]:
+        top = row["hump"]
+        if top is not None and top["peak"] is not None:
+            past = f"; past it: {', '.join(row['past'])}" if row["past"] else ""
+            print(
+                f"By {row['judge']}, temperature {row['temperature']:g}, most is gained at a distance of "
+                f"{top['peak']:.2g}{interval(top, 1, 2)} from {row['against']} (square root of the KL){past}"
+            )
     known = {(row["policy"], row["kind"]): row for row in made["perplexity"]}
     for row in made["perplexity"]:
         if row["difference"] is None:

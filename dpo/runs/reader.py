@@ -17,8 +17,10 @@ from dpo.runs.foreign import STATE, describe, measure_files, source
 from dpo.runs.manifest import MANIFEST, fault
 from dpo.runs.metrics import Metrics
 from dpo.runs.newest import newest
-from dpo.runs.record import AUDIT, HARDWARE, LOCK, NOTE, RUN, SAMPLES, read_json
-from dpo.runs.schema import fit_audit, fit_run, fit_sample, left_out
+from dpo.runs.record import AUDIT, EVALUATION, EVALUATIONS, HARDWARE, LOCK, NOTE, RUN, SAMPLES, read_json
+from dpo.runs.schema import fit_audit, fit_frontiers, fit_run, fit_sample, left_out
+
+_MOST_EVALUATIONS = 50
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,16 @@ class Run:
         read, problem = self._beside(AUDIT)
         fitted, problems = fit_audit(read)
         return (fitted, left_out(AUDIT, problems) or problem) if read else ({}, problem)
+
+    def frontiers(self) -> list[dict[str, Any]]:
+        """Of the evaluations in the run's directory, where a policy is past the hump (`fit_frontiers`)."""
+        found: list[dict[str, Any]] = []
+        for path in sorted(self.path.glob(f"{EVALUATIONS}/*/{EVALUATION}"))[:_MOST_EVALUATIONS]:
+            try:
+                found += fit_frontiers(read_object(path))
+            except (OSError, ValueError):
+                continue  # the evaluation's own page says so
+        return found
 
     def _beside(self, name: str) -> tuple[dict[str, Any], str | None]:
         try:

@@ -23,6 +23,8 @@ from dpo.runs.files import MOST_LOG_BYTES, parse_lines, read_file, read_object, 
 FORMAT = 1
 RUN, METRICS, SAMPLES, HARDWARE = "run.json", "metrics.jsonl", "samples.jsonl", "hardware.jsonl"
 AUDIT = "audit.json"
+EVALUATIONS, EVALUATION = "evaluations", "eval.json"
+"""A run's directory of evaluations, and the result in each of them."""
 NOTE = "note.json"  # not in run.json: a training under way writes that from its own memory
 LOCK = ".lock"  # held by the process that trains into the directory
 

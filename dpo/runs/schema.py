@@ -237,6 +237,9 @@ _FINDING = ObjectRule({
     "evidence": ObjectRule({"accuracy": number(0, 1), "pairs": maybe(whole()), "rule": text(200)}),
     "remedy": maybe(text()),
 })  # fmt: skip
+_PEAK = ObjectRule({"peak": number(0), "low": maybe(number(0)), "high": maybe(number(0))}, needed=("peak",))
+_POINT = ObjectRule({"policy": text(), "distance": number(0)}, needed=("policy", "distance"))
+_FRONTIER = ObjectRule({"judge": text(), "hump": _PEAK, "past": texts}, needed=("judge", "hump", "past"))
 
 
 def fit_run(read: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -273,6 +276,24 @@ def fit_audit(read: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         findings = []
     fitted = (_FINDING.fit(item, f"findings[{place}]", problems) for place, item in enumerate(findings[:1_000]))
     return made | {"findings": [finding for finding in fitted if finding is not None]}, problems
+
+
+def fit_frontiers(read: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The frontiers of an `eval.json` on which some policy is past the hump, with the distance of every policy.
+
+    Nobody needs to hear which others do not fit.
+    """
+    rows = read.get("frontier")
+    made = []
+    for row in rows[:_MOST_VALUES] if isinstance(rows, list) else ():
+        fitted = _FRONTIER.fit(row, "frontier", [])
+        points = row.get("points") if fitted is not None and fitted["hump"] is not None else None
+        if isinstance(points, list):
+            known = (_POINT.fit(point, "point", []) for point in points[:_MOST_VALUES])
+            made.append(
+                (fitted or {}) | {"distances": {one["policy"]: one["distance"] for one in known if one is not None}}
+            )
+    return made
 
 
 def left_out(name: str, problems: Iterable[str]) -> str | None:

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 from dpo.dashboard.web.access import Access
 from dpo.errors import DataError, DpoError, quoted
-from dpo.evaluation.comparison.plan import EVALUATIONS
 from dpo.evaluation.comparison.result import FORMAT, result
 from dpo.evaluation.comparison.rows import RESULT, ROWS, VERDICTS, Row, RowStore, read_result
 from dpo.evaluation.comparison.table import Table
 from dpo.runs.files import identity
+from dpo.runs.record import EVALUATIONS
 
 _MOST_OPEN = 4
 _PLACES = (f"{EVALUATIONS}/*", f"*/{EVALUATIONS}/*", f"*/*/{EVALUATIONS}/*")

@@ -10,7 +10,8 @@ from typing import Any
 from dpo.dashboard.web.names import Allowed
 from dpo.dashboard.workbench import Workbench, own_root
 from dpo.errors import ConfigError, quoted
-from dpo.evaluation.comparison.plan import EVALUATIONS, EvaluationConfig, Plan, make_plan
+from dpo.evaluation.comparison.plan import EvaluationConfig, Plan, make_plan
+from dpo.runs.record import EVALUATIONS
 
 _MOST_NAMES, _MOST_LETTERS = 12, 500
 

@@ -120,6 +120,14 @@ def divergences(table: Table) -> Iterator[Row]:
             yield row
 
 
+def kls_of(table: Table, policy: str, against: str) -> dict[str, float]:
+    """KL of a policy to another in nats by the prompt's key, where it was asked for and could be measured."""
+    hashes = table.plan["policies"][policy], table.plan["policies"][against]
+    rows = zip(table.prompts, _kl_keys(table, *hashes), strict=False)
+    found = ((prompt["key"], table.store.kls.get(key, {"error": ""})) for prompt, key in rows)
+    return {key: row["kl"] for key, row in found if "error" not in row}
+
+
 def _kl_keys(table: Table, policy_hash: str, against_hash: str) -> list[str]:
     asked = table.prompts[: table.plan.get("kl_prompts", 0)]
     return [kl_key(policy_hash, against_hash, prompt["hash"], table.plan["seed"]) for prompt in asked]

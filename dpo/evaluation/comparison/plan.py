@@ -22,8 +22,8 @@ from dpo.policies.names import resolve
 from dpo.preferences.normalise import Columns
 from dpo.preferences.spec import DataSpec
 from dpo.preferences.split import is_held_out, position
+from dpo.runs.record import EVALUATIONS, RUN
 
-EVALUATIONS = "evaluations"
 MARGIN = 0.05
 """Win rates this near to a half count as equal where the whole interval lies within."""
 _FIRST_LOOK, _GROWTH = 30, 1.3  # prompts of the first round, and how much larger each next one is
@@ -39,7 +39,7 @@ class EvaluationConfig:
     hash, that may be used; None: what all the policies' runs held out, which is the most that is allowed.
     `judges` are read by `parse_judge`; the two rules "the longer answer" and "more emoji" always judge too.
     `judge_tokens` is what endpoints may spend in one go, None for no limit.  `output_dir` None is a directory in
-    the run of the only policy, or in `evaluations` here.  With `until_clear` the prompts are answered in rounds, until
+    the run that all policies are of, or in `evaluations`.  With `until_clear` prompts are answered in rounds, until
     the first of `judges` can tell of every comparison, or until there are no more.  `kl_prompts` is on how many of the
     prompts the KL to what is compared with is measured; `plain_text` a file of paragraphs, None for the project's.
     """
@@ -358,14 +358,21 @@ def _directory(config: EvaluationConfig, data: Row) -> Path:
     if config.output_dir:
         return Path(config.output_dir)
     source = "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(str(data["source"])).stem) or "data"
-    if len(config.policies) == 1:
-        found = resolve(config.policies[0])
-        location = Path(found.location)
-        run = next((path for path in (location, location.parent) if (path / "run.json").is_file()), None)
-        if run is not None and found.kind != "bundled":
-            return run / EVALUATIONS / source
+    runs = {_run_of(name) for name in config.policies}
+    run = runs.pop() if len(runs) == 1 else None
+    if run is not None:
+        count = len(config.policies)
+        return run / EVALUATIONS / (source if count == 1 else f"{count}-policies-on-{source}")
     names = "-".join("".join(c if c.isalnum() else "-" for c in Path(name).name) for name in config.policies)
     return Path(EVALUATIONS) / f"{names[:80]}-on-{source}"
+
+
+def _run_of(name: str) -> Path | None:
+    """The directory of the run that a policy on disk belongs to."""
+    found = resolve(name)
+    location = Path(found.location)
+    run = next((path for path in (location, location.parent) if (path / RUN).is_file()), None)
+    return run if found.kind != "bundled" else None
 
 
 def duration(seconds: float) -> str:

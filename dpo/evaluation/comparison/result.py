@@ -18,6 +18,7 @@ import numpy as np
 from dpo.errors import DataError
 from dpo.evaluation.comparison.changes import changed, taught
 from dpo.evaluation.comparison.drift import divergences, measured_all, perplexities
+from dpo.evaluation.comparison.frontier import frontier
 from dpo.evaluation.comparison.measured import difference, measured
 from dpo.evaluation.comparison.rows import Row, RowStore
 from dpo.evaluation.comparison.styles import at_equal_style, strengths
@@ -59,6 +60,7 @@ def result(store: RowStore) -> Row:
         "strengths": list(strengths(table)),
         "measures": list(measures.values()),
         "divergence": list(divergences(table)),
+        "frontier": list(frontier(table)),
         "perplexity": list(perplexities(table)),
         "changes": [
             changed(table, row, measures[row["against"], t]) for (_, t), row in measures.items() if row["against"]

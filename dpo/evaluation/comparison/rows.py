@@ -30,9 +30,9 @@ from dpo.errors import BusyError, DataError, StorageError
 from dpo.evaluation.comparison.measures import MEASURES, measure
 from dpo.files import write_json
 from dpo.runs.files import parse, reason
-from dpo.runs.record import read_lines
+from dpo.runs.record import EVALUATION, read_lines
 
-ROWS, VERDICTS, RESULT = "rows.jsonl", "verdicts.jsonl", "eval.json"
+ROWS, VERDICTS, RESULT = "rows.jsonl", "verdicts.jsonl", EVALUATION
 LOCK = ".lock"
 
 Row = dict[str, Any]

@@ -29,7 +29,7 @@ def _rounded(value: float) -> float:
 
 def interval(estimate: Mapping[str, Any], scale: float = 100, digits: int = 1) -> str:
     """The interval in brackets, nothing where there is none."""
-    if estimate["low"] is None:
+    if estimate["low"] is None or estimate["high"] is None:
         return ""
     return f" ({estimate['low'] * scale:.{digits}f} to {estimate['high'] * scale:.{digits}f})"
 
