@@ -79,7 +79,7 @@ class TrainingJob:
             return None, None
         bar = _BAR.search(tail(self.directory, 2048))
         if bar is None:
-            return "reading data and policy", None
+            return "evaluating" if self.line.startswith("dpo eval ") else "reading data and policy", None
         return bar[1].strip().lower(), min(int(bar[2]), 100) / 100
 
     def plan(self) -> str:

@@ -174,19 +174,6 @@ def test_saturation(tmp_path: Path) -> None:
     assert "From step 40 on every held-out pair" in found["saturation"].sentence
 
 
-def test_chosen_answers_that_turn_down_are_never_called_healthy(tmp_path: Path) -> None:
-    """Both rewards fall in the end, though the chosen one is where it began: that is what is said first."""
-    rows = []
-    for step in range(101):
-        chosen = 0.4 * min(step, 100 - step) / 50
-        row = rewards(chosen + 0.02 * step, 0, 0, chosen) | {"step": step}
-        rows.append(row | ({f"eval_{k}": v for k, v in row.items()} if step % 25 == 0 else {}))
-    found = verdicts(record(tmp_path / "run", rows))
-    turned = found["likelihood displacement"]
-    assert "healthy" not in found and turned.title == "since step 50 both rewards fall"
-    assert turned.change is not None and (turned.change.flag, turned.change.value) == ("--max-steps", "50")
-
-
 @pytest.mark.parametrize(("nats", "severity"), [(2.0, "note"), (20.0, "warning"), (80.0, "fault")])
 def test_likelihood_displacement(nats: float, severity: str, tmp_path: Path) -> None:
     rows = []

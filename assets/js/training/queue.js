@@ -85,8 +85,8 @@ function actions(one) {
     const show = makeButton("ex", "Show the curves", () => showRun(run, true));
     show.setAttribute("aria-label", `Show the curves of ${name}`);
     found.push(show);
+    if (state === "finished") found.push(compareLink(one));
   }
-  if (state === "finished" && trials === null) found.push(compareLink(one));
   if (!ended && state !== "stopping") {
     const text = state === "waiting" ? "Take from the queue" : "Stop and save";
     found.push(act(text, () => postJson("/api/jobs/stop", { job }), `Stop ${name}`));
