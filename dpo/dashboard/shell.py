@@ -69,7 +69,11 @@ def layout(pages: Sequence[Page], workbench: Workbench, host: str, shown: Page) 
         [
             dmc.AppShellHeader(_header(pages[0])),
             dmc.AppShellNavbar(navigation),
-            dmc.AppShellMain([_place(page, page.layout(workbench) if page is shown else None) for page in pages]),
+            dmc.AppShellMain(
+                [_place(page, page.layout(workbench) if page is shown else None) for page in pages],
+                id="content",
+                tabIndex=-1,
+            ),
             dmc.AppShellFooter([_status(host), tabs]),
         ],
         header={"height": 52},
@@ -82,9 +86,11 @@ def layout(pages: Sequence[Page], workbench: Workbench, host: str, shown: Page) 
         theme=MANTINE,
         defaultColorScheme="auto",
         children=[
+            html.A("Skip to the page", href="#content", className="skip"),
             dcc.Location(id="url", refresh=False),
             *(dcc.Store(id=f"visit-{page.name}") for page in pages),
             frame,
+            html.Div(id="connection", className="connection", role="status", hidden=True),
             _help(pages),
         ],
     )

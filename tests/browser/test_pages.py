@@ -89,3 +89,18 @@ def test_modules_are_fetched_side_by_side_once_and_remembered(serve: Any, open_p
     page.reload()
     expect(page.locator("#cmp-prompt")).to_be_visible()
     assert [size for *_, size in page.evaluate(entries)] == [0] * len(first)
+
+
+def test_the_first_tab_skips_to_the_page(serve: Any, open_page: Any, tmp_path: Path) -> None:
+    page = open_page(serve([tmp_path]) + "/data")
+    expect(page.locator("#page-data h1")).to_be_visible()
+    page.keyboard.press("Tab")
+    link = page.get_by_role("link", name="Skip to the page")
+    expect(link).to_be_focused()
+    expect(link).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.locator("#content")).to_be_focused()
+    page.emulate_media(media="print")
+    expect(page.locator("#page-data h1")).to_be_visible()
+    for part in (".topbar", ".navigation", ".statusbar", ".skip"):
+        expect(page.locator(part)).to_be_hidden()

@@ -1,7 +1,7 @@
 // @ts-check
 /* Compare: asks for answers, and follows them to their end. */
 import { $, none } from "../lib/dom.js";
-import { aborted, messageOf, postJson } from "../lib/http.js";
+import { aborted, messageOf, postJson, Unreachable } from "../lib/http.js";
 import { shuffled } from "../lib/shuffled.js";
 import { stream as follow } from "../lib/stream.js";
 import { isBlind } from "./blind.js";
@@ -32,7 +32,7 @@ export function progress() {
   const run = /** @type {Generation} */ (state.run);
   const { stream } = run;
   const all = run.panes.flatMap((pane) => run.samples[pane]);
-  const finished = all.filter((sample) => sample?.end || sample?.failed).length;
+  const finished = all.filter((sample) => (sample?.end && !sample.stopped) || sample?.failed).length;
   const live = all.some((sample) => sample?.live);
   let text = stream.note || "Waiting";
   if (stream.over) text = `${finished} of ${all.length} answered · ${stream.seconds} s`;
@@ -110,6 +110,7 @@ export async function start(request, wanted, options = {}) {
   problem("");
   const { into = null } = options;
   const before = into || options.from;
+  const earlier = copyOf(state.run);
   const count = into ? 1 : state.samples;
   const mine = (state.run = into || newGeneration(request, wanted, options));
   // The order in which answers are written would give blind policies away.
@@ -140,10 +141,42 @@ export async function start(request, wanted, options = {}) {
   changed();
   $("cmp-command").textContent = command(mine);
   requestAnimationFrame(paint);
-  await receive(mine, stream, request, count);
+  const heard = await receive(mine, stream, request, count);
   finish(mine, stream);
+  if (!heard && state.run === mine) undo(mine, earlier);
 }
-/** @param {Generation} mine @param {Stream} stream @param {Settings} request @param {number} count of samples */
+/** @param {Generation | null} run */
+function copyOf(run) {
+  if (!run) return null;
+  const { samples, shown, policies, lambdas } = run;
+  const parts = { samples: [...samples], shown: [...shown], policies: [...policies], lambdas: [...lambdas] };
+  return { run, was: { ...run, ...parts } };
+}
+/**
+ * What stood there before a request that the server never heard of.
+ * @param {Generation} mine
+ * @param {ReturnType<typeof copyOf>} earlier
+ */
+function undo(mine, earlier) {
+  if (earlier?.run !== mine) past.splice(past.indexOf(mine), 1);
+  state.run = earlier ? Object.assign(earlier.run, earlier.was) : null;
+  panes.layOut();
+  active().forEach(panes.show);
+  panes.seen();
+  panes.belong();
+  if (state.run) {
+    $("cmp-command").textContent = command(state.run);
+    progress();
+  } else {
+    $("cmp-progress").textContent = "";
+    $("cmp-repro").hidden = true;
+  }
+  changed();
+}
+/**
+ * Whether the server heard of it.
+ * @param {Generation} mine @param {Stream} stream @param {Settings} request @param {number} count of samples
+ */
 async function receive(mine, stream, request, count) {
   const { asked } = stream;
   const body = {
@@ -163,14 +196,16 @@ async function receive(mine, stream, request, count) {
     await follow("/api/generate", body, acts, stream.controller.signal);
     if (!ended && !stream.over) throw new Error("The connection ended early; the text so far stays.");
   } catch (error) {
-    if (aborted(error) || state.run !== mine || stream.over) return;
+    if (aborted(error) || state.run !== mine || stream.over) return true;
     problem(messageOf(error));
+    if (error instanceof Unreachable) return false;
     for (const pane of asked) {
       if (mine.samples[pane].some((sample) => sample.text)) continue;
       mine.samples[pane] = [];
       panes.show(pane);
     }
   }
+  return true;
 }
 /**
  * How much of two answers in a row is the same, token by token.

@@ -8,6 +8,15 @@ export class Unreachable extends Error {
   }
 }
 
+/** Tells by an event `change` whether requests are answered; the frame shows when they are not (connection.js). */
+export const server = new EventTarget();
+let reached = true;
+/** @param {boolean} now */
+function heard(now) {
+  if (now === reached) return;
+  reached = now;
+  server.dispatchEvent(new CustomEvent("change", { detail: { reached } }));
+}
 /**
  * The answer to a request.
  * @param {string} path
@@ -20,8 +29,10 @@ export async function request(path, options) {
     answer = await fetch(path, options);
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
+    heard(false);
     throw new Unreachable();
   }
+  heard(true);
   if (answer.ok) return answer;
   const refused = await answer.json().catch(() => ({}));
   throw new Error(refused.error || `The server answered ${answer.status}.`);

@@ -1,6 +1,6 @@
 // @ts-check
 /* Server-sent events over POST: one reader for every page that follows work on the server. */
-import { json, request } from "./http.js";
+import { aborted, json, request } from "./http.js";
 
 /** @typedef {Record<string, (data: any) => void>} Handlers what to do with an event's data, by its name */
 
@@ -26,6 +26,15 @@ export function eventParser() {
   };
 }
 /**
+ * The browser's own words for it are "network error".
+ * @param {unknown} error
+ * @returns {never}
+ */
+function broken(error) {
+  if (aborted(error)) throw error;
+  throw new Error("The connection to the server broke off; what had come so far stays.");
+}
+/**
  * Ask, and call the handler of each event; rejects with the server's own words if it refuses.
  * @param {string} url
  * @param {unknown} body
@@ -40,7 +49,7 @@ export async function stream(url, body, handlers, signal) {
     .getReader();
   const parse = eventParser();
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(broken);
     if (done) return;
     for (const { event, data } of parse(value)) handlers[event]?.(data);
   }

@@ -40,7 +40,7 @@ async function poll() {
     if (now.running) wait = 1000;
     take(now);
   } catch {
-    // the server is away; it is asked again
+    // the server is away, as the frame says; it is asked again
   }
   setTimeout(poll, wait);
 }
