@@ -56,14 +56,7 @@ def add_eval(actions: Any) -> None:
         "people preferred; battles:FILE or alpaca-eval:FILE, verdicts that were given elsewhere; may be given "
         "several times; the rules longer and emoji always judge too",
     )  # fmt: skip
-    command.add_argument(
-        "--kl-prompts", default="50", metavar="N",
-        help="measure the KL to what is compared with on so many of the prompts; 0 for not at all [50]",
-    )  # fmt: skip
-    command.add_argument(
-        "--plain-text", metavar="FILE",
-        help="paragraphs whose perplexity says what was forgotten, empty lines between them [30 of the project's own]",
-    )  # fmt: skip
+    _add_measures(command)
     command.add_argument("--judge-tokens", metavar="N", help="what endpoints may spend in one go [no limit]")
     command.add_argument("--votes", metavar="FILE", help="where the votes are [runs/votes.sqlite]")
     command.add_argument("--max-new-tokens", default="200", metavar="N", help="of an answer [200]")
@@ -84,6 +77,21 @@ def add_eval(actions: Any) -> None:
     )  # fmt: skip
     command.add_argument("--json", action="store_true", help="print the result for programs, and nothing else")
     command.set_defaults(call=run_eval)
+
+
+def _add_measures(command: Parser) -> None:
+    command.add_argument(
+        "--kl-prompts", default="50", metavar="N",
+        help="measure the KL to what is compared with on so many of the prompts; 0 for not at all [50]",
+    )  # fmt: skip
+    command.add_argument(
+        "--plain-text", metavar="FILE",
+        help="paragraphs whose perplexity says what was forgotten, empty lines between them [30 of the project's own]",
+    )  # fmt: skip
+    command.add_argument(
+        "--slice", action="append", metavar="NAME=PATTERN", default=[],
+        help="also tell the win rate on the prompts in which a regular expression is found; may be given several times",
+    )  # fmt: skip
 
 
 def run_eval(arguments: argparse.Namespace) -> int:
@@ -136,7 +144,7 @@ def _config(arguments: argparse.Namespace) -> EvaluationConfig:
         None if share is None else number("--eval-fraction", share),
         temperatures=temperatures, judges=arguments.judge or [], votes=arguments.votes or str(DEFAULT_VOTES),
         until_clear=arguments.until_clear, device=arguments.device, output_dir=arguments.output_dir,
-        plain_text=arguments.plain_text,
+        plain_text=arguments.plain_text, slices=arguments.slice,
         judge_tokens=None if most is None else whole("--judge-tokens", most), **counts,
     )  # fmt: skip
     config.validate()

@@ -38,6 +38,21 @@ def print_report(made: Mapping[str, Any]) -> None:
         print("Not complete: some answers or verdicts are missing; run the same command again")
 
 
+def _slices(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Win rates by slice, of judges that read meaning."""
+    for row in rows:
+        if row["kind"] == "rule" or not row["slices"]:
+            continue
+        print()
+        head = f"{row['judge']}, {row['policy']} against {row['against']}, temperature {row['temperature']:g}"
+        shown = [
+            (f"  {name}", percent(rate["value"]), interval(rate).strip(), f"{rate['n']} prompts")
+            for name, rate in row["slices"].items()
+        ]
+        print(head)
+        print_table(shown)
+
+
 def print_speeds(rows: Iterable[Mapping[str, Any]]) -> None:
     """Print how quickly each policy answered, when it did."""
     for row in rows:
@@ -65,6 +80,7 @@ def _comparisons(rows: Sequence[Mapping[str, Any]]) -> None:
         )  # fmt: skip
     print()
     print_table(table)
+    _slices(rows)
     for row in rows:
         if row["people"] is not None:
             people = row["people"]

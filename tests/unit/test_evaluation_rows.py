@@ -254,3 +254,28 @@ def test_looked_at_again_and_again_the_intervals_are_sequences(tmp_path: Path) -
     plain = stored(tmp_path / "plain", {"tuned": longer, "base": shorter})
     assert plain["comparisons"][0]["win_rate"]["low"] > row["win_rate"]["low"] and not is_clear(plain)
     assert not is_clear(stored(tmp_path / "open", {"tuned": longer, "base": same}, until_clear=True))
+
+
+def test_topics_and_own_slices(tmp_path: Path) -> None:
+    from evaluations import stored
+
+    from dpo.evaluation.comparison.slices import own_slices, slices_of, topics
+
+    food = [f"What pizza topping goes with {thing} cheese?" for thing in ("old", "new", "soft", "hard", "red") * 6]
+    travel = [f"Which train should I take to the {thing} coast?" for thing in ("old", "new", "soft", "hard", "red") * 6]
+    found = topics([*food, *travel])
+    assert len(set(found[:30])) == len(set(found[30:])) == 1 and found[0] != found[-1]
+    assert found == topics([*food, *travel])
+    assert {"pizza", "topping", "goes", "cheese"} >= set((found[0] or "").split(", "))
+    assert topics(food[:10]) == [None] * 10 and topics(["1 2 3"] * 50) == [None] * 50
+    prompts = [{"key": str(n), "prompt": text} for n, text in enumerate([*food[:2], travel[0]])]
+    assert slices_of(prompts, ["trips=TRAIN|plane", "new ones=new"]) == {"1": ["new ones"], "2": ["trips"]}
+    for wrong, says in ((["x"], "NAME=PATTERN"), (["a=x", "a=y"], "twice"), (["a=("], "regular expression")):
+        with pytest.raises(ConfigError, match=says):
+            own_slices(wrong)
+    stored(tmp_path, {"tuned": ["a longer one"] * 6 + ["x"] * 6, "base": ["middle"] * 12})
+    store = RowStore(tmp_path)
+    assert store.plan is not None
+    store.plan = store.plan | {"slices": {f"p{n}": ["first"] for n in range(6)}}
+    [row] = result(store)["comparisons"]
+    assert row["slices"]["first"]["value"] == 1.0 and row["slices"]["first"]["n"] == 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from dpo.evaluation.comparison.drift import plain_texts
 from dpo.evaluation.comparison.judges import JudgeSpec, parse_judge
 from dpo.evaluation.comparison.lineage import base_policy, held_out_fraction, policy_hash, relation, trained_on
 from dpo.evaluation.comparison.rows import Row, RowStore, answer_key, key_of
+from dpo.evaluation.comparison.slices import slices_of
 from dpo.evaluation.statistics.planning import detectable_difference, prompts_needed, spread
 from dpo.evaluation.tuning import tuning_of
 from dpo.evaluation.votes import DEFAULT_VOTES
@@ -42,6 +43,7 @@ class EvaluationConfig:
     the run that all policies are of, or in `evaluations`.  With `until_clear` prompts are answered in rounds, until
     the first of `judges` can tell of every comparison, or until there are no more.  `kl_prompts` is on how many of the
     prompts the KL to what is compared with is measured; `plain_text` a file of paragraphs, None for the project's.
+    `slices` are read by `own_slices`: parts of the prompts with results of their own.
     """
 
     policies: Sequence[str]
@@ -59,6 +61,7 @@ class EvaluationConfig:
     until_clear: bool = False
     kl_prompts: int = 50
     plain_text: str | None = None
+    slices: Sequence[str] = ()
     max_new_tokens: int = 200
     seed: int = 0
     batch_size: int = 16
@@ -125,6 +128,8 @@ class Plan:
     directory: Path
     texts: tuple[Row, ...] = ()
     """Plain texts, whose likelihood says what was forgotten."""
+    slices: Mapping[str, list[str]] = field(default_factory=dict)
+    """Slices by the prompt's key, beside those in its row."""
 
     def row(self) -> Row:
         """The plan as a row of `rows.jsonl`."""
@@ -142,6 +147,7 @@ class Plan:
             "prompts": [prompt["key"] for prompt in self.prompts],
             "margin": MARGIN,
             "kl_prompts": config.kl_prompts,
+            "slices": {key: self.slices[key] for prompt in self.prompts if (key := prompt["key"]) in self.slices},
             "texts": [text["key"] for text in self.texts],
         } | ({"until_clear": self.judges[0].name} if config.until_clear else {})
         return {"kind": "plan", "key": key_of(content)} | content
@@ -236,11 +242,11 @@ def make_plan(config: EvaluationConfig) -> Plan:
     judges = tuple(parse_judge(text, config.votes) for text in (*config.judges, "longer", "emoji"))
     every = list(dict.fromkeys(name for pair in comparisons for name in pair))
     prompts, data = _prompts(config, tuple(every))
-    texts = plain_texts(config.plain_text)
+    texts, slices = plain_texts(config.plain_text), slices_of(prompts, config.slices)
     hashes = {name: policy_hash(name) for name in every}
     tuned = _tuned([*every, *(judge.policy for judge in judges if judge.policy is not None)])
     once = tuple({judge.name: judge for judge in judges}.values())
-    return Plan(config, hashes, tuple(comparisons), once, tuned, prompts, data, _directory(config, data), texts)
+    return Plan(config, hashes, tuple(comparisons), once, tuned, prompts, data, _directory(config, data), texts, slices)
 
 
 def _tuned(names: Sequence[str]) -> dict[str, tuple[str, str | None, float]]:

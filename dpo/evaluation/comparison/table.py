@@ -54,7 +54,9 @@ class Table:
 
     def __init__(self, store: RowStore, plan: Row) -> None:
         self.store, self.plan = store, plan
-        self.prompts = [store.prompts[key] for key in plan["prompts"] if key in store.prompts]
+        found = [store.prompts[key] for key in plan["prompts"] if key in store.prompts]
+        also = plan.get("slices", {})
+        self.prompts = [row | {"slices": [*row["slices"], *also.get(row["key"], ())]} for row in found]
         self.votes: dict[tuple[Any, ...], list[Row]] = {}
         for row in store.verdicts.values():
             if "vote" in row:
