@@ -91,3 +91,21 @@ def test_without_an_evaluation_it_says_how_to_make_one(serve: Any, open_page: An
     page.locator("#ev-temps").fill("hot")
     expect(page.locator("#ev-setup-problem")).to_contain_text("give numbers such as 0, 0.7, 1")
     expect(page.get_by_role("button", name="Start", exact=True)).to_be_disabled()
+
+
+def test_votes_on_an_evaluation_are_blind_and_become_a_judge(serve: Any, open_page: Any, tmp_path: Path) -> None:
+    path = tmp_path / "evaluations" / "e"
+    stored(path, {"demo/gpt2-dpo": [LONG] * 3, "demo/gpt2": [SHORT] * 3})
+    page = open_page(serve([tmp_path]) + "/evaluate")
+    page.get_by_role("button", name="Vote on 40 prompts").click()
+    for left in (3, 2, 1):
+        expect(page.locator("#ev-ballot-note")).to_contain_text(f"{left} to go")
+        expect(page.locator("#ev-ballot-prompt")).to_contain_text("Question")
+        assert "GPT-2" not in page.locator("#ev-ballot").inner_text()
+        short = "A better" if page.locator("#ev-ballot-a").inner_text() == SHORT else "B better"
+        page.get_by_role("button", name=short).click()
+    expect(page.locator("#ev-ballot-note")).to_contain_text("All are voted on")
+    page.get_by_role("button", name="Count the votes").click()
+    page.get_by_role("button", name="People", exact=True).click()
+    expect(page.locator("#ev-headline")).to_contain_text("People: 3 prompts cannot tell whether GPT-2 DPO is better")
+    expect(page.locator("#ev-wins")).to_contain_text("0 won, 0 tied, 3 lost")

@@ -234,3 +234,45 @@ def test_progress_counts_what_is_in_the_files(place: Path) -> None:
     assert [one["done"] for one in made["answers"]] == [20, 20]
     live = made["live"]
     assert live["n"] == 20 and live["value"] == 0.925 and live["low"] < 0.9 and live["clear"]
+
+
+def test_people_vote_blind_and_correct_the_judge(tmp_path: Path) -> None:
+    """Forty prompts that a hash picks, the same for all voters; their votes become a judge of the evaluation."""
+    path = tmp_path / "evaluations" / "e"
+    policy, base = "demo/gpt2-dpo", "demo/gpt2"
+    stored(path, {policy: [LONG] * 30 + [SHORT] * 20, base: [SHORT] * 30 + [LONG] * 20})
+    before = (path / ROWS).read_text(encoding="utf-8"), read_result(path)
+    asked = client(tmp_path)
+    ballot = get(asked, "/ballot", evaluation=str(path), voter="me").get_json()
+    assert ballot["prompts"] == len(ballot["items"]) == 40 and ballot["voted"] == 0
+    places = [item["at"] for item in ballot["items"]]
+    assert places != sorted(places) and len(set(places)) == 40
+    assert [
+        item["at"] for item in get(asked, "/ballot", evaluation=str(path), voter="you").get_json()["items"]
+    ] == places
+    for number, item in enumerate(ballot["items"][:12]):  # people like short answers, shown at whichever place
+        order = [0, 1] if number % 2 else [1, 0]
+        texts = [item["texts"][side] for side in order]
+        vote = {
+            "key": item["key"], "voter": "me", "prompt": item["prompt"], "settings": item["settings"],
+            "temperature": item["temperature"], "verdict": "a" if texts[0] == SHORT else "b",
+            **{f"policy_{end}": item["policies"][side] for end, side in zip("ab", order, strict=True)},
+            **{f"text_{end}": text for end, text in zip("ab", texts, strict=True)},
+        }  # fmt: skip
+        assert asked.post("/api/votes", json=vote, base_url=HOST).status_code == 200
+    again = get(asked, "/ballot", evaluation=str(path), voter="me").get_json()
+    assert (again["voted"], len(again["items"])) == (12, 28)
+    send = {"json": {"evaluation": str(path)}, "base_url": HOST}
+    assert asked.post("/api/evaluations/votes", **send).get_json() == {"added": 12}
+    made = read_result(path)
+    longer, people = (next(row for row in made["comparisons"] if row["judge"] == name) for name in ("longer", "votes"))
+    short = sum(item["texts"][0] == SHORT for item in ballot["items"][:12])
+    assert (people["wins"], people["losses"]) == (short, 12 - short) and made["agreement"][0]["agree"] == 0.0
+    assert (
+        longer["people"]["n"] == 12 and longer["people"]["weight"] == 0
+    )  # a judge that people contradict counts nothing
+    assert longer["win_rate"] == before[1]["comparisons"][0]["win_rate"]
+    assert (path / ROWS).read_text(encoding="utf-8").startswith(before[0])  # rows only grow
+    assert "By people" in get(asked, "/view", evaluation=str(path)).get_json()["wins"]
+    assert asked.post("/api/evaluations/votes", **send).get_json() == {"added": 0}
+    assert read_result(path) == made

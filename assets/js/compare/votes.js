@@ -4,6 +4,7 @@ import { $, all, button, closest, make, none, plainKey, put } from "../lib/dom.j
 import { counted, percent, signed } from "../lib/format.js";
 import { getJson, messageOf, postJson, Unreachable } from "../lib/http.js";
 import * as blind from "./blind.js";
+import { voter } from "../lib/voter.js";
 import { redraw } from "./panes.js";
 import { onPage, sampleOf, state } from "./state.js";
 
@@ -12,19 +13,6 @@ import { onPage, sampleOf, state } from "./state.js";
 const ENDED = ["eos", "length", "stop"];
 /** @type {string | undefined} the generation that the rows are arranged for */
 let arrangedFor;
-
-const voter = (() => {
-  const STORED = "dpo-voter";
-  const fresh = crypto.getRandomValues(new Uint32Array(2)).join("-");
-  try {
-    const known = localStorage.getItem(STORED);
-    if (known) return known;
-    localStorage.setItem(STORED, fresh);
-  } catch {
-    // storage may be off
-  }
-  return fresh;
-})();
 
 /** A policy turned up or down is another competitor. @param {Generation} run @param {number} pane */
 const competitor = (run, pane) =>

@@ -2,6 +2,7 @@
 /* Evaluate: an evaluation is asked for and put into the page. */
 import { $, closest, find, make, makeButton, none, put } from "../lib/dom.js";
 import { getJson, messageOf } from "../lib/http.js";
+import * as ballot from "./ballot.js";
 import * as running from "./running.js";
 import * as setup from "./setup.js";
 import { onPage, readLink, remember, screen } from "./state.js";
@@ -54,6 +55,11 @@ function drawChoices() {
 }
 /** No line ends within an interval. @param {string} text */
 const together = (text) => text.replaceAll(/(?<=\d)–(?=\d)/g, "\u2060–\u2060");
+/* What is there only with an evaluation. */
+const SHOWN = ["ev-result", "ev-export"];
+function hide() {
+  for (const id of [...SHOWN, "ev-ballot"]) $(id).hidden = true;
+}
 /** @param {any} view */
 function draw(view) {
   screen.view = view;
@@ -74,8 +80,7 @@ function draw(view) {
   $("ev-judge-note").textContent = view.judge_note;
   $("ev-temperature-card").hidden = !view.temperature_note;
   put("ev-temperature", { figure: view.temperature_figure });
-  $("ev-result").hidden = false;
-  $("ev-export").hidden = false;
+  for (const id of SHOWN) $(id).hidden = false;
   drawChoices();
   const several = view.judges.find((/** @type {any} */ one) => one.name === view.judge)?.orders > 1;
   $("ev-prompts-note").textContent =
@@ -113,7 +118,7 @@ async function load() {
     if (asked !== wanted) return;
     if (!screen.asked.evaluation || active) {
       problem("");
-      $("ev-result").hidden = $("ev-export").hidden = true;
+      hide();
       return;
     }
     const query = queryOf(screen.asked);
@@ -130,7 +135,7 @@ async function load() {
   } catch (error) {
     if (asked !== wanted) return;
     problem(messageOf(error));
-    $("ev-result").hidden = $("ev-export").hidden = true;
+    hide();
   }
 }
 
@@ -148,6 +153,7 @@ document.addEventListener("change", (event) => {
 document.addEventListener("click", (event) => {
   if (closest(event, "#ev-new")) setup.show(true);
   if (closest(event, "#ev-start")) setup.start(turnTo);
+  if (closest(event, "#ev-ballot-count")) ballot.count(load);
   const format = closest(event, "#ev-export [data-format]")?.dataset.format;
   const menu = /** @type {HTMLDetailsElement | null} */ (find("ev-export"));
   if (menu && !closest(event, "#ev-export summary")) menu.open = false;

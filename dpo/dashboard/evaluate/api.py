@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import Flask, Response, jsonify, request
 
-from dpo.dashboard.evaluate import jobs_api, prompts
+from dpo.dashboard.evaluate import ballots, jobs_api, prompts
 from dpo.dashboard.evaluate.figures import by_temperature
 from dpo.dashboard.evaluate.found import Evaluations, Made, OpenEvaluation, sound
 from dpo.dashboard.evaluate.judges import judge_check
@@ -33,6 +33,7 @@ def register(server: Flask, workbench: Workbench) -> None:
     """Add the routes below `/api/evaluations`."""
     evaluations = Evaluations(workbench.roots, workbench.access)
     jobs_api.register(server, workbench, evaluations)
+    ballots.register(server, workbench, evaluations)
     inside = workbench.runs.inside
 
     def looked_at(make: Callable[[OpenEvaluation], Made]) -> Made:

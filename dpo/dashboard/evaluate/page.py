@@ -28,12 +28,14 @@ def page(workbench: Workbench) -> list[Any]:
             html.Span("Is it better, by how much, how sure, and at what price?", id="ev-sub"),
             html.Select(id="ev-choose", className="ev-select", hidden=True, **{"aria-label": "Evaluation"}),
             _exports(),
+            button("Vote on 40 prompts", "check", id="ev-vote"),
             button("New evaluation", "plus", "filled", id="ev-new"),
         ),
         html.Div(id="ev-problem", role="alert"),
         _none_yet(),
         setup(workbench),
         running(),
+        _ballot(),
         box(
             _headline(),
             _who_wins(),
@@ -76,6 +78,31 @@ def _none_yet() -> html.Section:
         id="ev-empty",
         hidden=True,
     )
+
+
+def _ballot() -> html.Section:
+    """Two answers without names; what is shown in it is put there by assets/js/evaluate/ballot.js."""
+    verdicts = (("a", "A better"), ("tie", "Tie"), ("bad", "Both bad"), ("b", "B better"))
+    head = card_head(
+        html.H2("Which answer is better?"),
+        html.P(id="ev-ballot-note", className="sub num", role="status"),
+        box(button("Close", None, id="ev-ballot-close", size="xs"),
+            button("Count the votes", None, "filled", id="ev-ballot-count", size="xs"), cls="row tight"),
+        cls="wrap",
+    )  # fmt: skip
+    answers = [
+        box(html.H3(side), html.P(id=f"ev-ballot-{side.lower()}", className="out small"), cls="pane other")
+        for side in ("A", "B")
+    ]
+    buttons = [
+        html.Button(label, type="button", className="vote-button", **{"data-verdict": verdict})
+        for verdict, label in verdicts
+    ]
+    ask = box(
+        html.P(id="ev-ballot-prompt", className="pair-prompt"), box(*answers, cls="ev-pair"),
+        box(*buttons, cls="row tight", role="group", **{"aria-label": "Verdict"}), cls="ev-ballot", id="ev-ballot-ask",
+    )  # fmt: skip
+    return card(head, ask, id="ev-ballot", hidden=True)
 
 
 def _headline() -> html.Section:

@@ -47,6 +47,8 @@ ROUTES: dict[tuple[str, str], Right] = {
     ("GET", "/api/evaluations/answers"): _READ,
     ("GET", "/api/evaluations/export"): _READ,
     ("GET", "/api/evaluations/progress"): _READ,
+    ("GET", "/api/evaluations/ballot"): _READ,
+    ("POST", "/api/evaluations/votes"): _VOTE,
     ("POST", "/api/evaluations/plan"): _ASK,
     ("POST", "/api/evaluations/time"): _ASK,
     ("POST", "/api/evaluations/start"): _TRAIN,

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 
 from dpo.evaluation.comparison.endpoint import open_endpoint
 from dpo.evaluation.comparison.judges import Duel, Judge, JudgeSpec, Verdict, Winner
 from dpo.evaluation.comparison.measures import emoji_count
 from dpo.evaluation.comparison.plan import Plan
 from dpo.evaluation.comparison.reward_model import RewardModel
-from dpo.evaluation.comparison.rows import Row, key_of, pair_key
+from dpo.evaluation.comparison.rows import Row, pair_key
 from dpo.evaluation.lens import Lens, open_lens
 from dpo.evaluation.pairs import PairScore, score_pairs
-from dpo.evaluation.votes import Vote, Votes
-from dpo.policies.names import resolve, weights_state
 from dpo.policies.ranking import ranked_right
 from dpo.preferences.audit.surface import NAMES, features
 
@@ -73,41 +70,6 @@ def open_judge(spec: JudgeSpec, device: str, most_tokens: int | None = None) -> 
     if spec.policy is None:
         return Rule(spec.name)
     return ImplicitReward(open_lens(spec.policy, device=device), spec.name.startswith("reward-per-token:"))
-
-
-def vote_rows(spec: JudgeSpec, plan: Plan) -> list[Row]:
-    """Votes on the plan's prompts between its policies, cast since their weights last changed, as verdicts.
-
-    A vote is on texts of its own, drawn at its own temperature; the row names the vote.
-
-    Raises:
-        StorageError: the votes cannot be read.
-    """
-    policies = plan.policies
-    asked = {prompt["prompt"]: prompt for prompt in plan.prompts if not prompt["messages"]}
-    since = {name: _changed(name) for name in policies}
-    rows = []
-    for vote in Votes(str(spec.path)).all():
-        prompt = asked.get(vote.prompt)
-        if prompt is None or "turns_a" in vote.settings:
-            continue
-        for policy, against in plan.comparisons:
-            if {vote.policy_a, vote.policy_b} != {policy, against} or _cast(vote) < max(since[policy], since[against]):
-                continue
-            straight = vote.policy_a == policy
-            winner: Winner = vote.verdict if straight or vote.verdict not in ("a", "b") else _OTHER[vote.verdict]
-            hashes = policies[policy], policies[against]
-            rows.append(
-                {
-                    "key": key_of(spec.identity, vote.key, policy, against, *hashes), "prompt": prompt["key"],
-                    "prompt_hash": prompt["hash"], "policy_a": policy, "hash_a": hashes[0], "policy_b": against,
-                    "hash_b": hashes[1], "temperature": vote.temperature, "seed": vote.seed_a, "sample": 0,
-                    "order": "ab" if straight else "ba", "judge": spec.name, "identity": spec.identity,
-                    "verdict": winner, "scores": None, "raw": None, "cost": None, "error": None, "cached": False,
-                    "vote": vote.key,
-                }
-            )  # fmt: skip
-    return rows
 
 
 def waiting_pairs(plan: Plan, policy: str, known: Mapping[str, Row]) -> list[tuple[str, Row, int]]:
@@ -182,20 +144,3 @@ def _by_scores(first: float, second: float) -> Verdict:
 
 def _pair(prompt: Row, first: str, second: str) -> Row:
     return {"prompt": prompt["prompt"], "messages": prompt["messages"], "chosen": first, "rejected": second}
-
-
-_OTHER: Mapping[str, Winner] = {"a": "b", "b": "a"}
-
-
-def _changed(name: str) -> float:
-    """When a policy's weights last changed (seconds since 1970); 0 for those that never do under their name."""
-    if resolve(name).kind in ("bundled", "hub"):
-        return 0.0
-    return max((changed / 1e9 for _path, changed, _size in weights_state(name)), default=0.0)
-
-
-def _cast(vote: Vote) -> float:
-    try:
-        return datetime.fromisoformat(vote.created).timestamp()
-    except ValueError:
-        return 0.0

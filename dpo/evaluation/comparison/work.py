@@ -10,10 +10,11 @@ from pathlib import Path
 from dpo.evaluation.comparison.answering import generate_missing
 from dpo.evaluation.comparison.drift_rows import measure_missing
 from dpo.evaluation.comparison.judges import VOTED, Duel, Judge, JudgeSpec, Verdict, Winner
-from dpo.evaluation.comparison.judging import held_out_rows, open_judge, vote_rows, waiting_pairs
+from dpo.evaluation.comparison.judging import held_out_rows, open_judge, waiting_pairs
 from dpo.evaluation.comparison.lineage import NOT_DOWNLOADED
 from dpo.evaluation.comparison.measured import speeds
 from dpo.evaluation.comparison.outside import outside_rows
+from dpo.evaluation.comparison.people import vote_rows
 from dpo.evaluation.comparison.plan import EvaluationConfig, Plan, make_plan
 from dpo.evaluation.comparison.result import is_clear, result
 from dpo.evaluation.comparison.rows import Row, RowStore, key_of, verdict_key
@@ -135,7 +136,10 @@ def _judge(plan: Plan, store: RowStore, progress: Progress) -> dict[str, Asked]:
     judged: dict[str, Asked] = {}
     for spec in plan.judges:
         if spec.kind in VOTED:
-            rows = vote_rows(spec, plan) if spec.kind == "people" else outside_rows(spec, plan)
+            people = spec.kind == "people"
+            rows = (
+                vote_rows(spec, plan.policies, plan.comparisons, plan.prompts) if people else outside_rows(spec, plan)
+            )
             new = [row for row in rows if row["key"] not in store.verdicts]
             store.add_verdicts(*new)
             judged[spec.name] = Asked(len(new))
