@@ -26,5 +26,7 @@ EXPOSE 8050
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8050/', timeout=4)"]
 ENTRYPOINT ["dpo"]
-# Inside a container every address is another machine's: what is open is said at the start (docs/security.md).
-CMD ["serve", "--host", "0.0.0.0"]
+# Inside a container every address is another machine's, so the server cannot tell this machine from the network: who gets
+# in is decided by what is published. The line above publishes to this machine only; for a network give --auth instead
+# (docs/install.md).
+CMD ["serve", "--host", "0.0.0.0", "--no-auth"]

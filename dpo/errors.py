@@ -59,6 +59,10 @@ class AccessError(DpoError):
     """The server does not let whoever asks do this."""
 
 
+class SignInError(AccessError):
+    """The server wants to know who asks: somebody must sign in, or send a key."""
+
+
 class TooLargeError(DpoError):
     """A request sends more than is taken."""
 

@@ -14,6 +14,7 @@ from dpo.cli.evaluate import add_eval
 from dpo.cli.score import add_score
 from dpo.cli.serve import add_serve
 from dpo.cli.sweep import add_sweep
+from dpo.cli.users import add_users
 from dpo.cli.votes import add_votes
 from dpo.errors import DpoError
 from dpo.pretraining.config import PretrainConfig
@@ -63,6 +64,7 @@ def parser() -> Parser:
     add_data(actions)
     publishing.add_commands(actions)
     add_serve(actions)
+    add_users(actions)
     return root
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _NO_HUB = "this dashboard asks the hub only if it is started with --allow-hub"
 _MOST_CONNECTIONS = 1000  # of which idle ones cost next to nothing
+_IDLE_SECONDS = 60  # then they are closed; a stream says every 15 s that it lives
 
 
 def add_serve(actions: Any) -> None:
@@ -35,7 +36,6 @@ def add_serve(actions: Any) -> None:
     parser = actions.add_parser(
         "serve", help="the dashboard, in a browser", description="The DPO workbench's dashboard."
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to bind; the default is this machine only")
     parser.add_argument("--port", type=int, default=8050, help="port (default: 8050)")
     parser.add_argument(
         "--runs", action="append", type=Path, metavar="DIR", help="also read runs here; may be given several times"
@@ -67,6 +67,28 @@ def add_serve(actions: Any) -> None:
         metavar="NAME",
         help="weights of the policies that answer: fp32, or bf16 where the device has it (default: fp32)",
     )
+    _add_access(parser)
+    parser.set_defaults(call=serve)
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    """The flags that say who gets in, and what they may do."""
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to bind; the default is this machine only, any other needs --auth or --no-auth",
+    )
+    parser.add_argument(
+        "--auth", type=Path, metavar="FILE", help="let in only those that dpo users add wrote into this file"
+    )
+    parser.add_argument(
+        "--no-auth", action="store_true", help="let in everybody who reaches the address, without a login"
+    )
+    parser.add_argument(
+        "--proxy",
+        metavar="ADDRESS",
+        help="believe X-Forwarded-For, -Proto and -Host of the proxy at this address, which speaks TLS",
+    )
     parser.add_argument(
         "--allow-training",
         action="store_true",
@@ -89,7 +111,6 @@ def add_serve(actions: Any) -> None:
         action="store_true",
         help="with --allow-hub: ask the hub with the token stored here, so that requests reach your private models",
     )
-    parser.set_defaults(call=serve)
 
 
 def serve(arguments: argparse.Namespace) -> int:
@@ -112,9 +133,8 @@ def serve(arguments: argparse.Namespace) -> int:
         weights_dtype(arguments.dtype)
 
     from dpo.dashboard.application import create_app
-    from dpo.dashboard.web.access import Access
 
-    access = Access(arguments.host, tuple(arguments.allowed_host or ()), arguments.allow_training, arguments.allow_hub)
+    access = _access(arguments)
     restrict_hub(access, arguments.hub_token)
     app = create_app(
         [*(arguments.runs or []), DEFAULT_RUNS, BUNDLED_RUNS],
@@ -125,8 +145,31 @@ def serve(arguments: argparse.Namespace) -> int:
     shown = f"[{shown}]" if ":" in shown else shown
     lines = [] if access.local else access.block(arguments.port)
     lines.append(f"DPO workbench: http://{shown}:{arguments.port} (Ctrl-C stops it)")
-    _answer(app, arguments.host, arguments.port, lines)
+    _answer(app, arguments.host, arguments.port, lines, arguments.proxy)
     return 0
+
+
+def _access(arguments: argparse.Namespace) -> Access:
+    """Who may do what; other machines are let in by a login, or by saying that there is none."""
+    from dpo.dashboard.web.access import Access
+    from dpo.dashboard.web.accounts import Accounts
+
+    host, auth = arguments.host, arguments.auth
+    if arguments.no_auth and auth is not None:
+        raise ConfigError("--auth and --no-auth contradict each other: leave out one of them")
+    if auth is not None and arguments.allow_training:
+        raise ConfigError("--allow-training is for --no-auth: with --auth, those whose role is train may train")
+    names = tuple(arguments.allowed_host or ())
+    accounts = None if auth is None else Accounts(auth)
+    proxied = arguments.proxy is not None
+    access = Access(host, names, arguments.allow_training, arguments.allow_hub, accounts, proxied)
+    if not access.local and auth is None and not arguments.no_auth:
+        flag = "--proxy" if proxied else f"--host {host}"
+        raise ConfigError(
+            f"{flag} lets other machines in: add --auth FILE (dpo users add NAME --auth FILE makes it), or "
+            "--no-auth to do without a login"
+        )
+    return access
 
 
 def restrict_hub(access: Access, token: bool) -> None:
@@ -144,7 +187,7 @@ def restrict_hub(access: Access, token: bool) -> None:
         os.environ.update({} if token else {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"})
 
 
-def _answer(app: Dash, host: str, port: int, lines: Sequence[str]) -> None:
+def _answer(app: Dash, host: str, port: int, lines: Sequence[str], proxy: str | None) -> None:
     """Say `lines` and answer until Ctrl-C or a SIGTERM; then end every stream properly and remove the uploads."""
     from waitress.server import create_server
 
@@ -168,12 +211,21 @@ def _answer(app: Dash, host: str, port: int, lines: Sequence[str]) -> None:
     server = create_server(
         app.server, host=host, port=port, threads=THREADS, send_bytes=1, ident="dpo",
         max_request_body_size=MOST_UPLOAD_BODY, connection_limit=_MOST_CONNECTIONS, asyncore_use_poll=True,
+        channel_timeout=_IDLE_SECONDS, **_trusted(proxy),
     )  # fmt: skip
     print("\n".join(lines), flush=True)  # from here on it answers
     try:
         server.run()
     finally:
         close()
+
+
+def _trusted(proxy: str | None) -> dict[str, Any]:
+    """What waitress is told of a proxy; without one nobody's headers of this kind are believed."""
+    if proxy is None:
+        return {}
+    return {"trusted_proxy": proxy, "trusted_proxy_count": 1, "clear_untrusted_proxy_headers": True,
+            "trusted_proxy_headers": {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}}  # fmt: skip
 
 
 def _unavailable(host: str, port: int) -> str | None:

@@ -14,6 +14,9 @@ from dash import Dash, Input, Output, State, dcc, html
 from dpo.dashboard.browser import in_browser
 from dpo.dashboard.components import action, box, icon
 from dpo.dashboard.theme import MANTINE
+from dpo.dashboard.web import sign_in
+from dpo.dashboard.web.access import signed_in
+from dpo.dashboard.web.accounts import User
 from dpo.dashboard.workbench import Workbench
 
 
@@ -67,7 +70,7 @@ def layout(pages: Sequence[Page], workbench: Workbench, host: str, shown: Page) 
     tabs = html.Nav([_nav(page) for page in pages], className="tabbar", **{"aria-label": "Pages, bottom"})
     frame = dmc.AppShell(
         [
-            dmc.AppShellHeader(_header(pages[0])),
+            dmc.AppShellHeader(_header(pages[0], signed_in())),
             dmc.AppShellNavbar(navigation),
             dmc.AppShellMain(
                 [_place(page, page.layout(workbench) if page is shown else None) for page in pages],
@@ -106,16 +109,24 @@ def _place(page: Page, content: Any) -> html.Div:
     )
 
 
-def _header(first: Page) -> html.Div:
+def _header(first: Page, user: User | None) -> html.Div:
     return box(
         html.A([html.Span(className="brand-mark"), html.B("DPO Workbench")], href=first.path, className="brand js-nav"),
         box(
             action("help", "Shortcuts (?)", id="open-help", n_clicks=0),
             action("moon", "Switch between light and dark", id="theme-switch", n_clicks=0),
+            None if user is None else _account(user),
             cls="row tight end",
         ),
         cls="topbar",
     )
+
+
+def _account(user: User) -> html.Form:
+    """Who has signed in, and the way out: a form, which needs no script."""
+    leave = html.Button("Sign out", type="submit", className="sign-out")
+    return html.Form([html.Span(user.name, className="sub hide-sm"), leave], method="POST", action=sign_in.OUT,
+                     className="row tight")  # fmt: skip
 
 
 def _status(host: str) -> html.Div:

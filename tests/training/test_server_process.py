@@ -23,7 +23,8 @@ def test_a_stopped_server_ends_its_streams_and_removes_its_uploads(tmp_path: Pat
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     environment = os.environ | {"TMPDIR": str(temporary), "PYTHONPATH": str(APP.parent)}
-    command = [sys.executable, str(APP), "--host", "0.0.0.0", "--port", str(port), "--allowed-host", "gpu.example"]
+    network = ["--host", "0.0.0.0", "--no-auth", "--allowed-host", "gpu.example"]
+    command = [sys.executable, str(APP), *network, "--port", str(port)]
     server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         said = []

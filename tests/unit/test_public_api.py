@@ -52,5 +52,5 @@ def test_examples_in_docstrings_run(module: str) -> None:
 
 def test_errors_are_one_tree() -> None:
     raised = {name: kind for name, kind in vars(dpo.errors).items() if name.endswith("Error")}
-    assert len(raised) == 14 and all(issubclass(kind, dpo.DpoError) for kind in raised.values())
+    assert len(raised) == 15 and all(issubclass(kind, dpo.DpoError) for kind in raised.values())
     assert {name: getattr(dpo, name) for name in dpo.__all__ if name.endswith("Error")} == raised

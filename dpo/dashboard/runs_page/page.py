@@ -97,9 +97,6 @@ def register(app: Dash, workbench: Workbench) -> None:
 def _reading(app: Dash, workbench: Workbench, table: RunTable) -> None:
     in_browser(app, "runs.polls", Output("rn-poll", "disabled"), Input("page-runs", "hidden"), first=True)
 
-    # The grid lets one write into cells of one's own runs.
-    may_change = workbench.access.grants(Right.CHANGE)
-
     @app.callback(
         Output("rn-grid", "rowData"), Output("rn-grid", "columnDefs"), Output("rn-sub", "children"),
         Output("rn-grid", "style"), Output("rn-filter", "error"), Output("rn-signature", "data"),
@@ -114,6 +111,7 @@ def _reading(app: Dash, workbench: Workbench, table: RunTable) -> None:
         now = table.signature()
         if now == known and ctx.triggered_id not in ("rn-changed", "rn-filter"):
             return (no_update,) * 6
+        may_change = workbench.access.grants(Right.CHANGE)  # the grid lets one write into cells of one's own runs
         rows = [row | {"own": row["own"] and may_change} for row in table.rows(now)]
         try:
             shown = filtered(rows, text or "")

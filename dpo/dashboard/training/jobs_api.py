@@ -67,7 +67,7 @@ _DEMOS = {
 def register(server: Flask, workbench: Workbench) -> None:
     """Add the routes below `/api/jobs`, and go on with what is waiting."""
     jobs, roots, access = workbench.jobs, workbench.roots, workbench.access
-    if access.grants(Right.TRAIN):
+    if access.may_grant(Right.TRAIN):
         jobs.wake()
 
     @server.get("/api/jobs")

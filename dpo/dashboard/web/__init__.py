@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Flask
 
-from dpo.dashboard.web import compression, errors, guard, headers, reading
+from dpo.dashboard.web import compression, errors, guard, headers, reading, sign_in
 from dpo.dashboard.web.access import Access
 
 
@@ -31,6 +31,8 @@ def install(
     server.config["access"] = access
     reading.register(server)
     errors.register(server)
-    guard.register(server, access, callbacks if callbacks is not None else {})
+    sessions = sign_in.Sessions()
+    guard.register(server, access, callbacks if callbacks is not None else {}, sessions)
+    sign_in.register(server, access, sessions)
     headers.register(server, inline)
     compression.register(server)

@@ -10,11 +10,11 @@ from dash.exceptions import DependencyException, InvalidCallbackReturnValue
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from dpo.errors import AccessError, BusyError, DpoError, StorageError, TooLargeError
+from dpo.errors import AccessError, BusyError, DpoError, SignInError, StorageError, TooLargeError
 
 logger = logging.getLogger(__name__)
 _STATUS: tuple[tuple[type[DpoError], int], ...] = (
-    (AccessError, 403), (TooLargeError, 413), (BusyError, 429), (StorageError, 503),
+    (SignInError, 401), (AccessError, 403), (TooLargeError, 413), (BusyError, 429), (StorageError, 503),
 )  # fmt: skip
 # What a value of the wrong kind raises where it is first used.
 _UNFIT = (

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from flask import Flask, request
+from flask import Flask, g, redirect, request
+from werkzeug import Response
 from werkzeug.exceptions import UnsupportedMediaType
 
-from dpo.dashboard.web import reading
+from dpo.dashboard.web import reading, sign_in
 from dpo.dashboard.web.access import Access
 from dpo.dashboard.web.rights import CALLBACK, PAGES, ROUTES, UPLOAD, right_of_callback
-from dpo.errors import AccessError, ConfigError
+from dpo.errors import AccessError, ConfigError, SignInError
 
+_DOCUMENTS = frozenset({"/", "/<path:path>"})
 _OWN_SITES = frozenset({"same-origin", "none"})  # "none": typed into the address bar
 
 
-def register(server: Flask, access: Access, callbacks: Mapping[str, Any]) -> None:
+def register(server: Flask, access: Access, callbacks: Mapping[str, Any], sessions: sign_in.Sessions) -> None:
     """Refuse what the table does not allow, before anything else looks at the request.
 
     Args:
@@ -26,24 +28,45 @@ def register(server: Flask, access: Access, callbacks: Mapping[str, Any]) -> Non
     """
 
     @server.before_request
-    def admit() -> None:
+    def admit() -> Response | None:
         check_host(access)
         reading.check_address()
         if request.url_rule is None or request.method == "OPTIONS":
-            return  # there is no such route, or nothing is done
+            return None  # there is no such route, or nothing is done
         rule, method = request.url_rule.rule, "GET" if request.method == "HEAD" else request.method
-        if rule not in PAGES:
+        if rule not in PAGES or method != "GET":
             check_origin()
         right = ROUTES.get((method, rule))
         if right is None:
             raise AccessError(f"{method} {rule} has no right in dpo/dashboard/web/rights.py: add one")
-        access.require(right)
+        if access.accounts is not None and not sign_in.is_open():
+            g.user = sign_in.who(access, sessions)
+            if g.user is None:
+                return _ask(rule)
+        if not sign_in.is_open():
+            access.require(right)
+            _check_body(rule, method)
         if rule == CALLBACK:
             _check_callback(access, callbacks)
-        elif method == "POST":
-            reading.limit(reading.MOST_BODY)
-            if not request.is_json:
-                raise UnsupportedMediaType("send JSON with Content-Type: application/json")
+        return None
+
+
+def _check_body(rule: str, method: str) -> None:
+    if method == "POST" and rule != CALLBACK:
+        reading.limit(reading.MOST_BODY)
+        if not request.is_json:
+            raise UnsupportedMediaType("send JSON with Content-Type: application/json")
+
+
+def _ask(rule: str) -> Response:
+    """For nobody: a browser that opens a page is led to where one signs in.
+
+    Raises:
+        SignInError: it is something else.
+    """
+    if rule in _DOCUMENTS and request.method == "GET":
+        return redirect(f"{sign_in.PAGE}?{urlencode({'next': request.full_path.rstrip('?')})}", 303)
+    raise SignInError("Sign in first: open this server's page, or send Authorization: Bearer KEY (dpo users key)")
 
 
 def check_host(access: Access) -> None:

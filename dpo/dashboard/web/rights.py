@@ -13,7 +13,7 @@ _READ, _ASK, _VOTE, _TRAIN, _CHANGE = Right.READ, Right.ASK, Right.VOTE, Right.T
 
 # What a page loads, for which a foreign page may link to it; everything else is ours to ask alone.
 PAGES = frozenset(
-    {"/", "/<path:path>", "/assets/<path:filename>", "/static/<path:filename>", "/_favicon.ico",
+    {"/", "/<path:path>", "/login", "/assets/<path:filename>", "/static/<path:filename>", "/_favicon.ico",
      "/modules/<wanted>/<path:filename>",
      "/_dash-component-suites/<string:package_name>/<path:fingerprinted_path>"}
 )  # fmt: skip
@@ -25,6 +25,8 @@ ROUTES: dict[tuple[str, str], Right] = {
     ("GET", "/_dash-dependencies"): _READ,
     ("GET", "/_reload-hash"): _READ,
     ("POST", CALLBACK): _READ,  # and what CALLBACKS says of the callback
+    ("POST", "/login"): _READ,  # open to everybody, as the page is
+    ("POST", "/logout"): _READ,
     ("POST", "/api/generate"): _ASK,
     ("POST", "/api/cancel"): _ASK,
     ("GET", "/v1/models"): _READ,

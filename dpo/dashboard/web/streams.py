@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from flask import Response, request
 
+from dpo.dashboard.web.access import signed_in
 from dpo.errors import BusyError
 from dpo.serving.service import Service, Work
 
@@ -121,5 +122,8 @@ def written(kind: str | None, data: Any) -> str:
 
 
 def viewer() -> str:
-    """Who asks, for taking turns: a browser by its cookie, a program by its address."""
+    """Who asks, for taking turns: whoever has signed in, else a browser by its cookie, a program by its address."""
+    user = signed_in()
+    if user is not None:
+        return f"user {user.name}"
     return request.cookies.get(_VIEWER, "")[:64] or request.remote_addr or ""
