@@ -18,12 +18,12 @@ MOST_CALLBACK = 16 * 1024 * 1024
 """Bytes that a page sends with its state: the rows of thousands of runs."""
 MOST_UPLOAD_BODY = 68 * 1024 * 1024
 """Bytes of an upload in a callback: 50 MB as base64."""
-MOST_NUMBER = 1e300
-"""Of either sign; what is not a number or larger is no setting, no place and no time."""
+MOST_WHOLE = 10**300
+"""Of either sign; what is larger is no float, and later code stumbles over it."""
 _MOST_DEPTH = 64
 _UNREADABLE = (
     f"the body is no JSON that is read here: send UTF-8 of at most {_MOST_DEPTH} levels, without NUL, half characters "
-    "or numbers beyond 1e300"
+    "or whole numbers beyond 1e300"
 )
 
 
@@ -62,8 +62,8 @@ def check(value: Any) -> None:
                 below.extend(item)
             elif isinstance(item, str):
                 _check_text(item)
-            elif isinstance(item, int | float) and not -MOST_NUMBER <= item <= MOST_NUMBER:
-                raise ValueError("a number that is none or too large")
+            elif isinstance(item, int) and not -MOST_WHOLE <= item <= MOST_WHOLE:
+                raise ValueError("a number that no float holds")  # inf is refused by its field, in its words
         if not below:
             return
         level = below
