@@ -16,8 +16,8 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 import transformers
 from huggingface_hub import utils as hub
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
-from peft import PeftModel
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from peft import PeftModel, get_peft_model_state_dict
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -29,11 +29,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from dpo.errors import ConfigError, PolicyError, PromptError, first_line
+from dpo.errors import ConfigError, DpoError, PolicyError, PromptError, first_line
 from dpo.hub import offline, why_offline
 from dpo.policies.characters import Characters
 from dpo.policies.families import Family, Ids, Prompt, disable_dropout, family_of
-from dpo.policies.names import Source, base_of, check_weights, resolve
+from dpo.policies.inspection import inspect, shapes_of
+from dpo.policies.names import Source, base_of, check_weights, context, resolve
 from dpo.policies.text import decode_ids, lossless
 
 # Where T5's context has no end of its own; far more than a small model can follow.
@@ -222,7 +223,10 @@ def load_policy(
     source = resolve(name)
     if source.kind == "hub":
         offline()
+    elif source.kind != "bundled":
+        inspect(Path(source.location), source.adapter)
     if source.adapter:
+        context(name)  # refuses adapters that stand on each other without end
         policy = _load_adapter(source, dtype, trainable_adapter, eager_attention, (quantization, device))
     else:
         with explained(source):
@@ -350,6 +354,10 @@ def _load_adapter(source: Source, dtype: torch.dtype, trainable: bool, eager: bo
         fit_embeddings(network, len(tokenizer), range(len(base_policy.tokenizer), len(tokenizer)))
         # `is_trainable` off would also leave the adapter in inference mode after loading.
         model = PeftModel.from_pretrained(base_policy.model, str(directory), is_trainable=trainable)
+        wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
+        missing = sorted(set(wanted) - set(shapes_of(directory / "adapter_model.safetensors")))
+        if missing:
+            raise ValueError(f"{len(missing)} of its weights are missing, {missing[0]} the first of them")
     return Policy(source.name, model, tokenizer, family_of(network.config))
 
 
@@ -361,7 +369,9 @@ def explained(source: Source) -> Iterator[None]:
         yield
     except (RepositoryNotFoundError, GatedRepoError) as error:
         raise PolicyError(f"The hub has no model {where} that you may read: check the name or log in") from error
-    except (OSError, ValueError, KeyError, RuntimeError, HfHubHTTPError) as error:
+    except DpoError:
+        raise
+    except Exception as error:  # what a damaged or hostile file makes libraries raise is anything
         if source.kind == "hub":
             if offline():
                 raise PolicyError(

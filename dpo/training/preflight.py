@@ -6,7 +6,6 @@ follows from the number of parameters.  What is not known is called unknown rath
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections import Counter
@@ -20,6 +19,7 @@ import psutil
 
 from dpo.errors import ConfigError, DpoError, PolicyError
 from dpo.families import facts_of
+from dpo.policies.inspection import shapes_of
 from dpo.policies.names import MOST_ADAPTERS, base_of, context, resolve
 from dpo.preferences.sources import NAMED, SAMPLE, is_local
 from dpo.preferences.spec import DataSpec
@@ -98,10 +98,7 @@ def parameters(model: str) -> int | None:
 
 @lru_cache(maxsize=64)
 def _counted(file: Path) -> int:
-    """A safetensors file begins with the length of a JSON header that holds every tensor's shape."""
-    with file.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return sum(map(math.prod, shapes_of(file).values()))
 
 
 def _policy(config: CommonConfig) -> tuple[int | None, Check]:
