@@ -16,7 +16,7 @@ from dpo.errors import DataError
 from dpo.preferences.formats import Recognised
 from dpo.preferences.normalise import Normalised, drawn, normalise, tally
 from dpo.preferences.spec import DataSpec
-from dpo.preferences.split import SALT, held_out_of, position
+from dpo.preferences.split import SALT, half_of, held_out_of, position
 from dpo.preferences.table import COLUMNS
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class PairOptions(TypedDict, total=False):
     num_samples: int | None
     eval_fraction: float
     seed: int
+    half: int | None
     prompt_column: str | None
     chosen_column: str | None
     rejected_column: str | None
@@ -145,6 +146,14 @@ def load(spec: DataSpec) -> Preferences:
         ]
     everything = Normalised(source, together, pairs, sum(part.rows for part in parts), _left_out(parts))
     sides = [[row for row, held in enumerate(held_out) if held == side] for side in (False, True)]
+    if spec.half is not None:
+        halves = [half_of(row["prompt"]) for row in _rows(pairs)]
+        sides[0] = [row for row in sides[0] if halves[row] == spec.half]
+        if not sides[0]:
+            raise DataError(
+                f"{source}: none of its {prompts} different prompts is in half {spec.half}: give more pairs"
+            )
+        info["half"] = spec.half
     return Preferences(spec, pairs.select(sides[0]), pairs.select(sides[1]), info, everything, rows)
 
 

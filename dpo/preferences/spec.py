@@ -22,7 +22,8 @@ class DataSpec:
 
     `source` is a name, a file or a hub id, or several with weights (`"human-like=2,orca=1"`).  `seed`
     draws `num_samples` pairs and the shares of a mix; prompts are held out by their text alone.
-    `max_eval_pairs` is how many of the held-out pairs an evaluation takes, None for all.
+    `max_eval_pairs` is how many of the held-out pairs an evaluation takes, None for all.  `half` 1 or 2 trains on the
+    prompts of one half alone, by hash: what is trained on the other one has seen none of them.
     """
 
     source: str
@@ -32,6 +33,7 @@ class DataSpec:
     eval_fraction: float = 0.05
     seed: int = 0
     max_eval_pairs: int | None = None
+    half: int | None = None
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> DataSpec:
@@ -54,6 +56,7 @@ class DataSpec:
             eval_fraction=cls.eval_fraction if fraction is None else float(fraction),
             seed=_typed(settings, "seed", int) or 0,
             max_eval_pairs=_typed(settings, "max_eval_pairs", int),
+            half=_typed(settings, "half", int),
         )
 
     def sources(self) -> dict[str, float | None]:

@@ -13,6 +13,7 @@ import numpy as np
 from dpo.arrays import Flags
 
 SALT = "dpo-held-out-1"
+HALF_SALT = "dpo-half-1"
 
 
 def is_held_out(prompt: str, fraction: float, salt: str = SALT) -> bool:
@@ -24,6 +25,11 @@ def position(prompt: str, salt: str = SALT) -> int:
     """Where a prompt lies between 0 and 2**64; those below `fraction` of the way are held out."""
     digest = hashlib.sha256(f"{salt}\0{prompt}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big")
+
+
+def half_of(prompt: str) -> int:
+    """Which half of the training prompts a prompt belongs to, 1 or 2; whether it is held out is another question."""
+    return 1 if position(prompt, HALF_SALT) < 2**63 else 2
 
 
 def held_out_of(positions: Sequence[int], fraction: float) -> Flags:

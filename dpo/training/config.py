@@ -90,6 +90,10 @@ class CommonConfig(RunConfig):
     eval_fraction: float = setting(
         "model and data", "share of the prompts held out for evaluation", 0.05, low=0.0, high=0.5
     )
+    half: int | None = setting(
+        "model and data", "train on half 1 or 2 of the prompts, by hash; a judge trained on the other saw none", None,
+        low=1, high=2,
+    )  # fmt: skip
     max_eval_pairs: int = setting("model and data", "evaluate at most this many of them", 256, low=1)
     max_prompt_length: int = setting("model and data", "tokens of a prompt; its end is kept", 256, low=2)
     max_completion_length: int = setting("model and data", "tokens of an answer, EOS included", 256, low=2)

@@ -54,6 +54,22 @@ def test_a_copy_of_the_pairs_makes_a_judge_related_and_other_prompts_do_not(tune
         assert (found.word, why in found.why) == (word, True), found
 
 
+def test_two_halves_of_one_file_make_judges_that_are_not_related(tuned_home: Path, tmp_path: Path) -> None:
+    """Both trained on the same file: related, unless each on its own half of the prompts."""
+    names = []
+    for place, half in enumerate((1, 2, 2, None)):
+        run = tmp_path / str(place)
+        shutil.copytree(tuned_home / "run", run)
+        info = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        (run / "run.json").write_text(json.dumps(info | {"config": info["config"] | {"half": half}}), encoding="utf-8")
+        (run / "policy" / "vocab.json").write_text(json.dumps(place))  # other weights
+        names.append(str(run))
+    lineage._prompts_of.cache_clear()
+    one, two, again, whole = names
+    assert lineage.relation(one, two).word == "not related"
+    assert lineage.relation(two, again).word == lineage.relation(one, whole).word == "related"
+
+
 class _First:
     """Prefers whatever stands first; invalid on one prompt, out of reach on another."""
 

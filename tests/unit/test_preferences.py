@@ -196,3 +196,17 @@ def test_few_prompts_still_give_both_sides(write_pairs: Write) -> None:
     assert audit(few.sample(100), eval_fraction=0.05).measures["held_out"] == 2
     with pytest.raises(DataError, match="none of its 1 different prompts falls on the held out side"):
         load_preferences(str(write_pairs(rows[:1], "one.jsonl")), eval_fraction=0.05)
+
+
+def test_two_halves_share_no_prompt_and_hold_out_the_same(write_pairs: Write) -> None:
+    path = str(write_pairs([{"prompt": f"P {n // 2}?", "chosen": f"Yes {n}.", "rejected": "No."} for n in range(200)]))
+    whole = load_preferences(path, eval_fraction=0.2)
+    halves = [load_preferences(path, eval_fraction=0.2, half=half) for half in (1, 2)]
+    prompts = [set(half.train["prompt"]) for half in halves]
+    assert prompts[0] | prompts[1] == set(whole.train["prompt"]) and not prompts[0] & prompts[1]
+    assert 20 < len(prompts[0]) < 60 and len(halves[0].train) == 2 * len(prompts[0])
+    assert all(half.held_out["prompt"] == whole.held_out["prompt"] for half in halves)
+    assert halves[1].info["half"] == 2 and "half" not in whole.info
+    one = str(write_pairs([{"prompt": "P?", "chosen": "Yes.", "rejected": "No."}]))
+    with pytest.raises(DataError, match="is in half"):
+        [load_preferences(one, eval_fraction=0, half=half) for half in (1, 2)]

@@ -130,11 +130,9 @@ def relation(judge: str, policy: str) -> Relation:
     ours, theirs = _data(judge), _data(policy)
     if not ours or not theirs:
         return Relation("unknown", f"no run says what {policy if ours else judge} was trained on")
-    if {source for source, _ in ours} & {source for source, _ in theirs} or (
-        {mark for _, mark in ours if mark} & {mark for _, mark in theirs if mark}
-    ):
+    if any(one.shares_pairs_with(other) for one in ours for other in theirs):
         return Relation("related", f"{judge} and {policy} were trained on the same pairs")
-    # Other files may hold the same prompts: a repaired or filtered copy, a mix.
+    # Other files may hold the same prompts, a repaired or filtered copy or a mix; two halves of one file may not.
     try:
         first, second = (_prompts_of(tuple(trained_on(name))) for name in (judge, policy))
     except DpoError as error:
@@ -153,15 +151,30 @@ def _prompts_of(specs: tuple[DataSpec, ...]) -> frozenset[int]:
     return frozenset(position(prompt) for spec in specs for prompt in load(spec).train["prompt"])
 
 
-def _data(name: str) -> set[tuple[str, str | None]]:
-    """Source and fingerprint of all data behind a policy."""
-    found: set[tuple[str, str | None]] = set()
+@dataclass(frozen=True)
+class _Data:
+    """A source, the fingerprint of its pairs, and the half that was trained on, if it was one."""
+
+    source: str
+    mark: str | None
+    half: int | None
+
+    def shares_pairs_with(self, other: _Data) -> bool:
+        """Whether both are of one source, and not of its two halves."""
+        same = self.source == other.source or (self.mark is not None and self.mark == other.mark)
+        return same and (self.half is None or other.half is None or self.half == other.half)
+
+
+def _data(name: str) -> set[_Data]:
+    """All data behind a policy."""
+    found: set[_Data] = set()
     for ancestor in _ancestors(name):
         run = _run(ancestor)
         if run is None or run.kind not in _ON_PAIRS or not run.config.get("dataset"):
             continue
         mark = (run.info.get("dataset") or {}).get("fingerprint")
-        found |= {(source, mark) for source in str(run.config["dataset"]).split(",")}
+        half = run.config.get("half")
+        found |= {_Data(source, mark, half) for source in str(run.config["dataset"]).split(",")}
     return found
 
 
