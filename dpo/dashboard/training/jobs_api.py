@@ -49,10 +49,10 @@ _PURPOSES = {
 }  # fmt: skip
 # What a setting without a value of its own comes to.
 _USUAL = {
-    "num_samples": "all", "half": "both", "prompt_column": "recognised", "chosen_column": "recognised", "layout": "recognised",
+    "num_samples": "all", "prompt_column": "recognised", "chosen_column": "recognised", "layout": "recognised",
     "rejected_column": "recognised", "max_steps": "by epochs", "learning_rate": "by policy", "loss_weights": "equal",
     "ld_alpha": "off", "early_stopping": "off", "kl_budget": "off", "lora_alpha": "twice the rank",
-    "lora_targets": "by architecture", "answer_column": "recognised",
+    "lora_targets": "by architecture", "answer_column": "recognised", "half": "both",
 }  # fmt: skip
 # A run of two minutes on two CPU cores.
 _DEMO = {"model": "demo/gpt2", "dataset": "sample", "max_steps": 40, "batch_size": 4, "logging_steps": 1,
