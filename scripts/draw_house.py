@@ -19,8 +19,9 @@ PICTURE = ROOT / "docs" / "house.svg"
 FLOORS = (  # from the roof to the ground; the last two are files
     ("cli",),
     ("dashboard", "pretraining"),
-    ("training", "evaluation"),
-    ("publishing", "generation"),
+    ("training",),
+    ("publishing", "evaluation"),
+    ("generation",),
     ("policies", "serving"),
     ("runs", "preferences"),
     ("files", "hub", "losses", "palette", "values"),

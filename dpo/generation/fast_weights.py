@@ -66,15 +66,22 @@ def affine(module: Any) -> Affine:
 
 
 def _merged(weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
-    """The sum of a weight and its adapter, kept until one of them changes."""
-    parts = (weight, down, up)
-    # Views share their base's version; training in place counts it up.
-    now = (*((x.data_ptr(), 0 if x.is_inference() else x._version) for x in parts), scale)
+    """The sum of a weight and its adapter, kept until one of them changes.
+
+    The adapter is compared by its values: a fused optimizer changes them without counting their version up.
+    """
+    # A view shares its base's version.
+    now = (weight.data_ptr(), 0 if weight.is_inference() else weight._version, scale)
     owner = down if down._base is None else down._base
     known = _sums.get(owner)
-    if known is None or known[0] != now or any(x.is_inference() for x in parts):
-        known = _sums[owner] = (now, torch.addmm(weight, down, up, alpha=scale))
-    return known[1]
+    if (
+        known is None
+        or known[0] != now
+        or weight.is_inference()
+        or not (torch.equal(known[1], down) and torch.equal(known[2], up))
+    ):
+        known = _sums[owner] = (now, down.clone(), up.clone(), torch.addmm(weight, down, up, alpha=scale))
+    return known[3]
 
 
 def plain_weight(module: Any, kinds: Sequence[str]) -> Tensor:

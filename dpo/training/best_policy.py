@@ -36,6 +36,7 @@ class Watch(TrainerCallback, ExportableState):
         save: writes the policy as it is now into a directory (every process calls it).
         drift: measures at an evaluation, or None: `kl`, KL(policy || reference) in nats, of the first 64 tokens of an
             answer, and whatever else.
+        wins: measures the win rate against the policy's start, or None.
     """
 
     def __init__(
@@ -44,9 +45,11 @@ class Watch(TrainerCallback, ExportableState):
         record: RunRecord,
         save: Callable[[Path], None],
         drift: Callable[[], dict[str, float]] | None,
+        wins: Callable[[], dict[str, float]] | None,
         log: Callable[[dict[str, float]], None],
     ) -> None:
-        self.config, self.record, self.save, self.drift, self.log = config, record, save, drift, log
+        self.config, self.record, self.save, self.log = config, record, save, log
+        self.drift, self.wins = drift, wins
         self.best: dict[str, Any] | None = None
         self.reason: str | None = None
         self.worse = 0
@@ -88,6 +91,11 @@ class Watch(TrainerCallback, ExportableState):
         metrics: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
+        if self.wins is not None:
+            won = self.wins()
+            if won:
+                self.log(won)
+            metrics = (metrics or {}) | won
         if self.config.keep_best != "none" and metrics is not None:
             self._judge(state, control, metrics)
         if self.drift is not None:

@@ -22,6 +22,7 @@ BEST_BY = {
     "margin": ("eval_rewards/margins", True),
     "accuracy": ("eval_rewards/accuracies", True),
     "loss": ("eval_loss", False),
+    "win_rate": ("eval_win_rate", True),
 }
 
 
@@ -179,7 +180,7 @@ class TrainConfig(CommonConfig):
         choices=("none", "4bit", "8bit"),
     )  # fmt: skip
 
-    keep_best: Literal["none", "margin", "accuracy", "loss"] = setting(
+    keep_best: Literal["none", "margin", "accuracy", "loss", "win_rate"] = setting(
         "optimisation", "the policy that is kept at the end: the last, or the best on the held-out pairs by this",
         "none", choices=("none", *BEST_BY),
     )  # fmt: skip
@@ -192,6 +193,14 @@ class TrainConfig(CommonConfig):
     kl_prompts: int = setting(
         "optimisation", "held-out prompts on which that distance is measured at every evaluation", 8, low=0, high=256
     )
+    eval_win_rate: int = setting(
+        "optimisation", "held-out prompts whose answers --eval-judge compares with those of the run's start at "
+        "every evaluation (0: not)", 0, low=0, high=2000,
+    )  # fmt: skip
+    eval_judge: str | None = setting(
+        "optimisation", "who says which answer won: reward:POLICY, reward-per-token:POLICY, reward-model:NAME, "
+        "endpoint:URL#MODEL, longer or emoji", None,
+    )  # fmt: skip
     allow_step_zero: bool = setting("record", "go on even if the step-0 check fails", False)
 
     def validate(self) -> None:
@@ -208,12 +217,24 @@ class TrainConfig(CommonConfig):
         self._check_adapter_options()
         if self.early_stopping is not None and self.keep_best == "none":
             raise ConfigError("--early-stopping needs a measure to stop by: add --keep-best margin, accuracy or loss")
+        self._check_win_rate()
         if (self.early_stopping is not None or self.keep_best != "none") and self.eval_fraction == 0:
             raise ConfigError("--keep-best and --early-stopping need held-out pairs: set --eval-fraction above 0")
         if self.kl_budget is not None and (self.kl_prompts == 0 or self.eval_fraction == 0):
             raise ConfigError(
                 "--kl-budget is measured on held-out prompts: set --kl-prompts and --eval-fraction above 0"
             )
+
+    def _check_win_rate(self) -> None:
+        if self.keep_best == "win_rate" and not self.eval_win_rate:
+            raise ConfigError("--keep-best win_rate needs one: add --eval-win-rate 50 and --eval-judge")
+        if self.eval_win_rate and not self.eval_judge:
+            # None is usual: a rule such as "longer" would choose the longest policy, the run's own reward itself.
+            raise ConfigError("--eval-win-rate needs a judge: add --eval-judge, such as reward:demo/gpt2-dpo")
+        if self.eval_judge and not self.eval_win_rate:
+            raise ConfigError("--eval-judge has nothing to judge: add --eval-win-rate, such as 50 prompts")
+        if self.eval_win_rate and self.eval_fraction == 0:
+            raise ConfigError("--eval-win-rate is measured on held-out prompts: set --eval-fraction above 0")
 
     def _changed(self, name: str) -> bool:
         """Whether a setting was given a value of its own."""

@@ -7,12 +7,12 @@ from typing import Any
 
 from dpo.generation.sampler import generate
 from dpo.generation.settings import Sampling
-from dpo.policies.families import prompt_of
+from dpo.policies.families import Prompt, prompt_of
 from dpo.policies.loading import Policy
 from dpo.runs import RunRecord
 from dpo.training.precision import without_autocast
 
-_MAX_NEW_TOKENS = 128
+MOST_ANSWER_TOKENS = 128
 
 
 class Probes:
@@ -27,33 +27,35 @@ class Probes:
         self.policy, self.record = policy, record
         self.texts = [str(pair["prompt"]) for pair in pairs]
         self.prompts = [prompt_of(policy.tokenizer, pair) for pair in pairs]
-        self.sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=_MAX_NEW_TOKENS, seed=seed)
+        self.sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=MOST_ANSWER_TOKENS, seed=seed)
         self.reference: list[str] | None = None
 
     def answer_reference(self, reference: Policy) -> None:
         """Generate the reference's answers; `reference` is a policy that acts as it now."""
         if self.prompts:
-            self.reference = self._answers(reference)
+            self.reference = answers_of(reference, self.prompts, self.sampling)
 
     def __call__(self, step: int) -> None:
         """Answer every probe with the policy as it is now."""
         if not self.prompts:
             return
-        answers = self._answers(self.policy)
+        answers = answers_of(self.policy, self.prompts, self.sampling)
         rows: list[dict[str, Any]] = []
         for index, (prompt, answer) in enumerate(zip(self.texts, answers, strict=True)):
             row = {"step": step, "index": index, "prompt": prompt, "policy": answer}
             rows.append(row | ({"reference": self.reference[index]} if self.reference else {}))
         self.record.add_samples(rows)
 
-    def _answers(self, policy: Policy) -> list[str]:
-        training = policy.model.training
-        policy.model.eval()
-        try:
-            with without_autocast(policy.model):
-                return [generation.text for generation in generate(policy, self.prompts, self.sampling)]
-        finally:
-            policy.model.train(training)
+
+def answers_of(policy: Policy, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
+    """An answer to each prompt by a policy that is being trained; its mode is left as it was."""
+    training = policy.model.training
+    policy.model.eval()
+    try:
+        with without_autocast(policy.model):
+            return [generation.text for generation in generate(policy, prompts, sampling)]
+    finally:
+        policy.model.train(training)
 
 
 def fitting(policy: Policy, pairs: Iterable[dict[str, Any]], count: int, longest: int) -> list[dict[str, Any]]:

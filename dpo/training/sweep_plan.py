@@ -141,6 +141,8 @@ def plan_of(text: str, where: str, usual: str) -> SweepPlan:
     seed = content.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise ConfigError(f"{where}: seed is {quoted(seed)}, it must be a whole number from 0 on")
+    if measure == "win_rate" and not {"eval_win_rate", "eval_judge"} <= settings.keys():
+        raise ConfigError(f"{where}: measure win_rate needs eval_win_rate and eval_judge under 'settings:'")
     plan = SweepPlan(name, method, trials or 0, measure, pruning, seed, settings, search)  # type: ignore[arg-type]
     return _counted(plan, where)
 

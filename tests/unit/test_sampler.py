@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from architectures import CONFIGS, save_model
+from peft import LoraConfig, get_peft_model
 from tiny import TEXTS, tiny, tiny_gpt2, tiny_t5
 from transformers import GenerationConfig
 
@@ -175,3 +176,22 @@ def test_settings_out_of_range_are_refused(values: dict[str, object], says: str)
 def test_blank_prompt_is_refused() -> None:
     with pytest.raises(PromptError, match="blank"):
         generate(tiny_gpt2(), ["  "], Sampling())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ["fused", "foreach"])
+def test_an_adapter_answers_as_it_is_after_every_update(family: str, kind: str) -> None:
+    """A fused optimizer does not count the version of what it changes up."""
+    policy = tiny(family)
+    targets = ["c_attn"] if family == "gpt2" else ["q", "v"]
+    policy.model = get_peft_model(policy.network, LoraConfig(r=4, target_modules=targets))
+    policy.model.eval()
+    trained = [value for name, value in policy.model.named_parameters() if "lora_" in name]
+    optimizer = torch.optim.AdamW(trained, lr=0.5, **{kind: True})
+    for _ in range(2):
+        texts = [answer.text for answer in generate(policy, TEXTS[:2], Sampling(max_new_tokens=12))]
+        again = copy.deepcopy(policy)  # nothing is kept of it
+        assert [answer.text for answer in generate(again, TEXTS[:2], Sampling(max_new_tokens=12))] == texts
+        for value in trained:
+            value.grad = torch.ones_like(value)
+        optimizer.step()

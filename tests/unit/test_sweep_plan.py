@@ -66,6 +66,7 @@ def test_a_grid_is_every_combination_and_a_list_setting_comes_back_as_one(tmp_pa
         ({"trails": 3}, "did you mean trials?"),
         ({"settings": {}, "search": {"lora_dropout": [0.1, 0.2]}, "trials": 2}, "--lora-dropout needs --lora"),
         ({"name": "../out"}, "no folder's name"),
+        ({"measure": "win_rate"}, "needs eval_win_rate and eval_judge"),
     ],
 )
 def test_mistakes_are_one_line(changed: dict[str, Any], said: str, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from dpo.runs.doctor import diagnose
 _CURVES = (
     ("loss", "Loss"), ("rewards/chosen", "Chosen reward"), ("rewards/rejected", "Rejected reward"),
     ("rewards/margins", "Margin"), ("rewards/accuracies", "Accuracy"),
-    ("eval_kl", "KL to reference, nats, first 64 tokens"),
+    ("eval_kl", "KL to reference, nats, first 64 tokens"), ("eval_win_rate", "Win rate against the start"),
 )  # fmt: skip
 _MOST_POINTS = 800
 

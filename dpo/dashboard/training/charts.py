@@ -59,6 +59,10 @@ SMALL = (
     Chart("accuracy", "Accuracy", ("rewards/accuracies",), reference=0.5, percent=True, about="pairs ranked right"),
     Chart("kl", "KL to reference", ("kl", "objective/kl", "probe/kl"), reference=0.0, unit="nats"),
     Chart(
+        "win_rate", "Win rate", ("win_rate",), reference=0.5, percent=True,
+        about="against the run's start, by its --eval-judge",
+    ),
+    Chart(
         "logps", "Log-probability", ("logps/chosen",), second="logps/rejected", unit="nats", about="dotted: rejected",
     ),
     Chart(

@@ -14,7 +14,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, set_seed
 
-from dpo.errors import StepZeroError
+from dpo.errors import ConfigError, StepZeroError
 from dpo.policies.families import prompt_of
 from dpo.policies.loading import Policy
 from dpo.policies.names import BUNDLED, portable_name
@@ -32,8 +32,10 @@ from dpo.training.recipes.steps import check_batch, load_trainable, recorder, ro
 from dpo.training.squeezing import Squeezing
 from dpo.training.trainer import PreferenceTrainer
 from dpo.training.trainer_arguments import lora_config, trl_arguments
+from dpo.training.win_rate import WinsOverStart, judge_of, wins_over_start
 
 STEP_ZERO_TOLERANCE = 1e-4
+_SHOWN = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "accuracy"}
 
 
 def train(config: TrainConfig) -> Run:
@@ -53,6 +55,7 @@ def train(config: TrainConfig) -> Run:
     with opened(config) as context:
         config = context.config
         set_seed(config.seed)
+        judge = judge_of(config)
 
         # Read the pairs, load the policy.
         pairs = context.load_pairs()
@@ -81,6 +84,7 @@ def train(config: TrainConfig) -> Run:
             probes = Probes(policy, prompts if context.main else [], record, config.seed)
             with trainer.as_reference(policy) as frozen:
                 probes.answer_reference(frozen)
+                wins = wins_over_start(policy, frozen, pairs.evaluated, limits, judge, config, record)
             trainer.open_reference_cache()
             logged = recorder(context, rows_of_update(config, trainer))
             if context.step == 0:
@@ -88,11 +92,10 @@ def train(config: TrainConfig) -> Run:
             else:
                 trainer.continue_from(open_run(context.directory).metrics().last("tokens"))
             drifting = fitting(policy, pairs.evaluated, config.kl_prompts, limits.prompt)
-            watch = _watch(trainer, policy, record, config, drifting)
+            watch = _watch(trainer, policy, record, config, drifting, wins)
 
         # Train and save.
-        shown = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "accuracy"}
-        update(context, trainer, logged, probes, shown, [watch])
+        update(context, trainer, logged, probes, _SHOWN, [watch])
         save(context, trainer, policy, watch)
     return open_run(context.directory)
 
@@ -114,6 +117,8 @@ def _trainer(
         policy, reference, trl_arguments(config, str(context.directory), precision, held_out is not None, resuming),
         rows, held_out, lora_config(policy, config) if config.lora else None, config.cache_reference,
     )  # fmt: skip
+    if config.eval_win_rate and is_sharded(trainer):
+        raise ConfigError("--eval-win-rate is not measured where the model is sharded: leave it out")
     policy.model = trainer.model
     if config.lora:
         # PEFT notes the path the base was loaded from; a name outlives a move to another machine.
@@ -123,6 +128,11 @@ def _trainer(
             # rows of new tokens are in the adapter by themselves (`lora_config`).
             policy.model.save_pretrained = partial(policy.model.save_pretrained, save_embedding_layers=False)
     return trainer
+
+
+def is_sharded(trainer: PreferenceTrainer) -> bool:
+    """Whether no process holds the whole model."""
+    return bool(trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
 
 
 def check_step_zero(trainer: PreferenceTrainer, record: RunRecord, config: TrainConfig) -> dict[str, float]:
@@ -149,11 +159,16 @@ def check_step_zero(trainer: PreferenceTrainer, record: RunRecord, config: Train
 
 
 def _watch(
-    trainer: PreferenceTrainer, policy: Policy, record: RunRecord, config: TrainConfig, prompts: list[dict[str, Any]]
+    trainer: PreferenceTrainer,
+    policy: Policy,
+    record: RunRecord,
+    config: TrainConfig,
+    prompts: list[dict[str, Any]],
+    wins: WinsOverStart | None,
 ) -> Watch:
     drift = None
     # A sharded model answers only when every process asks it: not measured there.
-    if prompts and not trainer.is_fsdp_enabled and not trainer.is_deepspeed_enabled:
+    if prompts and not is_sharded(trainer):
         asked = [prompt_of(policy.tokenizer, pair) for pair in prompts]
         ids = policy.family.encode_prompts(policy.tokenizer, asked)
         with trainer.as_reference(policy) as frozen:
@@ -164,4 +179,4 @@ def _watch(
         trainer.model.eval()  # TRL would take training measures that are still being summed along
         trainer.log(measured)
 
-    return Watch(config, record, lambda path: save_weights(trainer, policy, path), drift, log)
+    return Watch(config, record, lambda path: save_weights(trainer, policy, path), drift, wins, log)
