@@ -40,6 +40,7 @@ from dpo.training.preconditions import (
 )
 from dpo.training.settings import COMMANDS
 from dpo.training.stopping import StopOnSignal
+from dpo.training.webhook import address, tell_end
 
 Config = TypeVar("Config", bound=RunConfig)
 _VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
@@ -168,6 +169,7 @@ def opened(config: Config) -> Iterator[Context[Config]]:
     config.validate()
     check_trackers(config.report_to)
     check_device(config)
+    url = address()
     config, resumed = with_resume(config)
     if process_count() > 1 and not config.output_dir:
         raise ConfigError("Several processes need one directory by name: add --output-dir DIR")
@@ -184,6 +186,8 @@ def opened(config: Config) -> Iterator[Context[Config]]:
         where: dict[str, Any] = {"dir": directory, "prefix": SCRATCH} if main else {"prefix": "dpo-"}
         stop = StopOnSignal()
         context = Context(config, main, directory, directory, stop, resumed)
+        if main and url is not None:
+            stack.callback(lambda: tell_end(url, context.record) if context.record is not None else None)
         stack.enter_context(_end_noted(context))
         stack.enter_context(stop.listening())
         stack.enter_context(memory_explained())

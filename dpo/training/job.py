@@ -14,7 +14,7 @@ from dpo.runs.record import LOCK, RUN
 from dpo.training.job_files import PLAN, STOP, WORKER_LOCK, JobFiles, last_line, process_of, read_files, tail
 
 # A bar as tqdm prints it: "tokenising:  45%|####   | 9/20 [00:03<00:04]".
-_BAR = re.compile(r"(?:^|\n)[ \t]*([A-Za-z][\w ./-]{0,60}?): +(\d{1,3})%\|[^\n]*\s*$")
+_BAR = re.compile(r"(?:^|\n)[ \t]*([A-Za-z][\w ,./-]{0,60}?): +(\d{1,3})%\|[^\n]*\s*$")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class TrainingJob:
         bar = _BAR.search(tail(self.directory, 2048))
         if bar is None:
             return "evaluating" if self.line.startswith("dpo eval ") else "reading data and policy", None
-        return bar[1].strip().lower(), min(int(bar[2]), 100) / 100
+        return bar[1].removeprefix("dpo, ").strip().lower(), min(int(bar[2]), 100) / 100
 
     def plan(self) -> str:
         """The YAML text of a sweep.
