@@ -86,6 +86,43 @@ def test_the_prompt_is_the_unit_and_sides_mirror(tmp_path: Path) -> None:
     assert (mirrored["losses"], mirrored["ties"], mirrored["wins"]) == (15, 3, 6)
 
 
+def test_swapped_sides_mirror_every_number_of_a_comparison(tmp_path: Path) -> None:
+    """Win rates as they are, at equal length and style and by slice; strengths; differences of measures."""
+    from evaluations import stored
+
+    draw = np.random.default_rng(8)
+    sides = [
+        ["word " * int(length) + "😄" * int(emoji) + " it's" * int(short) for length, emoji, short in table]
+        for table in draw.integers(0, (9, 3, 3), (2, 180, 3))
+    ]
+
+    def judged(a: str, b: str) -> str:
+        gap = len(a) % 7 + 3 * a.count("😄") - len(b) % 7 - 3 * b.count("😄")
+        return "tie" if abs(gap) < 2 else "a" if gap > 0 else "b"
+
+    names = ("tuned", "base")
+    made = stored(tmp_path / "one", dict(zip(names, sides, strict=True)), samples=2, models=[judged])
+    turned = stored(tmp_path / "two", dict(zip(names[::-1], sides[::-1], strict=True)), samples=2, models=[judged])
+    [_, own], [_, other] = made["comparisons"], turned["comparisons"]
+    assert (own["wins"], own["ties"], own["losses"]) == (other["losses"], other["ties"], other["wins"])
+    assert own["p"] == pytest.approx(other["p"], rel=1e-9)
+    for name in ("win_rate", "length_controlled", "style_controlled"):
+        low, value, high = (own[name][part] for part in ("low", "value", "high"))
+        mirrored = [1 - other[name][part] for part in ("high", "value", "low")]
+        assert [low, value, high] == pytest.approx(mirrored, abs=1e-12)
+    assert own["style_slopes"] == pytest.approx(other["style_slopes"], abs=1e-9)
+    ours, theirs = (one["strengths"][0]["policies"] for one in (made, turned))
+    by_name = {row["policy"]: row for row in theirs}
+    assert all(
+        row["at_equal_style"] == pytest.approx(by_name[row["policy"]]["at_equal_style"], abs=1e-9) for row in ours
+    )
+    first, second = made["measures"][0]["values"], turned["measures"][0]["values"]
+    for name, row in first.items():
+        gap, back = row["difference"], second[name]["difference"]
+        assert gap["value"] == -back["value"], name
+        assert gap["low"] == (None if back["high"] is None else -back["high"])
+
+
 def test_measures_claim_no_certainty_and_stay_in_their_range(tmp_path: Path) -> None:
     made = by_hand(tmp_path / "e", [["a"], ["a"], ["b"]])["measures"]
     own, base = (row["values"] for row in made)
