@@ -157,8 +157,10 @@ def test_a_name_makes_no_link_in_a_chart(tmp_path: Path) -> None:
     shown = Shown(run, link, link, 0, run.metrics())
     loss = next(chart for chart in CHARTS if chart.key == "loss")
     first, second = curves_of([shown], loss, "Step", 0.6, "Reward")
-    notes = figure(loss, first, second, View(several=True))["layout"]["annotations"]
-    assert any("&lt;a" in note["text"] for note in notes) and not any("<a" in note["text"] for note in notes)
+    made = figure(loss, first, second, View(several=True))
+    texts = [note["text"] for note in made["layout"]["annotations"]]
+    texts += [text for trace in made["data"] for text in trace.get("text", ())]
+    assert any("&lt;a" in text for text in texts) and not any("<a" in text for text in texts)
 
 
 def test_a_report_shows_held_out_measures_as_they_were_measured(tmp_path: Path) -> None:

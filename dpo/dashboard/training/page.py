@@ -22,6 +22,7 @@ from dpo.glossary import define
 _WORDS = {
     "chosen": "chosen reward", "rejected": "rejected reward", "logps": "log-probability", "length": "length ratio",
     "lr": "learning rate", "grad": "gradient norm", "use": "utilisation",
+    "win_rate": "win rate",
 }  # fmt: skip
 
 
