@@ -6,7 +6,7 @@ import io
 import json
 import os
 import zipfile
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from evaluations import by_hand, stored
 from dpo.cli import evaluate
 from dpo.cli.main import parser
 from dpo.dashboard.application import create_app
+from dpo.dashboard.evaluate.figures import by_distance
 from dpo.dashboard.evaluate.found import Evaluations
+from dpo.dashboard.evaluate.naming import Names
 from dpo.dashboard.evaluate.prompts import rows
 from dpo.dashboard.web.access import LOCAL, Access
 from dpo.errors import DataError
@@ -186,14 +188,34 @@ def test_what_a_stranger_wrote_is_shown_as_text(tmp_path: Path) -> None:
         EvaluationConfig(
             ["a", "b c"], "demo/gpt2", "sample", "test", eval_fraction=0.25, prompts=3, samples=2,
             temperatures=(0.0, 1.0), judges=["votes", "reward:a"], votes="v.sqlite", judge_tokens=9, until_clear=True,
-            max_new_tokens=8, seed=4, batch_size=2, device="cpu", output_dir="out",
+            max_new_tokens=8, seed=4, batch_size=2, device="cpu", output_dir="out", kl_prompts=7, plain_text="p.txt",
+            slices=["tea=tea|milk"],
         ),
     ],
 )  # fmt: skip
 def test_the_command_asks_for_the_same(config: EvaluationConfig) -> None:
     asked = evaluate._config(parser().parse_args(arguments_of(config)))
-    asked = replace(asked, temperatures=tuple(asked.temperatures), judges=tuple(asked.judges))
-    assert asked == replace(config, judges=tuple(config.judges))
+    for field in fields(EvaluationConfig):  # a setting that is forgotten here would be lost on the way to the queue
+        one, other = (getattr(of, field.name) for of in (asked, config))
+        assert (list(one) == list(other)) if isinstance(other, list | tuple) else one == other
+        assert len(config.policies) == 1 or field.name == "columns" or other != field.default, field.name
+
+
+def test_the_frontier_has_a_mark_a_policy_and_the_fit() -> None:
+    plan = {"policies": ["demo/t5-dpo", "a", "demo/t5"], "comparisons": [["demo/t5-dpo", "demo/t5"], ["a", "demo/t5"]]}
+    names = Names(plan | {"judges": []}, Path)
+    points = [{"policy": "demo/t5-dpo", "distance": 1.0, "gain": 0.5}, {"policy": "a", "distance": 2.0, "gain": 0.4}]
+    row = {"judge": "m", "temperature": 0.7, "against": "demo/t5", "points": points, "gain_is": "score", "past": ["a"],
+           "why": None, "hump": {"a": 0.5, "b": 0.3, "peak": 1.9}}  # fmt: skip
+    figure, note = by_distance({"frontier": [row]}, names, "m", 0.7)
+    fit, *marks = figure["data"]
+    assert [(mark["x"], mark["y"]) for mark in marks] == [([1.0], [0.5]), ([2.0], [0.4])]
+    at_one = next(y for x, y in zip(fit["x"], fit["y"], strict=True) if x >= 1)
+    assert at_one == pytest.approx(0.5, abs=0.02)  # R = d (a - b log d) at d = 1 is a
+    assert note == "Gain in score; from T5 base the fit peaks at 1.90; a is past the top"
+    unfit = row | {"hump": None, "past": [], "why": "fewer than 10 prompts"}
+    assert "no curve is fitted: fewer than 10" in by_distance({"frontier": [unfit]}, names, "m", 0.7)[1]
+    assert by_distance({"frontier": [row]}, names, "another", 0.7)[1] == ""
 
 
 def test_a_plan_says_what_it_can_see_and_what_it_asks(tmp_path: Path) -> None:

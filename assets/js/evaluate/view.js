@@ -76,10 +76,12 @@ function draw(view) {
   ])
     $(id).innerHTML = html; // escaped by the server (markup.py)
   $("ev-slices-note").textContent = view.slices_note;
-  $("ev-temperature-note").textContent = view.temperature_note;
   $("ev-judge-note").textContent = view.judge_note;
-  $("ev-temperature-card").hidden = !view.temperature_note;
-  put("ev-temperature", { figure: view.temperature_figure });
+  for (const key of ["temperature", "distance"]) {
+    $(`ev-${key}-note`).textContent = view[`${key}_note`];
+    $(`ev-${key}-card`).hidden = !view[`${key}_note`];
+    put(`ev-${key}`, { figure: view[`${key}_figure`] });
+  }
   for (const id of SHOWN) $(id).hidden = false;
   drawChoices();
   const several = view.judges.find((/** @type {any} */ one) => one.name === view.judge)?.orders > 1;

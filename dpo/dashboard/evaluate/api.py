@@ -14,7 +14,7 @@ from typing import Any
 from flask import Flask, Response, jsonify, request
 
 from dpo.dashboard.evaluate import ballots, jobs_api, prompts
-from dpo.dashboard.evaluate.figures import by_temperature
+from dpo.dashboard.evaluate.figures import by_distance, by_temperature
 from dpo.dashboard.evaluate.found import Evaluations, Made, OpenEvaluation, sound
 from dpo.dashboard.evaluate.judges import judge_check
 from dpo.dashboard.evaluate.naming import Names
@@ -100,6 +100,7 @@ def view(found: OpenEvaluation, names: Names, asked: tuple[str, float, str | Non
     said = words(made, names, word_of, temperature)
     forest, forest_note = slices(made, names, first["name"], temperature)
     figure, figure_note = by_temperature(made, names, first["name"])
+    frontier, frontier_note = by_distance(made, names, first["name"], temperature)
     check, warning = judge_check(made, names, temperature)
     return {
         "name": found.path.name, "written": f"{datetime.fromtimestamp(found.changed):%d %b %Y, %H:%M}",
@@ -116,6 +117,7 @@ def view(found: OpenEvaluation, names: Names, asked: tuple[str, float, str | Non
         "wins": to_html(bars(made, names, plan["judges"], judge, temperature)),
         "slices": to_html(forest), "slices_note": forest_note, "words": to_html(said),
         "temperature_figure": figure, "temperature_note": figure_note,
+        "distance_figure": frontier, "distance_note": frontier_note,
         "judge_check": to_html(check), "judge_note": warning,
     }  # fmt: skip
 

@@ -1,7 +1,8 @@
-"""The charts of an evaluation: win rate against temperature, and what a size can show."""
+"""The charts of an evaluation: by temperature, by distance from the base, and what a size can show."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from dpo.dashboard.evaluate.naming import Names, Row, percent
@@ -76,6 +77,60 @@ def _finding(rows: list[Row], temperatures: list[float], names: Names) -> str:
         best = max((row for row in rows if row["policy"] == policy), key=lambda row: float(row["win_rate"]["value"]))
         says.append(f"{names[policy].label} most at {best['temperature']:g}, {percent(best['win_rate']['value'])}")
     return f"Against its own base: {'; '.join(says)}"
+
+
+def by_distance(made: Row, names: Names, judge: str, t: float) -> tuple[dict[str, Any], str]:
+    """What each policy gained against the root of its KL, with the fitted curve; "" where no KL is measured."""
+    figure: dict[str, Any] = {"data": [], "layout": layout()}
+    groups = [row for row in made["frontier"] if (row["judge"], row["temperature"]) == (judge, t) and row["points"]]
+    if not groups:
+        return figure, ""
+    shown = figure["layout"]
+    shown["hovermode"] = "closest"
+    shown["margin"] = {"l": 48, "r": 84, "t": 10, "b": 44}
+    title = {"text": "√KL to what it is compared with, nats½", "font": {"size": 12, "color": NEUTRAL}}
+    shown["xaxis"] |= {"title": title, "rangemode": "tozero", "showspikes": False}
+    shown["yaxis"] |= {"rangemode": "tozero"}
+    shown["annotations"] = []
+    says = []
+    for row in groups:
+        if row["hump"] is not None:
+            _draw_fit(figure, row)
+            peak, base = row["hump"]["peak"], names[row["against"]].label
+            says.append(f"from {base} " + ("it rises throughout" if peak is None else f"the fit peaks at {peak:.2f}"))
+        for point in row["points"]:
+            _draw_policy(figure, point, names)
+        says += [f"{names[name].label} is past the top" for name in row["past"]]
+    gain = "score" if groups[0]["gain_is"] == "score" else "wins minus losses"
+    why = next((row["why"] for row in groups if row["why"]), None)
+    found = "; ".join(says) or f"no curve is fitted: {why}"
+    return figure, f"Gain in {gain}; {found}"
+
+
+def _draw_policy(figure: dict[str, Any], point: Row, names: Names) -> None:
+    named = names[point["policy"]]
+    color, label = FAMILY_COLOR[named.family], literal(named.label)
+    figure["data"].append(
+        {
+            "type": "scatter", "mode": "markers", "name": label, "x": [point["distance"]], "y": [point["gain"]],
+            "marker": {"symbol": SYMBOL[named.family], "size": 12, "color": color},
+            "hovertemplate": "gain %{y:.3g} at √KL %{x:.2f}<extra>" + label + "</extra>",
+        }
+    )  # fmt: skip
+    figure["layout"]["annotations"].append(
+        {"x": point["distance"], "y": point["gain"], "text": literal(named.label[:14]), "showarrow": False,
+         "xanchor": "left", "xshift": 12, "font": {"size": 12, "color": color}}
+    )  # fmt: skip
+
+
+def _draw_fit(figure: dict[str, Any], row: Row) -> None:
+    """R = d (a - b log d) up to somewhat beyond the farthest policy."""
+    fit, far = row["hump"], 1.15 * max(point["distance"] for point in row["points"])
+    xs = [far * step / 60 for step in range(1, 61)]
+    ys = [d * (fit["a"] - fit["b"] * math.log(d)) for d in xs]
+    line = {"color": NEUTRAL, "width": 1.5, "dash": "5px,4px"}
+    figure["data"].append({"type": "scatter", "mode": "lines", "x": [0, *xs], "y": [0, *ys], "line": line,
+                           "hoverinfo": "skip"})  # fmt: skip
 
 
 def seen_by_size(prompts: int, samples: int) -> dict[str, Any]:

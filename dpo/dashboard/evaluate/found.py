@@ -22,8 +22,8 @@ from dpo.runs.record import EVALUATIONS
 _MOST_OPEN = 4
 _PLACES = (f"{EVALUATIONS}/*", f"*/{EVALUATIONS}/*", f"*/*/{EVALUATIONS}/*")
 _PARTS = (
-    "plan", "prompts", "complete", "comparisons", "gains", "strengths", "measures", "changes", "taught", "held_out",
-    "judges", "agreement", "alpha",
+    "plan", "prompts", "complete", "comparisons", "gains", "strengths", "measures", "frontier", "changes", "taught",
+    "held_out", "judges", "agreement", "alpha",
 )  # fmt: skip
 # What rows that somebody else wrote may lack or have otherwise.
 _UNFIT = (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)

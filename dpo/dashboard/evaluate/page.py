@@ -39,7 +39,12 @@ def page(workbench: Workbench) -> list[Any]:
         box(
             _headline(),
             _who_wins(),
-            box(_temperature(), _slices(), cls="grid g2 ev-charts"),
+            box(
+                _figure("temperature", "Win rate against temperature"),
+                _figure("distance", "Reward against √KL"),
+                _slices(),
+                cls="grid ev-charts",
+            ),
             _words(),
             _prompts(),
             _judges(),
@@ -87,7 +92,7 @@ def _ballot() -> html.Section:
         html.H2("Which answer is better?"),
         html.P(id="ev-ballot-note", className="sub num", role="status"),
         box(button("Close", None, id="ev-ballot-close", size="xs"),
-            button("Count the votes", None, "filled", id="ev-ballot-count", size="xs"), cls="row tight"),
+            button("Count the votes", "check", id="ev-ballot-count", size="xs"), cls="row tight"),
         cls="wrap",
     )  # fmt: skip
     answers = [
@@ -128,11 +133,12 @@ def _who_wins() -> html.Section:
     )
 
 
-def _temperature() -> html.Section:
-    note = html.P(id="ev-temperature-note", className="sub wrap")
-    head = card_head(html.H3("Win rate against temperature", id="ev-temperature-name"), note)
-    figure = chart("ev-temperature", 300, "#ev-temperature-name #ev-temperature-note")
-    return card(head, figure, cls="chart", id="ev-temperature-card", hidden=True)
+def _figure(key: str, title: str) -> html.Section:
+    """A chart that is there only where the evaluation has what it draws."""
+    note = html.P(id=f"ev-{key}-note", className="sub wrap")
+    head = card_head(html.H3(title, id=f"ev-{key}-name"), note)
+    figure = chart(f"ev-{key}", 300, f"#ev-{key}-name #ev-{key}-note")
+    return card(head, figure, cls="chart", id=f"ev-{key}-card", hidden=True)
 
 
 def _slices() -> html.Section:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dpo.evaluation.comparison.plan import EvaluationConfig
 
-_NUMBERS = ("prompts", "samples", "max_new_tokens", "seed", "batch_size")
-_TEXTS = ("against", "dataset", "split", "votes", "device", "output_dir")
+_NUMBERS = ("prompts", "samples", "max_new_tokens", "seed", "batch_size", "kl_prompts")
+_TEXTS = ("against", "dataset", "split", "plain_text", "votes", "device", "output_dir")
 _UNIT = EvaluationConfig(["any"])
 
 
@@ -23,6 +23,8 @@ def arguments_of(config: EvaluationConfig) -> list[str]:
         made += ["--temperatures", ",".join(f"{one:g}" for one in config.temperatures)]
     for judge in config.judges:
         made += ["--judge", judge]
+    for text in config.slices:
+        made += ["--slice", text]
     made += ["--until-clear"] if config.until_clear else []
     made += _flag("judge_tokens", config.judge_tokens, None)
     for name in _TEXTS[3:]:
