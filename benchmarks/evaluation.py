@@ -1,5 +1,7 @@
 """How long an evaluation's result takes: 10,000 verdicts on 1,250 prompts, and 2,000 bootstrap draws of them.
 
+Seconds are of the processor, so that what else runs on the machine does not count.
+
 python benchmarks/evaluation.py
 """
 
@@ -32,22 +34,22 @@ def main() -> None:
     texts = {name: [" ".join(draw.choice(words, 60)) for _ in range(PROMPTS * SAMPLES)] for name in ("tuned", "base")}
     with tempfile.TemporaryDirectory() as folder:
         stored(Path(folder), dict(texts), samples=SAMPLES)
-        started = time.perf_counter()
+        started = time.process_time()
         store = RowStore(folder)
-        read = time.perf_counter() - started
-        started = time.perf_counter()
+        read = time.process_time() - started
+        started = time.process_time()
         made = result(store)
-        shown = time.perf_counter() - started
+        shown = time.process_time() - started
     h = draw.choice([0.0, 0.5, 1.0], PROMPTS)
     wins = np.zeros((PROMPTS, 4, 4))
     for prompt in range(PROMPTS):
         for _ in range(SAMPLES):
             a, b = draw.choice(4, 2, replace=False)
             wins[prompt, a, b] += 1
-    started = time.perf_counter()
+    started = time.process_time()
     bootstrap(h, resamples=DRAWS)
     percentiles(resampled_by_prompt(wins, DRAWS))
-    drawn = time.perf_counter() - started
+    drawn = time.process_time() - started
     print(f"{PROMPTS * SAMPLES:,} verdicts, {made['prompts']:,} prompts: read in {read:.2f} s, result in {shown:.2f} s")
     print(f"{DRAWS:,} draws of the win rate and of four Bradley-Terry strengths: {drawn:.2f} s")
 

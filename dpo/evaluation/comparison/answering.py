@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from dpo.errors import PromptError
+from dpo.evaluation.comparison.drift import waiting_kl
 from dpo.evaluation.comparison.measures import measure
 from dpo.evaluation.comparison.plan import Plan
 from dpo.evaluation.comparison.rows import Row, RowStore
 from dpo.generation.pieces import Generation
 from dpo.generation.sampler import generate, suit_threads
+from dpo.policies.divergence import ANSWER_TOKENS
 from dpo.policies.families import prompt_of
 from dpo.policies.loading import Policy, load_policy
 
@@ -51,7 +53,7 @@ def generate_missing(plan: Plan, store: RowStore, progress: Callable[[int, int],
 
 
 def seconds_to_generate(plan: Plan, store: RowStore) -> float:
-    """How long the missing answers take at most: if each is as long as allowed.
+    """How long the missing answers take at most, those of the KL too: if each is as long as allowed.
 
     Measured on a few tokens of one batch, of the policy with most to do; reading the prompts is in it, so that
     it errs on the long side.  Writes nothing.
@@ -72,8 +74,11 @@ def seconds_to_generate(plan: Plan, store: RowStore) -> float:
     sampling = replace(plan.config.sampling(1.0), max_new_tokens=min(_FEW_TOKENS, plan.config.max_new_tokens))
     answers = generate(policy, texts, sampling, batch_size=len(texts))
     a_token = answers[0].seconds / max(answer.tokens for answer in answers)
-    batches = sum(-(-len(rows) // plan.config.batch_size) for rows in waiting.values())
-    return a_token * plan.config.max_new_tokens * batches
+    size = plan.config.batch_size
+    batches, drawn = (
+        sum(-(-len(rows) // size) for rows in found.values()) for found in (waiting, waiting_kl(plan, store))
+    )
+    return a_token * (plan.config.max_new_tokens * batches + ANSWER_TOKENS * drawn)
 
 
 def _answer_rows(plan: Plan, policy: Policy, draw: Draw, prompts: Sequence[Row]) -> list[Row]:
