@@ -57,7 +57,7 @@ def _item(entry: Shown, name: str, verdict: Diagnosis, unfolded: bool) -> html.D
             box(
                 html.Div([html.Code(setting), _copy(setting)], className="cmd"),
                 html.Div(verdict.change.why, className="sub") if verdict.change.why else None,
-                _rerun(entry, name, verdict.change) if entry.run.config else None,
+                _rerun(entry, name, verdict.change) if entry.run.config and not entry.run.info.get("foreign") else None,
                 cls="fix",
             )
         )
