@@ -103,6 +103,11 @@ def delete(run: Run, roots: Sequence[Path]) -> None:
         raise StorageError(f"{run.path} cannot be deleted ({error.strerror}): check its permissions") from error
 
 
+def comes_with_dpo(run: Run) -> bool:
+    """Whether a run is one of those that are installed with dpo, which nothing changes."""
+    return BUNDLED_RUNS.resolve() in run.path.resolve().parents
+
+
 def _own(run: Run) -> None:
-    if BUNDLED_RUNS.resolve() in run.path.resolve().parents:
+    if comes_with_dpo(run):
         raise RunError(f"{run.name} comes with dpo and is not changed: use a run of your own")

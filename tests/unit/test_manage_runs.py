@@ -20,7 +20,7 @@ from dpo.dashboard.training.drawing import curves_of
 from dpo.errors import ConfigError, RunError
 from dpo.evaluation.votes import Vote
 from dpo.runs import BUNDLED_RUNS, RunRecord, find_runs, open_run
-from dpo.runs.manage import annotate, delete, listed, note_of, rename
+from dpo.runs.manage import annotate, comes_with_dpo, delete, listed, note_of, rename
 
 
 def write(path: Path, **facts: Any) -> Path:
@@ -49,6 +49,8 @@ def test_what_is_not_ours_is_not_changed(tmp_path: Path) -> None:
     ):
         with pytest.raises(RunError, match="comes with dpo"):
             change()
+    mine = find_runs([write(tmp_path / "mine").parent])
+    assert [comes_with_dpo(run) for run in (bundled, *mine)] == [True, False]  # nor does a page offer it
     live = open_run(write(tmp_path / "live", state="running", pid=os.getpid(), host=socket.gethostname()))
     with pytest.raises(RunError, match="is running"):
         rename(live, "x")

@@ -253,7 +253,7 @@ def _pairs() -> html.Section:
 def _pairs_head() -> html.Div:
     return card_head(
         html.H2("Held-out pairs"),
-        html.P("Rewards of pairs that training did not see.", id="lens-pairs-note", className="sub"),
+        html.P("Which answer of a pair the policy has learned to prefer.", id="lens-pairs-note", className="sub"),
         box(
             dmc.Select(
                 id="lens-source", size="xs", w=190, allowDeselect=False, value="sample",

@@ -14,7 +14,7 @@ from dpo.errors import ConfigError, RunError, StorageError
 from dpo.evaluation.votes import Vote, Votes
 from dpo.runs import Metrics, Run
 from dpo.runs.find import names
-from dpo.runs.manage import note_of
+from dpo.runs.manage import comes_with_dpo, note_of
 from dpo.runs.newest import TRAINING, newest
 
 Row = dict[str, Any]
@@ -179,7 +179,7 @@ def _row(run: Run, label: str, reader: RunReader) -> Row:
         "state": "damaged" if damaged else _STATES.get(run.state, run.state),
         "reason": "; ".join([*problems, *filter(None, [run.info.get("reason")])]),
         "flawed": bool(problems) and not damaged,
-        "own": not damaged and not run.info.get("foreign"),
+        "own": not damaged and not run.info.get("foreign") and not comes_with_dpo(run),
         "step": metrics.steps[-1] if metrics.rows else 0,
         "loss": reached.loss,
         "accuracy": reached.accuracy,
