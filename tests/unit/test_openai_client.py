@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,11 @@ def test_what_fails_within_a_stream_and_what_is_not_there(client: openai.OpenAI,
         client.embeddings.create(model="demo/t5", input="tea")
     with pytest.raises(openai.NotFoundError, match="no model demo/none"):
         client.models.retrieve("demo/none")
+
+
+def test_the_snippet_of_the_documentation_runs(client: openai.OpenAI, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "harnesses.md").read_text(encoding="utf-8")
+    [snippet] = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert "http://127.0.0.1:8050/v1" in snippet
+    exec(compile(snippet.replace("http://127.0.0.1:8050/v1", str(client.base_url)), "docs/harnesses.md", "exec"), {})
+    assert capsys.readouterr().out.strip()
