@@ -22,9 +22,12 @@ from dpo.dashboard.smoothing import smoothed
 from dpo.dashboard.theme import FAMILY_COLOR
 from dpo.dashboard.training import series
 from dpo.dashboard.training.answers import answer_cards
+from dpo.dashboard.training.callbacks import OwnAnswers
 from dpo.dashboard.training.charts import CHARTS, LARGE, View, figure
 from dpo.dashboard.training.drawing import curves_of, draw
 from dpo.dashboard.training.findings import finding
+from dpo.dashboard.web.schema import checked
+from dpo.errors import ConfigError
 from dpo.runs import BUNDLED_RUNS, Metrics, RunRecord, open_run
 from dpo.runs.live import OpenRuns
 
@@ -244,3 +247,15 @@ def test_the_finding_says_how_curves_go() -> None:
     assert told("rejected", a=falls, b=falls) == "Both fall"
     assert re.fullmatch(r"a falls; b turns down after step \d+", told("margin", a=falls, b=turns))
     assert told("loss", a=falls[:2]) == ""
+
+
+def test_answers_to_a_prompt_of_ones_own_pass_the_check_of_callbacks() -> None:
+    """As a browser sends them: JSON knows no tuples."""
+    seen = checked(show)(json.loads('{"prompt": "Tea?", "answers": {"Tea?": {"/runs/a": [[0, "No."], [8, "Yes."]]}}}'))
+    assert seen == 2
+    with pytest.raises(ConfigError, match="own.answers"):
+        checked(show)({"prompt": None, "answers": {"Tea?": {"/runs/a": [["No.", 0]]}}})
+
+
+def show(own: OwnAnswers) -> int:
+    return len(own["answers"]["Tea?"]["/runs/a"])

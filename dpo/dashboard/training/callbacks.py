@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from dash import Dash, Input, Output, State, no_update
 from flask import Response, jsonify
-from pydantic import Field, Strict
+from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict
 
 from dpo.dashboard.browser import in_browser
@@ -28,11 +28,16 @@ from dpo.runs.record import SAMPLES
 from dpo.runs.watching import event_of
 
 
+def _pair(value: Any) -> Any:
+    """JSON has lists where Python has tuples, which a strict check would refuse."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 class OwnAnswers(TypedDict):
     """What `tr-own` holds: a prompt of one's own, and its answers by prompt and run."""
 
     prompt: str | None
-    answers: dict[str, dict[str, list[Annotated[tuple[Count, str], Strict(False)]]]]  # JSON has lists
+    answers: dict[str, dict[str, list[Annotated[tuple[Count, str], BeforeValidator(_pair)]]]]
 
 
 class Mark(TypedDict):
