@@ -9,7 +9,7 @@ from dpo.dashboard.audit_jobs import AuditJobs
 from dpo.dashboard.run_reader import RunReader
 from dpo.dashboard.web.access import LOCAL, Access
 from dpo.dashboard.web.names import Allowed
-from dpo.dashboard.web.streams import Streams
+from dpo.dashboard.web.streams import MOST_EACH, Streams
 from dpo.evaluation.votes import DEFAULT_VOTES, Votes
 from dpo.evaluation.worker import LensWorker
 from dpo.generation.engine import Engine
@@ -49,7 +49,7 @@ class Workbench:
         self.jobs = Jobs(own_root(self.roots))
         self.votes = Votes(votes, wait_seconds=2.0)  # a page waits with a thread of the server
         self.allowed = Allowed(access, self.roots, tuple(remote.url for remote in remotes), Path(data_directory))
-        self.streams = Streams()
+        self.streams = Streams(each=None if access.local else MOST_EACH)
 
     def close(self) -> None:
         """End what is being computed, and remove uploaded files."""

@@ -17,6 +17,7 @@ import torch
 import transformers
 from huggingface_hub import utils as hub
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from jinja2 import TemplateError
 from peft import PeftModel, get_peft_model_state_dict
 from transformers import (
     AutoConfig,
@@ -104,11 +105,15 @@ class Policy:
         """Token ids of `prompt` (a question, or messages with `role` and `content`) as the model sees it.
 
         Raises:
-            PromptError: the prompt is blank, or leaves fewer than `reserve` tokens of the context.
+            PromptError: the prompt is blank, or leaves fewer than `reserve` tokens of the context, or the chat template
+                refuses it.
         """
         if not (prompt if isinstance(prompt, str) else prompt[-1]["content"] if prompt else "").strip():
             raise PromptError("The prompt is blank: write a question or a sentence")
-        ids = self.family.encode_prompts(self.tokenizer, [prompt])[0]
+        try:
+            ids = self.family.encode_prompts(self.tokenizer, [prompt])[0]
+        except TemplateError as error:
+            raise PromptError(f"The chat template of {self.name} fails: {first_line(error)}") from error
         limit = self._prompt_limit(reserve)
         if len(ids) > limit:
             reserved = f" with {reserve} kept for the answer" if reserve else ""

@@ -83,9 +83,10 @@ def _resolve(name: str, adapters: int | None) -> Source:
     if name in SHORT_NAMES:
         facts = facts_of(name)
         return Source(name, "hub", SHORT_NAMES[name], None if facts is None else facts.key)
-    for directory in (Path(name).expanduser(), DEFAULT_RUNS / name):
-        if directory.is_dir():
-            return _local(name, directory, adapters)
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # no name of a file: too long, a NUL, ~nobody
+        for directory in (Path(name).expanduser(), DEFAULT_RUNS / name):
+            if directory.is_dir():
+                return _local(name, directory, adapters)
     looks_local = name.startswith((".", "/", "~", "demo/")) or name.count("/") > 1 or "\\" in name
     if looks_local or not _HUB_ID.fullmatch(name):
         raise PolicyError(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dpo.errors import PolicyError
+from dpo.errors import PolicyError, PromptError
 from dpo.policies.loading import load_policy
 
 
@@ -76,3 +76,11 @@ def test_directories_are_looked_at_before_they_are_loaded(policy_dirs: dict[str,
     (itself / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(PolicyError, match="weights are missing"):
         load_policy(str(itself), device="cpu")
+
+
+def test_a_chat_template_reaches_nothing(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(policy_dirs["gpt2"], tmp_path / "policy")
+    (tmp_path / "policy" / "chat_template.jinja").write_text("{{ ''.__class__.__mro__[1].__subclasses__() }}")
+    policy = load_policy(str(tmp_path / "policy"), device="cpu")
+    with pytest.raises(PromptError, match="chat template"):
+        policy.encode_prompt([{"role": "user", "content": "hi"}])

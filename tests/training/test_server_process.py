@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -10,11 +11,35 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 JSON = {"Content-Type": "application/json"}
+
+
+@contextlib.contextmanager
+def idle(port: int) -> Iterator[None]:
+    """300 connections that send nothing, or half a header."""
+    held = [socket.create_connection(("127.0.0.1", port)) for _ in range(300)]
+    for connected in held[:100]:
+        connected.sendall(b"GET / HTTP/1.1\r\nHost: 127")
+    yield
+    for connected in held:
+        connected.close()
+
+
+def upload(spec: dict[str, Any]) -> dict[str, Any]:
+    """The callback's body that uploads a pair."""
+    outputs = [dict(zip(("id", "property"), part.rsplit(".", 1), strict=True))
+               for part in spec["output"].strip(".").split("...")]  # fmt: skip
+    content = "data:x;base64," + base64.b64encode(b'{"prompt": "a", "chosen": "b", "rejected": "c"}\n').decode()
+    return {
+        "output": spec["output"], "outputs": outputs, "changedPropIds": ["da-upload.contents"],
+        "inputs": [{"id": "da-upload", "property": "contents", "value": content}],
+        "state": [{"id": "da-upload", "property": "filename", "value": "pairs.jsonl"}],
+    }  # fmt: skip
 
 
 def test_a_stopped_server_ends_its_streams_and_removes_its_uploads(tmp_path: Path) -> None:
@@ -43,6 +68,9 @@ def test_a_stopped_server_ends_its_streams_and_removes_its_uploads(tmp_path: Pat
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
 
+        with idle(port):
+            assert ask("GET", "/api/training")[0] == 200
+
         assert ask("GET", "/api/training", host="evil.example")[0] == 403
         assert ask("POST", "/api/jobs", {"settings": {}})[0] == ask("POST", "/api/votes/train", {})[0] == 403
         status, refused = ask("POST", "/api/generate", {"prompt": "a", "policies": ["evil-org/evil-model"]})
@@ -50,14 +78,7 @@ def test_a_stopped_server_ends_its_streams_and_removes_its_uploads(tmp_path: Pat
 
         spec = next(made for made in ask("GET", "/_dash-dependencies")[1]
                     if made["inputs"] and made["inputs"][0]["id"] == "da-upload")  # fmt: skip
-        outputs = [dict(zip(("id", "property"), part.rsplit(".", 1), strict=True))
-                   for part in spec["output"].strip(".").split("...")]  # fmt: skip
-        content = "data:x;base64," + base64.b64encode(b'{"prompt": "a", "chosen": "b", "rejected": "c"}\n').decode()
-        status, _ = ask("POST", "/_dash-update-component", {
-            "output": spec["output"], "outputs": outputs, "changedPropIds": ["da-upload.contents"],
-            "inputs": [{"id": "da-upload", "property": "contents", "value": content}],
-            "state": [{"id": "da-upload", "property": "filename", "value": "pairs.jsonl"}],
-        })  # fmt: skip
+        status, _ = ask("POST", "/_dash-update-component", upload(spec))
         assert status == 200 and list(temporary.glob("dpo-uploads-*/*/*.jsonl"))
 
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)

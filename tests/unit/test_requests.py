@@ -274,34 +274,6 @@ def test_audits_wait_in_a_bounded_line(tmp_path: Path, monkeypatch: pytest.Monke
             job.problem = "enough"
 
 
-def test_uploads_that_unpack_to_gigabytes_are_refused_and_removed(tmp_path: Path) -> None:
-    """Read in a process of its own: 50 kB of Parquet that hold 40 GB, and a row of more columns than pairs have."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    def sent(path: Path) -> str:
-        return "data:;base64," + base64.b64encode(path.read_bytes()).decode()
-
-    words = [pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array([letter * 1_000_000]))
-             for letter in "xy"]  # fmt: skip
-    table = pa.table({"prompt": [f"p{n}" for n in range(20_000)], "chosen": words[0], "rejected": words[1]})
-    pq.write_table(table, tmp_path / "large.parquet", compression="zstd")
-    (tmp_path / "wide.jsonl").write_text(json.dumps({f"c{n}": n for n in range(2000)}) + "\n")
-    (tmp_path / "deep.json").write_text("[" * 100_000)
-    (tmp_path / "good.jsonl").write_text(PAIRS)
-    audits = AuditJobs(tmp_path)
-    for name, why in (("large.parquet", "of memory|MB when it is unpacked"), ("wide.jsonl", "2,000 columns"),
-                      ("deep.json", "cannot be read")):  # fmt: skip
-        with pytest.raises(DataError, match=why) as told:
-            audits.receive(name, sent(tmp_path / name))
-        assert str(audits._place) not in str(told.value) and "\n" not in str(told.value)
-    assert audits._place is not None and list(audits._place.iterdir()) == []
-    value = audits.receive("good.jsonl", sent(tmp_path / "good.jsonl"))
-    found = audits.look(value, Columns())
-    assert found is not None and not found.problem
-    audits.close()
-
-
 def test_the_hub_is_tried_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ THREADS = 32
 """Of the server: each stream holds one as long as somebody follows it."""
 MOST_STREAMS = 20
 """At a time, so that pages and polls always find a thread."""
+MOST_EACH = 12
+"""Of these for one visitor of a network address, so that others find a place."""
 _VIEWER = "dpo_viewer"  # the cookie
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -26,11 +29,18 @@ Kind = TypeVar("Kind", bound=Work)
 
 
 class Streams:
-    """Counts the requests that hold a thread while they wait for a worker."""
+    """Counts the requests that hold a thread while they wait for a worker.
 
-    def __init__(self, most: int = MOST_STREAMS) -> None:
-        self._most = most
+    Args:
+        most: of them at a time.
+        each: of one visitor, by name where there are accounts, else by address; None is no limit of its own.
+    """
+
+    def __init__(self, most: int = MOST_STREAMS, each: int | None = None) -> None:
+        self._most, self._each = most, each
         self._places = threading.BoundedSemaphore(most)
+        self._held: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
@@ -49,14 +59,23 @@ class Streams:
         """Hold a thread until the function that is returned is called (once or more often).
 
         Raises:
-            BusyError: too many are held.
+            BusyError: too many are held, by all or by this visitor.
         """
-        if not self._places.acquire(blocking=False):
-            raise BusyError(f"{self._most} answers are being followed already: try again in a moment")
+        user = signed_in()
+        who = f"user {user.name}" if user else request.remote_addr or ""
+        with self._lock:
+            if self._each is not None and self._held[who] >= self._each:
+                raise BusyError(f"You follow {self._each} answers already: wait for one of them to end")
+            if not self._places.acquire(blocking=False):
+                raise BusyError(f"{self._most} answers are being followed already: try again in a moment")
+            self._held[who] += 1
         held = threading.Lock()
 
         def leave() -> None:
             if held.acquire(blocking=False):
+                with self._lock:
+                    self._held[who] -= 1
+                    self._held += Counter()  # forgets who holds none
                 self._places.release()
 
         return leave
