@@ -80,7 +80,8 @@ class _Drawing:
         axis = next((name for name in AXES if name == asked.get("axis")), "Step")
         unit = next((name for name in NORMALISED if name == asked.get("unit")), "Reward")
         smoothing = asked.get("smoothing")
-        weight = min(max(float(smoothing), 0.0), 99.0) / 100 if isinstance(smoothing, int | float) else 0.0
+        known = isinstance(smoothing, int | float) and smoothing == smoothing  # NaN is a number, too
+        weight = min(max(float(smoothing or 0), 0.0), 99.0) / 100 if known else 0.0
         log_y = bool(asked.get("log"))
         key = zlib.crc32(repr((sorted(str(entry.run.path) for entry in entries), unit, axis, log_y)).encode())
         ln2 = any(starts_at_ln2(entry.run) for entry in entries)
