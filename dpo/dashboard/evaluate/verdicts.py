@@ -68,12 +68,12 @@ def remarks(made: Row, names: Names, judge: str, temperature: float) -> list[str
             parts = [f"{names[row['policy']].label} {in_brackets(row[name])}" for row in known]
             said.append(f"{before}: {listed(parts)}.")
     unseen = [
-        f"{names[row['policy']].label} {name} {in_brackets(estimate)}"
+        f"{names[row['policy']].label} on “{name}” {in_brackets(estimate)}"
         for row in rows if row["verdict"] == "better"
         for name, estimate in row["slices"].items() if estimate["low"] is not None and estimate["low"] <= 0.5
     ]  # fmt: skip
     if unseen:
-        said.append(f"No gain seen in: {listed(unseen)}.")
+        said.append(f"No gain seen: {listed(unseen)}.")
     related = [row for row in rows if row["relation"] and row["relation"]["word"] != "not related"]
     if related:
         said.append(f"A {related[0]['relation']['word']} judge: {related[0]['relation']['why']}.")
@@ -237,7 +237,7 @@ def slices(made: Row, names: Names, judge: str, temperature: float) -> tuple[lis
     lines = [_slice("all prompts", [(row, row["win_rate"]) for row in rows], names, axis)]
     lines += [_slice(name, [(row, row["slices"].get(name)) for row in rows], names, axis) for name in found]
     unseen = [
-        name for name in found
+        f"“{name}”" for name in found
         if any((one := row["slices"].get(name)) and one["low"] is not None and one["low"] <= 0.5 for row in rows)
     ]  # fmt: skip
     note = _SLICES + listed(unseen) if unseen else "a gain in every slice" if found else "no slice is large enough"
