@@ -29,7 +29,7 @@ from dpo.evaluation.statistics.judges import alpha_by_prompt, cohens_kappa, corr
 from dpo.evaluation.statistics.planning import sequence
 from dpo.evaluation.statistics.verdicts import holm, p_value, verdict
 
-FORMAT = 1
+FORMAT = 2
 _FEWEST_IN_SLICE = 5
 _FEWEST_VOTED = 10
 

@@ -22,7 +22,7 @@ _ESCAPED = str.maketrans(
 
 
 def csv_tables(source: Exported) -> Files:
-    """`comparisons.csv`, `measures.csv`, `held_out.csv`, `words.csv`, and every answer in `answers.csv`."""
+    """`comparisons.csv`, `measures.csv`, `held_out.csv`, `drift.csv`, `words.csv`, and all answers in `answers.csv`."""
     return {
         "comparisons.csv": _csv(
             [*_COMPARED, *(f"win_rate_{part}" for part in _ESTIMATE), "p", "p_adjusted", "verdict"],
@@ -40,6 +40,10 @@ def csv_tables(source: Exported) -> Files:
             ([row["policy"], row["reference"], row["beta"], row["pairs"], name, *_parts(row[name])]
              for row in source.made["held_out"] for name in ("accuracy", "margin", "loss")),
         ),
+        "drift.csv": _csv(
+            ["policy", "against", "measure", *_ESTIMATE],
+            ([row["policy"], row["against"], name, *_parts(estimate)] for row, name, estimate in _drift(source.made)),
+        ),
         "words.csv": _csv(
             ["policy", "against", "temperature", "word", "log_odds", "t", "p", "per_1000", "per_1000_against"],
             ([row["policy"], row["against"], row["temperature"],
@@ -49,6 +53,16 @@ def csv_tables(source: Exported) -> Files:
         "answers.csv": _csv(["prompt_key", "prompt", "policy", "temperature", "sample", "text", *MEASURES],
                             _answers(source)),
     }  # fmt: skip
+
+
+def _drift(made: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str, Mapping[str, Any] | None]]:
+    """A row of the result, what was measured, and its estimate: KL in nats, perplexity, and bits a character."""
+    for row in made["divergence"]:
+        for name in ("kl", "per_token", "k1", "k3"):
+            yield row, name, row[name]
+    for row in made["perplexity"]:
+        for name in ("perplexity", "bits", "difference"):
+            yield row, f"{name} of {row['kind']} text", row[name]
 
 
 def _answers(source: Exported) -> Iterator[list[Any]]:
