@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,67 +52,71 @@ def proxy(judges: Path) -> Iterator[FaultProxy]:
         yield made
 
 
-def test_what_was_judged_is_kept_whatever_the_endpoint_does(
-    judges: Path,
-    proxy: FaultProxy,
-    tuned_home: Path,
-    evaluated: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr("dpo.evaluation.comparison.endpoint._ASKED_TWICE", 10**9)
-    name = f"endpoint:{proxy.url}#{judges / 'first'}"
+@pytest.fixture
+def judged(
+    proxy: FaultProxy, tuned_home: Path, evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """An evaluation by a judge behind the proxy, while every so many-th request meets a fault."""
 
     def patient_where_it_is_not_slow(where: str, most: int | None) -> Endpoint:
         return Endpoint(*where.split("#"), most, seconds=2.0 if proxy.fault == "slow" else 60.0)
 
-    monkeypatch.setattr("dpo.evaluation.comparison.judging.open_endpoint", patient_where_it_is_not_slow)
-
-    def judged(fault: str, every: int = 1, judge: str = name, target: str = "") -> Any:
+    def evaluation(judge: str, fault: str, every: int = 1, target: str = "") -> Any:
         proxy.set(fault, every)
         where = tmp_path / (target or fault)
         if not where.exists():
             shutil.copytree(evaluated, where)
         return evaluate(config_of(tuned_home, where, judges=[judge]))
 
-    def row(made: Any) -> Any:
-        return made.result["comparisons"][0]
+    monkeypatch.setattr("dpo.evaluation.comparison.endpoint._ASKED_TWICE", 10**9)
+    monkeypatch.setattr("dpo.evaluation.comparison.judging.open_endpoint", patient_where_it_is_not_slow)
+    return evaluation
 
-    made = judged("pass")
+
+def first_of(made: Any) -> Any:
+    return made.result["comparisons"][0]
+
+
+def test_what_was_judged_is_kept_and_the_rest_is_asked_again(
+    judges: Path, proxy: FaultProxy, judged: Callable[..., Any]
+) -> None:
+    name = f"endpoint:{proxy.url}#{judges / 'first'}"
+    made = judged(name, "pass")
     assert made.result["complete"] and made.judged == ASKED == proxy.count and not made.failed
-    assert row(made)["order"]["bias"]["value"] == 0.5 and row(made)["order"]["flips"] == PROMPTS
+    assert first_of(made)["order"]["bias"]["value"] == 0.5 and first_of(made)["order"]["flips"] == PROMPTS
     assert made.result["judges"][0]["models"] == [str(judges / "first")] and made.result["judges"][0]["tokens"] > 0
-    made = judged("busy")
+    made = judged(name, "busy")
     assert made.result["complete"] and made.judged == ASKED
     assert proxy.count == ASKED + len(proxy.bodies)  # two answers may be alike
     for fault, says in (
         ("gone", "can't be asked"), ("slow", "timed out"), ("garbage", "something else than a chat completion"),
         ("cut", "can't be asked"),
     ):  # fmt: skip
-        made = judged(fault, every=2)
+        made = judged(name, fault, every=2)
         [(count, why)] = made.failed.values()
         # Of a busy machine others may be late as well.
         assert count >= ASKED // 2 if fault == "slow" else count == ASKED // 2, fault
         assert says in why and "\n" not in why, (fault, made.failed)
-        assert not made.result["complete"] and row(made)["invalid"] == 0, fault
-        kept = made.judged
-        again = judged("pass", target=fault)
-        assert again.result["complete"] and (again.judged, proxy.count) == (count, count), (fault, kept)
-        assert row(again)["order"]["flips"] == PROMPTS
-    random = f"endpoint:{proxy.url}#{judges / 'random'}"
-    made = judged("pass", judge=random, target="nonsense")
-    assert made.result["complete"] and row(made)["invalid"] == ASKED and not made.failed
-    assert row(made)["win_rate"] is None and proxy.count == 2 * ASKED  # asked once more, then invalid
+        assert not made.result["complete"] and first_of(made)["invalid"] == 0, fault
+        again = judged(name, "pass", target=fault)
+        assert again.result["complete"] and (again.judged, proxy.count) == (count, count), fault
+        assert first_of(again)["order"]["flips"] == PROMPTS
 
-    def commanded(fault: str, every: int, judge: str, target: str) -> tuple[int, str]:
-        proxy.set(fault, every)
-        shutil.copytree(evaluated, tmp_path / target)
-        line = ["eval", str(tuned_home / "run"), "--prompts", str(PROMPTS), "--max-new-tokens", "6", "--device", "cpu"]
-        code = main([*line, "--output-dir", str(tmp_path / target), "--judge", judge])
-        return code, capsys.readouterr().err
 
-    code, err = commanded("gone", 2, name, "some")
-    assert code == 0 and f"{ASKED // 2}" in err and "can't be asked" in err
-    code, err = commanded("pass", 1, f"endpoint:{proxy.url}#demo/none", "name")
-    assert code == 2 and "neither bundled nor a run" in err and "it gave no verdict" in err
+def test_nonsense_is_no_verdict_and_the_exit_code_says_whether_there_was_any(
+    judges: Path, proxy: FaultProxy, judged: Callable[..., Any], tuned_home: Path, evaluated: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    made = judged(f"endpoint:{proxy.url}#{judges / 'random'}", "pass")
+    assert made.result["complete"] and first_of(made)["invalid"] == ASKED and not made.failed
+    assert first_of(made)["win_rate"] is None and proxy.count == 2 * ASKED  # asked once more, then invalid
+    line = ["eval", str(tuned_home / "run"), "--prompts", str(PROMPTS), "--max-new-tokens", "6", "--device", "cpu"]
+    for fault, model, code, says in (
+        ("gone", judges / "first", 0, f"{ASKED // 2}"), ("pass", "demo/none", 2, "neither bundled nor a run"),
+    ):  # fmt: skip
+        proxy.set(fault, 2)
+        target = tmp_path / f"by-{fault}"
+        shutil.copytree(evaluated, target)
+        assert main([*line, "--output-dir", str(target), "--judge", f"endpoint:{proxy.url}#{model}"]) == code
+        err = capsys.readouterr().err
+        assert says in err and ("it gave no verdict" in err or "can't be asked" in err)
