@@ -1,6 +1,7 @@
 // @ts-check
 /* The one entry: every module is loaded when Dash's renderer, which calls them by name, is started here. */
 import "./connection.js";
+import "./grids.js";
 import * as compare from "./compare/controls.js";
 import { about, sampleOf, state } from "./compare/state.js";
 import * as votes from "./compare/votes.js";

@@ -84,6 +84,7 @@ export const callbacks = {
       else item.removeAttribute("aria-current");
     });
     document.title = `${shown.textContent} · DPO Workbench`;
+    document.dispatchEvent(new CustomEvent("page", { detail: key }));
     requestAnimationFrame(remeasure);
     setTheme(current);
     // A page comes when it is first visited; asked for again if it never came.

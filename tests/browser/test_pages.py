@@ -75,20 +75,34 @@ def test_dash_starts_when_all_modules_are_there_however_late(serve: Any, browser
     context.close()
 
 
-def test_modules_are_fetched_side_by_side_once_and_remembered(serve: Any, open_page: Any, tmp_path: Path) -> None:
-    entries = (
-        "performance.getEntriesByType('resource').filter(({ name }) => name.includes('/modules/'))"
-        ".map(({ name, startTime, responseEnd, transferSize }) => [name, startTime, responseEnd, transferSize])"
-    )
-    page = open_page(serve([tmp_path]) + "/")
-    expect(page.locator("#cmp-prompt")).to_be_visible()
-    first = {name.split("/modules/")[1].split("/", 1)[1]: facts for name, *facts in page.evaluate(entries)}
-    assert sorted(first) == sorted(Modules(ASSETS).files())
+def test_modules_are_fetched_side_by_side_once_and_remembered(serve: Any, browser: Any, tmp_path: Path) -> None:
+    url = serve([tmp_path])
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/modules/" in request.url else None)
+    held: list[Any] = []
+    page.route(f"**/{ENTRY}", lambda route: held.append(route))
+    page.goto(url, wait_until="commit")
     # Asked for by the document: none waits for the entry, to be found in its imports a round trip later.
-    assert max(begun for begun, *_ in first.values()) <= first[ENTRY][1]
+    files = Modules(ASSETS).files()
+    page.wait_for_function(
+        "count => document.querySelectorAll('link[rel=modulepreload]').length === count", arg=len(files)
+    )
+    while len(set(asked)) < len(files):
+        page.wait_for_event("request")
+    assert sorted(address.split("/modules/")[1].split("/", 1)[1] for address in asked) == sorted(files)
+    for route in held:
+        route.continue_()
+    page.unroute(f"**/{ENTRY}")
+    expect(page.locator("#cmp-prompt")).to_be_visible()
+    sizes = (
+        "performance.getEntriesByType('resource').filter(({ name }) => name.includes('/modules/'))"
+        ".map(({ transferSize }) => transferSize)"
+    )
     page.reload()
     expect(page.locator("#cmp-prompt")).to_be_visible()
-    assert [size for *_, size in page.evaluate(entries)] == [0] * len(first)
+    assert page.evaluate(sizes) == [0] * len(files)
+    page.close()
 
 
 def test_the_first_tab_skips_to_the_page(serve: Any, open_page: Any, tmp_path: Path) -> None:
@@ -104,3 +118,22 @@ def test_the_first_tab_skips_to_the_page(serve: Any, open_page: Any, tmp_path: P
     expect(page.locator("#page-data h1")).to_be_visible()
     for part in (".topbar", ".navigation", ".statusbar", ".skip"):
         expect(page.locator(part)).to_be_hidden()
+
+
+def test_a_grid_is_one_stop_of_the_tab_key(serve: Any, open_page: Any, tmp_path: Path, write_run: Any) -> None:
+    for number in range(3):
+        write_run(tmp_path / f"run-{number}", "gpt2")
+    page = open_page(serve([tmp_path]) + "/runs")
+    expect(page.locator("#rn-grid .ag-row").first).to_be_visible()
+    inside = "document.activeElement.closest('.ag-root-wrapper') !== null"
+    page.locator("#rn-grid .ag-header-cell[col-id=name]").focus()
+    assert page.evaluate(inside)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(inside)
+    for back, way in (("Shift+Tab", "PRECEDING"), ("Tab", "FOLLOWING")):
+        page.locator("#rn-grid .ag-header-cell[col-id=name]").focus()
+        page.keyboard.press(back)
+        assert not page.evaluate(inside)
+        grid = "document.querySelector('#rn-grid .ag-root-wrapper')"
+        assert page.evaluate(f"{grid}.compareDocumentPosition(document.activeElement) & Node.DOCUMENT_POSITION_{way}")

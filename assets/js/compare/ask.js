@@ -32,11 +32,15 @@ export function progress() {
   const run = /** @type {Generation} */ (state.run);
   const { stream } = run;
   const all = run.panes.flatMap((pane) => run.samples[pane]);
-  const finished = all.filter((sample) => (sample?.end && !sample.stopped) || sample?.failed).length;
+  const stopped = all.filter((sample) => sample?.end === "cancelled" || sample?.stopped).length;
+  const finished = all.filter((sample) => sample?.end || sample?.failed).length;
+  const whole = all.filter((sample) => (sample?.end && sample.end !== "cancelled") || sample?.failed).length;
   const live = all.some((sample) => sample?.live);
   let text = stream.note || "Waiting";
-  if (stream.over) text = `${finished} of ${all.length} answered · ${stream.seconds} s`;
-  else if (live) text = `Writing answer ${Math.min(finished + 1, all.length)} of ${all.length} · ${seconds(stream)} s`;
+  if (stream.over) {
+    text = `${whole} of ${all.length} answered${stopped ? `, ${stopped} stopped` : ""} · ${stream.seconds} s`;
+  } else if (live)
+    text = `Writing answer ${Math.min(finished + 1, all.length)} of ${all.length} · ${seconds(stream)} s`;
   $("cmp-progress").textContent = text;
   const status = stream.over ? "Ready" : stream.note && !live ? stream.note : "Writing answers";
   if ($("status-text").textContent !== status) $("status-text").textContent = status;

@@ -79,6 +79,12 @@ function composed(names, prompt, values) {
   return { prompt: prompt || "", seed: 0, ...settings };
 }
 
+// Navigation leads to the bare address: what stands here keeps its own.
+document.addEventListener("page", (event) => {
+  if (/** @type {CustomEvent} */ (event).detail !== "compare" || !state.run || location.search) return;
+  remember({ ...state.run.request, prompt: state.run.first });
+});
+
 export const callbacks = {
   /** @param {number} _clicks @param {string[]} names @param {string | null} prompt @param {any[]} values */
   generate(_clicks, names, prompt, ...values) {
@@ -122,6 +128,7 @@ export const callbacks = {
    */
   wanted(names, prompt, ...values) {
     state.wanted = composed(names, prompt, values);
+    $("cmp-greedy").hidden = state.wanted.temperature !== 0;
     panes.belong();
     return none();
   },

@@ -19,14 +19,24 @@ const competitor = (run, pane) =>
   run.policies[pane] + (run.lambdas[pane] === 1 ? "" : ` (lambda ${run.lambdas[pane]})`);
 
 /* ---- the buttons ---- */
+/** @param {number[]} panes */
+const areComplete = (panes) => panes.length === 2 && panes.every((pane) => ENDED.includes(sampleOf(pane)?.end || ""));
+/** @param {number[]} panes */
+const areSame = (panes) => areComplete(panes) && sampleOf(panes[0])?.text.trim() === sampleOf(panes[1])?.text.trim();
+/** What stands beside the buttons. @param {boolean} open @param {boolean} same @param {boolean} named */
+function noteOf(open, same, named) {
+  if (same) return "Both answers are the same: there is nothing to choose";
+  if (!open) return "Vote opens when both answers are complete";
+  return named ? "Which answer is better?" : "Names appear after your vote";
+}
 function bars() {
   for (const { row, panes } of blind.rows()) {
     const box = $(`cmp-vote-${row}`);
     const given = blind.votes.get(row);
     const named = !blind.isBlind() || blind.revealed(row);
     box.hidden = panes.length !== 2;
-    const complete = panes.every((pane) => ENDED.includes(sampleOf(pane)?.end || ""));
-    const open = Boolean(state.run) && panes.length === 2 && complete;
+    const same = areSame(panes);
+    const open = Boolean(state.run) && areComplete(panes) && !same;
     const labels = named ? panes.map((pane) => `${blind.shortName(pane)} better`) : ["A better", "B better"];
     for (const choice of box.querySelectorAll("button")) {
       const { verdict } = choice.dataset;
@@ -34,9 +44,7 @@ function bars() {
       choice.disabled = !open || Boolean(given);
       choice.classList.toggle("voted", given?.verdict === verdict);
     }
-    let note = "Vote opens when both answers are complete";
-    if (open) note = named ? "Which answer is better?" : "Names appear after your vote";
-    $(`cmp-vote-note-${row}`).replaceChildren(...(given ? outcome(given, panes) : [note]));
+    $(`cmp-vote-note-${row}`).replaceChildren(...(given ? outcome(given, panes) : [noteOf(open, same, named)]));
   }
 }
 /** @param {{ tally?: Record<string, any> }} vote @param {number[]} panes */

@@ -94,7 +94,11 @@ def register(app: Dash, workbench: Workbench) -> None:
 
 def _composer() -> html.Section:
     numbers = html.Div([_field(spec) for spec in _FIELDS], className="five")
-    right = html.Div([numbers, _strength(), _start()], className="right")
+    greedy = html.P(
+        "Temperature 0 takes the likeliest token each time: top-p, top-k, seed and noise change nothing.",
+        className="sub", id="cmp-greedy", hidden=True, role="status",
+    )  # fmt: skip
+    right = html.Div([numbers, greedy, _strength(), _start()], className="right")
     return card(_prompt(), right, cls="composer")
 
 
