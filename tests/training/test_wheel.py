@@ -141,7 +141,7 @@ def test_the_image_is_what_the_guide_says() -> None:
         assert set(re.findall(r"-p 127\.0\.0\.1:8050:(\d+)", text)) == {only("EXPOSE")}
         assert set(re.findall(r"-v dpo-runs:(\S+)", text)) == {only("VOLUME")}
     commands = re.findall(r"docker run .* dpo-workbench (\w.*)", guide)
-    assert len(commands) == 2
+    assert len(commands) == 4
     for command in [*commands, " ".join(json.loads(only("CMD")))]:
         assert callable(parser().parse_args(command.split()).call)
 
