@@ -12,7 +12,7 @@ import pytest
 import torch
 from lm_eval import utils
 from lm_eval.api.instance import Instance
-from lm_eval_client import local_completions
+from lm_eval.models.openai_completions import LocalCompletionsAPI
 from serving import dashboard
 
 from dpo.evaluation.formats.export import export
@@ -67,7 +67,7 @@ def test_log_likelihoods_of_a_task_are_ours(policy_dirs: dict[str, Path], tmp_pa
     rows.write_text("".join(json.dumps({"question": q, "choices": c}) + "\n" for q, c in QUESTIONS.items()))
     policy = load_policy(name, device="cpu")
     with dashboard(policy_dirs[family].parent, votes=tmp_path / "votes.sqlite") as address:
-        model = local_completions(
+        model = LocalCompletionsAPI(
             model=name, base_url=f"{address}/v1/completions", tokenizer=name, max_length=128, batch_size=2
         )
         made = lm_eval.simple_evaluate(
