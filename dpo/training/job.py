@@ -56,8 +56,13 @@ class TrainingJob:
             "stage": stage, "share": share,
             "job": self.ident, "name": self.run.name, "run": str(self.run), "line": self.line, "state": self.state,
             "message": self.message, "step": done, "max_steps": most, "left": left, "resumes": self.resumes,
-            "resumable": self.over and self._can_go_on(), "trials": self.trials,
+            "resumable": self.over and self._can_go_on(), "trials": self.trials, "evaluates": self.evaluates,
         }  # fmt: skip
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether it is an evaluation, not a training."""
+        return self.line.startswith("dpo eval ")
 
     def progress(self) -> tuple[int, int | None, float | None]:
         """Steps done, steps in all, and seconds left at the pace so far (None before it is known)."""
@@ -79,7 +84,7 @@ class TrainingJob:
             return None, None
         bar = _BAR.search(tail(self.directory, 2048))
         if bar is None:
-            return "evaluating" if self.line.startswith("dpo eval ") else "reading data and policy", None
+            return "evaluating" if self.evaluates else "reading data and policy", None
         return bar[1].removeprefix("dpo, ").strip().lower(), min(int(bar[2]), 100) / 100
 
     def plan(self) -> str:

@@ -17,6 +17,7 @@ import { showRun } from "./state.js";
  * @property {number} step
  * @property {number | null} max_steps
  * @property {number | null} trials
+ * @property {boolean} evaluates whether it is an evaluation
  * @property {number | null} left seconds
  * @property {string | null} message
  * @property {boolean} recorded whether its run can be looked at
@@ -36,6 +37,8 @@ const STATES = {
   cancelled: "not begun",
   interrupted: "killed",
 };
+/** @param {Job} job */
+const stateOf = ({ state, evaluates }) => (state === "running" && evaluates ? "evaluating" : STATES[state]);
 const ACTIVE = ["waiting", "running", "stopping"];
 let open = false;
 let timer = 0;
@@ -101,7 +104,7 @@ function actions(one) {
 const kindOf = (job) => `${job.state} ${job.resumable} ${job.recorded}`;
 /** @param {Job} job */
 function jobCard(job) {
-  const state = (job.resumes ? "resumed · " : "") + STATES[job.state];
+  const state = (job.resumes ? "resumed · " : "") + stateOf(job);
   const log = make(
     "details",
     { open: logs.has(job.job) },
@@ -213,7 +216,7 @@ function showAwaited(jobs) {
       notify(`${job.name} trains: its curves are on the page`);
     } else if (over(job)) {
       awaited.delete(job.run);
-      notify(`${job.name}: ${job.message || STATES[job.state]}`, job.state !== "cancelled");
+      notify(`${job.name}: ${job.message || stateOf(job)}`, job.state !== "cancelled");
     } else notify(`${job.name} ${job.state === "waiting" ? "is in the queue" : `begins: ${progressOf(job)}`}`);
   }
 }

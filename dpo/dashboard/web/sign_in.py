@@ -128,7 +128,7 @@ def register(server: Flask, access: Access, sessions: Sessions) -> None:
     """Add the page, and signing in and out; without accounts they lead to the first page."""
     tries = Tries()
     inline = resource("assets") / "inline"
-    template, theme = ((inline / name).read_text(encoding="utf-8") for name in ("login.html", "theme.js"))
+    template, theme = ((inline / name).read_text(encoding="utf-8") for name in ("login.html.j2", "theme.js"))
 
     def page(problem: str = "", status: int = 200) -> Response:
         name = request.form.get("name", "")[:64]
