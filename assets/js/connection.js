@@ -2,6 +2,7 @@
 /* A server that is gone and comes back: said on every page; what had not come is asked for again. */
 import { $ } from "./lib/dom.js";
 import { request, server } from "./lib/http.js";
+import { mount } from "./shell.js";
 
 const RETRY = 2000; // ms
 let lost = false;
@@ -28,8 +29,7 @@ server.addEventListener("change", (event) => {
   }
   say("The server answers again.", false);
   setTimeout(() => lost || say("", false), 4000);
-  // The frame asks for the page that is shown if it never came.
-  dispatchEvent(new PopStateEvent("popstate"));
+  mount();
 });
 // Dash's own requests fail without a word to anybody: one of ours finds out why.
 addEventListener("offline", ask);

@@ -70,6 +70,18 @@ async function openWith(src, visit, key) {
   }
 }
 
+/** The page that is shown comes when it is first visited; it is asked for again if it never came. */
+export function mount() {
+  const shown = all(".navigation .nav-item.on")[0];
+  const key = shown?.dataset.page || "";
+  if (!find(`page-${key}`)?.querySelector(":scope > .page-opening")) return;
+  const visit = () => put(`visit-${key}`, { data: Date.now() });
+  // Dash draws a grid only where its script has run before.
+  const grid = shown.dataset.grids ? find("grid-script") : null;
+  if (grid && !window.dash_ag_grid) openWith(String(grid.getAttribute("href")), visit, key);
+  else visit();
+}
+
 export const callbacks = {
   /** @param {string} pathname */
   show(pathname) {
@@ -87,13 +99,7 @@ export const callbacks = {
     document.dispatchEvent(new CustomEvent("page", { detail: key }));
     requestAnimationFrame(remeasure);
     setTheme(current);
-    // A page comes when it is first visited; asked for again if it never came.
-    const wanted = $(`page-${key}`).querySelector(":scope > .page-opening");
-    const visit = () => put(`visit-${key}`, { data: Date.now() });
-    // Dash draws a grid only where its script has run before.
-    const grid = wanted && shown.dataset.grids ? find("grid-script") : null;
-    if (grid && !window.dash_ag_grid) openWith(String(grid.getAttribute("href")), visit, key || "");
-    else if (wanted) visit();
+    mount();
     return entries.map((item) => item.dataset.page !== key);
   },
   /** @param {number} _clicks @param {boolean} opened */

@@ -58,6 +58,11 @@ def test_another_server_stands_in_a_pane(serve: Any, open_page: Any) -> None:
     said = page.locator("#cmp-out-1").inner_text()
     expect(page.locator("#cmp-out-0")).to_have_text(said)
     expect(page.locator("#cmp-command")).to_contain_text(remote.policy)
+    # Equal answers leave nothing to vote on; turned up, the policy here is another competitor.
+    expect(page.locator("#cmp-vote-note-0")).to_contain_text("nothing to choose")
+    page.get_by_role("slider", name="Alignment strength of decoder only models").press("End")
+    generate(page, 2)
+    expect(page.locator("#cmp-out-1")).not_to_have_text(said)
     page.locator("#cmp-vote-0").get_by_role("button", name="Tie").click()
     expect(page.locator("#cmp-vote-note-0")).to_contain_text(re.compile("Stored|won"))
     made = page.request.get(f"{url}/api/votes").json()
