@@ -18,6 +18,7 @@ import "./training/drawer.js";
 import "./training/losses.js";
 import "./training/player.js";
 import "./training/poll.js";
+import * as run from "./training/run.js";
 import { screen } from "./training/state.js";
 
 window.dash_clientside = Object.assign(window.dash_clientside || {}, {
@@ -28,6 +29,7 @@ window.dash_clientside = Object.assign(window.dash_clientside || {}, {
   data: data.callbacks,
   evaluate: evaluate.callbacks,
   training: training.callbacks,
+  run: run.callbacks,
   runs: runs.callbacks,
 });
 window.dpo = {

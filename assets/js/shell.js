@@ -70,9 +70,14 @@ async function openWith(src, visit, key) {
   }
 }
 
+/** One entry of the navigation for each page; an unknown path is the first page. @param {string} path */
+const entryOf = (path) => {
+  const entries = all(".navigation .nav-item");
+  return entries.find((item) => item.getAttribute("href") === path) || entries[0];
+};
 /** The page that is shown comes when it is first visited; it is asked for again if it never came. */
 export function mount() {
-  const shown = all(".navigation .nav-item.on")[0];
+  const shown = entryOf(location.pathname);
   const key = shown?.dataset.page || "";
   if (!find(`page-${key}`)?.querySelector(":scope > .page-opening")) return;
   const visit = () => put(`visit-${key}`, { data: Date.now() });
@@ -85,12 +90,10 @@ export function mount() {
 export const callbacks = {
   /** @param {string} pathname */
   show(pathname) {
-    // One page for each entry of the navigation, in its order; an unknown path is the first page.
-    const entries = all(".navigation .nav-item");
-    const shown = entries.find((item) => item.getAttribute("href") === pathname) || entries[0];
-    const key = shown.dataset.page;
+    const shown = entryOf(pathname);
+    const { page: key, within } = shown.dataset;
     all(".nav-item").forEach((item) => {
-      const on = item.dataset.page === key;
+      const on = item.dataset.page === (within || key);
       item.classList.toggle("on", on);
       if (on) item.setAttribute("aria-current", "page");
       else item.removeAttribute("aria-current");
@@ -100,7 +103,7 @@ export const callbacks = {
     requestAnimationFrame(remeasure);
     setTheme(current);
     mount();
-    return entries.map((item) => item.dataset.page !== key);
+    return all(".navigation .nav-item").map((item) => item.dataset.page !== key);
   },
   /** @param {number} _clicks @param {boolean} opened */
   help: (_clicks, opened) => !opened,

@@ -101,6 +101,37 @@ def evaluate_link(policies: Sequence[str]) -> str:
     return "/evaluate?" + urlencode([("new", "1"), *(("policy", name) for name in policies[:8])])
 
 
+def training_link(paths: Sequence[Path | str]) -> str:
+    """The address where the curves of runs are drawn over each other."""
+    return "/training?" + urlencode([("run", str(path)) for path in paths[:6]])
+
+
+def run_link(path: Path | str) -> str:
+    """The address of the page of a run."""
+    return "/run?" + urlencode([("run", str(path))])
+
+
+def sweep_link(directory: Path | str) -> str:
+    """The address of the page of a sweep."""
+    return "/sweep?" + urlencode([("sweep", str(directory))])
+
+
+def evaluation_link(directory: Path | str) -> str:
+    """The address where an evaluation is looked at."""
+    return "/evaluate?" + urlencode([("evaluation", str(directory))])
+
+
+def compare_link(run: Run, step: int | None = None, prompt: str | None = None) -> str | None:
+    """The address where a policy of a run (its result, or that of a step) answers beside its base; None if it has none.
+    """
+    saved = policies_of(run)
+    policy = saved.get(max(saved, default=0) if step is None else step)
+    if policy is None:
+        return None
+    asked = [] if prompt is None else [("prompt", prompt)]
+    return "/?" + urlencode([*asked, *(("policy", name) for name in (base_of(run), policy) if name)])
+
+
 def grouped(choices: Sequence[tuple[str, Choice]]) -> list[dict[str, Any]]:
     """Data of a select from choices with the names of their groups; groups stand in the order of their first choice."""
     groups: dict[str, list[dict[str, str]]] = {}

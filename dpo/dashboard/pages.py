@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dpo.dashboard import compare, data, evaluate, lens, runs_page, training
 from dpo.dashboard.shell import Page
+from dpo.dashboard.training import run
 
 _COMPARE_KEYS = (
     ("Ctrl Enter", "generate"),
@@ -23,4 +24,5 @@ PAGES = (
     Page("/evaluate", "Evaluate", "scales", "e", evaluate.page, evaluate.register, charts=True, keys=_EVALUATE_KEYS),
     Page("/data", "Data", "data", "d", data.page, data.register, charts=True, grids=True),
     Page("/runs", "Runs", "runs", "r", runs_page.page, runs_page.register, charts=True, grids=True),
+    Page("/run", "Run", "file", "", run.page, run.register, charts=True, within="runs"),
 )

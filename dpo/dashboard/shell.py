@@ -31,12 +31,14 @@ class Page:
         path: its address.
         title: what it is called; in small letters it is part of the ids `page-TITLE` and `visit-TITLE`.
         icon: a name of assets/icons.css.
-        key: the letter that opens it after `g`.
+        key: the letter that opens it after `g`; empty for none.
         layout: makes what is in it.
         register: adds its callbacks and routes; each needs its line in `web.rights`.
         charts: whether it draws charts, so that their script is fetched at once.
         grids: whether it has one of Dash's grids, whose script must have run before it is drawn.
         keys: its own shortcuts, (keys, what they do).
+        within: the title of the page from which one comes to this one, in small letters: it has no entry of its own in
+            the navigation, where that page's is marked.
     """
 
     path: str
@@ -48,6 +50,7 @@ class Page:
     charts: bool = False
     grids: bool = False
     keys: tuple[tuple[str, str], ...] = ()
+    within: str | None = None
 
     @property
     def name(self) -> str:
@@ -167,13 +170,16 @@ def _nav(page: Page) -> html.A:
         [icon(page.icon, 20), html.Span(page.title)],
         href=page.path,
         className="nav-item js-nav",
-        **{"data-page": page.name, "data-key": page.key, "data-grids": "yes" if page.grids else None},
-    )
+        hidden=page.within is not None,
+        **{"data-page": page.name, "data-key": page.key or None, "data-grids": "yes" if page.grids else None,
+           "data-within": page.within},
+    )  # fmt: skip
 
 
 def shortcuts(pages: Sequence[Page]) -> list[tuple[str, str]]:
     """All keys and what they do: each page's own, and the letter that opens it."""
-    return [row for page in pages for row in (*page.keys, (f"g {page.key}", page.title))] + [("?", "this list")]
+    own = [(*page.keys, *([(f"g {page.key}", page.title)] if page.key else [])) for page in pages]
+    return [row for rows in own for row in rows] + [("?", "this list")]
 
 
 def _help(pages: Sequence[Page]) -> Any:

@@ -15,12 +15,12 @@ _UNFIT = (AttributeError, KeyError, OSError, TypeError, ValueError)
 def evaluated(run: Run) -> list[dict[str, Any]]:
     """The last evaluation of the run: its prompts, the headline, what changed in words, and a line for each comparison.
 
-    An empty list where there is none, or none that can be read.
+    And the `directory` that it is in.  An empty list where there is none, or none that can be read.
     """
     files = sorted(run.path.glob(_RESULTS), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in files:
         try:
-            return [_shown(read_object(file))]
+            return [_shown(read_object(file)) | {"directory": file.parent}]
         except _UNFIT:
             continue
     return []

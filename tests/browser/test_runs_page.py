@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from playwright.sync_api import Browser, Page, expect
+from run_rows import row as row_of
 
 from dpo.runs import RunRecord, open_run
 from dpo.runs.manage import note_of
@@ -105,6 +106,44 @@ def test_notes_and_names_are_kept_on_disk(serve: Any, open_page: Any, sweep: Pat
     )
     run = open_run(sweep / "rates-002")
     assert (run.name, note_of(run)) == ("t5-best", "the best so far")
+    rising = [row_of(step) | {"loss": 0.2 * step} for step in range(30, 60)]  # what the doctor has a change for
+    RunRecord(run.path, run.info).log_all(rising)
+    name.get_by_role("link", name="t5-best").click()
+    look_at_the_run(page, run.path)
+
+
+def look_at_the_run(page: Page, path: Path) -> None:
+    """From the table to the page of a run: curves and answers by step, its note, its line, a file, the way to mend."""
+    expect(page.get_by_role("heading", level=1, name="t5-best")).to_be_visible()
+    expect(page.locator(".navigation [aria-current=page]")).to_have_text("Runs")  # it has no entry of its own
+    charts = page.locator("#rp-charts .chart")
+    expect(charts.locator(".main-svg").first).to_be_visible()
+    assert {"Loss", "Margin", "KL to reference"} <= set(charts.locator("h3").all_inner_texts())
+    expect(page.locator("#rp-texts")).to_contain_text("t5 at 19")
+    page.locator("#rp-step [role=slider]").press("ArrowLeft")
+    expect(page.locator("#rp-texts")).to_contain_text("t5 at 0")
+    expect(charts.filter(has_text="Loss").locator(".sub").last).to_contain_text("Step 0 · T5")
+    line = "document.querySelector('#rp-fig-loss .js-plotly-plot').layout.shapes.find(s => s.name === 'cursor')"
+    page.wait_for_function(f"{line}.visible && {line}.x0 === 0")
+    assert "step=0" in page.url
+    note = page.get_by_label("Note on this run")
+    expect(note).to_have_value("the best so far")
+    note.fill("the best so far, again")
+    note.blur()
+    page.wait_for_function("document.querySelector('#rp-files, .run-files').innerText.includes('note.json')")
+    expect(page.locator("#rp-more")).to_contain_text("dpo train --model demo/t5")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="metrics.jsonl").click()
+    assert Path(download.value.path()).read_bytes() == (path / "metrics.jsonl").read_bytes()
+    page.reload()
+    expect(note).to_have_value("the best so far, again")
+    expect(page.locator("#rp-texts")).to_contain_text("t5 at 0")
+    page.locator(".run-acts .js-fix").click()  # on Training, whatever page asks
+    expect(page.locator("#st-drawer")).to_contain_text("--learning-rate is changed")
+    assert "/training" in page.url
+    page.go_back()
+    page.get_by_role("link", name="Runs", exact=True).last.click()
+    opened(page, 6)
 
 
 def test_runs_are_deleted_after_a_question_and_never_while_they_train(

@@ -10,9 +10,10 @@ const BAD = new Set(["failed", "killed", "damaged"]);
 const node = (...parts) => window.React.createElement(...parts);
 
 cells.RunCell = /** @param {any} props */ (props) => {
-  const { family, kind } = props.data;
+  const { family, kind, path } = props.data;
   const sign = node("span", { className: glyphClass(family, kind === "dpo"), "aria-hidden": true });
-  return node("span", { className: "cell" }, sign, props.value);
+  const href = `/run?${new URLSearchParams({ run: path })}`;
+  return node("span", { className: "cell" }, sign, node("a", { className: "js-nav", href, tabIndex: -1 }, props.value));
 };
 const FLAWED = { className: "pill", "aria-label": "not all of its record could be read", role: "img" };
 cells.StatusCell = /** @param {any} props */ (props) =>

@@ -3,18 +3,11 @@
 import { all, closest, none, plainKey, put } from "../lib/dom.js";
 import { drawAll, drawSeen } from "./drawing.js";
 import * as readout from "./readout.js";
-import { cursorShapes, follow, onPage, plots, screen } from "./state.js";
+import { follow, moved, onPage, plots, screen } from "./state.js";
 
 /** A value between two. @param {number} value @param {number} low @param {number} high */
 const within = (value, low, high) => Math.min(Math.max(value, low), high);
 
-/** What moves the line of a figure to the chosen step. @param {any} layout */
-const moved = (layout) =>
-  Object.fromEntries(
-    cursorShapes(layout).flatMap((change, at) =>
-      Object.entries(change).map(([name, value]) => [`shapes[${at}].${name}`, value]),
-    ),
-  );
 /** Up and down scroll the page, unless the answers are what is looked at. */
 const answersInView = () => Boolean(document.querySelector(".answers-card:is(:hover, :focus-within)"));
 document.addEventListener("keydown", (event) => {

@@ -1,9 +1,10 @@
 // @ts-check
 /* Training: the drawer in which runs are started, watched, stopped and resumed. */
-import { $, button, closest, find, remeasure } from "../lib/dom.js";
+import { $, button, closest, find, remeasure, visit } from "../lib/dom.js";
 import { postJson } from "../lib/http.js";
 import * as form from "./form.js";
 import { isOpen, poll, setOpen, watch } from "./queue.js";
+import { onPage } from "./state.js";
 
 const PARTS = ["form", "queue"];
 let shown = "form";
@@ -33,8 +34,16 @@ async function show(preset) {
   else if (form.isReady() && preset) form.choose(preset);
   if (shown === "form") find("st-name")?.focus();
 }
+/** To the page that the drawer is on, if another one is looked at. @param {string} run that is put on screen */
+async function here(run) {
+  if (onPage()) return;
+  visit(`/training?${new URLSearchParams({ run })}`);
+  while (onPage() && !find("st-drawer")) await new Promise((done) => setTimeout(done, 50));
+}
 /** The form of a run with the change that the doctor proposes. @param {DOMStringMap} fix */
-async function rerun({ run, flag, value }) {
+async function rerun({ run = "", flag, value }) {
+  await here(run);
+  if (!onPage()) return;
   toggle(true);
   select("form");
   form.notify("");

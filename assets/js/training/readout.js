@@ -88,6 +88,12 @@ export function rest(plot) {
   const node = noteOf(plot);
   if (!node.classList.contains("read")) node.textContent = resting(plot);
 }
+/** On a page without pointing: the values at a step; the text that came with the chart where there is none.
+ * @param {any} plot @param {number | null} cursor */
+export function stay(plot, cursor) {
+  const node = noteOf(plot);
+  node.textContent = cursor === null ? node.title : sentence(plot, snap(plot, cursor));
+}
 /** The subtitle of a chart that has been drawn. @param {any} plot @param {string} text */
 export function note(plot, text) {
   notes.set(plot, text);

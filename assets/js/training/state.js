@@ -45,15 +45,27 @@ export function showRun(run, alone = false) {
 /**
  * The line at the chosen step, the first shape of every figure, and what comes after it, the last one, which is faded.
  * @param {{ shapes?: any[] }} layout
+ * @param {number | null} [cursor]
  */
-export function cursorShapes({ shapes = [] }) {
-  const x = screen.cursor ?? 0;
-  const visible = screen.cursor !== null;
+export function cursorShapes({ shapes = [] }, cursor = screen.cursor) {
+  const x = cursor ?? 0;
+  const visible = cursor !== null;
   return shapes.map(({ name, x1 }) => {
     if (name === "cursor") return { x0: x, x1: x, visible };
     return name === "ahead" ? { x0: Math.min(x, x1), visible: visible && x < x1 } : {};
   });
 }
+/**
+ * What moves the line of a figure to a step: the chosen one, if no other is given.
+ * @param {any} layout
+ * @param {number | null} [cursor]
+ */
+export const moved = (layout, cursor) =>
+  Object.fromEntries(
+    cursorShapes(layout, cursor).flatMap((change, at) =>
+      Object.entries(change).map(([name, value]) => [`shapes[${at}].${name}`, value]),
+    ),
+  );
 /** Do the same to all charts. @param {(plot: any) => unknown} act */
 export async function follow(act) {
   screen.following = true;

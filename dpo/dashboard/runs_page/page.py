@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
-from urllib.parse import urlencode
 
 import dash_ag_grid as dag
 import dash_mantine_components as dmc
@@ -15,7 +14,7 @@ from pydantic import AfterValidator
 from typing_extensions import TypedDict
 
 from dpo.dashboard.browser import also, in_browser
-from dpo.dashboard.choices import evaluate_link
+from dpo.dashboard.choices import evaluate_link, training_link
 from dpo.dashboard.components import box, button, card, card_head, chart, command, icon, page_title, problem_card
 from dpo.dashboard.runs_page import figures
 from dpo.dashboard.runs_page.report import report
@@ -194,8 +193,7 @@ def _choosing(app: Dash, workbench: Workbench) -> None:
     def choose(selected: GridRows) -> tuple[bool, str, str, str]:
         paths = _paths(selected)
         count = "1 run chosen" if len(paths) == 1 else f"{len(paths)} runs chosen"
-        overlay = "/training?" + urlencode([("run", path) for path in paths[:6]])
-        return not paths, count, overlay, evaluate_link(paths)
+        return not paths, count, training_link(paths), evaluate_link(paths)
 
     @app.callback(
         Output("rn-delete-box", "opened"), Output("rn-delete-list", "children"),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 from dash import html
 
-from dpo.dashboard.choices import base_of, policies_of
+from dpo.dashboard.choices import compare_link
 from dpo.dashboard.components import glyph, icon, policy_name
 from dpo.dashboard.run_reader import Shown
 from dpo.runs import Run, Sample
@@ -73,9 +72,7 @@ def _marked(before: Sample | None, now: Sample) -> list[Any]:
 
 def _compare(entry: Shown, sample: Sample) -> Any:
     """A way to Compare with the policy that answered, if it was saved: a checkpoint, or the result."""
-    saved = policies_of(entry.run)
-    if sample.step not in saved:
+    href = compare_link(entry.run, sample.step, sample.prompt)
+    if href is None:
         return None
-    policies = [("policy", name) for name in (base_of(entry.run), saved[sample.step]) if name]
-    href = "/?" + urlencode([("prompt", sample.prompt), *policies])
     return html.A([icon("compare", 14), f"Open step {sample.step} in Compare"], href=href, className="jump js-nav")

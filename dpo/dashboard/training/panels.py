@@ -7,7 +7,7 @@ from typing import Any
 
 from dash import html
 
-from dpo.dashboard.choices import evaluate_link, policies_of
+from dpo.dashboard.choices import evaluate_link, policies_of, run_link
 from dpo.dashboard.components import box, glyph, icon, light
 from dpo.dashboard.run_reader import Shown, several
 from dpo.dashboard.training.doctor import call_name, most_severe
@@ -30,7 +30,8 @@ def kpis(entries: Sequence[Shown], problems: Sequence[str]) -> html.Section:
     for entry in entries:
         verdict = most_severe(entry)
         more = sum(is_severe(other.severity) for other in entry.verdicts) - 1
-        text = [html.B(call_name(entry, many)), f" {verdict.title}" + (f" (and {more} more)" if more > 0 else "")]
+        name = html.A(call_name(entry, many), href=run_link(entry.run.path), className="js-nav name", title=entry.label)
+        text = [name, f" {verdict.title}" + (f" (and {more} more)" if more > 0 else "")]
         sentences.append(html.Span([light(verdict.severity), html.Span(text)]))
         if entry.run.state in ("failed", "interrupted"):
             reason = entry.run.info.get("reason") or "its process is gone"

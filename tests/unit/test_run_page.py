@@ -1,0 +1,98 @@
+"""The page of a run: which run an address means, its line, its commands, and what of its files is sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from dpo.dashboard.application import create_app
+from dpo.dashboard.training.run.commands import commands, settings
+from dpo.dashboard.training.run.family_tree import relatives
+from dpo.dashboard.training.run.files import files
+from dpo.dashboard.training.run.page import asked_for
+from dpo.errors import RunError
+from dpo.runs import BUNDLED_RUNS, RunRecord, find_runs, open_run
+from dpo.training.jobs import SWEEP
+
+HOST = "http://127.0.0.1"
+
+
+def write(path: Path, **config: Any) -> RunRecord:
+    config = {"model": "demo/t5", "beta": 0.1, "dataset": "sample"} | config
+    info = {"name": path.name, "kind": "dpo", "family": "t5", "state": "finished", "config": config,
+            "dataset": {"source": "sample", "train": 90, "held_out": 10}, "progress": {"step": 20}}  # fmt: skip
+    return RunRecord.create(path, info)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A sweep of two runs, of which one was trained further."""
+    root = tmp_path / "runs"
+    write(root / "rates" / "first", beta=0.3)
+    write(root / "rates" / "second")
+    write(root / "further", model=str(root / "rates" / "first"))
+    (root / "rates" / SWEEP).touch()
+    return root
+
+
+def test_an_address_means_one_run(root: Path) -> None:
+    runs = find_runs([root])
+    path = root / "rates" / "first"
+    assert asked_for(f"?run={quote(str(path))}", runs).path == path
+    assert asked_for("?run=further&step=3", runs).name == "further"
+    for search, says in (("", "No run is chosen"), ("?run=gone", "no run 'gone' here")):
+        with pytest.raises(RunError, match=says):
+            asked_for(search, runs)
+
+
+def test_a_run_stands_in_its_line(root: Path) -> None:
+    runs = find_runs([root, BUNDLED_RUNS])
+    line = {one.place: one for one in relatives(open_run(root / "rates" / "first"), runs)}
+    assert line["Start"].name == "Llama-3-t5-sft" and line["Start"].href is not None and line["Start"].tuned is False
+    assert (line["Data"].name, line["Data"].about) == ("sample", "90 train, 10 held out")
+    assert line["Runs from it"].name == "further" and line["Sweep"].about == "2 runs"
+    alone = {one.place: one for one in relatives(open_run(root / "further"), find_runs([root / "further"]))}
+    assert alone["Start"].href is None and alone["Start"].about == "not among the runs here"  # it keeps its name
+    record = RunRecord(root / "further", json.loads((root / "further" / "run.json").read_text()))
+    record.update(config=record.info["config"] | {"model": str(root / "further")})  # a record that names itself
+    assert "further" in [one.name for one in relatives(open_run(root / "further"), find_runs([root]))]
+
+
+def test_its_settings_begin_with_what_was_changed_and_its_commands_say_them(root: Path) -> None:
+    run = open_run(root / "rates" / "first")
+    differ, others = settings(run)
+    assert ("beta", 0.3, 0.1) in differ and ("dataset", "sample") in others
+    lines = dict(commands(run))
+    assert lines["Train again"].startswith("dpo train --model demo/t5") and "--beta 0.3" in lines["Train again"]
+    assert "Publish on the hub" not in lines  # nothing was saved
+    bundled = dict(commands(open_run(BUNDLED_RUNS / "Llama-3-t5-dpo")))
+    assert bundled["Merge the adapter"].startswith("dpo merge ") and "--compare" in bundled["Chat beside its base"]
+
+
+def test_only_plain_files_of_the_run_are_sent(root: Path, tmp_path: Path) -> None:
+    first = root / "rates" / "first"
+    (tmp_path / "secret").write_text("x")
+    (first / "link.json").symlink_to(tmp_path / "secret")
+    (first / ".lock").touch()
+    (first / "policy").mkdir()
+    (first / "policy" / "model.safetensors").write_bytes(b"weights")
+    listed = files(open_run(first))
+    assert [(one.name, one.size, one.purpose) for one in listed[:1]] == [("policy/model.safetensors", 7, "weights")]
+    assert {one.name for one in listed} == {"policy/model.safetensors", "run.json"}
+    app = create_app([root], votes=tmp_path / "votes.sqlite")
+    client = app.server.test_client()
+
+    def fetched(name: str, run: Path = first) -> Any:
+        return client.get("/api/runs/file", query_string={"run": str(run), "file": name}, base_url=HOST)
+
+    sent = fetched("policy/model.safetensors")
+    assert sent.data == b"weights" and "attachment" in sent.headers["Content-Disposition"]
+    for name in ("link.json", ".lock", "../second/run.json", "/etc/passwd", "policy", ""):
+        assert fetched(name).status_code == 400, name
+    assert fetched("secret", tmp_path).status_code == 400
+    card = client.get("/api/runs/card", query_string={"run": str(first)}, base_url=HOST)
+    assert card.status_code == 200 and "beta" in card.text
