@@ -24,16 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpo.training.plan.cards import CARDS
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "build" / "gpu"
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- gpu tables: written by make bench-gpu -->", "<!-- gpu tables end -->"
 PARTS = ("tests", "steps", "training", "write")
-# Dense peak rates, 1e12 operations a second, of NVIDIA's data sheets: bf16 on tensor cores, fp32 without them.
-PEAKS = {
-    "H100 PCIe": (756.0, 51.0), "H100": (989.0, 67.0), "H200": (989.0, 67.0), "A100": (312.0, 19.5),
-    "L40S": (362.0, 91.6), "L4": (121.0, 30.3), "RTX 4090": (165.2, 82.6), "RTX 3090": (71.0, 35.6),
-}  # fmt: skip
 METHODS = {"full": "full, reference asked", "lora": "LoRA", "lora-cached": "LoRA, cached reference"}
 
 
@@ -147,8 +144,8 @@ def _name(step: dict[str, Any]) -> str:
 
 def peak_rate(device: str, precision: str) -> float | None:
     """Published operations a second of a card by PyTorch's name for it; None if it is not in the table."""
-    known = max((name for name in PEAKS if name in device), key=len, default=None)
-    return None if known is None else 1e12 * PEAKS[known][0 if precision == "bf16" else 1]
+    known = max((name for name in CARDS if name in device), key=len, default=None)
+    return None if known is None else 1e12 * (CARDS[known].bf16 if precision == "bf16" else CARDS[known].fp32)
 
 
 def put(page: str, text: str) -> str:

@@ -11,6 +11,7 @@ from dpo.cli import runs as run_commands
 from dpo.cli.arguments import Parser, add_settings, fail
 from dpo.cli.data import add_data
 from dpo.cli.evaluate import add_eval
+from dpo.cli.plan import add_plan
 from dpo.cli.score import add_score
 from dpo.cli.serve import add_serve
 from dpo.cli.sweep import add_sweep
@@ -41,6 +42,7 @@ def parser() -> Parser:
     pretraining.set_defaults(call=commands.pretrain)
 
     add_sweep(actions)
+    add_plan(actions)
 
     generation.add_commands(actions)
     chat.add_command(actions)

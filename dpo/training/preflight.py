@@ -27,14 +27,11 @@ from dpo.runs import Run
 from dpo.severity import SEVERITIES, Severity
 from dpo.training.config import CommonConfig, TrainConfig
 from dpo.training.pairs import MOST_AUDITED, audit_pairs, load_pairs
+from dpo.training.plan.memory import CHECKPOINT, GB, WEIGHT, states
 
 if TYPE_CHECKING:
     from dpo.preferences.audit import Audit
 
-GB = 1e9
-# AdamW in fp32: weights, gradients, two moments; then the frozen reference (docs/training.md).
-_FULL_BYTES, _REFERENCE_BYTES, _FROZEN_BYTES = 16, 4, 4
-_CHECKPOINT_BYTES = 12  # weights and two moments
 _QUICK_BYTES = 4_000_000  # of a file of pairs: read and audited within seconds
 
 
@@ -237,9 +234,10 @@ def _memory(config: CommonConfig, count: int | None, measured: _Measured | None)
         return Check("Memory", _room(need, free), f"{need / GB:.1f} GB, as {measured.name} took at most; {have}")
     if count is None:
         return Check("Memory", "note", f"unknown before the policy is there; {have}")
-    reference = _REFERENCE_BYTES if isinstance(config, TrainConfig) else 0
-    need = count * (_FROZEN_BYTES if _adapter(config) else _FULL_BYTES + reference)
-    trained = "weights, gradients, optimizer and reference" if reference else "weights, gradients and optimizer"
+    held = states(count, "lora" if _adapter(config) else "single")
+    compares = isinstance(config, TrainConfig)
+    need = held.weights + held.gradients + held.optimizer + held.reference * compares
+    trained = "weights, gradients, optimizer and reference" if compares else "weights, gradients and optimizer"
     what = "the frozen weights" if _adapter(config) else trained
     return Check(
         "Memory", _room(need, free),
@@ -259,7 +257,7 @@ def _disk(config: CommonConfig, count: int | None, root: Path) -> Check:
         )
     best = 1 if isinstance(config, TrainConfig) and config.keep_best != "none" else 0
     # One checkpoint more than are kept exists while the newest is written.
-    need = count * (_CHECKPOINT_BYTES * (config.keep_checkpoints + 1) + 4 * (1 + best))
+    need = count * (CHECKPOINT * (config.keep_checkpoints + 1) + WEIGHT * (1 + best))
     return Check("Disk", _room(need, free), f"{need / GB:.2f} GB at most, checkpoints included; {have}")
 
 

@@ -1,0 +1,1 @@
+"""What a training takes before there is a machine for it: memory by strategy, time and cost, from a model's config."""
