@@ -3,7 +3,7 @@
 #   make test   set everything up, then run all tests (browser tests included)
 PYTHON ?= python3.11
 PORT   ?= 8050
-# Test processes side by side; one of them has all the browser tests.
+# Test processes side by side; a file of browser tests stays in one of them.
 WORKERS ?= 2
 STAMP  := .venv/.installed
 

@@ -6,10 +6,12 @@ import contextlib
 import fcntl
 import os
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -24,6 +26,18 @@ def process_index() -> int:
 def process_count() -> int:
     """How many processes train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def start_python(arguments: Sequence[str], output: IO[bytes], directory: str | None = None) -> subprocess.Popen[bytes]:
+    """Start this interpreter with other arguments: in a session of its own, where Ctrl-C does not reach it.
+
+    Raises:
+        OSError: it cannot be started, or the directory is gone.
+    """
+    return subprocess.Popen(
+        [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+        cwd=directory, start_new_session=True,
+    )  # fmt: skip
 
 
 def identity(pid: int) -> dict[str, Any]:

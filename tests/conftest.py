@@ -10,6 +10,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["DPO_CACHE"] = tempfile.mkdtemp(prefix="dpo-tests-")  # the user's own cache is not ours to fill
 
+import gc
 import json
 import signal
 from collections.abc import Callable
@@ -36,10 +37,16 @@ SHARED = Path(os.environ.get("DPO_SHARED", ROOT.parent / "shared"))
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests share one Chromium: where tests run in several processes they stay in one."""
+    """Browser tests of a file share one Chromium: where tests run in several processes a file stays in one."""
     for item in items:
         if "browser" in item.path.parent.name:
-            item.add_marker(pytest.mark.xdist_group("browser"))
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays.  Trainings call `gc.collect()` often, and each looked at all objects of PyTorch."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -66,6 +73,18 @@ def policy_dirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     root = tmp_path_factory.mktemp("policies")
     return {family: save_tiny(family, root / family) for family in ("t5", "gpt2")}
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs and trials that this process starts are forked from a server that has PyTorch loaded (`fork_server`).
+
+    `tests/browser/test_restart.py` and `tests/unit/test_jobs.py` start interpreters, as users do.
+    """
+    import fork_server
+
+    for module in ("dpo.training.jobs", "dpo.training.sweep"):
+        monkeypatch.setattr(f"{module}.start_python", fork_server.start_python)
 
 
 @pytest.fixture

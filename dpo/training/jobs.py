@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from dpo.errors import BusyError, ConfigError, DpoError, RunError
 from dpo.files import write_json
-from dpo.processes import identity, living, lock_is_held
+from dpo.processes import identity, living, lock_is_held, start_python
 from dpo.runs.files import reason
 from dpo.runs.record import LOCK
 from dpo.training.command_line import command
@@ -142,10 +142,7 @@ class Jobs:
     def work(self) -> None:
         """See to it that the queue is worked through, by a process that outlives this one."""
         with (self.directory / "queue.log").open("ab") as log:
-            subprocess.Popen(
-                [sys.executable, "-m", "dpo.training.jobs", str(self.directory)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
+            start_python(["-m", "dpo.training.jobs", str(self.directory)], log)
 
     def wake(self) -> None:
         """Go on with a queue that nobody works through: after a restart of the machine, or a killed worker."""
@@ -261,11 +258,7 @@ def _begin(directory: Path) -> tuple[Path, subprocess.Popen[bytes]] | None:
                 continue
             try:
                 with (path / LOG).open("ab") as log:
-                    process = subprocess.Popen(
-                        [sys.executable, "-u", "-m", "dpo", *asked["arguments"]],
-                        stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=asked["cwd"],
-                        start_new_session=True,
-                    )  # fmt: skip
+                    process = start_python(["-u", "-m", "dpo", *asked["arguments"]], log, asked["cwd"])
             except (OSError, ValueError) as error:
                 # One job that cannot begin must not keep those behind it waiting.
                 _end(path, 1, _not_begun(asked, error))

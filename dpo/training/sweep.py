@@ -14,7 +14,6 @@ import os
 import random
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from filelock import FileLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dpo.errors import ConfigError, DpoError, RunError, StorageError
-from dpo.processes import identity, interruptible, living
+from dpo.processes import identity, interruptible, living, start_python
 from dpo.runs import Run, open_run
 from dpo.training.config import BEST_BY
 from dpo.training.job_files import last_line
@@ -206,7 +205,7 @@ class Sweep:
         command = self._command(trial, params, directory)
         with log.open("ab") as file:
             # A session of its own: Ctrl-C reaches it through us, once.
-            child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+            child = start_python(command, file)
             trial.set_user_attr("child", _process(child.pid))
             try:
                 pruned = self._watch(trial, child, directory)
@@ -241,7 +240,7 @@ class Sweep:
         return drawn
 
     def _command(self, trial: Trial, params: dict[str, Any], directory: Path) -> list[str]:
-        start = [sys.executable, "-m", "dpo", "train"]
+        start = ["-m", "dpo", "train"]
         with contextlib.suppress(DpoError):
             if open_run(directory).state in ("stopped", "interrupted"):  # given back by a stopped worker
                 return [*start, "--resume", str(directory)]

@@ -74,7 +74,7 @@ def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+def serve(tmp_path_factory: pytest.TempPathFactory, forked: None) -> Iterator[Serve]:
     """Serve the app over directories of runs; returns its address."""
     running = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import psutil
 import pytest
 import yaml
@@ -30,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "probes": 0, "kl_prompts": 0, "device": "cpu",
 }  # fmt: skip
 _LIMIT = 280.0
+pytestmark = pytest.mark.usefixtures("forked")
 
 
 def write_plan(directory: Path, model: Path, **changed: Any) -> Path:
@@ -57,24 +60,32 @@ def until(what: Callable[[], Any]) -> Any:
     raise AssertionError("it did not happen in time")
 
 
-def training_of(process: Command) -> psutil.Process | None:
-    """The training a worker runs, once it has logged a step."""
+def held_training(process: Command, directory: Path) -> psutil.Process | None:
+    """The training a worker runs, held (SIGSTOP) after a first step and before its end."""
     assert process.poll() is None, process.communicate()[0]
-    for child in psutil.Process(process.pid).children():
-        command = child.cmdline()
-        if "--output-dir" in command:
-            record = Path(command[command.index("--output-dir") + 1]) / "metrics.jsonl"
-            if record.is_file() and record.read_bytes().count(b"\n") >= 2:
-                return child
+    logged = [path.parent for path in directory.glob("*/metrics.jsonl") if path.read_bytes().count(b"\n") >= 2]
+    if not logged:
+        return None
+    for trial in optuna.load_study(study_name="rates", storage=f"sqlite:///{directory / 'sweep.db'}").trials:
+        known = trial.user_attrs
+        if known.get("worker", {}).get("pid") == process.pid and Path(known.get("directory", "")) in logged:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                training = psutil.Process(known["child"]["pid"])
+                training.suspend()
+                if open_run(known["directory"]).state == "running":
+                    return training
+                training.resume()
     return None
 
 
 def test_four_trials_survive_the_kill_of_a_worker(
     policy_dirs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = write_plan(tmp_path, policy_dirs["gpt2"], search={"beta": [0.1, 0.3], "learning_rate": [1e-3, 3e-3]})
+    settings = SETTINGS | {"model": str(policy_dirs["gpt2"]), "max_steps": 20, "eval_steps": 10, "save_steps": 20}
+    search = {"beta": [0.1, 0.3], "learning_rate": [1e-3, 3e-3]}
+    config = write_plan(tmp_path, policy_dirs["gpt2"], settings=settings, search=search)
     workers = [worker(config, tmp_path / "sweep") for _ in range(2)]
-    training = until(lambda: training_of(workers[0]))
+    training = until(lambda: held_training(workers[0], tmp_path / "sweep"))
     workers[0].send_signal(signal.SIGKILL)
     training.send_signal(signal.SIGKILL)
     said = "".join(workers[1].communicate(timeout=_LIMIT))
@@ -97,7 +108,7 @@ def test_four_trials_survive_the_kill_of_a_worker(
         if outcome["state"] == "finished":
             assert run.state == "finished"
             assert outcome["value"] == run.metrics().last("eval_rewards/margins")
-            assert [row["step"] for row in rows_of(run.path)] == [0, 1, 2, 3, 4]  # trained once
+            assert [row["step"] for row in rows_of(run.path)] == list(range(21))  # trained once
 
 
 def opened(config: Path, directory: Path, said: list[str] | None = None) -> Sweep:
@@ -130,7 +141,7 @@ def test_a_training_that_outlived_its_worker_counts(policy_dirs: dict[str, Path]
 
 
 def test_a_bad_trial_is_pruned_and_a_stopped_sweep_goes_on(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
-    long = SETTINGS | {"model": str(policy_dirs["gpt2"]), "max_steps": 400}
+    long = SETTINGS | {"model": str(policy_dirs["gpt2"]), "max_steps": 200}
     config = write_plan(
         tmp_path, policy_dirs["gpt2"], pruning="median", settings=long, search={"learning_rate": [1e-8, 2e-8, 1e-9]}
     )
@@ -140,7 +151,7 @@ def test_a_bad_trial_is_pruned_and_a_stopped_sweep_goes_on(policy_dirs: dict[str
         trial = sweep._take()
         assert trial is not None
         sweep._draw(trial)
-        for step in range(1, 401):
+        for step in range(1, 201):
             trial.report(5.0, step)
         study.tell(trial, 5.0)
         assert trial.number == number
@@ -151,15 +162,16 @@ def test_a_bad_trial_is_pruned_and_a_stopped_sweep_goes_on(policy_dirs: dict[str
     assert outcome.state == "pruned", said
     run = open_run(outcome.directory or "")
     assert run.state == "stopped"
-    assert run.metrics().steps[-1] < 400
+    assert run.metrics().steps[-1] < 200
 
 
 def test_ctrl_c_gives_the_trial_back(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
     long = SETTINGS | {"model": str(policy_dirs["gpt2"]), "max_steps": 60, "eval_steps": 20, "save_steps": 20}
     config = write_plan(tmp_path, policy_dirs["gpt2"], settings=long, search={"beta": [0.1]})
     first = worker(config, tmp_path / "sweep")
-    until(lambda: training_of(first))
+    training = until(lambda: held_training(first, tmp_path / "sweep"))
     first.send_signal(signal.SIGINT)
+    training.resume()
     said = "".join(first.communicate(timeout=_LIMIT))
     assert first.returncode == 130, said
     sweep = opened(config, tmp_path / "sweep")
