@@ -189,8 +189,9 @@ def restrict_hub(access: Access, token: bool) -> None:
 
 def _answer(app: Dash, host: str, port: int, lines: Sequence[str], proxy: str | None) -> None:
     """Say `lines` and answer until Ctrl-C or a SIGTERM; then end every stream properly and remove the uploads."""
-    from waitress.server import create_server
+    from waitress.server import BaseWSGIServer, create_server
 
+    from dpo.dashboard.web.channels import Channel
     from dpo.dashboard.web.reading import MOST_UPLOAD_BODY
     from dpo.dashboard.web.streams import THREADS
 
@@ -208,11 +209,15 @@ def _answer(app: Dash, host: str, port: int, lines: Sequence[str], proxy: str | 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     # A byte is sent as soon as it is there: tokens must not wait for a buffer to fill.
+    listening: dict[int, Any] = {}
     server = create_server(
-        app.server, host=host, port=port, threads=THREADS, send_bytes=1, ident="dpo",
+        app.server, map=listening, host=host, port=port, threads=THREADS, send_bytes=1, ident="dpo",
         max_request_body_size=MOST_UPLOAD_BODY, connection_limit=_MOST_CONNECTIONS, asyncore_use_poll=True,
         channel_timeout=_IDLE_SECONDS, **_trusted(proxy),
     )  # fmt: skip
+    for listener in listening.values():
+        if isinstance(listener, BaseWSGIServer):
+            listener.channel_class = Channel
     print("\n".join(lines), flush=True)  # from here on it answers
     try:
         server.run()

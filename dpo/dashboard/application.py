@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from dash import Dash
-from flask import has_request_context, request
+from flask import Response, has_request_context, request
 
 from dpo.dashboard import api, head, shell, web
 from dpo.dashboard.pages import PAGES
 from dpo.dashboard.shell import Page
-from dpo.dashboard.web.access import LOCAL, Access
+from dpo.dashboard.web.access import LOCAL, Access, signed_in
 from dpo.dashboard.web.headers import hash_of
 from dpo.dashboard.web.modules import Modules
 from dpo.dashboard.web.schema import checked
 from dpo.dashboard.workbench import Workbench
 from dpo.resources import resource
+from dpo.serving.shared import Shared
 
 # Lines, bars and nothing else: a quarter of the script that Dash brings, and run in a third of the time.
 _PLOTLY = "vendor/plotly-basic-4.1.1.min.js"
@@ -35,6 +36,7 @@ class _App(Dash):
     workbench: Workbench
     modules: Modules
     theme_script: str
+    layouts: Shared[bytes]
 
     def interpolate_index(self, **parts: Any) -> str:
         """The document that is sent for every address."""
@@ -52,6 +54,12 @@ class _App(Dash):
                 + "".join(f"<script>{text}</script>" for text in self.head_scripts())
             )
         return str(super().interpolate_index(**parts))
+
+    def serve_layout(self) -> Response:
+        """What is below `<body>`; of all who open the same page at once, each as the same user, it is made once."""
+        page = shell.asked(self.pages, request.referrer)
+        made = self.layouts.get((page.path, signed_in()), lambda: bytes(super(_App, self).serve_layout().get_data()))
+        return Response(made, mimetype="application/json")
 
     def callback(self, *parts: Any, **options: Any) -> Any:
         """A callback that is called only with what its annotations allow (`web.schema`)."""
@@ -105,6 +113,7 @@ def create_app(
     # Dash calls what our modules put on the window: their entry, the last script to run, starts it (assets/js/main.js).
     app.renderer = ""
     web.install(app.server, access, app.callback_map, app.inline_hashes)
+    app.layouts = Shared()
     app.theme_script = (ASSETS / "inline" / "theme.js").read_text(encoding="utf-8")
     app.modules = Modules(ASSETS)
     app.modules.register(app.server)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -12,16 +11,18 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from dpo.dashboard.listing import Lister, Listing
 from dpo.errors import RunError, quoted
-from dpo.runs import Metrics, Run, find_runs
+from dpo.runs import Metrics, Run
 from dpo.runs.doctor import Diagnosis, diagnose
 from dpo.runs.find import names
-from dpo.runs.live import OpenRuns, signature
+from dpo.runs.live import OpenRuns, stamp
 
 MOST_RUNS = 6
 """Runs that are drawn at once."""
 _LONGEST = 18  # letters of a name at the end of a curve
-_DOCTOR_SECONDS = 3.0  # a running run is not judged more often
+DOCTOR_SECONDS = 3.0
+"""A run that trains is not judged more often."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +54,22 @@ class RunReader:
     def __init__(self, roots: Sequence[Path]) -> None:
         self.roots = tuple(roots)
         self._open = OpenRuns()
+        self._lister = Lister(self.roots)
         self._verdicts: dict[str, tuple[float, tuple[Metrics, int, str], list[Diagnosis]]] = {}
         self.remembered = lru_cache(maxsize=24)(called)
         """Calls a function with arguments, or gives what it returned for them not long ago."""
 
+    def look(self) -> Listing:
+        """All runs as they are now, and whether anything of them has changed."""
+        return self._lister.look()
+
+    def forget(self) -> None:
+        """Look anew when next asked: something was changed here."""
+        self._lister.forget()
+
     def find(self) -> list[Run]:
         """All runs, newest first."""
-        return find_runs(self.roots)
+        return list(self.look().runs)
 
     def inside(self, path: str) -> Path:
         """The path of a run: a page shows runs of its directories only, whatever its address asks for.
@@ -86,6 +96,14 @@ class RunReader:
         run = self._open.get(path)
         return run, run.metrics()
 
+    def state(self, paths: Sequence[str]) -> tuple[object, ...] | None:
+        """What there is to be read of the runs to draw, as a key; None where one of them cannot be read."""
+        try:
+            runs = [(self.inside(path), self._open.get(path)) for path in paths[:MOST_RUNS]]
+        except RunError:
+            return None
+        return tuple((str(path), stamp(path), run.state, run.problem) for path, run in runs)
+
     def shown(self, selected: Sequence[str] | None) -> tuple[list[Shown], list[str]]:
         """The runs to draw, and in one line each what could not be read."""
         found, problems = [], []
@@ -107,7 +125,7 @@ class RunReader:
         if known is not None and (known[1] == key or (entry.run.state == known[1][2] == "running" and now < known[0])):
             return known[2]
         found = diagnose(entry.run)
-        self._verdicts[str(entry.run.path)] = (now + _DOCTOR_SECONDS, key, found)
+        self._verdicts[str(entry.run.path)] = (now + DOCTOR_SECONDS, key, found)
         return found
 
 
@@ -139,13 +157,3 @@ def several(entries: Sequence[Shown]) -> bool:
     """Whether a family has more than one run on screen, so that its name alone says too little."""
     families = [entry.run.family for entry in entries]
     return len(families) != len(set(families))
-
-
-def signature_of(runs: Sequence[Run]) -> str:
-    """Changes whenever one of the runs does, or another one appears."""
-    return revision(runs, *(f"{run.path}:{signature(run.path)}:{run.state}" for run in runs))
-
-
-def revision(runs: Sequence[Run], *parts: str) -> str:
-    """A short text that changes with the number of runs and with every part."""
-    return f"{len(runs)}-{zlib.crc32('|'.join(parts).encode())}"

@@ -40,7 +40,7 @@ class Engine(Service[Job | ScoreJob]):
         dtype: of the weights, fp32 or bf16 (`dpo.policies.loading.weights_dtype` says whether the device can).
     """
 
-    def __init__(self, device: str = "auto", capacity: int = 24, memory: int = 4 << 30, dtype: str = "fp32") -> None:
+    def __init__(self, device: str = "auto", capacity: int = 64, memory: int = 4 << 30, dtype: str = "fp32") -> None:
         super().__init__("dpo-engine", capacity, "prompts are waiting")
         self.device, self.memory, self.dtype = device, memory, dtype
         self._worker: Worker | None = None

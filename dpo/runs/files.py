@@ -59,10 +59,13 @@ def read_file(path: Path, most: int = MOST_RECORD_BYTES) -> bytes:
         return file.read(most)
 
 
-def identity(path: Path) -> tuple[int, int, int] | None:
+Identity = tuple[int, int, int]
+
+
+def identity(path: str | Path) -> Identity | None:
     """Inode, size (bytes) and time of change (ns) of a file: another content has another one; None if it is missing."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except (OSError, ValueError):
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dpo.errors import RunError
-from dpo.runs.files import one_line, whole_characters
+from dpo.runs.files import Identity, identity, one_line, whole_characters
 from dpo.runs.foreign import EVENTS, event_files, newest_state
 from dpo.runs.reader import Run, open_run
 from dpo.runs.record import RUN
@@ -21,22 +22,33 @@ _MOST_FOLDERS = 20_000  # looked into below a root; more is no directory of runs
 _MAY_BE_A_RUN = re.compile(
     r"tfevents|^checkpoint-|^trainer_state\.json$|^(train|eval|validation|runs|logs|tensorboard|tb_logs)$"
 )
+_NUMBER = re.compile(" #")
 _log = logging.getLogger(__name__)
 
 
-def find_runs(roots: Sequence[str | Path]) -> list[Run]:
+Known = dict[str, tuple[Identity, Run]]
+
+
+def find_runs(roots: Sequence[str | Path], known: Known | None = None) -> list[Run]:
     """Runs in the roots (a root may itself be a run), newest first.
 
     A folder that is no run is looked into, down to three levels.  A run whose record cannot be read
     is listed as damaged with its `problem`, and hides no other one.
+
+    Args:
+        known: what an earlier call found; a record that is still the same is not read again.
     """
     found: dict[str, Run] = {}
+    before = {} if known is None else dict(known)
+    still: Known = {}
     for root in map(Path, roots):
         if root.is_dir():
-            for directory in _directories(root):
-                key = os.path.realpath(directory)
-                if key not in found:
-                    found[key] = _open(directory)
+            for directory, real in _directories(root):
+                if real not in found:
+                    found[real] = _open_anew(directory, before, still)
+    if known is not None:
+        known.clear()
+        known.update(still)
     return sorted(found.values(), key=lambda run: str(run.info.get("created") or ""), reverse=True)
 
 
@@ -79,44 +91,56 @@ def runs_of(directory: Path) -> list[Run]:
 
 def names(runs: Sequence[Run]) -> list[str]:
     """A name for each run; runs of one name get their folder's name added, then a number."""
+    own = Counter(run.name for run in runs)
     made: list[str] = []
+    given: Counter[str] = Counter()  # how often each name was given, with a number or without
     for run in runs:
         name = run.name
-        if sum(other.name == name for other in runs) > 1:
+        if own[name] > 1:
             name = f"{name} ({run.path.parent.name}/{run.path.name})"
-        count = sum(other == name or other.startswith(f"{name} #") for other in made)
-        made.append(f"{name} #{count + 1}" if count else name)
+        count = given[name]
+        name = f"{name} #{count + 1}" if count else name
+        given.update([name, *(name[: mark.start()] for mark in _NUMBER.finditer(name))])
+        made.append(name)
     return made
 
 
-def _directories(root: Path) -> Iterator[Path]:
+def _directories(root: Path) -> Iterator[tuple[str, str]]:
+    """What may be runs, each with where it really lies."""
     # A folder named `runs` below a root of runs is not the log folder of a Trainer: only files of its own count.
     itself = os.path.lexists(root / RUN) or newest_state(root) is not None or any(root.glob(EVENTS))
+    here = os.fspath(root)
     if itself:
-        yield root
-    pending, seen = [(root, 0)], 0
+        yield here, os.path.realpath(here)
+    pending, seen = [(here, 0)], 0
     while pending and seen < _MOST_FOLDERS:
         folder, depth = pending.pop()
-        for child in _children(folder):
+        for child, real in _children(folder):
             seen += 1
-            if child.name.startswith("checkpoint-"):
+            if os.path.basename(child).startswith("checkpoint-"):
                 continue
-            if os.path.lexists(child / RUN) or (not itself and _is_run(child)):
-                yield child
+            if os.path.lexists(f"{child}/{RUN}") or (not itself and _is_run(Path(child))):
+                yield child, real
             elif not itself and depth + 1 < _DEPTH:
                 pending.append((child, depth + 1))
 
 
-def _children(folder: Path) -> list[Path]:
-    """The folders within, without hidden ones and without links that lead back to where they lie."""
+def _children(folder: str) -> list[tuple[str, str]]:
+    """The folders within and where they really lie, without hidden ones and links that lead back to where they lie."""
+    made, real = [], os.path.realpath(folder)
     try:
         with os.scandir(folder) as entries:
-            found = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+            found = sorted((entry.name, entry) for entry in entries if not entry.name.startswith("."))
     except OSError:
         return []
-    paths = [os.path.join(folder, name) for name in found]
-    # Of a link to itself `entry.is_dir()` would raise.
-    return [Path(path) for path in paths if os.path.isdir(path) and not (os.path.islink(path) and _leads_back(path))]
+    for name, entry in found:
+        path = os.path.join(folder, name)
+        if not entry.is_symlink():
+            if entry.is_dir():
+                made.append((path, os.path.join(real, name)))
+        elif os.path.isdir(path) and not _leads_back(path):  # of a link to itself `entry.is_dir()` would raise
+            made.append((path, os.path.realpath(path)))
+    return made
 
 
 def _leads_back(link: str) -> bool:
@@ -132,6 +156,19 @@ def _is_run(directory: Path) -> bool:
         return newest_state(directory) is not None or bool(event_files(directory))
     except OSError:  # it went away, or may not be read
         return False
+
+
+def _open_anew(path: str, before: Known, still: Known) -> Run:
+    """The run in a directory, from its record as it was `before` where that is still the same."""
+    now = identity(f"{path}/{RUN}")
+    old = before.get(path)
+    if now is None or old is None or old[0] != now:
+        run = _open(Path(path))
+    else:
+        run = Run(old[1].path, dict(old[1].info), old[1].problem)
+    if now is not None and not run.damaged:  # what is damaged may be only locked or half written
+        still[path] = now, Run(run.path, run.info, run.problem)
+    return run
 
 
 def _open(directory: Path) -> Run:

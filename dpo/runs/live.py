@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 from dpo.errors import RunError
-from dpo.runs.files import identity
+from dpo.runs.files import Identity, identity
 from dpo.runs.foreign import event_files, newest_state
 from dpo.runs.reader import Run, open_run
 from dpo.runs.record import HARDWARE, METRICS, RUN, SAMPLES
@@ -14,19 +16,37 @@ from dpo.runs.record import HARDWARE, METRICS, RUN, SAMPLES
 _MOST = 256
 
 
-def signature(path: Path) -> int:
-    """Changes whenever the run's measures, answers or state do."""
-    files = [path / name for name in (RUN, METRICS, HARDWARE, SAMPLES)]
-    if not files[0].exists():
-        files += [*event_files(path), *filter(None, [newest_state(path) if path.is_dir() else None])]
-    return hash(tuple(identity(file) for file in files))
+class Stamp(NamedTuple):
+    """What the files of a run that grow are now: inode, size and time of change of each; None for a missing one."""
+
+    record: Identity | None
+    measures: Identity | None
+    hardware: Identity | None
+    answers: Identity | None
+    others: tuple[Identity | None, ...] = ()  # another tool's
+
+    @property
+    def written(self) -> float:
+        """When record or measures were written last (Unix time, seconds)."""
+        return max((known[2] / 1e9 for known in (self.record, self.measures) if known is not None), default=0.0)
+
+
+def stamp(path: Path) -> Stamp:
+    """Changes whenever the run's measures, answers or record do."""
+    folder = os.fspath(path)  # thousands of runs are looked at: no Path is made for each of their files
+    record, measures, hardware, answers = (identity(f"{folder}/{name}") for name in (RUN, METRICS, HARDWARE, SAMPLES))
+    made = Stamp(record, measures, hardware, answers)
+    if made.record is not None:
+        return made
+    others = [*event_files(path), *filter(None, [newest_state(path) if path.is_dir() else None])]
+    return made._replace(others=tuple(map(identity, others)))
 
 
 class OpenRuns:
     """Runs by path, with their cursors."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, tuple[tuple[int, int, int] | None, Run]] = {}
+        self._runs: dict[str, tuple[Identity | None, Run]] = {}
         self._lock = threading.Lock()
 
     def get(self, path: str) -> Run:

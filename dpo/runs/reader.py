@@ -12,7 +12,7 @@ from dpo.errors import RunError
 from dpo.families import architecture_label, facts_of
 from dpo.processes import living, lock_is_held
 from dpo.runs.cursor import LineMetrics, Lines, MeasureReader
-from dpo.runs.files import checkpoint_step, identity, one_line, read_object, reason, whole_characters
+from dpo.runs.files import Identity, checkpoint_step, identity, one_line, read_object, reason, whole_characters
 from dpo.runs.foreign import STATE, describe, measure_files, source
 from dpo.runs.manifest import MANIFEST, fault
 from dpo.runs.metrics import Metrics
@@ -263,7 +263,7 @@ def _is_whole(checkpoint: Path) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _record(path: Path, known_by: tuple[int, int, int]) -> tuple[dict[str, Any], str | None]:
+def _record(path: Path, known_by: Identity) -> tuple[dict[str, Any], str | None]:
     """What the `run.json` of that inode, size and time says, and what had to be left out of it."""
     info, problems = fit_run(read_json(path / RUN))
     return info, left_out(f"{one_line(str(path))}/{RUN}", problems)

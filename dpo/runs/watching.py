@@ -14,7 +14,7 @@ from dpo.runs.record import METRICS, RUN
 STALLED, DIVERGED = "stalled", "diverged"
 _FEWEST_SECONDS = 300.0  # a held-out evaluation or a save may take that long
 _TIMES_LONGER = 10.0  # than the longest pause between two rows so far
-_RECENT_SECONDS = 600.0  # an end is told to whoever looks this long after it
+RECENT_SECONDS = 600.0  # an end is told to whoever looks this long after it
 
 
 def event_of(run: Run, metrics: Metrics | None, now: float | None = None) -> str | None:
@@ -26,8 +26,9 @@ def event_of(run: Run, metrics: Metrics | None, now: float | None = None) -> str
     """
     now = time.time() if now is None else now
     silent = now - max(_written(run.path / RUN), _written(run.path / METRICS))
-    if run.state != "running" or metrics is None:
-        return run.state if silent < _RECENT_SECONDS else None
+    state = run.state  # asked of a lock or a process
+    if state != "running" or metrics is None:
+        return state if silent < RECENT_SECONDS else None
     if metrics.not_finite.get("loss"):
         return DIVERGED
     _, times = metrics.points("time")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dpo.dashboard.choices import base_of, policies_of
-from dpo.dashboard.run_reader import RunReader, signature_of
+from dpo.dashboard.run_reader import RunReader
 from dpo.errors import ConfigError, RunError, StorageError
 from dpo.evaluation.votes import Vote, Votes
 from dpo.runs import Metrics, Run
@@ -45,7 +45,7 @@ class RunTable:
 
     def signature(self) -> str:
         """Changes whenever a row may."""
-        return f"{signature_of(self.reader.find())}-{self.votes.signature()}"
+        return f"{self.reader.look().signature}-{self.votes.signature()}"
 
     def rows(self, signature: str) -> list[Row]:
         """The rows at this signature."""

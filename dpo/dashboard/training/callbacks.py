@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -14,7 +15,8 @@ from typing_extensions import TypedDict
 
 from dpo.dashboard.browser import in_browser
 from dpo.dashboard.choices import base_of, policies_of
-from dpo.dashboard.run_reader import RunReader, Shown, revision, signature_of
+from dpo.dashboard.listing import Listing
+from dpo.dashboard.run_reader import RunReader, Shown
 from dpo.dashboard.training import drawing
 from dpo.dashboard.training.answers import Own, answer_cards, own_samples
 from dpo.dashboard.training.run_picker import rows
@@ -22,10 +24,9 @@ from dpo.dashboard.training.series import AXES, across
 from dpo.dashboard.web.reading import body
 from dpo.dashboard.web.schema import Count
 from dpo.errors import RunError
-from dpo.runs import Run, Sample
-from dpo.runs.files import identity
-from dpo.runs.record import SAMPLES
-from dpo.runs.watching import event_of
+from dpo.runs import Sample
+from dpo.runs.watching import RECENT_SECONDS, event_of
+from dpo.serving.shared import Shared
 
 
 def _pair(value: Any) -> Any:
@@ -56,44 +57,41 @@ def register(app: Dash, reader: RunReader) -> None:
     _view(app)
 
 
-def list_of(runs: Sequence[Run]) -> str:
-    """Changes whenever the list of runs does; not with every point that is logged."""
-    return revision(runs, *(f"{run.path}:{run.name}:{run.state}:{run.problem}" for run in runs))
-
-
-def answers_of(runs: Sequence[Run]) -> str:
-    """Changes whenever a run records answers."""
-    return revision(runs, *(f"{run.path}:{identity(run.path / SAMPLES)}" for run in runs))
-
-
-def watched(reader: RunReader, runs: Sequence[Run]) -> list[dict[str, str]]:
+def watched(reader: RunReader, listing: Listing) -> list[dict[str, str]]:
     """The runs that train, or ended not long ago: `run`, `name` and what has become of it as `event`."""
-    found = []
-    for run in runs:
-        if run.damaged:
+    found, recent = [], time.time() - RECENT_SECONDS
+    for run in listing.runs:
+        state = listing.states[str(run.path)]
+        if run.damaged or (state != "running" and listing.stamps[str(run.path)].written < recent):
             continue
         with contextlib.suppress(RunError):  # gone since it was found
-            metrics = reader.read(str(run.path))[1] if run.state == "running" else None
+            metrics = reader.read(str(run.path))[1] if state == "running" else None
             event = event_of(run, metrics)
             if event is not None:
                 found.append({"run": str(run.path), "name": run.name, "event": event})
     return found
 
 
+def _state_of(reader: RunReader) -> dict[str, Any]:
+    listing = reader.look()
+    count, running = len(listing.runs), sum(state == "running" for state in listing.states.values())
+    return {
+        "signature": listing.signature,
+        "list": listing.names,
+        "answers": listing.answers,
+        "running": running,
+        "watched": watched(reader, listing),
+        "text": f"{count} run{'' if count == 1 else 's'}" + (f" · {running} training" if running else ""),
+    }
+
+
 def _state(app: Dash, reader: RunReader) -> None:
+    together: Shared[dict[str, Any]] = Shared()
+
     @app.server.get("/api/training")
     def state() -> dict[str, Any]:
         """What the page asks for every second: whether anything is new."""
-        runs = reader.find()
-        running = sum(run.state == "running" for run in runs)
-        return {
-            "signature": signature_of(runs),
-            "list": list_of(runs),
-            "answers": answers_of(runs),
-            "running": running,
-            "watched": watched(reader, runs),
-            "text": f"{len(runs)} run{'' if len(runs) == 1 else 's'}" + (f" · {running} training" if running else ""),
-        }
+        return together.get("state", lambda: _state_of(reader))
 
     @app.callback(
         Output("tr-run-list", "children"), Output("tr-full", "hidden"), Output("tr-empty", "hidden"),

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask, Response
-from plotly.io.json import to_json_plotly  # type: ignore[import-untyped]
 
 from dpo.dashboard.markup import to_html
 from dpo.dashboard.run_reader import RunReader, Shown, several
@@ -27,6 +26,7 @@ from dpo.dashboard.training.series import (
     reduced,
     scale_of,
 )
+from dpo.dashboard.training.sketches import Sketches
 from dpo.dashboard.training.table import table
 from dpo.dashboard.web.reading import body
 from dpo.runs import Metrics
@@ -39,9 +39,15 @@ _UNITS = {"÷ β": "nats (÷ β)", "Per token": "per token of prompt and answer"
 def register(server: Flask, reader: RunReader) -> None:
     """Add `POST /api/curves`: the charts of a view that have changed since the revisions it names."""
 
+    sketches = Sketches(draw, reader)
+
     @server.post("/api/curves")
     def curves() -> Response:
-        return Response(to_json_plotly(draw(body(), reader)), mimetype="application/json")
+        content, key = sketches.answer(body())
+        response = Response(content, mimetype="application/json")
+        if key is not None:
+            response.set_etag(key)  # compressed once for all (`web.compression`)
+        return response
 
 
 def draw(asked: Mapping[str, Any], reader: RunReader) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from dash import dcc, html
 
 from dpo.dashboard.components import box, button, card, card_head, command, icon, page_title
 from dpo.dashboard.training import learn, new_run
-from dpo.dashboard.training.callbacks import answers_of, list_of
 from dpo.dashboard.training.charts import LARGE, SMALL, Chart
 from dpo.dashboard.training.run_picker import picker, preselected
 from dpo.dashboard.training.series import AXES, NORMALISED
@@ -28,7 +27,8 @@ _WORDS = {
 
 def page(workbench: Workbench) -> list[Any]:
     """The page with the newest DPO run of each family chosen."""
-    runs = workbench.runs.find()
+    listing = workbench.runs.look()
+    runs = listing.runs
     pause = dmc.Button("Pause", id="tr-pause", leftSection=icon("pause"), variant="default", size="xs", n_clicks=0)
     return [
         box(
@@ -64,8 +64,8 @@ def page(workbench: Workbench) -> list[Any]:
         ),
         _empty(workbench.roots, bool(runs)),
         new_run.drawer(),
-        dcc.Store(id="tr-list", data=list_of(runs)),
-        dcc.Store(id="tr-answers", data=answers_of(runs)),
+        dcc.Store(id="tr-list", data=listing.names),
+        dcc.Store(id="tr-answers", data=listing.answers),
         dcc.Store(id="tr-probes", data=[]),
         dcc.Store(id="tr-own", data={"prompt": None, "answers": {}}),
         dcc.Store(id="tr-drawn"),

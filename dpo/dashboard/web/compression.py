@@ -17,15 +17,17 @@ from flask import Flask, Response, request
 _KINDS = {"text/css", "text/javascript", "application/javascript", "application/json", "image/svg+xml"}
 _LEAST = 1024  # bytes; less fits into one packet either way
 _REMEMBERED = 256  # files; a first visit of every page asks for some 130
+_ANSWERS = 32  # that several viewers get alike: what made them says so by an ETag
 # Files whose address changes with what they hold: by a fingerprint (Dash), a version, or the time of their change.
 _FOREVER = "public, max-age=31536000, immutable"
 _A_WEEK = "public, max-age=604800"
 
 
-class _Files:
-    """The files that were compressed lately, by address and ETag."""
+class _Compressed:
+    """What was compressed lately, by address and ETag."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._made: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._lock = Lock()
 
@@ -38,13 +40,13 @@ class _Files:
     def put(self, key: tuple[str, str], data: bytes) -> None:
         with self._lock:
             self._made[key] = data
-            if len(self._made) > _REMEMBERED:
+            if len(self._made) > self._most:
                 self._made.popitem(last=False)
 
 
 def register(server: Flask) -> None:
     """Compress what the browser can read compressed, and say for how long files hold."""
-    files = _Files()
+    files, answers = _Compressed(_REMEMBERED), _Compressed(_ANSWERS)
 
     @server.after_request
     def small(response: Response) -> Response:
@@ -61,14 +63,13 @@ def register(server: Flask) -> None:
             return response
         etag, _ = response.get_etag()
         key = (request.path, etag or "")
-        if not file:
-            data = gzip.compress(data, 4, mtime=0)
-        elif (made := files.get(key)) is not None:
-            data = made
-        else:
-            data = gzip.compress(data, 9, mtime=0)
-            files.put(key, data)
-        response.set_data(data)
+        known = files if file else answers
+        made = known.get(key) if etag else None
+        if made is None:
+            made = gzip.compress(data, 9 if file else 4, mtime=0)
+            if etag:
+                known.put(key, made)
+        response.set_data(made)
         response.headers["Content-Encoding"] = "gzip"
         if etag:
             response.set_etag(etag, weak=True)  # another encoding of the same

@@ -16,9 +16,9 @@ from dpo.dashboard.web.access import signed_in
 from dpo.errors import BusyError
 from dpo.serving.service import Service, Work
 
-THREADS = 32
+THREADS = 96
 """Of the server: each stream holds one as long as somebody follows it."""
-MOST_STREAMS = 20
+MOST_STREAMS = 64
 """At a time, so that pages and polls always find a thread."""
 MOST_EACH = 12
 """Of these for one visitor of a network address, so that others find a place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -11,7 +12,8 @@ from typing_extensions import TypedDict
 
 from dpo.dashboard.browser import in_browser
 from dpo.dashboard.components import box, card, card_head, chart, problem_card
-from dpo.dashboard.run_reader import RunReader, Shown, revision, signature_of
+from dpo.dashboard.listing import Listing
+from dpo.dashboard.run_reader import RunReader, Shown
 from dpo.dashboard.training.answers import answer_cards
 from dpo.dashboard.training.callbacks import Mark
 from dpo.dashboard.training.charts import CHARTS, Chart
@@ -121,7 +123,7 @@ def _seen(run: Run) -> str:
     """Changes with everything that is shown of a run."""
     beside = [identity(run.path / name) for name in (NOTE, AUDIT, EVALUATIONS, "policy")]
     beside += [identity(path) for path in sorted(run.path.glob(f"{EVALUATIONS}/*/{EVALUATION}"))]
-    return f"{signature_of([run])}-{revision([], str(beside), str(len(run.checkpoints)))}"
+    return f"{Listing.of([run]).signature}-{zlib.crc32(str(beside).encode())}-{len(run.checkpoints)}"
 
 
 def _showing(app: Dash, workbench: Workbench) -> None:
