@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from dpo.runs.find import Known, find_runs
+from dpo.runs.find import KnownRuns, find_runs
 from dpo.runs.live import Stamp, stamp
 from dpo.runs.reader import Run
 from dpo.serving.shared import Shared
@@ -64,7 +64,7 @@ class Lister:
 
     def __init__(self, roots: Sequence[Path]) -> None:
         self.roots = tuple(roots)
-        self._known: Known = {}
+        self._known: KnownRuns = {}
         self._together: Shared[Listing] = Shared()
         self._listing: Listing | None = None
         self._holds_until = 0.0

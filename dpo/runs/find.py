@@ -26,10 +26,10 @@ _NUMBER = re.compile(" #")
 _log = logging.getLogger(__name__)
 
 
-Known = dict[str, tuple[Identity, Run]]
+KnownRuns = dict[str, tuple[Identity, Run]]
 
 
-def find_runs(roots: Sequence[str | Path], known: Known | None = None) -> list[Run]:
+def find_runs(roots: Sequence[str | Path], known: KnownRuns | None = None) -> list[Run]:
     """Runs in the roots (a root may itself be a run), newest first.
 
     A folder that is no run is looked into, down to three levels.  A run whose record cannot be read
@@ -40,7 +40,7 @@ def find_runs(roots: Sequence[str | Path], known: Known | None = None) -> list[R
     """
     found: dict[str, Run] = {}
     before = {} if known is None else dict(known)
-    still: Known = {}
+    still: KnownRuns = {}
     for root in map(Path, roots):
         if root.is_dir():
             for directory, real in _directories(root):
@@ -158,7 +158,7 @@ def _is_run(directory: Path) -> bool:
         return False
 
 
-def _open_anew(path: str, before: Known, still: Known) -> Run:
+def _open_anew(path: str, before: KnownRuns, still: KnownRuns) -> Run:
     """The run in a directory, from its record as it was `before` where that is still the same."""
     now = identity(f"{path}/{RUN}")
     old = before.get(path)
