@@ -270,11 +270,11 @@ def output_head(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
         weight = trained_rows.get_merged_weights(trained_rows.active_adapters)
     if bias is None:
         bias = getattr(head, "bias", None)
-    return _whole(weight), None if bias is None else _whole(bias)
+    return whole(weight), None if bias is None else whole(bias)
 
 
-def _whole(parameter: Tensor) -> Tensor:
-    """The full tensor where FSDP keeps only a shard on this device."""
+def whole(parameter: Tensor) -> Tensor:
+    """The full tensor where FSDP keeps only a shard on this device; every process asks for it."""
     gather = getattr(parameter, "full_tensor", None)
     return parameter if gather is None else gather()
 

@@ -196,6 +196,7 @@ _CONFIG = ObjectRule({
 })  # fmt: skip
 _RUN = ObjectRule({
     "format": whole(), "created": text(64), "updated": text(64), "name": title, "kind": text(20),
+    "processes": maybe(whole(1, _MOST_PID)),
     "family": maybe(family), "state": word(*STATES), "reason": maybe(text()), "pid": maybe(whole(1, _MOST_PID)),
     "born": maybe(number(0, 1e12)), "boot": maybe(number(0, 1e12)), "host": maybe(text(255)), "foreign": switch,
     "imported_from": text(), "config": _CONFIG,

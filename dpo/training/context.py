@@ -31,6 +31,7 @@ from dpo.training.pairs import load_pairs
 from dpo.training.precision import check_device
 from dpo.training.preconditions import (
     SCRATCH,
+    check_launcher,
     check_trackers,
     claim,
     reference_kind,
@@ -127,6 +128,7 @@ class Context(Generic[Config]):
             "reason": None,
             "pid": os.getpid(),
             "host": socket.gethostname(),
+            "processes": process_count(),
             "config": dataclasses.asdict(config),
             "versions": {"python": platform.python_version()}
             | {name: importlib.metadata.version(name) for name in _VERSIONED},
@@ -169,6 +171,7 @@ def opened(config: Config) -> Iterator[Context[Config]]:
     config.validate()
     check_trackers(config.report_to)
     check_device(config)
+    check_launcher()
     url = address()
     config, resumed = with_resume(config)
     if process_count() > 1 and not config.output_dir:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import os
 import re
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from dpo.errors import ConfigError, RunError, StorageError
 from dpo.policies.loading import Policy
-from dpo.processes import process_index
+from dpo.processes import process_count, process_index
 from dpo.runs import Run, open_run
 from dpo.runs.record import LOCK
 from dpo.training.checkpoints import tidy_staging
@@ -50,6 +51,20 @@ def check_trackers(names: list[str]) -> None:
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise ConfigError(f"--report-to {name}: it is not installed; pip install 'dpo-workbench[{name}]'")
+
+
+def check_launcher() -> None:
+    """Refuse a launcher's wish for DeepSpeed where it is not installed; Accelerate would end with a trace.
+
+    Raises:
+        ConfigError: with the ways out.
+    """
+    wanted = os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("1", "true", "yes")
+    if wanted and importlib.util.find_spec("deepspeed") is None:
+        raise ConfigError(
+            "The launcher asks for DeepSpeed, which is not installed: pip install deepspeed (which no test has run), "
+            "or split the weights with FSDP: accelerate launch --config_file configs/launch/fsdp.yaml"
+        )
 
 
 def claim(directory: Path) -> FileLock:
@@ -101,7 +116,7 @@ def with_resume(config: Config) -> tuple[Config, Run | None]:
     """The config to run and the run to go on with, if any.
 
     Raises:
-        RunError: there is nothing to resume.
+        RunError: there is nothing to resume, or what it trains on at a time cannot be shared by these processes.
     """
     if config.resume is None:
         return config, None
@@ -112,7 +127,26 @@ def with_resume(config: Config) -> tuple[Config, Run | None]:
     if run.state == "finished":
         raise RunError(f"{directory} is finished: start a new run from it with --model {directory}")
     stored = run.config | {"resume": str(directory), "output_dir": str(directory)}
-    return make(type(config), stored), run
+    return _spread(make(type(config), stored), run), run
+
+
+def _spread(config: Config, run: Run) -> Config:
+    """The config with a batch for each process of now, so that an update has the pairs that it had at the start.
+
+    Raises:
+        RunError: they cannot be shared out evenly.
+    """
+    then, now = run.info.get("processes"), process_count()
+    batch = getattr(config, "batch_size", None)
+    if then is None or then == now or batch is None:  # an older record does not say; pretraining has tokens
+        return config
+    if then * batch % now:
+        able = [count for count in range(1, then * batch + 1) if then * batch % count == 0]
+        raise RunError(
+            f"{config.resume} trains on {then * batch} at a time ({then} processes with {batch} each), which {now} "
+            f"cannot share evenly: resume it with {', '.join(map(str, able))}"
+        )
+    return dataclasses.replace(config, batch_size=then * batch // now)
 
 
 def refuse_existing(directory: Path, config: RunConfig) -> None:

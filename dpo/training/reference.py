@@ -24,6 +24,7 @@ import xxhash
 from torch import Tensor, nn
 
 from dpo.files import write_atomically
+from dpo.policies.families import whole
 from dpo.processes import living
 
 # Part of every file name: raise it when the scoring changes.
@@ -52,7 +53,7 @@ def identity(reference: nn.Module, how: Iterable[object]) -> str:
             continue
         # PEFT puts a layer of its own around what it adapts: the same weights under another name.
         digest.update(name.removeprefix("base_model.model.").replace(".base_layer", "").encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(whole(value.detach()).cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_model, save_model
@@ -73,6 +74,9 @@ class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ig
         cache_reference: bool = False,
     ) -> None:
         check_scoring(policy)
+        if parse_flag_from_env("ACCELERATE_USE_FSDP"):
+            for model in (policy.network, *([reference] if reference is not None else [])):
+                _share_embeddings(model)
         own = policy.family
         self.family = own if own.has_encoder or shares_exactly(policy.network) else own.unshared
         super().__init__(
@@ -271,6 +275,20 @@ class PreferenceTrainer(FiniteSteps, StagedCheckpoints, DPOTrainer):  # type: ig
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         # TRL writes one into the run at every save; ours is written beside the policy, once.
         return
+
+
+def _share_embeddings(model: PreTrainedModel) -> None:
+    """Let encoder and decoder have one module of embeddings, not two around one tensor.
+
+    FSDP splits a tensor with the module that it is in, and refuses one that it finds in another group again.
+    """
+    shared = model.get_input_embeddings()
+    for part in model.modules():
+        own = getattr(part, "embed_tokens", None)
+        if isinstance(own, torch.nn.Embedding) and own is not shared and own.weight is shared.weight:
+            # Beside its modules: the model's own name for the tensor is the one that checkpoints have.
+            del part._modules["embed_tokens"]
+            part.__dict__["embed_tokens"] = shared
 
 
 def _restore_adapter_dropout(model: torch.nn.Module, lora: LoraConfig | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -102,8 +103,36 @@ def test_two_processes_stop_and_resume_together(policy_dirs: dict[str, Path], tm
     assert [row["loss"] for row in rows_of(tmp_path / "half")] == [row["loss"] for row in rows_of(tmp_path / "whole")]
 
 
+def test_another_number_of_processes_goes_on_with_the_same_pairs(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
+    whole = launch(2, policy_dirs["gpt2"], tmp_path / "whole", batch_size=2)
+    assert whole.returncode == 0, whole.stderr
+    shutil.copytree(tmp_path / "whole", tmp_path / "half")
+    shutil.rmtree(tmp_path / "half" / "checkpoint-6")
+    path = tmp_path / "half" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "stopped"}))
+    resume = {"batch_size": 2, "resume": str(tmp_path / "half")}
+    environment = os.environ | {"RANK": "0", "WORLD_SIZE": "3"}
+    refused = run("train", f"--resume={tmp_path / 'half'}", env=environment, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "trains on 4 at a time (2 processes with 2 each), which 3 cannot share evenly" in refused.stderr
+    resumed = launch(1, policy_dirs["gpt2"], tmp_path / "half", **resume)
+    assert resumed.returncode == 0, resumed.stderr
+    for before, after in zip(rows_of(tmp_path / "whole"), rows_of(tmp_path / "half"), strict=True):
+        assert before["examples"] == after["examples"] and before["loss"] == pytest.approx(after["loss"], abs=1e-5)
+
+
 def test_several_processes_need_a_named_directory(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
     environment = os.environ | {"RANK": "0", "WORLD_SIZE": "2"}
     done = run("train", f"--model={policy_dirs['gpt2']}", "--device=cpu", env=environment, cwd=tmp_path)
     assert done.returncode == 2
     assert "add --output-dir" in done.stderr
+
+
+def test_deepspeed_that_is_not_installed_is_one_line(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
+    if importlib.util.find_spec("deepspeed") is not None:
+        pytest.skip("DeepSpeed is installed")
+    environment = os.environ | {"ACCELERATE_USE_DEEPSPEED": "true"}
+    done = run("train", f"--model={policy_dirs['gpt2']}", "--device=cpu", env=environment, cwd=tmp_path)
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("dpo: ")]
+    assert "pip install deepspeed" in line and "fsdp.yaml" in line
