@@ -18,7 +18,7 @@ from dpo.processes import process_count, process_index
 from dpo.runs import Run, open_run
 from dpo.runs.record import LOCK
 from dpo.training.checkpoints import tidy_staging
-from dpo.training.config import RunConfig, TrainConfig
+from dpo.training.config import CommonConfig, RunConfig, TrainConfig
 from dpo.training.settings import make, stored_run
 
 SCRATCH = ".scratch-"
@@ -137,9 +137,9 @@ def _spread(config: Config, run: Run) -> Config:
         RunError: they cannot be shared out evenly.
     """
     then, now = run.info.get("processes"), process_count()
-    batch = getattr(config, "batch_size", None)
-    if then is None or then == now or batch is None:  # an older record does not say; pretraining has tokens
-        return config
+    if then is None or then == now or not isinstance(config, CommonConfig):
+        return config  # an older record does not say; pretraining counts tokens
+    batch = config.batch_size
     if then * batch % now:
         able = [count for count in range(1, then * batch + 1) if then * batch % count == 0]
         raise RunError(

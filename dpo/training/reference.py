@@ -17,6 +17,7 @@ import os
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,8 @@ def identity(reference: nn.Module, how: Iterable[object]) -> str:
             continue
         # PEFT puts a layer of its own around what it adapts: the same weights under another name.
         digest.update(name.removeprefix("base_model.model.").replace(".base_layer", "").encode())
-        digest.update(whole(value.detach()).cpu().contiguous().flatten().view(torch.uint8).numpy())
+        held: Any = whole(value.detach()).cpu().contiguous().flatten().view(torch.uint8).numpy()
+        digest.update(held)
     return digest.hexdigest()
 
 

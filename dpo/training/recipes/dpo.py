@@ -81,9 +81,7 @@ def train(config: TrainConfig) -> Run:
         # Before the first update: the reference's answers, and a loss that must be what it is without a difference.
         with torch.random.fork_rng(devices=[]):
             prompts = fitting(policy, pairs.evaluated, config.probes, limits.prompt)
-            # A sharded model answers only when every process asks it.
-            asked = prompts if context.main and not is_sharded(trainer) else []
-            probes = Probes(policy, asked, record, config.seed)
+            probes = Probes(policy, prompts * (context.main and not is_sharded(trainer)), record, config.seed)
             with trainer.as_reference(policy) as frozen:
                 probes.answer_reference(frozen)
                 wins = wins_over_start(policy, frozen, pairs.evaluated, limits, judge, config, record)
