@@ -104,6 +104,20 @@ def test_every_chart_of_a_bundled_run_is_drawn() -> None:
         assert made["layout"]["shapes"][0]["name"] == "cursor"
 
 
+def test_squeezing_is_drawn_where_it_is_recorded(tmp_path: Path) -> None:
+    record = RunRecord.create(tmp_path / "run", {"kind": "dpo", "family": "gpt2", "state": "finished"})
+    for step in range(5):
+        record.log({"step": step, "loss": 0.69})
+    asked = {"runs": [str(tmp_path / "run")], "charts": {"squeezing": None}}
+    assert draw(asked, RunReader([tmp_path]))["charts"][0]["hidden"]
+    for step in range(5, 10):
+        record.log({"step": step, "eval_squeeze/argmax_mass": 0.3 + 0.05 * (step - 5)})
+    [chart] = draw(asked, RunReader([tmp_path]))["charts"]
+    [held_out] = [trace for trace in chart["figure"]["data"] if len(trace["x"])]
+    assert list(held_out["y"]) == pytest.approx([0.3, 0.35, 0.4, 0.45, 0.5]) and held_out["line"]["dash"] == "5px,4px"
+    assert chart["finding"] == "Rises: less is left for all other words" and "50%" in chart["note"]
+
+
 def test_only_charts_that_changed_are_sent(tmp_path: Path) -> None:
     info = {"kind": "dpo", "family": "gpt2", "state": "running", "pid": os.getpid(), "host": socket.gethostname()}
     record = RunRecord.create(tmp_path / "run", info)

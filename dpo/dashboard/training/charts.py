@@ -70,6 +70,10 @@ SMALL = (
         about="solid words over the reference's, dotted repeated triples",
     ),
     Chart("entropy", "Entropy", ("entropy",), unit="nats per token"),
+    Chart(
+        "squeezing", "Squeezing", ("squeeze/argmax_mass",), percent=True,
+        about="probability of the likeliest token, on held-out answers",
+    ),
     Chart("lr", "Learning rate", ("learning_rate",), positive=True),
     Chart("grad", "Gradient norm", ("grad_norm",), positive=True),
     Chart("power", "Power", ("gpu_watts",), unit="W", source="hardware"),
