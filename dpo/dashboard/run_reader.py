@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dpo.dashboard.listing import Lister, Listing
-from dpo.errors import RunError, quoted
+from dpo.dashboard.web.names import within
+from dpo.errors import RunError
 from dpo.runs import Metrics, Run
 from dpo.runs.doctor import Diagnosis, diagnose
 from dpo.runs.find import names
@@ -77,15 +77,7 @@ class RunReader:
         Raises:
             RunError: it is elsewhere.
         """
-        try:
-            wanted = os.path.realpath(path)
-        except ValueError:  # NUL or half a character
-            wanted = ""
-        if not any(Path(wanted).is_relative_to(os.path.realpath(root)) for root in self.roots):
-            raise RunError(
-                f"{quoted(path, 200)} is in none of the directories shown here: start dpo serve with --runs DIR"
-            )
-        return Path(path)
+        return within(path, self.roots, RunError)
 
     def read(self, path: str) -> tuple[Run, Metrics]:
         """A run with its measures.

@@ -21,7 +21,8 @@ from dpo.dashboard.evaluate.found import Evaluations
 from dpo.dashboard.evaluate.naming import Names
 from dpo.dashboard.evaluate.prompts import rows
 from dpo.dashboard.web.access import LOCAL, Access
-from dpo.errors import DataError
+from dpo.dashboard.web.names import is_within, within
+from dpo.errors import DataError, RunError
 from dpo.evaluation.comparison.command import arguments_of
 from dpo.evaluation.comparison.plan import EvaluationConfig
 from dpo.evaluation.comparison.rows import RESULT, ROWS, VERDICTS, RowStore, read_result
@@ -134,6 +135,23 @@ def test_only_what_lies_under_the_runs_is_shown(
     monkeypatch.chdir(elsewhere)
     assert len(Evaluations([root], LOCAL).find()) == 2
     assert len(Evaluations([root], Access(host="0.0.0.0")).find()) == 1
+
+
+def test_a_name_is_looked_up_where_links_lead(tmp_path: Path) -> None:
+    """One look for runs and evaluations; a directory of runs may itself be a run, one of evaluations is none."""
+    root, other = tmp_path / "root", tmp_path / "other"
+    for directory in (root / "run", other / "run"):
+        directory.mkdir(parents=True)
+    (root / "out").symlink_to(other / "run")
+    (tmp_path / "link").symlink_to(root)
+    assert is_within(root / "run", [root]) and is_within(tmp_path / "link" / "run", [root])
+    assert is_within(root / "run", [tmp_path / "link"]) and is_within(root, [root])
+    assert not is_within(root, [root], itself=False) and not is_within(f"{root}-2", [root])
+    for name in (root / "out", other / "run", f"{root}/../other", "", "a\0b", "/"):
+        assert not is_within(name, [root])
+        with pytest.raises(RunError, match="in none of the directories shown here"):
+            within(str(name), [root], RunError)
+    assert within(f"{root}/run", [other, root], RunError) == root / "run"
 
 
 @pytest.mark.parametrize("damage", ["plan", "answers", "empty"])

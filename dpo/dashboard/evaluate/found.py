@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dpo.dashboard.web.access import Access
+from dpo.dashboard.web.names import is_within, within
 from dpo.errors import DataError, DpoError, quoted
 from dpo.evaluation.comparison.result import FORMAT, result
 from dpo.evaluation.comparison.rows import RESULT, ROWS, VERDICTS, Row, RowStore, read_result
@@ -85,7 +86,7 @@ class Evaluations:
     def find(self) -> list[Path]:
         """The directories that hold rows, the one last written first."""
         found = {os.path.realpath(path): path for path in self._candidates() if (path / ROWS).is_file()}
-        allowed = [path for real, path in found.items() if self._is_inside(real)]
+        allowed = [path for path in found.values() if is_within(path, self._places(), itself=False)]
         return sorted(allowed, key=lambda path: (path / ROWS).stat().st_mtime, reverse=True)
 
     def inside(self, name: str) -> Path:
@@ -94,15 +95,7 @@ class Evaluations:
         Raises:
             DataError: it is elsewhere.
         """
-        try:
-            real = os.path.realpath(name)
-        except ValueError:  # NUL or half a character
-            real = ""
-        if not name or not self._is_inside(real):
-            raise DataError(
-                f"{quoted(name, 200)} is in none of the directories shown here: start dpo serve with --runs DIR"
-            )
-        return Path(name)
+        return within(name, self._places(), DataError, itself=False)
 
     def open(self, name: str) -> OpenEvaluation:
         """The evaluation in a directory, read again only when one of its files has changed.
@@ -132,10 +125,8 @@ class Evaluations:
         if self.access.local:
             yield from Path(EVALUATIONS).glob("*")
 
-    def _is_inside(self, real: str) -> bool:
-        places = [os.path.realpath(root) for root in self.roots]
-        places += [os.path.realpath(EVALUATIONS)] if self.access.local else []
-        return any(real != place and Path(real).is_relative_to(place) for place in places)
+    def _places(self) -> list[Path]:
+        return [*self.roots, *([Path(EVALUATIONS)] if self.access.local else [])]
 
 
 def sound(path: Path, make: Callable[[], Made]) -> Made:

@@ -8,11 +8,13 @@ itself, the bundled policies, the runs beside it and the data that are offered.
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dpo.dashboard.web.access import Access
-from dpo.errors import ConfigError, DataError, DpoError, PolicyError
+from dpo.errors import ConfigError, DataError, DpoError, PolicyError, quoted
 from dpo.evaluation.tuning import data_of, tuning_of
 from dpo.generation.spec import PolicySpec, permitted, reference_of
 from dpo.policies.names import BUNDLED, SHORT_NAMES, base_of, located
@@ -20,6 +22,27 @@ from dpo.preferences.sources import is_local
 from dpo.runs import find_runs
 
 _MOST_BASES = 4  # adapters upon adapters
+
+
+def is_within(name: str | Path, places: Iterable[str | Path], itself: bool = True) -> bool:
+    """Whether what a name leads to, links followed, lies in one of the directories; or, with `itself`, is one."""
+    try:
+        real = os.path.realpath(name)
+    except ValueError:  # NUL or half a character
+        return False
+    found = [place for place in map(os.path.realpath, places) if Path(real).is_relative_to(place)]
+    return bool(name) and any(itself or real != place for place in found)
+
+
+def within(name: str, places: Iterable[str | Path], refusal: type[DpoError], itself: bool = True) -> Path:
+    """The path of that name, if it `is_within` the directories: a page shows what is in them, whatever is asked for.
+
+    Raises:
+        DpoError: a `refusal`: it is elsewhere.
+    """
+    if not is_within(name, places, itself):
+        raise refusal(f"{quoted(name, 200)} is in none of the directories shown here: start dpo serve with --runs DIR")
+    return Path(name)
 
 
 @dataclass(frozen=True)
