@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from dpo.errors import RunError, StorageError
 from dpo.files import write_json
 from dpo.runs.find import BUNDLED_RUNS, find_runs
 from dpo.runs.import_export import removable
-from dpo.runs.reader import Run
+from dpo.runs.reader import LONGEST_TAG, MOST_TAGS, Run
 from dpo.runs.record import NOTE, RUN, RunRecord, read_json
 
 _LONGEST_NAME = 80
@@ -34,22 +33,33 @@ def note_of(run: Run) -> str:
     return run.note()[0]
 
 
-def annotate(run: Run, note: str) -> None:
-    """Keep a note beside the run; an empty one is removed.
+def annotate(
+    run: Run, note: str | None = None, *, tags: Sequence[str] | None = None, pinned: bool | None = None
+) -> None:
+    """Keep a note, tags and whether it stands first beside the run; None leaves what is there.
 
     Raises:
-        RunError: the run comes with dpo, or the note is too long.
+        RunError: the run comes with dpo, or the note is too long, or there are too many tags.
         StorageError: it cannot be written.
     """
     _own(run)
-    if len(note) > _LONGEST_NOTE:
-        raise RunError(f"A note has {_LONGEST_NOTE} letters at most, this one has {len(note)}: shorten it")
-    path = run.path / NOTE
+    marks = run.marks()
+    if note is not None:
+        if len(note) > _LONGEST_NOTE:
+            raise RunError(f"A note has {_LONGEST_NOTE} letters at most, this one has {len(note)}: shorten it")
+        marks["note"] = note.strip()
+    if tags is not None:
+        marks["tags"] = list(dict.fromkeys(" ".join(tag.split()) for tag in tags if tag.strip()))
+        if len(marks["tags"]) > MOST_TAGS or any(len(tag) > LONGEST_TAG for tag in marks["tags"]):
+            raise RunError(f"A run has {MOST_TAGS} tags of {LONGEST_TAG} letters at most: leave some out")
+    if pinned is not None:
+        marks["pinned"] = pinned
+    path, kept = run.path / NOTE, {name: value for name, value in marks.items() if value}
     try:
-        if not note.strip():
+        if not kept:
             path.unlink(missing_ok=True)
             return
-        write_json(path, {"note": note.strip()})
+        write_json(path, kept)
     except OSError as error:
         raise StorageError(f"{path} cannot be written ({error.strerror}): check its permissions") from error
 
@@ -87,20 +97,6 @@ def deletable(run: Run, roots: Sequence[Path]) -> int:
     if inside:
         raise RunError(f"{run.path} holds other runs ({inside[0].name}): delete those first")
     return removable(run.path)
-
-
-def delete(run: Run, roots: Sequence[Path]) -> None:
-    """Delete a run with all its files.
-
-    Raises:
-        RunError: see `deletable`.
-        StorageError: something could not be deleted.
-    """
-    deletable(run, roots)
-    try:
-        shutil.rmtree(run.path)
-    except OSError as error:
-        raise StorageError(f"{run.path} cannot be deleted ({error.strerror}): check its permissions") from error
 
 
 def comes_with_dpo(run: Run) -> bool:

@@ -21,6 +21,7 @@ from dpo.runs.record import AUDIT, EVALUATION, EVALUATIONS, HARDWARE, LOCK, NOTE
 from dpo.runs.schema import fit_audit, fit_frontiers, fit_run, fit_sample, left_out
 
 _MOST_EVALUATIONS = 50
+MOST_TAGS, LONGEST_TAG = 12, 40
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,13 @@ class Run:
         if not isinstance(note, str):
             return "", f"{NOTE} cannot be read (its note is no text)"
         return whole_characters(note), problem
+
+    def marks(self) -> dict[str, Any]:
+        """What someone put beside the run, as far as it fits: `note`, `tags` (texts) and `pinned`."""
+        read, tags = self._beside(NOTE)[0], []
+        if isinstance(read.get("tags"), list):
+            tags = [whole_characters(tag)[:LONGEST_TAG] for tag in read["tags"][:MOST_TAGS] if isinstance(tag, str)]
+        return {"note": self.note()[0], "tags": tags, "pinned": read.get("pinned") is True}
 
     def audit(self) -> tuple[dict[str, Any], str | None]:
         """The audit of the run's data (empty if there is none), and what of that could not be read."""

@@ -59,6 +59,9 @@ def sweep(tmp_path: Path, write_run: Write) -> Path:
 
 def test_the_table_shows_what_differs_and_the_charts_follow_its_filter(serve: Any, open_page: Any, sweep: Path) -> None:
     page = opened(open_page(serve([sweep]) + "/runs"), 6)
+    assert page.evaluate("[0.005, 7e-4, 0].map(dashAgGridFunctions.dpoPower)") == ["5e-3", "7e-4", 0]
+    losses = "[0.5, 0.0001, -2].map(value => dashAgGridFunctions.dpoMeasure(value, 3))"
+    assert page.evaluate(losses) == ["0.500", "1e-4", "−2.000"]
     rates = "[4.0240612e-5, 1.2296e-4, 5e-6, 0.0015].map(dashAgGridFunctions.dpoNumber)"
     assert page.evaluate(rates) == ["4.02e-5", "1.23e-4", "5e-6", "0.0015"]  # an exponent is never cut off
     heads = page.locator("#rn-grid .ag-header-cell-text").all_inner_texts()
@@ -74,6 +77,8 @@ def test_the_table_shows_what_differs_and_the_charts_follow_its_filter(serve: An
     page.wait_for_function("document.querySelector('#rn-frontier .js-plotly-plot')?.data?.length === 3")
     page.get_by_label("Filter the table").fill("tokens < 3")
     expect(page.locator(".page-runs .mantine-TextInput-error")).to_contain_text("No column is called 'tokens'")
+    opened(page, 6)  # not those of the filter before
+    expect(page.locator("#rn-sub")).to_contain_text("All 6 runs: the filter is not understood")
     page.get_by_label("Filter the table").fill("")
     opened(page, 6)
     page.locator("#rn-grid .ag-header-cell").filter(has_text="Margin").click()
@@ -92,6 +97,24 @@ def test_notes_and_names_are_kept_on_disk(serve: Any, open_page: Any, sweep: Pat
     page.keyboard.type("the best so far")
     page.keyboard.press("Enter")
     expect(row.locator("[col-id='note']")).to_have_text("the best so far")
+    row.locator("[col-id='tags']").dblclick()
+    page.keyboard.type("long, sft")
+    page.keyboard.press("Enter")
+    expect(row.locator("[col-id='tags'] .pill")).to_have_text(["long", "sft"])
+    choose(page, "rates-002")
+    page.get_by_role("button", name="Pin", exact=True).click()
+    expect(page.locator("#rn-pin")).to_have_text("Unpin")
+    first = page.locator("#rn-grid .ag-pinned-left-cols-container .ag-row[row-index='0']")
+    expect(first).to_contain_text("rates-002")
+    page.reload()  # kept on disk
+    expect(first).to_contain_text("rates-002")
+    expect(first.get_by_label("pinned")).to_be_visible()
+    page.locator(".columns-box summary").click()
+    page.get_by_role("combobox", name="Columns").or_(page.get_by_label("Columns", exact=True)).first.fill("KL")
+    page.get_by_role("option", name="KL", exact=True).click()
+    heads = page.locator("#rn-grid .ag-header-cell-text")
+    expect(heads).to_have_text(["", "Run", "Status", "KL"])
+    page.locator(".columns-box summary").click()
     name = page.locator("#rn-grid .ag-pinned-left-cols-container .ag-row[row-id$='rates-002'] [col-id='name']")
     name.dblclick()
     page.keyboard.press("Control+A")
@@ -162,7 +185,24 @@ def test_runs_are_deleted_after_a_question_and_never_while_they_train(
     page.locator("#rn-delete").click()
     page.get_by_role("button", name="Delete 2 runs").click()
     opened(page, 5)
-    assert sorted(path.name for path in sweep.iterdir()) == ["live", "rates-000", "rates-002", "rates-003", "rates-005"]
+    kept = ["live", "rates-000", "rates-002", "rates-003", "rates-005"]
+    assert sorted(path.parent.name for path in sweep.glob("*/run.json")) == kept
+    expect(page.locator("#rn-undo-bar")).to_contain_text("2 runs deleted.")
+    page.get_by_role("button", name="Undo").click()
+    opened(page, 7)
+    assert (sweep / "rates-001" / "metrics.jsonl").is_file()
+    choose(page, "rates-001")
+    choose(page, "rates-004")
+    page.locator("#rn-delete").click()
+    page.get_by_role("button", name="Delete 2 runs").click()
+    opened(page, 5)
+    page.get_by_role("button", name="Trash: deleted runs").click()
+    page.get_by_role("button", name="Bring rates-004 back").click()
+    opened(page, 6)
+    page.get_by_role("button", name="Empty the trash").click()
+    expect(page.locator("#rn-trash-list")).to_contain_text("The trash is empty")
+    page.keyboard.press("Escape")
+    opened(page, 6)
     choose(page, "live")
     page.locator("#rn-delete").click()
     expect(page.locator("#rn-delete-list")).to_contain_text("is running")

@@ -20,7 +20,8 @@ from dpo.dashboard.training.drawing import curves_of
 from dpo.errors import ConfigError, RunError
 from dpo.evaluation.votes import Vote
 from dpo.runs import BUNDLED_RUNS, RunRecord, find_runs, open_run
-from dpo.runs.manage import annotate, comes_with_dpo, delete, listed, note_of, rename
+from dpo.runs.manage import annotate, comes_with_dpo, listed, note_of, rename
+from dpo.runs.trash import discard
 
 
 def write(path: Path, **facts: Any) -> Path:
@@ -45,7 +46,7 @@ def test_what_is_not_ours_is_not_changed(tmp_path: Path) -> None:
     for change in (
         lambda: rename(bundled, "x"),
         lambda: annotate(bundled, "x"),
-        lambda: delete(bundled, [BUNDLED_RUNS]),
+        lambda: discard(bundled, [BUNDLED_RUNS]),
     ):
         with pytest.raises(RunError, match="comes with dpo"):
             change()
@@ -55,7 +56,7 @@ def test_what_is_not_ours_is_not_changed(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is running"):
         rename(live, "x")
     with pytest.raises(RunError, match="is running"):
-        delete(live, [tmp_path])
+        discard(live, [tmp_path])
 
 
 def test_only_runs_inside_the_roots_are_deleted(tmp_path: Path) -> None:
@@ -67,16 +68,16 @@ def test_only_runs_inside_the_roots_are_deleted(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no run in"):
         listed(str(root / ".." / "outside"), [root])
     with pytest.raises(RunError, match="is a link"):
-        delete(open_run(root / "link"), [root])
+        discard(open_run(root / "link"), [root])
     with pytest.raises(RunError, match="is not inside"):
-        delete(open_run(outside), [root])
+        discard(open_run(outside), [root])
     with pytest.raises(RunError, match="is not inside"):
-        delete(open_run(inside), [inside])  # a root itself stays
+        discard(open_run(inside), [inside])  # a root itself stays
     write(inside / "nested")
     with pytest.raises(RunError, match="holds other runs"):
-        delete(open_run(inside), [root])
-    delete(open_run(inside / "nested"), [root])
-    delete(open_run(inside), [root])
+        discard(open_run(inside), [root])
+    discard(open_run(inside / "nested"), [root])
+    discard(open_run(inside), [root])
     assert outside.is_dir() and not inside.exists()
 
 

@@ -27,4 +27,8 @@ document.addEventListener("click", (event) => {
   if (copied) copy(plan(), copied);
 });
 
-export const callbacks = { polls: /** @param {boolean} hidden */ (hidden) => hidden, close: () => false };
+export const callbacks = {
+  polls: /** @param {boolean} hidden */ (hidden) => hidden,
+  close: () => false,
+  clear: () => null,
+};

@@ -13,30 +13,44 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 from pydantic import AfterValidator
 from typing_extensions import TypedDict
 
+from dpo.counting import counted
 from dpo.dashboard.browser import also, in_browser
 from dpo.dashboard.choices import evaluate_link, training_link
-from dpo.dashboard.components import box, button, card, card_head, chart, command, icon, page_title, problem_card
-from dpo.dashboard.runs_page import figures
+from dpo.dashboard.components import (
+    action,
+    box,
+    button,
+    card,
+    card_head,
+    chart,
+    command,
+    icon,
+    page_title,
+    problem_card,
+)
+from dpo.dashboard.runs_page import figures, trash_box
+from dpo.dashboard.runs_page.grid_rows import GridRows, Named, paths_of
 from dpo.dashboard.runs_page.report import report
-from dpo.dashboard.runs_page.table import MEASURES, Row, RunTable, columns_of, differing, filtered, heading, rows_of
+from dpo.dashboard.runs_page.table import (
+    MEASURES,
+    Row,
+    RunTable,
+    choices_of,
+    columns_of,
+    differing,
+    filtered,
+    heading,
+    rows_of,
+)
 from dpo.dashboard.web.access import Access, Right
 from dpo.dashboard.web.schema import Count
 from dpo.dashboard.workbench import Workbench
 from dpo.errors import DpoError
-from dpo.runs.manage import annotate, deletable, delete, listed, rename
+from dpo.runs.manage import annotate, listed, rename
 
 _POLL_MS = 2000
 _ROW, _HEAD, _MOST_ROWS = 38, 40, 12
 _FIELDS = [{"value": field, "label": title} for field, title, _ in MEASURES[:4]]
-
-
-class Named(TypedDict):
-    """A row as the browser sends it back: it names a run, and does not say what is in it."""
-
-    path: str
-
-
-GridRows = list[Named] | dict[str, Any] | None  # the grid also takes a function that says which
 
 
 def _measure(name: str) -> str:
@@ -66,14 +80,17 @@ def page(workbench: Workbench) -> list[Any]:
                 id="rn-filter", value="", placeholder="Filter: beta < 0.3 and kl < 5", size="sm", w=260,
                 leftSection=icon("filter", 14), debounce=300, **{"aria-label": "Filter the table"},
             ),
+            _columns(),
             button("Export report", "download", id="rn-export", n_clicks=0),
+            action("trash", "Trash: deleted runs", id="rn-trash", n_clicks=0),
             button("New sweep", "plus", "filled", id="rn-new", n_clicks=0),
         ),
         html.Div(id="rn-problem", role="alert"),
+        trash_box.bar(),
         card(_grid(), _chosen(workbench.access), cls="gridcard"),
         html.Div([_frontier_card(), _card("parallel", "Settings and outcome")], className="grid runs-grid"),
         _importance_card(),
-        _delete_modal(),
+        *trash_box.dialogs(),
         dmc.Modal(html.Div(id="rn-sweep"), id="rn-sweep-box", title="New sweep", size=640, centered=True),
         dcc.Download(id="rn-download"),
         dcc.Store(id="rn-signature"),
@@ -88,8 +105,8 @@ def register(app: Dash, workbench: Workbench) -> None:
     _reading(app, workbench, table)
     _drawing(app, table)
     _editing(app, workbench)
-    _choosing(app, workbench)
-    _deleting(app, workbench)
+    _choosing(app, table)
+    trash_box.register(app, workbench)
     _leaving(app, workbench)
 
 
@@ -99,34 +116,40 @@ def _reading(app: Dash, workbench: Workbench, table: RunTable) -> None:
     @app.callback(
         Output("rn-grid", "rowData"), Output("rn-grid", "columnDefs"), Output("rn-sub", "children"),
         Output("rn-grid", "style"), Output("rn-filter", "error"), Output("rn-signature", "data"),
+        Output("rn-columns", "data"),
         Input("rn-poll", "n_intervals"), Input("rn-changed", "data"), Input("page-runs", "hidden"),
-        Input("rn-filter", "value"), State("rn-signature", "data"), State("rn-grid", "columnDefs"),
+        Input("rn-filter", "value"), Input("rn-columns", "value"), State("rn-signature", "data"),
+        State("rn-grid", "columnDefs"),
     )  # fmt: skip
     def fill(
-        _: int | None, __: int, hidden: bool | None, text: str | None, known: str | None, before: Any
-    ) -> tuple[Any, ...]:
+        _: int | None, __: int, hidden: bool | None, text: str | None, chosen: list[str] | None, known: str | None,
+        before: Any,
+    ) -> tuple[Any, ...]:  # fmt: skip
         if hidden:
-            return (no_update,) * 6
+            return (no_update,) * 7
+        if ctx.triggered_id == "rn-changed":
+            table.reader.forget()
         now = table.signature()
-        if now == known and ctx.triggered_id not in ("rn-changed", "rn-filter"):
-            return (no_update,) * 6
+        if now == known and ctx.triggered_id not in ("rn-changed", "rn-filter", "rn-columns"):
+            return (no_update,) * 7
         may_change = workbench.access.grants(Right.CHANGE)  # the grid lets one write into cells of one's own runs
         rows = [row | {"own": row["own"] and may_change} for row in table.rows(now)]
+        shown, problem, subtitle = rows, None, ""
         try:
             shown = filtered(rows, text or "")
-        except DpoError as error:
-            return *[no_update] * 4, str(error), no_update
-        columns = columns_of(rows)
+        except DpoError as error:  # rows of the filter before would be taken for what this one means
+            problem, subtitle = str(error), f"All {counted(len(rows), 'run')}: the filter is not understood"
+        columns = columns_of(rows, chosen or ())
         height = _HEAD + _ROW * min(max(len(shown), 2), _MOST_ROWS) + 18
         return (
-            shown, columns if columns != before else no_update, _subtitle(rows, len(shown)), {"height": height}, None,
-            now,
+            shown, columns if columns != before else no_update, subtitle or _subtitle(rows, len(shown)),
+            {"height": height}, problem, now, choices_of(rows),
         )  # fmt: skip
 
 
 def _subtitle(rows: Sequence[Row], shown: int) -> str:
     """How many runs there are, and which settings have no column."""
-    text = f"{shown} of {_many(len(rows))}" if shown < len(rows) else _many(len(rows))
+    text = f"{shown} of {counted(len(rows), 'run')}" if shown < len(rows) else counted(len(rows), "run")
     alike = differing(rows)[1]
     if alike and len(rows) > 1:
         text += " · settings that do not differ are hidden (" + ", ".join(map(heading, alike[:5]))
@@ -143,7 +166,7 @@ def _drawing(app: Dash, table: RunTable) -> None:
         prevent_initial_call=True,
     )  # fmt: skip
     def draw(shown: GridRows, selected: GridRows, over: str, _: Any) -> tuple[Any, ...]:
-        rows, paths = table.named(_paths(shown)), _paths(selected)
+        rows, paths = table.named(paths_of(shown)), paths_of(selected)
         return *figures.frontier(rows, over, paths), *figures.parallel(rows, paths)
 
     @app.callback(
@@ -152,7 +175,7 @@ def _drawing(app: Dash, table: RunTable) -> None:
         prevent_initial_call=True,
     )  # fmt: skip
     def weigh(shown: GridRows, measure: RankedMeasure) -> tuple[list[Any], str]:
-        shares, note = figures.importance(table.named(_paths(shown)), measure)
+        shares, note = figures.importance(table.named(paths_of(shown)), measure)
         bars = [
             box(html.Span(heading(name)), html.Div(html.I(style={"width": f"{100 * share:.1f}%"}), className="bar"),
                  html.B(f"{share:.0%}", className="num"),
@@ -178,59 +201,46 @@ def _editing(app: Dash, workbench: Workbench) -> None:
                     rename(run, text)
                 elif change["colId"] == "note":
                     annotate(run, text)
+                elif change["colId"] == "tags":
+                    annotate(run, tags=text.split(","))
         except DpoError as error:
             return count + 1, problem_card(str(error))
         return count + 1, None
 
+    @app.callback(
+        also("rn-changed", "data"), also("rn-problem", "children"),
+        Input("rn-pin", "n_clicks"), State("rn-grid", "selectedRows"), State("rn-changed", "data"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    def pin(_: int, selected: GridRows, count: Count) -> tuple[int, Any]:
+        """What is chosen stands first from now on; if all of it does already, no longer."""
+        try:
+            runs = [listed(path, workbench.roots) for path in paths_of(selected)]
+            pinned = not all(run.marks()["pinned"] for run in runs)
+            for run in runs:
+                annotate(run, pinned=pinned)
+        except DpoError as error:
+            return count + 1, problem_card(str(error))
+        return count + 1, None
 
-def _choosing(app: Dash, workbench: Workbench) -> None:
-    roots, access = workbench.roots, workbench.access
+    # What was told of an earlier work does not stand over the next.
+    following = [Input("rn-filter", "value"), *(Input(f"rn-{name}", "n_clicks") for name in ("delete", "new", "trash"))]
+    in_browser(app, "runs.clear", also("rn-problem", "children"), *following)
 
+
+def _choosing(app: Dash, table: RunTable) -> None:
     @app.callback(
         Output("rn-chosen", "hidden"), Output("rn-count", "children"), Output("rn-overlay", "href"),
-        Output("rn-evaluate", "href"), Input("rn-grid", "selectedRows"),
+        Output("rn-evaluate", "href"), Output("rn-delete", "disabled"), Output("rn-pin", "disabled"),
+        Output("rn-pin", "children"), Input("rn-grid", "selectedRows"), Input("rn-signature", "data"),
     )  # fmt: skip
-    def choose(selected: GridRows) -> tuple[bool, str, str, str]:
-        paths = _paths(selected)
-        count = "1 run chosen" if len(paths) == 1 else f"{len(paths)} runs chosen"
-        return not paths, count, training_link(paths), evaluate_link(paths)
-
-    @app.callback(
-        Output("rn-delete-box", "opened"), Output("rn-delete-list", "children"),
-        Output("rn-delete-go", "disabled"), Output("rn-delete-go", "children"),
-        Input("rn-delete", "n_clicks"), State("rn-grid", "selectedRows"),
-        prevent_initial_call=True,
-    )  # fmt: skip
-    def ask(_: int, selected: GridRows) -> tuple[bool, Any, bool, str]:
-        lines, fine = [], bool(selected) and access.grants(Right.CHANGE)
-        for path in _paths(selected):
-            try:
-                run = listed(path, roots)
-                lines.append(html.Li([html.B(run.name), f" · {deletable(run, roots) / 1e6:.1f} MB · {path}"]))
-            except DpoError as error:
-                fine = False
-                lines.append(html.Li(str(error), className="error-line"))
-        if not access.grants(Right.CHANGE):
-            lines = [html.Li(access.refusal(Right.CHANGE), className="error-line")]
-        return True, html.Ul(lines, className="plain"), not fine, f"Delete {_many(len(lines))}"
-
-
-def _deleting(app: Dash, workbench: Workbench) -> None:
-    @app.callback(
-        also("rn-delete-box", "opened"), also("rn-changed", "data"),
-        also("rn-problem", "children"), Output("rn-grid", "deselectAll"),
-        Input("rn-delete-go", "n_clicks"), State("rn-grid", "selectedRows"), State("rn-changed", "data"),
-        prevent_initial_call=True,
-    )  # fmt: skip
-    def remove(_: int, selected: GridRows, count: Count) -> tuple[bool, int, Any, bool]:
-        try:
-            for path in _paths(selected):
-                delete(listed(path, workbench.roots), workbench.roots)
-        except DpoError as error:
-            return False, count + 1, problem_card(str(error)), True
-        return False, count + 1, None, True
-
-    in_browser(app, "runs.close", also("rn-delete-box", "opened"), Input("rn-delete-keep", "n_clicks"))
+    def choose(selected: GridRows, _: Any) -> tuple[Any, ...]:
+        paths = paths_of(selected)
+        rows = table.named(paths)
+        own = bool(rows) and all(row["own"] for row in rows)  # what comes with dpo is neither deleted nor moved
+        pin = "Unpin" if own and all(row["pinned"] for row in rows) else "Pin"
+        count = f"{counted(len(paths), 'run')} chosen"
+        return not paths, count, training_link(paths), evaluate_link(paths), not own, not own, pin
 
 
 def _leaving(app: Dash, workbench: Workbench) -> None:
@@ -240,7 +250,7 @@ def _leaving(app: Dash, workbench: Workbench) -> None:
         prevent_initial_call=True,
     )  # fmt: skip
     def export(_: int, shown: GridRows, selected: GridRows) -> tuple[Any, Any]:
-        paths = _paths(selected) or _paths(shown)
+        paths = paths_of(selected) or paths_of(shown)
         # Read anew: what the browser sends back names runs, it does not say what is in them.
         rows = [row for row in rows_of(workbench.runs) if row["path"] in set(paths)]
         try:
@@ -254,7 +264,7 @@ def _leaving(app: Dash, workbench: Workbench) -> None:
         prevent_initial_call=True,
     )  # fmt: skip
     def sweep(_: int, selected: GridRows) -> tuple[bool, Any]:
-        return True, _sweep_help(_start_of(_paths(selected), workbench.roots))
+        return True, _sweep_help(_start_of(paths_of(selected), workbench.roots))
 
 
 def _start_of(paths: Sequence[str], roots: Sequence[Path]) -> dict[str, Any]:
@@ -308,6 +318,20 @@ def _grid() -> dag.AgGrid:
     )  # fmt: skip
 
 
+def _columns() -> html.Details:
+    """Which columns are shown; the browser keeps the choice."""
+    choice = dmc.MultiSelect(
+        id="rn-columns", data=[], value=[], searchable=True, clearable=True, size="sm", maxDropdownHeight=260,
+        placeholder="Those that tell the runs apart", persistence=True, persistence_type="local",
+        comboboxProps={"withinPortal": False}, **{"aria-label": "Columns"},
+    )  # fmt: skip
+    return html.Details(
+        [html.Summary([icon("table", 14), "Columns"], className="jump"),
+         html.Div([choice, html.P("Empty: those that tell the runs apart.", className="sub")], className="menu")],
+        className="columns-box",
+    )  # fmt: skip
+
+
 def _chosen(access: Access) -> html.Div:
     may = access.grants(Right.CHANGE)
     return box(
@@ -316,9 +340,10 @@ def _chosen(access: Access) -> html.Div:
             [icon("training", 16), "Overlay the curves"], id="rn-overlay", href="/training", className="jump js-nav"
         ),
         html.A([icon("scales", 16), "Evaluate"], id="rn-evaluate", href="/evaluate", className="jump js-nav"),
-        button("Delete", "close", id="rn-delete", n_clicks=0, size="xs"),
+        button("Pin", "pin", id="rn-pin", n_clicks=0, size="xs", disabled=True),
+        button("Delete", "close", id="rn-delete", n_clicks=0, size="xs", disabled=True),
         html.Span(
-            "Double-click a name or a note to change it." if may else access.refusal(Right.CHANGE),
+            "Double-click beside a name, on tags or a note to change it." if may else access.refusal(Right.CHANGE),
             className="sub push hide-sm",
         ),
         id="rn-chosen",
@@ -347,29 +372,3 @@ def _importance_card() -> html.Section:
     note = html.P(id="rn-importance-note", className="sub wrap")
     head = card_head(html.H3("What mattered"), note, control, cls="wrap")
     return card(head, html.Div(id="rn-importance", className="weights"), cls="chart")
-
-
-def _delete_modal() -> Any:
-    return dmc.Modal(
-        [
-            html.P("These runs are deleted with their checkpoints and policies. This cannot be undone."),
-            html.Div(id="rn-delete-list"),
-            box(
-                button("Keep them", id="rn-delete-keep", n_clicks=0),
-                button("Delete", None, "filled", id="rn-delete-go", n_clicks=0, disabled=True),
-                cls="row end-row",
-            ),
-        ],
-        id="rn-delete-box",
-        title="Delete runs",
-        size=560,
-        centered=True,
-    )
-
-
-def _paths(rows: GridRows) -> list[str]:
-    return [row["path"] for row in rows] if isinstance(rows, list) else []
-
-
-def _many(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"

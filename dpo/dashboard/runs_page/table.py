@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,9 +14,11 @@ from dpo.dashboard.run_reader import RunReader
 from dpo.errors import ConfigError, RunError, StorageError
 from dpo.evaluation.votes import Vote, Votes
 from dpo.runs import Metrics, Run
+from dpo.runs.files import identity
 from dpo.runs.find import names
-from dpo.runs.manage import comes_with_dpo, note_of
+from dpo.runs.manage import comes_with_dpo
 from dpo.runs.newest import TRAINING, newest
+from dpo.runs.record import NOTE
 
 Row = dict[str, Any]
 # Always distinct, or of no interest when runs are compared.
@@ -27,7 +30,7 @@ MEASURES = (
 )  # fmt: skip
 _OF_PAIRS = ("loss", "accuracy", "margin")
 _SHORT = {"beta": "β", "learning_rate": "lr", "loss_type": "Objective", "batch_size": "Batch", "lora_rank": "Rank"}
-_FIRST_SETTINGS = 5
+_FIRST_SETTINGS = 3
 _STATES = {"finished": "done", "interrupted": "killed"}
 _MOST_FILTER = 500  # characters
 _CONDITION = re.compile(r"^\s*([\w /-]+?|β)\s*(<=|>=|!=|=|<|>)\s*(.+?)\s*$")
@@ -45,7 +48,9 @@ class RunTable:
 
     def signature(self) -> str:
         """Changes whenever a row may."""
-        return f"{self.reader.look().signature}-{self.votes.signature()}"
+        look = self.reader.look()
+        marks = zlib.crc32(str([identity(run.path / NOTE) for run in look.runs]).encode())
+        return f"{look.signature}-{marks}-{self.votes.signature()}"
 
     def rows(self, signature: str) -> list[Row]:
         """The rows at this signature."""
@@ -68,13 +73,14 @@ class RunTable:
 
 
 def rows_of(reader: RunReader, votes: Sequence[Vote] = ()) -> list[Row]:
-    """A row for each run; settings are under `set/NAME`, checkpoints under `points`.
+    """A row for each run, those that are pinned first; settings are under `set/NAME`, checkpoints under `points`.
 
     `won` is the share of the blind votes between what the run made and what it began with that went
     to the run, `votes` how many there were.
     """
     runs = reader.find()
-    return [_row(run, label, reader) | _won(run, votes) for run, label in zip(runs, names(runs), strict=True)]
+    made = [_row(run, label, reader) | _won(run, votes) for run, label in zip(runs, names(runs), strict=True)]
+    return sorted(made, key=lambda row: not row["pinned"])
 
 
 def differing(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
@@ -86,41 +92,81 @@ def differing(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     return differ, [name for name in known if name not in differ]
 
 
-def columns_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Columns of the grid: run, state, the first settings that differ, measures, the other settings, note."""
-    right = {"type": "rightAligned", "cellClass": "ag-right-aligned-cell num", "filter": "agNumberColumnFilter"}
-    made: list[dict[str, Any]] = [
-        {"field": "name", "headerName": "Run", "pinned": "left", "width": 210, "cellRenderer": "RunCell",
+def columns_of(rows: Sequence[Row], chosen: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Columns of the grid: run, state, the first settings that differ, what came of it, note, the other settings.
+
+    Args:
+        chosen: the fields that are wanted beside run and state; those that tell the runs apart where none is.
+    """
+    fixed: list[dict[str, Any]] = [
+        {"field": "name", "headerName": "Run", "pinned": "left", "width": 200, "cellRenderer": "RunCell",
          "editable": {"function": "params.data.own"}, "tooltipField": "path"},
-        {"field": "state", "headerName": "Status", "width": 104, "cellRenderer": "StatusCell",
+        {"field": "state", "headerName": "Status", "width": 96, "cellRenderer": "StatusCell",
          "tooltipField": "reason"},
     ]  # fmt: skip
-    settings = []
-    for name in differing(rows)[0]:
-        numbers = all(isinstance(row.get(f"set/{name}"), int | float | None) for row in rows)
-        width = max(96, 40 + 8 * len(heading(name)))
-        column = {"field": f"set/{name}", "headerName": heading(name), "width": width, "headerTooltip": name}
-        number = right | {"valueFormatter": {"function": "dpoNumber(params.value)"}}
-        settings.append(column | (number if numbers else {"tooltipField": f"set/{name}"}))
-    # What came of a run stays in sight, however many settings differ.
-    made += settings[:_FIRST_SETTINGS]
-    made.append({"field": "step", "headerName": "Step", "width": 78, **right})
+    differ, alike = differing(rows)
+    first, others = differ[:_FIRST_SETTINGS], differ[_FIRST_SETTINGS:]
+    if chosen:
+        made = [*(_setting(name, rows) for name in differ + alike), *_measured(rows, always=True), *_beside()]
+        return fixed + [column for column in made if column["field"] in set(chosen)]
+    # What came of a run, and what was noted, stays in sight, however many settings differ.
+    return [
+        *fixed, *(_setting(name, rows) for name in first), *_measured(rows), *_beside(),
+        *(_setting(name, rows) for name in others),
+    ]  # fmt: skip
+
+
+def choices_of(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """The fields of which a column can be chosen, as a select takes them."""
+    differ, alike = differing(rows)
+    settings = [{"value": f"set/{name}", "label": name.replace("_", " ")} for name in differ + alike]
+    shown = [*_measured(rows, always=True), *_beside()]
+    return [{"value": column["field"], "label": column["headerName"]} for column in shown] + settings
+
+
+_RIGHT = {"type": "rightAligned", "cellClass": "ag-right-aligned-cell num", "filter": "agNumberColumnFilter"}
+
+
+def _setting(name: str, rows: Sequence[Row]) -> dict[str, Any]:
+    values = [row.get(f"set/{name}") for row in rows]
+    column = {"field": f"set/{name}", "headerName": heading(name), "width": max(84, 40 + 8 * len(heading(name))),
+              "headerTooltip": name}  # fmt: skip
+    if not all(isinstance(value, int | float | None) for value in values):
+        return column | {"tooltipField": f"set/{name}"}
+    # One notation in a column: 5e-3 beside 7e-4, and 0.05 beside 0.1.
+    tiny = any(value and abs(value) < 1e-3 for value in values)
+    return column | _RIGHT | {"valueFormatter": {"function": f"{'dpoPower' if tiny else 'dpoNumber'}(params.value)"}}
+
+
+def _measured(rows: Sequence[Row], always: bool = False) -> list[dict[str, Any]]:
+    """What came of the runs: the measures that one of them has."""
+    made: list[dict[str, Any]] = [{"field": "step", "headerName": "Step", "width": 70, **_RIGHT}]
     for field, title, digits in MEASURES:
-        if any(row.get(field) is not None for row in rows):
-            shown = {"function": f"params.value == null ? '' : d3.format('{digits}')(params.value)"}
-            made.append({"field": field, "headerName": title, "width": 100, "valueFormatter": shown, **right,
+        if always or any(row.get(field) is not None for row in rows):
+            shown = {"function": f"dpoMeasure(params.value, {digits[1]})"}
+            if digits.endswith("%"):
+                shown = {"function": f"params.value == null ? '' : d3.format('{digits}')(params.value)"}
+            made.append({"field": field, "headerName": title, "width": max(76, 36 + 8 * len(title)),
+                         "valueFormatter": shown, **_RIGHT,
                          **({"tooltipField": "over"} if field in _OF_PAIRS else {})})  # fmt: skip
     if any(row.get("over") == TRAINING for row in rows):
-        made.append({"field": "over", "headerName": "Over", "width": 92,
+        made.append({"field": "over", "headerName": "Over", "width": 84,
                      "headerTooltip": "Which pairs loss, accuracy and margin are of"})  # fmt: skip
-    if any(row.get("won") is not None for row in rows):
+    if always or any(row.get("won") is not None for row in rows):
         shown = {"function": "params.value == null ? '' : d3.format('.0%')(params.value) + ' of ' + params.data.votes"}
-        made.append({"field": "won", "headerName": "Votes won", "width": 110, "valueFormatter": shown, **right,
+        made.append({"field": "won", "headerName": "Votes won", "width": 104, "valueFormatter": shown, **_RIGHT,
                      "headerTooltip": "Of the blind votes between its policy and what it was tuned from"})  # fmt: skip
-    made += settings[_FIRST_SETTINGS:]
-    made.append({"field": "note", "headerName": "Note", "flex": 1, "minWidth": 180,
-                 "editable": {"function": "params.data.own"}, "tooltipField": "note"})  # fmt: skip
     return made
+
+
+def _beside() -> list[dict[str, Any]]:
+    """What people put beside a run."""
+    own = {"editable": {"function": "params.data.own"}}
+    return [
+        {"field": "tags", "headerName": "Tags", "width": 112, "cellRenderer": "TagsCell", "tooltipField": "tags",
+         "headerTooltip": "Double-click; commas between them", **own},
+        {"field": "note", "headerName": "Note", "flex": 1, "minWidth": 150, "tooltipField": "note", **own},
+    ]  # fmt: skip
 
 
 def heading(name: str) -> str:
@@ -131,7 +177,7 @@ def heading(name: str) -> str:
 def filtered(rows: Sequence[Row], text: str) -> list[Row]:
     """Rows that meet all conditions of a line such as `beta < 0.3 and kl < 5 and gpt2`.
 
-    A part without a comparison is looked for in name, status and note.
+    A part without a comparison is looked for in name, status, tags and note.
 
     Raises:
         ConfigError: a comparison names no column, or compares a number with a word, or the line is too long.
@@ -168,7 +214,7 @@ def _row(run: Run, label: str, reader: RunReader) -> Row:
         damaged, problems = True, [str(error)]
 
     reached, energy = newest(metrics), run.info.get("energy_wh")
-    margin = reached.margin
+    margin, marks = reached.margin, run.marks()
     settings = {f"set/{name}": spoken(value) for name, value in run.config.items()
                 if name not in _NOT_COMPARED and isinstance(value, bool | int | float | str | list | None)}  # fmt: skip
     return settings | {
@@ -187,7 +233,9 @@ def _row(run: Run, label: str, reader: RunReader) -> Row:
         "over": reached.over,
         "kl": metrics.last("eval_kl"),
         "energy": energy / margin if isinstance(energy, int | float) and margin is not None and margin > 0 else None,
-        "note": note_of(run),
+        "note": marks["note"],
+        "tags": ", ".join(marks["tags"]),
+        "pinned": marks["pinned"],
         "points": _points(metrics),
     }
 
@@ -219,7 +267,8 @@ def _points(metrics: Metrics) -> list[dict[str, float]]:
 
 
 def _mentions(row: Row, part: str) -> bool:
-    return any(part.lower() in str(row.get(field) or "").lower() for field in ("name", "state", "note", "family"))
+    looked_at = ("name", "state", "tags", "note", "family")
+    return any(part.lower() in str(row.get(field) or "").lower() for field in looked_at)
 
 
 def _field(name: str, rows: Sequence[Row]) -> str:

@@ -103,6 +103,11 @@ CALLBACKS: dict[str, Right] = {
     "rn-grid.selectedRows > rn-chosen.hidden": _READ,
     "rn-delete.n_clicks > rn-delete-box.opened": _READ,  # shows what would be deleted
     "rn-delete-go.n_clicks > rn-delete-box.opened": _CHANGE,
+    "rn-pin.n_clicks > rn-changed.data": _CHANGE,
+    "rn-undo.n_clicks > rn-changed.data": _CHANGE,
+    "rn-trash.n_clicks > rn-trash-box.opened": _READ,
+    '{"entry":["ALL"],"type":"rn-back"}.n_clicks > rn-trash-list.children': _CHANGE,
+    "rn-empty.n_clicks > rn-trash-list.children": _CHANGE,
     "rn-export.n_clicks > rn-download.data": _READ,
     "rn-new.n_clicks > rn-sweep-box.opened": _READ,
 }
