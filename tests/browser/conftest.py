@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -19,7 +20,7 @@ from run_rows import row
 from waitress.server import create_server
 
 from dpo.dashboard.application import create_app
-from dpo.runs import RunRecord
+from dpo.runs import BUNDLED_RUNS, RunRecord
 
 FLAGS = [
     "--no-sandbox",
@@ -73,9 +74,8 @@ def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
     made.close()
 
 
-@pytest.fixture
-def serve(tmp_path_factory: pytest.TempPathFactory, forked: None) -> Iterator[Serve]:
-    """Serve the app over directories of runs; returns its address."""
+@contextlib.contextmanager
+def _serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     running = []
 
     def start(roots: list[Path], **options: Any) -> str:
@@ -92,6 +92,23 @@ def serve(tmp_path_factory: pytest.TempPathFactory, forked: None) -> Iterator[Se
         for worker in workers:
             worker.close()
         server.close()
+
+
+@pytest.fixture
+def serve(tmp_path_factory: pytest.TempPathFactory, forked: None) -> Iterator[Serve]:
+    """Serve the app over directories of runs; returns its address."""
+    with _serving(tmp_path_factory) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one app over the bundled runs, for tests that leave nothing behind there: no vote, no job.
+
+    Its policies are loaded once for all of them.
+    """
+    with _serving(tmp_path_factory) as start:
+        yield start([BUNDLED_RUNS])
 
 
 @pytest.fixture

@@ -73,16 +73,16 @@ def test_another_server_stands_in_a_pane(serve: Any, open_page: Any) -> None:
     expect(other.locator("#cmp-out-0")).to_have_text(said)
 
 
-def test_a_server_that_was_not_named_is_not_asked(serve: Any, open_page: Any) -> None:
-    page = open_page(link(serve([BUNDLED_RUNS]), ["demo/t5", "http://127.0.0.1:9/v1#m"], prompt="Hi"))
+def test_a_server_that_was_not_named_is_not_asked(bundled: str, open_page: Any) -> None:
+    page = open_page(link(bundled, ["demo/t5", "http://127.0.0.1:9/v1#m"], prompt="Hi"))
     expect(page.locator(".pane:visible")).to_have_count(2)
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_role("alert").first).to_contain_text("is not a server this one may ask")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ctranslate2") is None, reason="the extra is not installed")
-def test_ctranslate2_serves_a_pane_and_says_what_it_leaves_out(serve: Any, open_page: Any) -> None:
-    url = serve([BUNDLED_RUNS])
+def test_ctranslate2_serves_a_pane_and_says_what_it_leaves_out(bundled: str, open_page: Any) -> None:
+    url = bundled
     page = open_page(link(url, ["demo/gpt2", "demo/gpt2-dpo"], prompt="Hello!", max_new_tokens=12, temperature=0))
     expect(page.locator(".pane:visible")).to_have_count(2)
     page.locator("#cmp-mode").get_by_text("Reward tint").click()
@@ -106,8 +106,8 @@ def test_ctranslate2_serves_a_pane_and_says_what_it_leaves_out(serve: Any, open_
     expect(page.get_by_role("option", name="GPT-2 DPO · CT2", exact=True).locator("visible=true")).to_have_count(0)
 
 
-def test_every_pane_goes_on_from_its_own_answer(serve: Any, open_page: Any) -> None:
-    url, names = serve([BUNDLED_RUNS]), ["demo/t5", "demo/t5-dpo", "demo/gpt2", "demo/gpt2-dpo"]
+def test_every_pane_goes_on_from_its_own_answer(bundled: str, open_page: Any) -> None:
+    url, names = bundled, ["demo/t5", "demo/t5-dpo", "demo/gpt2", "demo/gpt2-dpo"]
     page = open_page(f"{url}/?{urlencode({'prompt': 'Do you like tea?', 'max_new_tokens': 12, 'seed': 3})}")
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value("Do you like tea?")
     generate(page, 4)
@@ -183,8 +183,8 @@ def test_a_later_turn_is_voted_on_and_no_pair(serve: Any, open_page: Any) -> Non
     assert sum(made["left_out"].values()) == 2
 
 
-def test_tint_comes_with_the_tokens(serve: Any, open_page: Any) -> None:
-    url, arms = serve([BUNDLED_RUNS]), ["demo/gpt2", "demo/gpt2-dpo"]
+def test_tint_comes_with_the_tokens(bundled: str, open_page: Any) -> None:
+    url, arms = bundled, ["demo/gpt2", "demo/gpt2-dpo"]
     long = link(url, arms, prompt="A story.", max_new_tokens=2000, temperature=5, top_p=1, show="Reward tint")
     page = open_page(long)
     expect(page.locator("#cmp-scale")).to_be_visible()
@@ -215,8 +215,8 @@ def test_tint_comes_with_the_tokens(serve: Any, open_page: Any) -> None:
     assert len(sample["arriving"]["tokens"]) >= sample["tokens"] - 1
 
 
-def test_who_is_quicker_than_the_list_of_policies_is_answered(serve: Any, open_page: Any) -> None:
-    page = open_page(link(serve([BUNDLED_RUNS]), ["demo/gpt2", "demo/gpt2-dpo"], prompt="Hello!", max_new_tokens=4))
+def test_who_is_quicker_than_the_list_of_policies_is_answered(bundled: str, open_page: Any) -> None:
+    page = open_page(link(bundled, ["demo/gpt2", "demo/gpt2-dpo"], prompt="Hello!", max_new_tokens=4))
     expect(page.locator(".pane:visible")).to_have_count(2)
     # As before the list has come. (It may come by itself once more: the answer is wanted in any case.)
     page.evaluate("window.dpo.compare.picked().fill(null); document.getElementById('cmp-generate').click()")

@@ -10,7 +10,6 @@ from asking import ask, press_generate, wait_done
 from playwright.sync_api import Page, expect
 
 from dpo import Sampling, generate, load_policy
-from dpo.runs import BUNDLED_RUNS
 
 GPT2 = "policy=demo/gpt2&policy=demo/gpt2-dpo"
 
@@ -19,9 +18,9 @@ def answers(page: Page) -> list[str]:
     return page.locator(".pane:visible .out").all_inner_texts()
 
 
-def test_labels_commands_and_history_belong_to_the_answers_shown(serve: Any, open_page: Any) -> None:
+def test_labels_commands_and_history_belong_to_the_answers_shown(bundled: str, open_page: Any) -> None:
     query = urlencode({"prompt": "Do you like tea?", "max_new_tokens": 12, "seed": 3})
-    page = open_page(f"{serve([BUNDLED_RUNS])}/?{query}&{GPT2}&lambda_gpt2=1.5")
+    page = open_page(f"{bundled}/?{query}&{GPT2}&lambda_gpt2=1.5")
     expect(page.locator("#cmp-name-1")).to_contain_text("λ 1.50")
     press_generate(page)
     wait_done(page, 2)
@@ -61,8 +60,8 @@ def test_labels_commands_and_history_belong_to_the_answers_shown(serve: Any, ope
     assert answers(page) == first
 
 
-def test_asking_again_while_the_first_is_written_hears_the_second_only(serve: Any, open_page: Any) -> None:
-    page = open_page(f"{serve([BUNDLED_RUNS])}/?{urlencode({'temperature': 5, 'top_p': 1})}&{GPT2}")
+def test_asking_again_while_the_first_is_written_hears_the_second_only(bundled: str, open_page: Any) -> None:
+    page = open_page(f"{bundled}/?{urlencode({'temperature': 5, 'top_p': 1})}&{GPT2}")
     expect(page.locator(".pane:visible")).to_have_count(2)
     ask(page, "Tell me a very long story.", tokens=1500)
     page.wait_for_function("document.getElementById('cmp-out-1').textContent.length > 20", timeout=120_000)

@@ -21,8 +21,8 @@ def answer(page: Page, region: str) -> Any:
     return page.get_by_role("region", name=region, exact=True).locator(".out")
 
 
-def test_four_policies_answer_side_by_side(serve: Any, open_page: Any) -> None:
-    page = open_page(serve([BUNDLED_RUNS]))
+def test_four_policies_answer_side_by_side(bundled: str, open_page: Any) -> None:
+    page = open_page(bundled)
     ask(page, "Do you believe in luck?", tokens=24)
     wait_done(page)
     texts = []
@@ -51,8 +51,8 @@ def test_four_policies_answer_side_by_side(serve: Any, open_page: Any) -> None:
     expect(page.locator("#cmp-differ-0")).to_contain_text("% of words differ")
 
 
-def test_stop_keeps_what_was_written(serve: Any, open_page: Any) -> None:
-    page = open_page(serve([BUNDLED_RUNS]))
+def test_stop_keeps_what_was_written(bundled: str, open_page: Any) -> None:
+    page = open_page(bundled)
     page.get_by_label("Temperature").fill("5")
     page.get_by_label("Top-p").fill("1")
     ask(page, "Tell me everything about soup.", tokens=2000)
@@ -65,8 +65,8 @@ def test_stop_keeps_what_was_written(serve: Any, open_page: Any) -> None:
     wait_done(page)
 
 
-def test_mistakes_are_told_in_the_page(serve: Any, open_page: Any) -> None:
-    page = open_page(serve([BUNDLED_RUNS]))
+def test_mistakes_are_told_in_the_page(bundled: str, open_page: Any) -> None:
+    page = open_page(bundled)
     page.get_by_role("textbox", name="Prompt").fill("   ")
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_role("alert")).to_have_text("The prompt is blank: write a question or a sentence.")
@@ -87,8 +87,8 @@ def test_a_missing_policy_fails_alone(serve: Any, open_page: Any, tmp_path: Path
     expect(page.get_by_role("region", name="GPT-2 DPO")).to_contain_text("tokens")
 
 
-def test_what_is_out_of_reach_is_told(serve: Any, open_page: Any) -> None:
-    page = open_page(serve([BUNDLED_RUNS]) + "/?prompt=Hi&policy=demo/t5&policy=../../etc")
+def test_what_is_out_of_reach_is_told(bundled: str, open_page: Any) -> None:
+    page = open_page(bundled + "/?prompt=Hi&policy=demo/t5&policy=../../etc")
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_role("alert").first).to_contain_text("is not in a directory of runs that this server reads")
 
@@ -107,8 +107,8 @@ def test_a_second_viewer_sees_its_place_in_the_queue(serve: Any, open_page: Any)
     assert answer(second, "GPT-2 DPO").inner_text()
 
 
-def test_keys(serve: Any, open_page: Any) -> None:
-    page = open_page(serve([BUNDLED_RUNS]))
+def test_keys(bundled: str, open_page: Any) -> None:
+    page = open_page(bundled)
     box = page.get_by_role("textbox", name="Prompt")
     box.fill("Hello!")
     page.get_by_label("Max new tokens").fill("4")
@@ -120,8 +120,8 @@ def test_keys(serve: Any, open_page: Any) -> None:
 
 
 @pytest.mark.parametrize("width", [360, 768, 1440])
-def test_no_width_scrolls_sideways(width: int, serve: Any, open_page: Any) -> None:
-    page = open_page(serve([BUNDLED_RUNS]), width=width)
+def test_no_width_scrolls_sideways(width: int, bundled: str, open_page: Any) -> None:
+    page = open_page(bundled, width=width)
     expect(page.get_by_role("button", name="Generate")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 

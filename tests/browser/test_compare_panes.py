@@ -12,7 +12,6 @@ from asking import ask, press_generate, wait_done
 from playwright.sync_api import Page, expect
 
 from dpo import Sampling, generate, load_policy
-from dpo.runs import BUNDLED_RUNS
 
 
 def copy(page: Page, button: str) -> str:
@@ -23,8 +22,8 @@ def copy(page: Page, button: str) -> str:
     return str(page.evaluate("navigator.clipboard.readText()"))
 
 
-def test_panes_come_and_go_and_a_link_restores_them(serve: Any, open_page: Any) -> None:
-    page = open_page(serve([BUNDLED_RUNS]))
+def test_panes_come_and_go_and_a_link_restores_them(bundled: str, open_page: Any) -> None:
+    page = open_page(bundled)
     panes = page.locator(".pane:visible")
     expect(panes).to_have_count(4)
     page.get_by_role("button", name="Add a pane").click()
@@ -50,9 +49,9 @@ def test_panes_come_and_go_and_a_link_restores_them(serve: Any, open_page: Any) 
     assert [again.locator(f"#cmp-out-{pane}").inner_text() for pane in (0, 4)] == shown
 
 
-def test_samples_are_the_librarys_for_their_seeds(serve: Any, open_page: Any) -> None:
+def test_samples_are_the_librarys_for_their_seeds(bundled: str, open_page: Any) -> None:
     link = urlencode({"prompt": "Do you like tea?", "max_new_tokens": 12, "seed": 5, "samples": 3})
-    page = open_page(f"{serve([BUNDLED_RUNS])}/?{link}&arm=demo/gpt2&arm=demo/gpt2-dpo")
+    page = open_page(f"{bundled}/?{link}&arm=demo/gpt2&arm=demo/gpt2-dpo")
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value("Do you like tea?")
     expect(page.locator(".pane:visible")).to_have_count(2)
     press_generate(page)
@@ -72,9 +71,9 @@ def test_samples_are_the_librarys_for_their_seeds(serve: Any, open_page: Any) ->
     assert page.get_by_role("region", name="GPT-2 base").locator(".out").inner_text() == before
 
 
-def test_noise_of_their_own(serve: Any, open_page: Any) -> None:
+def test_noise_of_their_own(bundled: str, open_page: Any) -> None:
     """Two panes of one policy agree to the letter; with noise of their own policies no longer share their luck."""
-    url = serve([BUNDLED_RUNS])
+    url = bundled
     query = urlencode({"prompt": "Hi there!", "max_new_tokens": 16, "temperature": 1.5})
     page = open_page(f"{url}/?{query}&policy=demo/gpt2&policy=demo/gpt2")
     expect(page.locator(".pane:visible")).to_have_count(2)
@@ -91,9 +90,9 @@ def test_noise_of_their_own(serve: Any, open_page: Any) -> None:
     assert own.locator("#cmp-out-0").inner_text() != shared
 
 
-def test_strength_zero_is_the_base(serve: Any, open_page: Any) -> None:
+def test_strength_zero_is_the_base(bundled: str, open_page: Any) -> None:
     query = urlencode({"prompt": "Any fun plans for the weekend?", "max_new_tokens": 24, "temperature": 1.0})
-    page = open_page(f"{serve([BUNDLED_RUNS])}/?{query}&lambda_gpt2=0&lambda_t5=0")
+    page = open_page(f"{bundled}/?{query}&lambda_gpt2=0&lambda_t5=0")
     expect(page.locator("#cmp-lambda-value-causal")).to_have_text("0.00")
     expect(page.locator("#cmp-name-1")).to_contain_text("λ 0.00")
     press_generate(page)
@@ -118,8 +117,8 @@ def test_strength_zero_is_the_base(serve: Any, open_page: Any) -> None:
     assert page.locator("#cmp-out-3").inner_text().strip() in out.getvalue()
 
 
-def test_tint_reward_and_lens(serve: Any, open_page: Any) -> None:
-    page = open_page(serve([BUNDLED_RUNS]))
+def test_tint_reward_and_lens(bundled: str, open_page: Any) -> None:
+    page = open_page(bundled)
     ask(page)
     wait_done(page)
     pane = page.get_by_role("region", name="GPT-2 DPO")
@@ -141,8 +140,8 @@ def test_tint_reward_and_lens(serve: Any, open_page: Any) -> None:
     expect(pane.locator(".out")).to_have_text(text)
 
 
-def test_copies_run_as_they_are(serve: Any, open_page: Any, browser: Any) -> None:
-    page = open_page(serve([BUNDLED_RUNS]))
+def test_copies_run_as_they_are(bundled: str, open_page: Any, browser: Any) -> None:
+    page = open_page(bundled)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     ask(page, 'It\'s <b>tea</b>, "right"?\nOr not?', tokens=6)
     wait_done(page)

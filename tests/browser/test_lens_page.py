@@ -13,7 +13,6 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from dpo.evaluation.lens import open_lens
-from dpo.runs import BUNDLED_RUNS
 from dpo.training.config import TrainConfig
 from dpo.training.recipes.dpo import train
 from dpo.training.settings import make
@@ -53,8 +52,8 @@ def running(page: Page) -> dict[str, float]:
     )
 
 
-def test_tokens_sums_and_details_are_the_librarys(serve: Any, open_page: Any) -> None:
-    page = open_page(link(serve([BUNDLED_RUNS])))
+def test_tokens_sums_and_details_are_the_librarys(bundled: str, open_page: Any) -> None:
+    page = open_page(link(bundled))
     scored(page)
     look, other = open_lens("demo/gpt2-dpo", device="cpu").look(PROMPT, [CHOSEN, REJECTED])
     for place, (text, one) in enumerate(((CHOSEN, look), (REJECTED, other))):
@@ -91,8 +90,8 @@ def test_tokens_sums_and_details_are_the_librarys(serve: Any, open_page: Any) ->
     assert sum(map(int, shares)) in range(99, 102)
 
 
-def test_keys_units_clamp_and_the_address(serve: Any, open_page: Any) -> None:
-    page = open_page(link(serve([BUNDLED_RUNS])))
+def test_keys_units_clamp_and_the_address(bundled: str, open_page: Any) -> None:
+    page = open_page(link(bundled))
     scored(page)
     heat = page.locator("#lens-heat-0-0")
     heat.focus()
@@ -124,8 +123,8 @@ def test_keys_units_clamp_and_the_address(serve: Any, open_page: Any) -> None:
     expect(again.locator("#lens-range")).to_contain_text("± 0.2")
 
 
-def test_both_families_stand_beside_each_other(serve: Any, open_page: Any) -> None:
-    page = open_page(link(serve([BUNDLED_RUNS]), beside="demo/t5-dpo"))
+def test_both_families_stand_beside_each_other(bundled: str, open_page: Any) -> None:
+    page = open_page(link(bundled, beside="demo/t5-dpo"))
     scored(page)
     expect(page.locator(".heat-card")).to_have_count(4)
     heads = page.locator(".lens-row-head")
@@ -138,8 +137,8 @@ def test_both_families_stand_beside_each_other(serve: Any, open_page: Any) -> No
     expect(page.locator("#lens-token")).to_contain_text("T5 DPO")
 
 
-def test_my_texts(serve: Any, open_page: Any) -> None:
-    page = open_page(serve([BUNDLED_RUNS]) + "/lens")
+def test_my_texts(bundled: str, open_page: Any) -> None:
+    page = open_page(bundled + "/lens")
     scored(page)  # a first pair is there without asking
     page.locator("#lens-mode").get_by_text("My texts").click()
     page.get_by_role("textbox", name="Prompt").last.fill("")
@@ -275,7 +274,7 @@ def test_a_request_cannot_name_what_is_not_listed(serve: Any, open_page: Any, tm
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (768, "light"), (1440, "dark")])
-def test_no_width_scrolls_sideways(width: int, scheme: str, serve: Any, open_page: Any) -> None:
-    page = open_page(link(serve([BUNDLED_RUNS])), width=width, scheme=scheme)
+def test_no_width_scrolls_sideways(width: int, scheme: str, bundled: str, open_page: Any) -> None:
+    page = open_page(link(bundled), width=width, scheme=scheme)
     scored(page)
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0

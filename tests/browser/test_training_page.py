@@ -147,11 +147,13 @@ def test_a_damaged_run_is_shown_not_hidden(serve: Any, open_page: Any, roots: li
     until(page, "loss", "T5", 20)
 
 
-@pytest.mark.parametrize("width", [360, 768, 1440])
-def test_no_width_scrolls_sideways(width: int, serve: Any, open_page: Any, roots: list[Path]) -> None:
-    page = open_page(serve(roots) + "/training", width=width, scheme="dark")
+def test_no_width_scrolls_sideways(serve: Any, open_page: Any, roots: list[Path]) -> None:
+    page = open_page(serve(roots) + "/training", width=360, scheme="dark")
     until(page, "loss", "T5", 20)
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    for width in (360, 768, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function("width => document.querySelector('#tr-fig-loss').clientWidth < width", arg=width)
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
     assert page.evaluate("document.documentElement.dataset.mantineColorScheme") == "dark"
 
 

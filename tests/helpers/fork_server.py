@@ -30,7 +30,7 @@ from typing import IO, Any
 LOADED = (
     "dpo.cli.main", "dpo.training.recipes.dpo", "dpo.training.recipes.sft", "dpo.training.jobs", "dpo.training.sweep",
     "dpo.evaluation.comparison.work", "transformers.models.gpt2.modeling_gpt2", "transformers.models.t5.modeling_t5",
-    "torch.utils.tensorboard", "sklearn.linear_model", "py3langid.langid",
+    "torch.utils.tensorboard", "sklearn.linear_model", "dpo.preferences.audit.language",
 )  # fmt: skip
 _STARTS = ("dpo.training.jobs", "dpo.training.sweep")  # modules that start interpreters
 _address = ""  # of the server that this process was forked from
@@ -216,6 +216,8 @@ def _main(number: int, address: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who wait for what was forked
     for name in LOADED:
         importlib.import_module(name)
+    language = sys.modules["dpo.preferences.audit.language"]  # reads its model for a text that is long enough
+    language.language_of("Do you like tea, or would you rather have a cup of coffee?")
     _address = address
     for name in _STARTS:
         sys.modules[name].start_python = start_python  # type: ignore[attr-defined]

@@ -14,6 +14,7 @@ from killing import fork
 
 import dpo.training.recipes.dpo  # noqa: F401 (loaded once, for all children)
 from dpo.cli.main import main
+from dpo.preferences.audit.language import language_of
 
 SETTINGS: dict[str, Any] = {
     "dataset": "sample", "num_samples": 24, "eval_fraction": 0.25, "max_prompt_length": 24,
@@ -26,6 +27,9 @@ Start = Callable[[Path], Callable[[], int]]
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Forked children cannot use threads of the parent, and sums must have one order."""
+    language_of(
+        "Do you like tea, or would you rather have a cup of coffee?"
+    )  # its model is read once, for all children
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

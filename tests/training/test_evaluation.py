@@ -297,7 +297,9 @@ def test_commands_and_snippet_of_the_documentation(
     lines = [line for kind, block in blocks if kind == "bash" for line in block.splitlines()]
     assert len(lines) == 6
     for line in lines:
-        code = main([*shlex.split(line)[1:], "--prompts", "2", "--max-new-tokens", "4", "--device", "cpu"])
+        code = main(
+            [*shlex.split(line)[1:], "--prompts", "2", "--max-new-tokens", "4", "--kl-prompts", "1", "--device", "cpu"]
+        )
         assert code == 0 or ("--fail-under" in line and code == 1), line
     assert (tmp_path / "runs" / "first" / "evaluations" / "pairs" / "eval.json").is_file()
     capsys.readouterr()

@@ -30,6 +30,8 @@ def test_commands_and_snippet(
         if "--resume" in command or "--config" in command:
             continue  # test_sigkill_then_resume_equals_the_uninterrupted_run, test_presets
         short = ["--max-steps", "2", "--probes", "1", "--batch-size", "4"] if command[1] == "train" else []
+        short += ["--max-eval-pairs", "4"] if command[1] == "train" else []
+        short += ["--kl-prompts", "1"] if command[1] in ("train", "eval") else []
         few = ["--max-new-tokens", "8"] if command[1] in ("generate", "compare", "eval") else []
         few += ["--prompts", "2"] if command[1] == "eval" else []
         assert main(command[1:] + short + few) == 0, command

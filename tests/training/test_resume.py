@@ -44,7 +44,8 @@ def moments(writes: list[str], most: int) -> list[int]:
 @pytest.mark.parametrize(
     ("family", "settings", "most"),
     [
-        pytest.param("gpt2", {}, 11, id="gpt2-linear"),
+        pytest.param("gpt2", {}, 9, id="gpt2-linear"),
+        pytest.param("gpt2", {}, 16, id="gpt2-linear-more", marks=pytest.mark.slow),
         pytest.param("t5", {"schedule": "constant"}, 11, id="t5-constant", marks=pytest.mark.slow),
         pytest.param("gpt2", MOVING, 9, id="gpt2-moving-reference"),
     ],

@@ -25,7 +25,7 @@ from dpo.training.trainer_arguments import trl_arguments
 
 STORED = Path(__file__).with_name("traces.json")
 STEPS = 50
-FIRST = 15
+FIRST = 10
 
 
 class _Until(TrainerCallback):
