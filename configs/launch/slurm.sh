@@ -14,7 +14,8 @@ set -euo pipefail
 source .venv/bin/activate
 RUN=runs/slurm-$SLURM_JOB_ID
 HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-# Five minutes before its time is up the job gets SIGTERM: the step is finished and saved. Requeued, it goes on.
+# Five minutes before its time is up the job gets SIGTERM: torchrun passes it on and waits 30 seconds, in which the step is
+# finished and saved. Requeued, the run goes on; after a harder end, from its last checkpoint.
 if [ -f "$RUN/run.json" ]; then
     WORDS=(train --resume "$RUN")
 else
