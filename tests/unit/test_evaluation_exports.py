@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,13 @@ from evaluations import stored
 
 from dpo.errors import ConfigError, DataError
 from dpo.evaluation.comparison.outside import read_outside
-from dpo.evaluation.comparison.rows import read_result
+from dpo.evaluation.comparison.result import result
+from dpo.evaluation.comparison.rows import RowStore, read_result
+from dpo.evaluation.comparison.table import Table
 from dpo.evaluation.formats.export import FORMATS, export
+from dpo.evaluation.formats.page import html
+from dpo.evaluation.formats.source import Exported
+from dpo.evaluation.formats.tables import latex
 
 SCHEMA = Path(__file__).parent.parent / "data" / "every-eval-ever-0.3.0.schema.json"
 HOSTILE = '<script>alert(1)</script> & "q" {% x %} 100 % \n# Title\n- one\n1. two\n**bold** 😄'
@@ -165,6 +171,20 @@ def test_every_eval_ever_fits_its_published_schema(evaluated: Path) -> None:
     assert rate["score_details"]["uncertainty"]["confidence_interval"]["lower"] == expected["low"]
     broken = content | {"eval_library": {"name": "x"}}
     assert any("version" in fault for fault in faults(broken, schema, schema))
+
+
+def test_the_distance_from_the_start_stands_in_page_and_paper(evaluated: Path) -> None:
+    store = RowStore(evaluated)
+    assert store.plan is not None
+    kl = {"value": 3.25, "low": 2.5, "high": 4.0, "error": 0.4, "n": 12}
+    distance = {"policy": "runs/tuned", "against": "base", "prompts": 12, "kl": kl, "per_token": kl | {"value": 0.05}}
+    without = result(store) | {"divergence": [distance | {"kl": None, "per_token": None}]}
+    source = Exported(store, Table(store, store.plan), without | {"divergence": [distance]}, 0.0, "1")
+    assert "3.25 [2.50, 4.00]" in latex(source)["kl.tex"]
+    page = html(source)["report.html"]
+    assert "Distance from the start" in page and ">3.25 (2.5" in page
+    bare = replace(source, made=without)
+    assert "kl.tex" not in latex(bare) and "Distance from the start" not in html(bare)["report.html"]
 
 
 def test_tables_for_spreadsheets_and_papers(evaluated: Path) -> None:

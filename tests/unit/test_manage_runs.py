@@ -170,8 +170,12 @@ def test_a_report_shows_held_out_measures_as_they_were_measured(tmp_path: Path) 
     record = RunRecord.create(tmp_path / "run", {"kind": "dpo", "family": "t5", "state": "finished"})
     for step in range(21):
         record.log({"step": step, "loss": 1 / (1 + step)} | ({"eval_kl": step**1.5} if step % 10 == 0 else {}))
+    for step, text in ((0, "No."), (10, "No."), (20, "<b>Yes</b>, tea.")):
+        record.add_samples([{"step": step, "index": 0, "prompt": "Tea?", "policy": text, "reference": "No."}])
     reader = RunReader([tmp_path])
     document = report(rows_of(reader), reader)
+    assert "Tea?" in document and "&lt;b&gt;Yes&lt;/b&gt;, tea." in document
+    assert ">step 20<" in document and ">step 10<" not in document  # it said nothing new there
     figures = json.loads(re.findall(r'<script type="application/json" id="figures">(.*?)</script>', document)[0])
     [distance] = figures["eval_kl"]["data"]
     assert distance["x"] == [0, 10, 20] and distance["y"] == pytest.approx([step**1.5 for step in (0, 10, 20)])

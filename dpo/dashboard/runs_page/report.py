@@ -27,6 +27,7 @@ _CURVES = (
     ("eval_kl", "KL to reference, nats, first 64 tokens"), ("eval_win_rate", "Win rate against the start"),
 )  # fmt: skip
 _MOST_POINTS = 800
+_MOST_PROMPTS = 12
 
 
 def report(rows: Sequence[Row], reader: RunReader) -> str:
@@ -61,6 +62,7 @@ def report(rows: Sequence[Row], reader: RunReader) -> str:
         shares_note=shares_note,
         curves=[(key, title, _curve_note(key)) for key, title in _CURVES if key in drawn],
         findings={row["path"]: _findings(row, reader) for row in rows},
+        answers={row["path"]: _answers(row, reader) for row in rows},
         settings={row["path"]: [(n[4:], v) for n, v in row.items() if n.startswith("set/")] for row in rows},
         figures=figures.replace("</", "<\\/"),
         plotly=get_plotlyjs(),
@@ -94,6 +96,22 @@ def _findings(row: Row, reader: RunReader) -> list[tuple[str, str]]:
         return [(verdict.severity, verdict.sentence) for verdict in diagnose(run)]
     except RunError as error:
         return [("", str(error))]
+
+
+def _answers(row: Row, reader: RunReader) -> list[tuple[str, list[tuple[str, str]]]]:
+    """For each probe prompt what answered (the reference, then the policy by step) and its text; repeats left out."""
+    try:
+        samples = reader.read(row["path"])[0].samples()
+    except RunError:
+        return []
+    made: dict[str, list[tuple[str, str]]] = {}
+    for sample in sorted(samples, key=lambda sample: sample.step):
+        known = made.setdefault(sample.prompt, [])
+        if not known and sample.reference is not None:
+            known.append(("reference", sample.reference))
+        if not known or known[-1][1] != sample.policy:
+            known.append((f"step {sample.step:,}", sample.policy))
+    return list(made.items())[:_MOST_PROMPTS]
 
 
 def _curves(rows: Sequence[Row], key: str, reader: RunReader) -> Figure:

@@ -26,6 +26,7 @@ def html(source: Exported) -> Files:
     content = environment.get_template("report.html.j2").render(
         made=source.made, plan=source.plan, version=source.version, verdict=verdict_word,
         bars=[_bar(row) for row in source.made["comparisons"] if row["win_rate"] is not None],
+        distances=[row for row in source.made["divergence"] if row["kl"] is not None],
         unjudged=[row["sentence"] for row in source.made["comparisons"] if row["win_rate"] is None],
         tables=[
             {"row": row, "shown": measured_beside(source.made, row)[1]}

@@ -87,7 +87,7 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def latex(source: Exported) -> Files:
-    """`comparisons.tex` and `measures.tex`: tables for a paper (packages: booktabs)."""
+    """`comparisons.tex`, `measures.tex`, and `kl.tex` where there is one: tables for a paper (packages: booktabs)."""
     compared = [
         (
             row["policy"], row["against"], f"{row['temperature']:g}", row["judge"], _shown(row["win_rate"], 100, 1),
@@ -100,9 +100,15 @@ def latex(source: Exported) -> Files:
          *(_shown(row["values"][name][part], 100 if measure.share else 1, 1) for part in ("value", "difference")))
         for row in source.made["measures"] for name, measure in MEASURES.items() if row["against"]
     ]  # fmt: skip
+    distances = [
+        (row["policy"], row["against"], str(row["prompts"]), _shown(row["kl"], 1, 2), _shown(row["per_token"], 1, 4))
+        for row in source.made["divergence"] if row["kl"] is not None
+    ]  # fmt: skip
     headings = "Policy", "Against", "Temperature", "Judge", "Win rate (%)", "Won / tied / lost", "Verdict"
     note = f"{source.made['prompts']} held-out prompts; 95 % intervals over prompts."
+    kl = {"kl.tex": _latex(("Policy", "To", "Prompts", "KL (nats an answer)", "KL a token"), distances, note)}
     return {
+        **(kl if distances else {}),
         "comparisons.tex": _latex(headings, compared, note),
         "measures.tex": _latex(("Policy", "Temperature", "Measure", "Value", "Difference"), measured, note),
     }
