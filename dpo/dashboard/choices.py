@@ -122,8 +122,7 @@ def evaluation_link(directory: Path | str) -> str:
 
 
 def compare_link(run: Run, step: int | None = None, prompt: str | None = None) -> str | None:
-    """The address where a policy of a run (its result, or that of a step) answers beside its base; None if it has none.
-    """
+    """Where a policy of a run (its result, or that of a step) answers beside its base; None if it has none."""
     saved = policies_of(run)
     policy = saved.get(max(saved, default=0) if step is None else step)
     if policy is None:
