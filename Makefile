@@ -8,7 +8,7 @@ WORKERS ?= 2
 STAMP  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint js browser fuzz bench bench-gpu clean
+.PHONY: help setup demo test test-all lint js browser fuzz soak bench bench-gpu clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -33,6 +33,11 @@ test-all: lint js browser ## what `make test` runs and the slow tests, with the 
 
 fuzz: setup      ## 10,000 malformed requests to every route and callback, others than those of `make test`
 	DPO_FUZZ=10000 DPO_FUZZ_SEED=$$(date +%s) .venv/bin/python -m pytest tests/unit/test_fuzz.py --timeout 1800
+
+# Another seed each time; SOAK=SECONDS is how long the load lasts (two hours: 7200).
+soak: setup      ## faults fifty at a time (kills, damage, queue, votes), then viewers, generations and idle connections
+	DPO_KILL_MOMENTS=50 DPO_DAMAGED_RUNS=300 DPO_DAMAGED_FIRST=$$(date +%s) .venv/bin/python -m pytest tests/faults -m "slow or not slow" --timeout 3600
+	PYTHONPATH=. .venv/bin/python benchmarks/soak.py --seconds $(or $(SOAK),120)
 
 lint: setup      ## ruff, its format, and mypy
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

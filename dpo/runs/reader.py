@@ -270,7 +270,7 @@ def _is_whole(checkpoint: Path) -> bool:
     return not (checkpoint / MANIFEST).exists() or fault(checkpoint, hashed=False) is None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)  # ten thousand runs, and some
 def _record(path: Path, known_by: Identity) -> tuple[dict[str, Any], str | None]:
     """What the `run.json` of that inode, size and time says, and what had to be left out of it."""
     info, problems = fit_run(read_json(path / RUN))

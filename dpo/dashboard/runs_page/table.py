@@ -18,9 +18,10 @@ from dpo.runs.files import identity
 from dpo.runs.find import names
 from dpo.runs.manage import comes_with_dpo
 from dpo.runs.newest import TRAINING, newest
-from dpo.runs.record import NOTE
+from dpo.runs.record import AUDIT, NOTE
 
 Row = dict[str, Any]
+ReadRows = dict[str, tuple[tuple[Any, ...], Row]]  # by path: what the files were, and what was read of them
 # Always distinct, or of no interest when runs are compared.
 _NOT_COMPARED = {"output_dir", "resume", "report_to", "probes", "logging_steps", "save_steps", "keep_checkpoints"}
 # Measures of a row: field, heading, digits.
@@ -45,6 +46,7 @@ class RunTable:
     def __init__(self, reader: RunReader, votes: Votes) -> None:
         self.reader, self.votes = reader, votes
         self._rows: tuple[str, list[Row]] = ("", [])
+        self._known: ReadRows = {}
 
     def signature(self) -> str:
         """Changes whenever a row may."""
@@ -56,7 +58,7 @@ class RunTable:
         """The rows at this signature."""
         known, rows = self._rows
         if known != signature:
-            rows = rows_of(self.reader, self._votes())
+            rows = rows_of(self.reader, self._votes(), self._known)
             self._rows = signature, rows
         return rows
 
@@ -72,14 +74,26 @@ class RunTable:
             return ()
 
 
-def rows_of(reader: RunReader, votes: Sequence[Vote] = ()) -> list[Row]:
+def rows_of(reader: RunReader, votes: Sequence[Vote] = (), known: ReadRows | None = None) -> list[Row]:
     """A row for each run, those that are pinned first; settings are under `set/NAME`, checkpoints under `points`.
 
     `won` is the share of the blind votes between what the run made and what it began with that went
     to the run, `votes` how many there were.
+
+    Args:
+        known: rows of an earlier call: those of runs whose files are the same are not read again.
     """
-    runs = reader.find()
-    made = [_row(run, label, reader) | _won(run, votes) for run, label in zip(runs, names(runs), strict=True)]
+    listing, known = reader.look(), {} if known is None else known
+    before = dict(known)
+    known.clear()
+    made = []
+    for run, label in zip(listing.runs, names(listing.runs), strict=True):
+        path = str(run.path)
+        key = listing.stamps[path], run.state, run.problem, identity(f"{path}/{NOTE}"), identity(f"{path}/{AUDIT}")
+        old = before.get(path)
+        row = old[1] if old is not None and old[0] == key else _row(run, label, reader)
+        known[path] = key, row
+        made.append(row | {"name": label} | _won(run, votes))
     return sorted(made, key=lambda row: not row["pinned"])
 
 
@@ -241,6 +255,8 @@ def _row(run: Run, label: str, reader: RunReader) -> Row:
 
 
 def _won(run: Run, votes: Sequence[Vote]) -> dict[str, Any]:
+    if not votes:
+        return {"won": None, "votes": 0}
     before, after = base_of(run), set(policies_of(run).values())
     between = [vote for vote in votes if before in (vote.policy_a, vote.policy_b)
                and after & {vote.policy_a, vote.policy_b}]  # fmt: skip
