@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpo.cli.arguments import Parser, add_columns, add_device
 from dpo.cli.output import print_json
+from dpo.counting import counted
 from dpo.errors import ConfigError
 from dpo.processes import interruptible
 from dpo.values import number, whole
@@ -170,8 +171,8 @@ def _announce(plan: Plan, store: RowStore, out: Any) -> None:
     compared = ", ".join(f"{policy} against {against}" for policy, against in plan.comparisons)
     temperatures = ", ".join(f"{temperature:g}" for temperature in config.temperatures)
     print(
-        f"{compared}: {_count(count, 'held-out prompt')} of {plan.data['source']}, "
-        f"{_count(config.samples, 'sample')}, temperature {temperatures}",
+        f"{compared}: {counted(count, 'held-out prompt')} of {plan.data['source']}, "
+        f"{counted(config.samples, 'sample')}, temperature {temperatures}",
         file=out,
     )  # fmt: skip
     if count < config.prompts:
@@ -190,7 +191,7 @@ def _announce(plan: Plan, store: RowStore, out: Any) -> None:
     missing = plan.missing(store)
     if missing:
         most = duration(seconds_to_generate(plan, store))
-        print(f"{_count(missing, 'answer')} to generate: {most} at most, measured on a few tokens just now", file=out)
+        print(f"{counted(missing, 'answer')} to generate: {most} at most, measured on a few tokens just now", file=out)
     out.flush()
 
 
@@ -224,8 +225,8 @@ def _work_done(made: Evaluation) -> str:
     if not (made.generated or made.scored or made.judged or made.measured):
         return f"0 answers generated, 0 verdicts asked for: all of it was in {made.path} already"
     return (
-        f"{_count(made.generated, 'answer')} generated, {_count(made.scored, 'held-out pair')} scored, "
-        f"{_count(made.judged, 'verdict')} asked for; everything is in {made.path}"
+        f"{counted(made.generated, 'answer')} generated, {counted(made.scored, 'held-out pair')} scored, "
+        f"{counted(made.judged, 'verdict')} asked for; everything is in {made.path}"
     )
 
 
@@ -234,8 +235,8 @@ def _failures(made: Evaluation) -> bool:
     nothing = False
     for judge, (failed, why) in made.failed.items():
         given = next(card["verdicts"] for card in made.result["judges"] if card["name"] == judge)
-        finished = f"{_count(given, 'verdict')} of it kept" if given else "it gave no verdict"
-        print(f"dpo: {judge}: {_count(failed, 'question')} failed, {why}; {finished}, run it again", file=sys.stderr)
+        finished = f"{counted(given, 'verdict')} of it kept" if given else "it gave no verdict"
+        print(f"dpo: {judge}: {counted(failed, 'question')} failed, {why}; {finished}, run it again", file=sys.stderr)
         nothing = nothing or not given
     return nothing
 
@@ -248,7 +249,3 @@ def _checked(made: Evaluation, judge: str, least: float, out: Any) -> int:
     for _, says in found:
         print(says, file=out)
     return 0 if all(passed for passed, _ in found) else 1
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

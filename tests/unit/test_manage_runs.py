@@ -17,6 +17,7 @@ from dpo.dashboard.runs_page.report import report
 from dpo.dashboard.runs_page.table import columns_of, differing, filtered, rows_of
 from dpo.dashboard.training.charts import CHARTS, View, figure
 from dpo.dashboard.training.drawing import curves_of
+from dpo.dashboard.training.panels import is_share_of
 from dpo.errors import ConfigError, RunError
 from dpo.evaluation.votes import Vote
 from dpo.runs import BUNDLED_RUNS, RunRecord, find_runs, open_run
@@ -104,6 +105,11 @@ def test_switches_and_lists_are_words_in_the_table(tmp_path: Path) -> None:
     (column,) = [column for column in columns_of(made) if column["field"] == "set/lora"]
     assert "valueFormatter" not in column
     assert [row["name"] for row in filtered(made, "lora = yes")] == ["a"]
+
+
+def test_an_accuracy_that_no_share_of_the_pairs_is_names_no_number_of_them() -> None:
+    assert is_share_of(35 / 40, 40) and is_share_of(35.5 / 40, 40)  # a tie counts half
+    assert not is_share_of(57 / 64, 40) and not is_share_of(0.5, 0)  # a mean of batch means
 
 
 def test_settings_that_differ_and_filters() -> None:

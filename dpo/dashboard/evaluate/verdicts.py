@@ -8,6 +8,7 @@ from typing import Any
 
 from dash import html
 
+from dpo.counting import counted
 from dpo.dashboard.components import box, icon
 from dpo.dashboard.evaluate.naming import Names, Row, in_brackets, listed, minus, percent, whole_interval
 from dpo.evaluation.comparison.wording import verdict_word
@@ -94,7 +95,7 @@ def facts(made: Row, plan: Row, names: Names) -> html.Dl:
     noise = f"{plan['seed']}, same noise" + (f": saved {max(saved):.0%} of the variance" if saved else "")
     rows = {
         "Prompts": f"{made['prompts']} held out of {Path(str(data['source'])).name}",
-        "Answers": f"{answers:,} by {len(plan['policies'])} policies, {_count(plan['samples'], 'sample')}",
+        "Answers": f"{answers:,} by {len(plan['policies'])} policies, {counted(plan['samples'], 'sample')}",
         "Temperature": ", ".join(f"{one:g}" for one in plan["temperatures"]),
         "Judge": names.judge(first),
         "Beside it": ", ".join(beside) or "nobody",
@@ -103,10 +104,6 @@ def facts(made: Row, plan: Row, names: Names) -> html.Dl:
     }
     parts = [html.Div([html.Dt(name), html.Dd(value)]) for name, value in rows.items()]
     return html.Dl(parts, className="ev-facts")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def bars(made: Row, names: Names, judges: Sequence[Row], judge: str, temperature: float) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dpo.counting import counted
 from dpo.dashboard.markup import literal
 from dpo.dashboard.runs_page.table import MEASURES, Row, differing, heading
 from dpo.dashboard.theme import DOTTED, FAMILY_COLOR, NEUTRAL, SYMBOL, layout, rgba
@@ -70,7 +71,7 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
     figure["layout"]["xaxis"]["range"] = [0, 1.35 * max(point[0] for _, points in inside for point in points) or 1]
     figure["layout"]["yaxis"] |= {"tickformat": ".0%" if over == "Accuracy" else "~g"}
     count = sum(len(points) for _, points in inside)
-    drawn_are = f"{_count(len(inside), 'run')}, {_count(count, 'checkpoint')}"
+    drawn_are = f"{counted(len(inside), 'run')}, {counted(count, 'checkpoint')}"
     note = f"Up and left is better. {drawn_are}" + (" (÷ β)" if "β" in over else "") + "."
     without = [row["name"] for row in rows if row["kind"] == "dpo" and not row["points"]]
     note += f" Not drawn: {'; '.join(off)}." if off else ""
@@ -162,10 +163,6 @@ def _path(row: Row, over: str) -> list[tuple[float, float, float]]:
         if value is not None:
             made.append((float(point["kl"]), float(value), float(point["step"])))
     return made
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _few(names: Sequence[str]) -> str:

@@ -151,8 +151,18 @@ def _accuracy(entry: Shown) -> Value:
     if reached.accuracy is None:
         return "–", "", None
     count = (entry.run.info.get("dataset") or {}).get("held_out")
-    small = _not_held_out(reached) or (f"n {count:,}" if isinstance(count, int) else HELD_OUT)
+    known = isinstance(count, int) and is_share_of(reached.accuracy, count)
+    small = _not_held_out(reached) or (f"n {count:,}" if known else HELD_OUT)
     return f"{reached.accuracy:.1%}", small, _judged(entry, "saturation", "shortcut", "below a trivial rule")
+
+
+def is_share_of(accuracy: float, pairs: int) -> bool:
+    """Whether so many pairs can have that accuracy, each counting whole, half or not at all.
+
+    A mean of batches of unequal size, as other trainers and earlier versions logged it, is none.
+    """
+    halves = 2 * accuracy * pairs
+    return pairs > 0 and abs(halves - round(halves)) < 1e-3
 
 
 def _kl(entry: Shown) -> Value:

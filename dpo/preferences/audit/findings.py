@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dpo.arrays import Ints
+from dpo.counting import counted
 from dpo.preferences.audit.result import Finding, ranges
 from dpo.preferences.audit.shortcuts import ShortcutRule
 from dpo.preferences.audit.signals import Signals
@@ -261,7 +262,7 @@ def _rows(count: int, says: str) -> str:
     verb, _, rest = says.partition(" ")
     if count == 1:
         verb = _SINGULAR.get(verb, verb + "s")
-    return f"{count:,} row{'' if count == 1 else 's'} {verb} {rest}"
+    return f"{counted(count, 'row')} {verb} {rest}"
 
 
 _SINGULAR = {"have": "has", "gave": "gave"}
