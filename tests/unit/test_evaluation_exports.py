@@ -24,6 +24,7 @@ from dpo.evaluation.formats.source import Exported
 from dpo.evaluation.formats.tables import latex
 
 SCHEMA = Path(__file__).parent.parent / "data" / "every-eval-ever-0.3.0.schema.json"
+PAIRWISE = SCHEMA.with_name("pairwise-tools.schemas.json")  # from the tools' own documents, each named in it
 HOSTILE = '<script>alert(1)</script> & "q" {% x %} 100 % \n# Title\n- one\n1. two\n**bold** 😄'
 
 
@@ -156,6 +157,23 @@ def test_llm_comparator_has_its_fields(evaluated: Path) -> None:
             {"score", "is_flipped", "rationale", "rating_label"} == set(r) for r in example["individual_rater_scores"]
         )
     assert [example["score"] for example in content["examples"][:2]] == [1, -1]
+
+
+def test_files_of_the_pairwise_tools_have_the_fields_that_those_document(evaluated: Path) -> None:
+    schemas = read(PAIRWISE)
+    alpaca = export(evaluated, ["alpaca-eval"])
+    [comparator], [battles] = export(evaluated, ["llm-comparator"]), export(evaluated, ["battles"])
+    written = [("llm-comparator", read(comparator)), ("arena-rank", read_lines(battles))]
+    written += [
+        (f"alpaca-eval {'annotations' if 'annotations' in path.parts else 'outputs'}", read(path)) for path in alpaca
+    ]
+    assert {name for name, _ in written} == set(schemas)
+    for name, content in written:
+        assert content and faults(content, schemas[name], schemas[name]) == [], name
+    preferences = [row["preference"] for name, rows in written if name.endswith("annotations") for row in rows]
+    assert all(one is None or 1 <= one <= 2 for one in preferences)
+    broken = [row | {"winner": "tie (bothbad)"} for row in read_lines(battles)[:1]]  # arena-rank's map has no such word
+    assert faults(broken, schemas["arena-rank"], {}) and faults({}, schemas["llm-comparator"], {})
 
 
 def test_every_eval_ever_fits_its_published_schema(evaluated: Path) -> None:
