@@ -16,7 +16,7 @@ from evaluations import by_hand, stored
 from dpo.cli import evaluate
 from dpo.cli.main import parser
 from dpo.dashboard.application import create_app
-from dpo.dashboard.evaluate.figures import by_distance
+from dpo.dashboard.evaluate.figures import by_distance, by_temperature
 from dpo.dashboard.evaluate.found import Evaluations
 from dpo.dashboard.evaluate.naming import Names
 from dpo.dashboard.evaluate.prompts import rows
@@ -217,6 +217,24 @@ def test_the_command_asks_for_the_same(config: EvaluationConfig) -> None:
         one, other = (getattr(of, field.name) for of in (asked, config))
         assert (list(one) == list(other)) if isinstance(other, list | tuple) else one == other
         assert len(config.policies) == 1 or field.name == "columns" or other != field.default, field.name
+
+
+def test_the_chart_by_temperature_has_the_interval_of_each_win_rate() -> None:
+    rates = {0.0: (0.6, 0.5, 0.68), 1.0: (0.4, None, None)}
+    rows = [
+        {"policy": "demo/gpt2-dpo", "against": "demo/gpt2", "judge": "longer", "temperature": t,
+         "win_rate": {"value": value, "low": low, "high": high}}
+        for t, (value, low, high) in rates.items()
+    ]  # fmt: skip
+    made = {"comparisons": rows, "plan": {"comparisons": [["demo/gpt2-dpo", "demo/gpt2"]]}}
+    plan = {"policies": {"demo/gpt2-dpo": "a", "demo/gpt2": "b"}, "comparisons": made["plan"]["comparisons"]}
+    figure, note = by_temperature(made, Names(plan | {"judges": []}, Path), "longer")
+    [line] = figure["data"]
+    assert line["error_y"]["array"] == pytest.approx([0.08, 0]) and line["error_y"]["arrayminus"] == [
+        pytest.approx(0.1),
+        0,
+    ]
+    assert note.startswith("Against its own base, bars 95%: ")
 
 
 def test_the_frontier_has_a_mark_a_policy_and_the_fit() -> None:

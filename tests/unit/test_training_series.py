@@ -115,7 +115,7 @@ def test_squeezing_is_drawn_where_it_is_recorded(tmp_path: Path) -> None:
     [chart] = draw(asked, RunReader([tmp_path]))["charts"]
     [held_out] = [trace for trace in chart["figure"]["data"] if len(trace["x"])]
     assert list(held_out["y"]) == pytest.approx([0.3, 0.35, 0.4, 0.45, 0.5]) and held_out["line"]["dash"] == "5px,4px"
-    assert chart["finding"] == "Rises: less is left for all other words" and "50%" in chart["note"]
+    assert chart["finding"] == "Rises: other words lose" and "50%" in chart["note"]
 
 
 def test_only_charts_that_changed_are_sent(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def _finding(rows: list[Row], temperatures: list[float], names: Names) -> str:
     for policy in dict.fromkeys(row["policy"] for row in rows):
         best = max((row for row in rows if row["policy"] == policy), key=lambda row: float(row["win_rate"]["value"]))
         says.append(f"{names[policy].label} most at {best['temperature']:g}, {percent(best['win_rate']['value'])}")
-    return f"Against its own base: {'; '.join(says)}"
+    return f"Against its own base, bars 95%: {'; '.join(says)}"
 
 
 def by_distance(made: Row, names: Names, judge: str, t: float) -> tuple[dict[str, Any], str]:

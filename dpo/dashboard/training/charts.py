@@ -71,8 +71,7 @@ SMALL = (
     ),
     Chart("entropy", "Entropy", ("entropy",), unit="nats per token"),
     Chart(
-        "squeezing", "Squeezing", ("squeeze/argmax_mass",), percent=True,
-        about="probability of the likeliest token, on held-out answers",
+        "squeezing", "Likeliest token", ("squeeze/argmax_mass",), percent=True, about="squeezing",
     ),
     Chart("lr", "Learning rate", ("learning_rate",), positive=True),
     Chart("grad", "Gradient norm", ("grad_norm",), positive=True),

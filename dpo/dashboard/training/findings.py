@@ -22,7 +22,7 @@ _MEANS = {
     ("chosen", "turns down"): "chosen answers get less likely",
     ("loss", "turns up"): "it no longer learns what it is asked",
     ("accuracy", "turns down"): "pairs are ranked worse again",
-    ("squeezing", "rises"): "less is left for all other words",
+    ("squeezing", "rises"): "other words lose",
 }
 
 
