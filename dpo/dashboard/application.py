@@ -37,6 +37,7 @@ class _App(Dash):
     modules: Modules
     theme_script: str
     layouts: Shared[bytes]
+    visit_script: str
 
     def interpolate_index(self, **parts: Any) -> str:
         """The document that is sent for every address."""
@@ -71,8 +72,8 @@ class _App(Dash):
         return [*self.csp_hashes(), *map(hash_of, self.head_scripts())]
 
     def head_scripts(self) -> list[str]:
-        """What must be there before any other script: the colour scheme, and where Plotly is."""
-        return [self.theme_script, self.plotly_script()]
+        """What must be there before any other script: the colour scheme, whose visit it is, and where Plotly is."""
+        return [self.theme_script, self.visit_script, self.plotly_script()]
 
     def plotly_script(self) -> str:
         """Dash's renderer sets this address to that of the whole script; its graphs load what it says."""
@@ -114,7 +115,9 @@ def create_app(
     app.renderer = ""
     web.install(app.server, access, app.callback_map, app.inline_hashes)
     app.layouts = Shared()
-    app.theme_script = (ASSETS / "inline" / "theme.js").read_text(encoding="utf-8")
+    app.theme_script, app.visit_script = (
+        (ASSETS / "inline" / name).read_text(encoding="utf-8") for name in ("theme.js", "visit.js")
+    )
     app.modules = Modules(ASSETS)
     app.modules.register(app.server)
     workbench = Workbench(runs, access, **options)

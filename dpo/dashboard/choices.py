@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from dpo.families import FAMILIES
 from dpo.policies.names import BUNDLED
-from dpo.runs import BUNDLED_RUNS, Run, find_runs
+from dpo.runs import BUNDLED_RUNS, Run, find_runs, open_run
 
 _ORDER = FAMILIES[::-1]  # Lens opens with the first policy
 _NAMES = {run: name for name, run in BUNDLED.items()}
@@ -23,7 +23,7 @@ class Choice:
     `value` is its name, `label` tells it from all others, `short` is what stands above its answers; `reference` is
     what a tuned policy was tuned from, if that is known.  `value` may name an engine or a server too, `policy` is
     what it answers as; `note` is there where same noise, lambda and tint don't act.  `family` decides colour and
-    shape, `model` is what the architecture is called.
+    shape, `model` is what the architecture is called, `about` how large it is and what it learned from.
     """
 
     value: str
@@ -35,6 +35,7 @@ class Choice:
     policy: str = ""
     note: str | None = None
     model: str | None = None
+    about: str = ""
 
     def record(self) -> dict[str, Any]:
         """As plain values, for the browser."""
@@ -94,6 +95,35 @@ def settings_line(run: Run) -> str:
     if run.config.get("lora"):
         parts.append("LoRA")
     return " · ".join(parts)
+
+
+def about(run: Run) -> str:
+    """How large a run's policy is and what it learned from, in a line; empty where the record does not say.
+
+    For example `8.0 M parameters · then 3,464 pairs in 90 steps`.
+    """
+    policy, data = run.info.get("policy") or {}, run.info.get("dataset") or {}
+    size, learned, steps = policy.get("parameters"), data.get("train"), run.progress.get("step")
+    parts = [f"{size_text(size)} parameters"] if isinstance(size, int) and size > 0 else []
+    if isinstance(learned, int) and learned > 0:
+        what = f"then {learned:,} pairs" if run.kind == "dpo" else f"learned from {learned:,} answers"
+        parts.append(f"{what} in {steps:,} steps" if isinstance(steps, int) and steps > 0 else what)
+    return " · ".join(parts)
+
+
+def size_text(parameters: int) -> str:
+    """A number of parameters as people say it.
+
+    >>> size_text(7_968_000), size_text(124_439_808), size_text(1_540_000_000)
+    ('8.0 M', '124 M', '1.5 B')
+    """
+    unit, name = (1e9, "B") if parameters >= 1e9 else (1e6, "M")
+    return f"{parameters / unit:.{0 if parameters >= 100 * unit else 1}f} {name}"
+
+
+def bundled_run(name: str) -> Run:
+    """The run that one of the bundled policies comes from."""
+    return open_run(BUNDLED_RUNS / BUNDLED[name])
 
 
 def evaluate_link(policies: Sequence[str]) -> str:

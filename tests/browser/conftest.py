@@ -116,9 +116,11 @@ def open_page(browser: Browser) -> Iterator[Open]:
     """Open an address; errors in the console and requests to other hosts fail the test."""
     contexts, problems = [], []
 
-    def go(url: str, width: int = 1280, scheme: str = "light") -> Page:
+    def go(url: str, width: int = 1280, scheme: str = "light", first_visit: bool = False) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
         contexts.append(context)
+        if not first_visit:  # else Compare opens with the stored example
+            context.add_init_script("localStorage.setItem('dpo-asked', 'yes')")
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: problems.append(str(error)))

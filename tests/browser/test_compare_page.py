@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from asking import ask, press_generate, wait_done
 from playwright.sync_api import Page, expect
 
+from dpo.dashboard.compare.example import EXAMPLE
 from dpo.runs import BUNDLED_RUNS
 
 REGIONS = ("T5 base", "T5 DPO", "GPT-2 base", "GPT-2 DPO")
@@ -49,6 +52,54 @@ def test_four_policies_answer_side_by_side(bundled: str, open_page: Any) -> None
     page.locator("#cmp-mode").get_by_text("Word diff").click()
     expect(page.get_by_role("region", name="T5 DPO").locator(".new").first).to_be_visible()
     expect(page.locator("#cmp-differ-0")).to_contain_text("% of words differ")
+
+
+SHIFTS = """() => new Promise((done) => {
+  new PerformanceObserver((list) => done(list.getEntries().reduce((sum, entry) => sum + entry.value, 0)))
+    .observe({ type: "layout-shift", buffered: true });
+  setTimeout(() => done(0), 500);
+})"""
+
+
+def test_a_first_visit_opens_on_stored_answers(bundled: str, open_page: Any) -> None:
+    stored = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    url = bundled
+    page = open_page(url, width=1440, first_visit=True)
+    for pane, given in enumerate(stored["answers"]):
+        expect(page.locator(f"#cmp-out-{pane}")).to_have_text(given["text"])
+        expect(page.locator(f"#cmp-about-{pane}")).to_have_text(
+            re.compile(r"[\d.]+ M parameters · .*[\d,]+ (answers|pairs)")
+        )
+        box = page.locator(f"#cmp-pane-{pane}").bounding_box()
+        assert box is not None and box["y"] + box["height"] <= page.viewport_size["height"] - 28  # above the status bar
+    assert page.evaluate(SHIFTS) < 0.05
+    expect(page.locator("#cmp-story-says")).to_have_text(re.compile("^Same question, same noise: after DPO .+[.]$"))
+    expect(page.locator("#cmp-differ-0")).to_contain_text("% of words differ")
+    expect(page.get_by_role("button", name="Generate")).to_be_hidden()
+    texts = {given["policy"]: given["text"] for given in stored["answers"]}
+    why = parse_qs(urlsplit(str(page.locator("#cmp-story-why").get_attribute("href"))).query)
+    assert why["a"] == [texts["demo/t5-dpo"]] and why["b"] == [texts["demo/t5"]] and why["prompt"] == [stored["prompt"]]
+    how = page.locator("#cmp-story-how").get_attribute("href")
+    assert how.startswith("/training?run=") and "Llama-3-t5-dpo" in how
+    page.get_by_role("button", name="Try yours").click()
+    expect(page.get_by_role("textbox", name="Prompt")).to_be_focused()
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value(stored["prompt"])
+    expect(page.locator("#cmp-out-0")).to_have_text(stored["answers"][0]["text"])
+    expect(page.locator("#cmp-belong")).to_be_hidden()
+    # The same is asked: what is stored is what these policies say.
+    press_generate(page)
+    wait_done(page)
+    for pane, given in enumerate(stored["answers"]):
+        expect(page.locator(f"#cmp-out-{pane}")).to_have_text(given["text"])
+    box = page.locator("#cmp-vote-1").bounding_box()
+    assert box is not None and box["y"] + box["height"] <= page.viewport_size["height"] - 28
+    # From the first question on it does not open by itself; it can be had again.
+    page.goto(url)
+    expect(page.get_by_role("button", name="Generate")).to_be_visible()
+    expect(page.locator("#cmp-story")).to_be_hidden()
+    page.get_by_role("button", name="Show the example").click()
+    expect(page.locator("#cmp-story")).to_be_visible()
+    expect(page.locator("#cmp-out-3")).to_have_text(texts["demo/gpt2-dpo"])
 
 
 def test_stop_keeps_what_was_written(bundled: str, open_page: Any) -> None:

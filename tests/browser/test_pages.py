@@ -53,6 +53,7 @@ def test_a_page_that_did_not_come_is_asked_for_again(serve: Any, open_page: Any,
 def test_dash_starts_when_all_modules_are_there_however_late(serve: Any, browser: Any, tmp_path: Path) -> None:
     url = serve([tmp_path])
     context = browser.new_context(color_scheme="dark")
+    context.add_init_script("localStorage.setItem('dpo-asked', 'yes')")
     page = context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dpo.dashboard.compare.example import stored
 from dpo.evaluation.comparison.measures import repeated_4grams
 from dpo.generation.pieces import Generation
 from dpo.generation.sampler import generate
@@ -35,6 +36,20 @@ def test_bundled_text_round_trips_on_every_real_row(shared: Path) -> None:
     texts = [row[side] for row in rows for side in ("prompt", "chosen", "rejected")]
     for name in ("demo/t5", "demo/gpt2"):
         assert is_lossless(load_policy(name, device="cpu").tokenizer, texts)
+
+
+def test_the_stored_comparison_is_of_these_policies_and_no_others(tmp_path: Path) -> None:
+    found = stored()
+    assert found is not None, "a bundled policy has changed: python -m scripts.bundled.example makes the example anew"
+    assert [one["policy"] for one in found["answers"]] == list(BUNDLED)
+    assert all(one["end"] == "eos" and one["text"].strip() for one in found["answers"])
+    assert stored(tmp_path / "none.json") is None
+    other = tmp_path / "other.json"
+    for damage in ({"weights": "0" * 16}, {"policy": "demo/t6"}):
+        other.write_text(json.dumps(found | {"answers": [found["answers"][0] | damage, *found["answers"][1:]]}))
+        assert stored(other) is None
+    other.write_text("{")
+    assert stored(other) is None
 
 
 def test_bundled_files_are_small() -> None:

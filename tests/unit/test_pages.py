@@ -13,6 +13,7 @@ from dash import Dash, html
 
 import dpo.dashboard
 from dpo.dashboard.application import ASSETS, create_app
+from dpo.dashboard.compare.example import defaults, stored
 from dpo.dashboard.pages import PAGES
 from dpo.dashboard.shell import Page
 from dpo.dashboard.workbench import Workbench
@@ -87,15 +88,19 @@ def walk(part: Any) -> list[dict[str, Any]]:
 
 
 def test_a_setting_with_a_label_has_its_field_on_the_page(tmp_path: Path) -> None:
-    """Its limits, step and start are those of the setting; the scripts find the fields' names in the page."""
+    """Its limits and step are those of the setting, its start, too, where no example has another; the scripts find
+    the fields' names in the page.
+    """
     app = create_app([tmp_path], votes=tmp_path / "votes.sqlite")
     parts = walk(app.server.test_client().get("/_dash-layout", base_url=HOST).get_json())
     found = {part["id"]: part for part in parts if "id" in part and isinstance(part["id"], str)}
     labelled = [spec for spec in fields(Sampling) if spec.metadata.get("label")]
     assert found["cmp-fields"]["data"] == [spec.name for spec in labelled] and len(labelled) >= 5
+    start = defaults(stored(), "")
     for spec in labelled:
+        assert defaults(None, "")[spec.name] == spec.default
         field, about = found["cmp-" + spec.name.replace("_", "-")], spec.metadata
-        assert (field["label"], field["value"], field["max"]) == (about["label"], spec.default, about["high"])
+        assert (field["label"], field["value"], field["max"]) == (about["label"], start[spec.name], about["high"])
         Sampling(**{spec.name: type(spec.default)(field["min"])}).validate()
     scripts = "".join(path.read_text(encoding="utf-8") for path in ASSETS.rglob("*.js") if "vendor" not in path.parts)
     assert "repetition_penalty" not in scripts and '"top_k"' not in scripts  # no list of names to keep up

@@ -37,7 +37,8 @@ export function progress() {
   const whole = all.filter((sample) => (sample?.end && sample.end !== "cancelled") || sample?.failed).length;
   const live = all.some((sample) => sample?.live);
   let text = stream.note || "Waiting";
-  if (stream.over) {
+  if (run.stored) text = "A stored example";
+  else if (stream.over) {
     text = `${whole} of ${all.length} answered${stopped ? `, ${stopped} stopped` : ""} · ${stream.seconds} s`;
   } else if (live)
     text = `Writing answer ${Math.min(finished + 1, all.length)} of ${all.length} · ${seconds(stream)} s`;
@@ -117,6 +118,7 @@ export async function start(request, wanted, options = {}) {
   const earlier = copyOf(state.run);
   const count = into ? 1 : state.samples;
   const mine = (state.run = into || newGeneration(request, wanted, options));
+  mine.stored = false;
   // The order in which answers are written would give blind policies away.
   const stream = (mine.stream = newStream(isBlind() ? shuffled(wanted) : wanted));
   mine.id = stream.id;

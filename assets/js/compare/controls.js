@@ -5,6 +5,7 @@ import { FAMILIES } from "../lib/families.js";
 import { again, start, stop } from "./ask.js";
 import { isBlind, nameOf, paneAt } from "./blind.js";
 import { next, startOver } from "./conversation.js";
+import * as example from "./example.js";
 import * as exported from "./export.js";
 import { readLink, remember } from "./link.js";
 import * as panes from "./panes.js";
@@ -81,7 +82,8 @@ function composed(names, prompt, values) {
 
 // Navigation leads to the bare address: what stands here keeps its own.
 document.addEventListener("page", (event) => {
-  if (/** @type {CustomEvent} */ (event).detail !== "compare" || !state.run || location.search) return;
+  const { detail } = /** @type {CustomEvent} */ (event);
+  if (detail !== "compare" || !state.run || state.run.stored || location.search) return;
   remember({ ...state.run.request, prompt: state.run.first });
 });
 
@@ -108,10 +110,16 @@ export const callbacks = {
     state.known = data || {};
     values.forEach((value, pane) => pick(pane, value, values));
     panes.layOut();
+    example.open();
     if (early && active().length) {
       ask(early);
       early = null;
     }
+    return none();
+  },
+  /** @param {any} stored @param {any} patterns */
+  example(stored, patterns) {
+    example.take(stored, patterns);
     return none();
   },
   /** @param {unknown} count @param {boolean} same */

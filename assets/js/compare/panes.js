@@ -4,7 +4,8 @@ import { $, all, button, find, make, makeButton, part, progressBar, stat } from 
 import { rememberedWords } from "../lib/diff.js";
 import { FAMILIES, glyph, KINDS } from "../lib/families.js";
 import { counted, repetition, signed } from "../lib/format.js";
-import { paint } from "../lib/heat.js";
+import * as summary from "./summary.js";
+import { leading, paint } from "../lib/heat.js";
 import { hidden, rearrange } from "./blind.js";
 import {
   about,
@@ -33,15 +34,18 @@ export function layOut() {
     $(`cmp-pane-${pane}`).hidden = !state.picked[pane];
     if (state.picked[pane]) layOutPane(pane);
   }
+  let count = 0;
   for (const row of [0, 1, 2]) {
     const panes = [2 * row, 2 * row + 1].filter((pane) => state.picked[pane]);
     $(`cmp-row-${row}`).hidden = !panes.length;
+    count += Number(panes.length > 0);
     part($(`cmp-row-${row}`), ".duo-body").classList.toggle("single", panes.length === 1);
     const families = [...new Set(panes.map((pane) => about(state.picked[pane]).family || ""))];
     const models = new Set(families.flatMap((family) => modelsOf(family, panes)));
     $(`cmp-row-title-${row}`).textContent = [...models].join(" and ");
     $(`cmp-row-kind-${row}`).textContent = families.length === 1 ? KINDS[families[0]] || "" : "";
   }
+  $("cmp-rows").style.setProperty("--rows", String(count));
   for (const node of all("[data-family-name]")) {
     const models = modelsOf(node.dataset.familyName || "", active());
     if (models.length) node.textContent = models.join(", ");
@@ -68,6 +72,7 @@ function layOutPane(pane) {
   name.title = policy.label;
   if (turned) name.append(make("span", "pill num", turned.trim()));
   node.setAttribute("aria-label", policy.label);
+  $(`cmp-about-${pane}`).textContent = $(`cmp-about-${pane}`).title = policy.about || "";
   part(node, ".js-lens").hidden = !lensPolicy(pane);
   note(pane);
 }
@@ -184,17 +189,35 @@ export function draw(pane) {
   if (words) drawDiff(out, words, pane % 2 ? "new" : "gone");
   else if (state.mode === "Reward tint" && !hidden(pane) && (sample.look || sample.arriving)) drawTint(out, sample);
   else out.textContent = sample.text;
-  if (sample.live) out.append(make("span", "caret"));
+  if (!sample.live) return;
+  out.append(make("span", "caret"));
+  out.scrollTop = out.scrollHeight;
 }
 /** Draw all answers anew. */
 export function redraw() {
   if (state.run) active().forEach((pane) => sampleOf(pane) && draw(pane));
 }
+/** Words in a row that are all own, or all not, as one. @param {import("../lib/diff.js").Word[]} words */
+function runsOf(words) {
+  /** @type {import("../lib/diff.js").Word[]} */
+  const found = [];
+  for (const [text, own] of words) {
+    const last = found.at(-1);
+    if (last && last[1] === own) last[0] += text;
+    else found.push([text, own]);
+  }
+  return found;
+}
+/** A mark that leaves out the blank before it. @param {string} text @param {string} className */
+function marked(text, className) {
+  const [lead, body] = leading(text);
+  return [lead, make("span", className, body)];
+}
 /** @param {HTMLElement} out @param {import("../lib/diff.js").Word[]} words @param {string} className of own words */
 function drawDiff(out, words, className) {
   const known = differing.get(out);
   if (known && known.words === words && known.last && known.last === out.lastChild) return;
-  out.replaceChildren(...words.map(([text, own]) => (own ? make("span", className, text) : text)));
+  out.replaceChildren(...runsOf(words).flatMap(([text, own]) => (own ? marked(text, className) : [text])));
   differing.set(out, { words, last: out.lastChild });
 }
 /**
@@ -228,9 +251,10 @@ export function differ(pane) {
   if (![left, left + 1].map(sampleOf).every((sample) => sample?.end && sample.text)) return;
   const words = rowWords(left).flat();
   const share = Math.round((100 * words.filter(([, own]) => own).length) / Math.max(words.length, 1));
+  const [first, second] = [left, left + 1].map((one) => sampleOf(one)?.text || "");
   const same = state.run?.same?.[left / 2];
-  const tokens = same === undefined ? "" : ` · ${Math.round(100 * same)}% of tokens in the same place`;
-  node.textContent = `${share}% of words differ${tokens}`;
+  const tokens = same === undefined ? [] : [`${Math.round(100 * same)}% of tokens in the same place`];
+  node.textContent = [`${share}% of words differ`, ...summary.line(first, second), ...tokens].join(" · ");
 }
 
 /** @param {Sample} sample */
@@ -311,9 +335,15 @@ export function show(pane) {
     draw(pane);
   }
   around(pane);
+  reachable($(`cmp-out-${pane}`));
   if (state.picked[pane]) note(pane);
   const other = partner(pane);
   if (state.mode === "Word diff" && other !== null && sampleOf(other)) draw(other);
+}
+/** A text that is longer than its place can be scrolled by keys, too. @param {HTMLElement} out */
+function reachable(out) {
+  if (out.scrollHeight > out.clientHeight) out.tabIndex = 0;
+  else out.removeAttribute("tabindex");
 }
 /** What stands around an answer. @param {number} pane */
 function around(pane) {

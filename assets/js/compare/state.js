@@ -13,6 +13,7 @@ import { FAMILIES } from "../lib/families.js";
  * @property {boolean} tuned
  * @property {string | null} [model] what it is called: T5, BART, Llama
  * @property {string | null} [reference] what it was tuned from
+ * @property {string} [about] how large it is and what it learned from
  * @property {string | null} note what does not act there
  */
 /** @typedef {import("../lib/heat.js").Look} Look */
@@ -64,6 +65,7 @@ import { FAMILIES } from "../lib/families.js";
  * @property {boolean} same_noise
  * @property {Record<string, number>} strength
  * @property {Record<number, number>} [same] share of equal tokens, by row
+ * @property {boolean} [stored] whether it is the example that came with the page
  * @property {Stream} stream
  */
 

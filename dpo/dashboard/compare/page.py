@@ -14,7 +14,7 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, dcc, html
 
 from dpo.dashboard.browser import also, in_browser
-from dpo.dashboard.compare import votes
+from dpo.dashboard.compare import example, story, votes
 from dpo.dashboard.compare.policies import DEFAULT, EXAMPLES, answering, options, records
 from dpo.dashboard.components import action, box, button, card, glyph, icon, number, tint_scale
 from dpo.dashboard.workbench import Workbench
@@ -30,22 +30,27 @@ _PANES = 6
 def page(workbench: Workbench) -> list[Any]:
     """The page as it is before anything was asked."""
     known = answering(workbench.roots, workbench.remotes)
+    shown = example.stored()
+    first = [] if shown is None else [story.story(workbench, shown), story.question(shown)]
     return [
         html.H1("Compare", className="vh"),
-        _composer(),
-        _toolbar(),
+        *first,
+        _composer(example.defaults(shown, EXAMPLES[0])),
+        _toolbar(shown is not None),
         html.P("", id="cmp-belong", className="sub belong", role="status", hidden=True),
         html.Div([_row(row, options(known)) for row in range(_PANES // 2)], className="rows", id="cmp-rows"),
         _follow(),
         _reproduce(),
         votes.results(),
         html.P(
-            "The bundled policies are small (5 to 9 million parameters) and know casual chat only: the first sentences "
-            "are good, longer answers drift, and facts are not to be trusted.",
+            f"The bundled policies are small ({story.sizes()}) and know casual chat only: longer answers drift, and "
+            "facts are not to be trusted.",
             className="sub limits",
         ),
         dcc.Store(id="cmp-known", data=records(known)),
         dcc.Store(id="cmp-fields", data=[spec.name for spec in _FIELDS]),
+        dcc.Store(id="cmp-example", data=shown),
+        dcc.Store(id="cmp-patterns", data=example.PATTERNS),
         dcc.Store(id="cmp-loaded"),
         dcc.Store(id="cmp-written"),
         dcc.Interval(id="cmp-pairs-poll", interval=30_000),
@@ -63,6 +68,7 @@ def register(app: Dash, workbench: Workbench) -> None:
     in_browser(app, "compare.restore", *outputs, Input("url", "search"), *current, first=True)
     strengths = [Input(f"cmp-lambda-{facts.key}", "value") for facts in FAMILIES]
     for function, *inputs in (
+        ("compare.example", Input("cmp-example", "data"), Input("cmp-patterns", "data")),
         ("compare.wanted", Input("cmp-fields", "data"), *(Input(name, "value") for name in names)),
         ("compare.policies", Input("cmp-known", "data"), *(Input(name, "value") for name in columns)),
         ("compare.more", Input("cmp-samples", "value"), Input("cmp-noise", "checked")),
@@ -92,20 +98,20 @@ def register(app: Dash, workbench: Workbench) -> None:
         return [records(known), options([choice for choice in known if not choice.note]), *([data] * _PANES)]
 
 
-def _composer() -> html.Section:
-    numbers = html.Div([_field(spec) for spec in _FIELDS], className="five")
+def _composer(values: dict[str, Any]) -> html.Section:
+    numbers = html.Div([_field(spec, values[spec.name]) for spec in _FIELDS], className="five")
     greedy = html.P(
         "Temperature 0 takes the likeliest token each time: top-p, top-k, seed and noise change nothing.",
         className="sub", id="cmp-greedy", hidden=True, role="status",
     )  # fmt: skip
     right = html.Div([numbers, greedy, _strength(), _start()], className="right")
-    return card(_prompt(), right, cls="composer")
+    return card(_prompt(values["prompt"]), right, cls="composer")
 
 
-def _prompt() -> html.Div:
+def _prompt(value: str) -> html.Div:
     return box(
         dmc.Textarea(
-            id="cmp-prompt", value=EXAMPLES[0], autosize=True, minRows=2, maxRows=8, className="prompt",
+            id="cmp-prompt", value=value, autosize=True, minRows=2, maxRows=8, className="prompt",
             placeholder="Write a prompt", **{"aria-label": "Prompt"},
         ),
         html.P(id="cmp-error", className="error-line", role="alert", hidden=True),
@@ -172,9 +178,9 @@ def _field_id(spec: dataclasses.Field[Any]) -> str:
     return "cmp-" + spec.name.replace("_", "-")
 
 
-def _field(spec: dataclasses.Field[Any]) -> Any:
+def _field(spec: dataclasses.Field[Any], value: float) -> Any:
     """The field of a setting; its limits, step and label are those that `Sampling` gives it."""
-    about, more = spec.metadata, dict[str, Any](value=spec.default)
+    about, more = spec.metadata, dict[str, Any](value=value)
     if spec.name == "seed":
         more["rightSection"] = action("dice", "New seed", id="cmp-dice", n_clicks=0)
     if isinstance(spec.default, float):
@@ -189,24 +195,24 @@ def _strength() -> html.Div:
     """λ of each family: logits = base + λ (DPO - base); 0 is the base, 1 the tuned policy."""
     return html.Div(
         [
-            part
-            for facts in FAMILIES
-            for part in (
+            box(
                 html.Span([glyph(facts.key), _model(facts), " strength λ"], className="row tight label"),
+                html.Span("1.00", id=f"cmp-lambda-value-{facts.key}", className="num strong"),
                 dmc.Slider(
                     id=f"cmp-lambda-{facts.key}", value=1, min=LAMBDA_LIMITS[0], max=LAMBDA_LIMITS[1], step=0.05,
                     size=4, thumbSize=14, label=None,
                     thumbLabel=f"Alignment strength of {facts.kind.lower()} models, 0 is base and 1 is DPO",
                     marks=[{"value": n, "label": t} for n, t in ((0, "0 base"), (1, "1 DPO"), (2, "2 over"))],
                 ),
-                html.Span("1.00", id=f"cmp-lambda-value-{facts.key}", className="num strong"),
             )
+            for facts in FAMILIES
         ],
         className="strength",
     )  # fmt: skip
 
 
-def _toolbar() -> html.Div:
+def _toolbar(stored: bool) -> html.Div:
+    again = button("Show the example", id="cmp-story-again", size="xs", variant="subtle", n_clicks=0)
     return box(
         dmc.SegmentedControl(
             id="cmp-mode", data=["Text", "Word diff", "Reward tint"], value="Text", size="xs",
@@ -224,6 +230,7 @@ def _toolbar() -> html.Div:
             hidden=True,
         ),
         html.Span(id="cmp-progress", className="sub push num"),
+        again if stored else None,
         html.Details(
             [
                 html.Summary(["History ", icon("chevron-d", 14)], className="ex", id="cmp-history-open"),
@@ -258,6 +265,7 @@ def _pane(index: int, data: list[dict[str, Any]]) -> html.Div:
         html.Span("", className="policy named", id=f"cmp-name-{index}"),
         html.Span("", className="policy hidden-name", id=f"cmp-hidden-name-{index}"),
         html.Span(className="pill", id=f"cmp-pill-{index}", hidden=True),
+        html.Span("", className="sub named about", id=f"cmp-about-{index}"),
         box(
             html.Div(
                 dmc.Select(
@@ -272,7 +280,7 @@ def _pane(index: int, data: list[dict[str, Any]]) -> html.Div:
             action("copy", "Copy the answer", className="js-copy-answer"),
             html.Div(action("close", f"Remove pane {index + 1}", className="js-remove"), className="named"),
             dmc.Kbd(str(index + 1), size="xs", className="hide-sm"),
-            cls="row tight nowrap push",
+            cls="row tight nowrap pane-acts",
         ),
     ]  # fmt: skip
     return box(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dpo.dashboard.choices import Choice, base_of, grouped, own_runs, settings_line
+from dpo.dashboard.choices import Choice, about, base_of, bundled_run, grouped, own_runs, settings_line
 from dpo.dashboard.theme import FAMILY_HEADING
 from dpo.errors import DpoError
 from dpo.families import FAMILIES
@@ -51,19 +51,24 @@ def policies(roots: Sequence[Path]) -> list[Choice]:
     made = {}
     for facts in FAMILIES:
         name, key = facts.label, facts.key
-        made[facts.base] = Choice(facts.base, f"{name} base", key, "Base", model=name)
-        made[facts.tuned] = Choice(facts.tuned, f"{name} DPO", key, "DPO", True, facts.base, model=name)
+        base, tuned = (about(bundled_run(bundled)) for bundled in (facts.base, facts.tuned))
+        made[facts.base] = Choice(facts.base, f"{name} base", key, "Base", model=name, about=base)
+        made[facts.tuned] = Choice(facts.tuned, f"{name} DPO", key, "DPO", True, facts.base, model=name, about=tuned)
     for run in own_runs(roots):
-        tuned, base = run.kind == "dpo", base_of(run)
-        reference = base if tuned else None
+        is_tuned, started_from = run.kind == "dpo", base_of(run)
+        reference = started_from if is_tuned else None
         if run.policy_path:
-            about = " · ".join(part for part in (run.name, settings_line(run)) if part)
-            made[str(run.path)] = Choice(str(run.path), about, run.family, run.name, tuned, reference, model=run.label)
+            label = " · ".join(part for part in (run.name, settings_line(run)) if part)
+            made[str(run.path)] = Choice(
+                str(run.path), label, run.family, run.name, is_tuned, reference, model=run.label, about=about(run)
+            )
         for step, path in reversed(run.checkpoints):
             name = f"{run.name} @ {step}"
-            made[str(path)] = Choice(str(path), name, run.family, name, tuned, reference, model=run.label)
-        if tuned and base and base not in made and _askable(base, roots):
-            made[base] = Choice(base, base, run.family, Path(base).name, model=run.label)
+            made[str(path)] = Choice(str(path), name, run.family, name, is_tuned, reference, model=run.label)
+        if is_tuned and started_from and started_from not in made and _askable(started_from, roots):
+            made[started_from] = Choice(
+                started_from, started_from, run.family, Path(started_from).name, model=run.label
+            )
     return [replace(choice, policy=choice.value) for choice in made.values()]
 
 

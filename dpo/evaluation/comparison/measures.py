@@ -36,7 +36,7 @@ _CONTRACTION = re.compile(
 )
 _LETTERS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+|\n+")
-_FIRST_PERSON = re.compile(r"\b(?:I|me|my|mine|myself)\b|\bI['’](?:m|ve|d|ll)\b")
+FIRST_PERSON = re.compile(r"\b(?:I|me|my|mine|myself)\b|\bI['’](?:m|ve|d|ll)\b")
 
 
 def repeated_4grams(text: str) -> float:
@@ -93,7 +93,7 @@ def measure(text: str, tokens: int, end: str) -> dict[str, float | None]:
         "has_emoji": float(bool(EMOJI.search(text))),
         "speaks_of_ai": float(bool(SPEAKS_OF_AI.search(text))),
         "contractions": len(_CONTRACTION.findall(text)),
-        "first_person": len(_FIRST_PERSON.findall(text)),
+        "first_person": len(FIRST_PERSON.findall(text)),
         "flesch": flesch(text),
     }
 
