@@ -3,6 +3,7 @@
 import "./connection.js";
 import "./grids.js";
 import * as compare from "./compare/controls.js";
+import "./compare/many.js";
 import { about, sampleOf, state } from "./compare/state.js";
 import * as votes from "./compare/votes.js";
 import * as data from "./data/grid.js";

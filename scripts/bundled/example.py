@@ -4,8 +4,8 @@
 
 Which one is a rule, not a choice: of the page's example prompts and a few seeds the first under which all four answers
 end by themselves, are short enough to be read at a glance, and differ between base and DPO in a trait that is counted,
-in both families; else the one that comes nearest.  The file keeps how many were tried.  Run it again when a bundled policy
-has changed: the page shows no answers of other policies.
+in both families; else the one that comes nearest.  The file keeps how many were tried.  Run it again when a bundled
+policy has changed: the page shows no answers of other policies.
 """
 
 from __future__ import annotations

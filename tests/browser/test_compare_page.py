@@ -52,6 +52,31 @@ def test_four_policies_answer_side_by_side(bundled: str, open_page: Any) -> None
     page.locator("#cmp-mode").get_by_text("Word diff").click()
     expect(page.get_by_role("region", name="T5 DPO").locator(".new").first).to_be_visible()
     expect(page.locator("#cmp-differ-0")).to_contain_text("% of words differ")
+    # Another turn is shown with the answers to it.
+    page.get_by_role("textbox", name="Next turn").fill("And why?")
+    page.get_by_role("button", name="Continue").click()
+    wait_done(page)
+    expect(page.locator("#cmp-belong")).to_have_text("To the next turn: “And why?”.")
+    # Many prompts are asked as single ones are: the same words, in a table that can be opened and saved.
+    page.get_by_role("button", name="Many prompts").click()
+    page.get_by_label("Prompts, one a line").fill("Do you believe in luck?\n\nDo you like tea?")
+    page.get_by_role("button", name="Ask all").click()
+    expect(page.locator("#cmp-many-progress")).to_contain_text("8 of 8 answers in", timeout=120_000)
+    table = page.get_by_role("table", name="Answers by prompt and policy")
+    cells = table.get_by_role("row", name="Do you believe in luck?").get_by_role("cell")
+    assert [cell.locator(".out").inner_text() for cell in cells.all()] == texts
+    expect(cells.nth(1)).to_contain_text("reward / token")
+    expect(table.get_by_role("row", name="All")).to_contain_text("words · emoji")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="JSONL").click()
+    rows = [json.loads(line) for line in Path(download.value.path()).read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 8 and [row["text"].strip() for row in rows[:4]] == [text.strip() for text in texts]
+    assert (
+        rows[1]["policy"] == "demo/t5-dpo" and isinstance(rows[1]["reward"], float) and rows[1]["max_new_tokens"] == 24
+    )
+    page.get_by_role("button", name="Open Do you believe in luck?").click()
+    assert [answer(page, region).inner_text() for region in REGIONS] == texts
+    expect(page.get_by_role("textbox", name="Prompt", exact=True)).to_have_value("Do you believe in luck?")
 
 
 SHIFTS = """() => new Promise((done) => {

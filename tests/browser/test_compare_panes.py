@@ -28,6 +28,13 @@ def test_panes_come_and_go_and_a_link_restores_them(bundled: str, open_page: Any
     expect(panes).to_have_count(4)
     page.get_by_role("button", name="Add a pane").click()
     expect(panes).to_have_count(5)
+    # What is offered answers with all that the page has; a second one leaves the first alone.
+    added = page.locator("#cmp-policy-4").input_value()
+    page.get_by_role("button", name="Add a pane").click()
+    expect(panes).to_have_count(6)
+    expect(page.locator("#cmp-policy-4")).to_have_value(added)
+    page.get_by_role("button", name="Remove pane 6").click()
+    expect(panes).to_have_count(5)
     page.get_by_role("button", name="Remove pane 2").click()
     page.get_by_role("button", name="Remove pane 3").click()
     page.get_by_role("button", name="Remove pane 4").click()
@@ -146,6 +153,7 @@ def test_copies_run_as_they_are(bundled: str, open_page: Any, browser: Any) -> N
     ask(page, 'It\'s <b>tea</b>, "right"?\nOr not?', tokens=6)
     wait_done(page)
     copied = {kind: copy(page, f"Copy {kind}") for kind in ("command", "text", "Python")}
+    seed = page.get_by_label("Seed", exact=True).input_value()
     # The snippet says what the page says.
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
@@ -153,7 +161,7 @@ def test_copies_run_as_they_are(bundled: str, open_page: Any, browser: Any) -> N
     for pane in range(4):
         assert page.locator(f"#cmp-out-{pane}").inner_text().strip() in out.getvalue()
     assert "dpo.Sampling(temperature=0.7, top_p=0.9, top_k=0, max_new_tokens=6, seed=seed)" in copied["Python"]
-    assert copied["text"].startswith("It's <b>tea</b>") and "T5 DPO (demo/t5-dpo, seed 0)" in copied["text"]
+    assert copied["text"].startswith("It's <b>tea</b>") and f"T5 DPO (demo/t5-dpo, seed {seed})" in copied["text"]
     assert copied["command"].startswith("dpo compare --prompt 'It'\\''s <b>tea</b>, ")
     # The history brings an earlier answer back.
     first = page.locator("#cmp-out-3").inner_text()

@@ -79,6 +79,7 @@ def test_dash_starts_when_all_modules_are_there_however_late(serve: Any, browser
 def test_modules_are_fetched_side_by_side_once_and_remembered(serve: Any, browser: Any, tmp_path: Path) -> None:
     url = serve([tmp_path])
     page = browser.new_page()
+    page.add_init_script("localStorage.setItem('dpo-asked', 'yes')")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/modules/" in request.url else None)
     held: list[Any] = []

@@ -38,6 +38,7 @@ export function progress() {
   const live = all.some((sample) => sample?.live);
   let text = stream.note || "Waiting";
   if (run.stored) text = "A stored example";
+  else if (run.id.startsWith("kept-")) text = "From the table";
   else if (stream.over) {
     text = `${whole} of ${all.length} answered${stopped ? `, ${stopped} stopped` : ""} · ${stream.seconds} s`;
   } else if (live)
@@ -290,7 +291,7 @@ function questionOf({ turns, request: { prompt } }, pane) {
   return { messages: [...before, { role: "user", content: prompt }] };
 }
 /** How Lens scores an answer; null where it cannot. @param {unknown} body */
-async function scoreOf(body) {
+export async function scoreOf(body) {
   /** @type {import("./state.js").Look | null} */
   let look = null;
   const result = /** @param {any} data */ (data) => {

@@ -45,10 +45,12 @@ function pick(pane, value, values) {
   if (value && value !== linked[pane] && linked[pane] !== undefined && picked[pane] !== linked[pane]) return;
   if (value) delete linked[pane];
   const now = value || linked[pane] || null;
-  if (now === picked[pane]) return;
+  const before = picked[pane];
+  if (now === before) return;
   picked[pane] = now;
   clearPane(pane, now);
-  if (now && pane % 2) bringBase(pane - 1, about(now).reference, values[pane - 1]);
+  // A pane that was just added changes nothing beside it.
+  if (now && before && pane % 2) bringBase(pane - 1, about(now).reference, values[pane - 1]);
 }
 /** Answers of another policy go. @param {number} pane @param {string | null} now */
 function clearPane(pane, now) {
@@ -186,11 +188,12 @@ export const callbacks = {
   },
 };
 /* ---- buttons and keys ---- */
-/** A pane of its own for a policy that has none. */
+/** A pane of its own for a policy that has none; what samples plainly, or is elsewhere, is offered last. */
 function addPane() {
   const pane = PANES.find((free) => !state.picked[free]);
   const names = Object.keys(state.known);
-  const value = names.find((name) => !state.picked.includes(name)) || names[0];
+  const full = names.filter((name) => !about(name).note);
+  const value = [...full, ...names].find((name) => !state.picked.includes(name)) || names[0];
   if (pane !== undefined) put(`cmp-policy-${pane}`, { value });
 }
 /** @param {Event} event @param {import("./state.js").Generation} run */

@@ -1,7 +1,6 @@
 // @ts-check
 /* Compare: the stored answers that a first visit opens with, before anything is loaded. */
 import { $, closest, field, find, put } from "../lib/dom.js";
-import { FAMILIES } from "../lib/families.js";
 import { progress } from "./ask.js";
 import { command } from "./export.js";
 import * as panes from "./panes.js";
@@ -31,36 +30,47 @@ function asked() {
     // then the next visit is a first one again
   }
 }
-/** The stored answers as if they had just been written. @param {Stored} example @returns {Generation} */
-function generationOf({ prompt, settings, answers }) {
-  const id = `example-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`;
-  const policies = answers.map(({ policy }) => policy);
-  const seen = Object.fromEntries(
-    answers.map(({ policy, seen: text, prompt_tokens: tokens }) => [about(policy).family ?? "", { text, tokens }]),
-  );
-  const samples = answers.map(({ text, tokens, end, look }) => [{ text, tokens, end, look, seed: settings.seed }]);
-  const request = /** @type {import("./state.js").Settings} */ ({ prompt });
+/**
+ * Answers that were not written here and now, as a generation: by pane.
+ * @param {Record<string, any>} settings with the prompt and the seed
+ * @param {{ policies: string[], lambdas: number[], samples: import("./state.js").Sample[][],
+ *   seen?: Generation["seen"], same_noise: boolean, stored?: boolean }} parts
+ * @returns {Generation}
+ */
+function generationOf(settings, { policies, lambdas, samples, seen = {}, same_noise, stored: kept = false }) {
+  const id = `kept-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`;
+  const request = /** @type {import("./state.js").Settings} */ ({ prompt: settings.prompt });
   for (const name of state.fields) request[name] = settings[name];
   return {
-    id,
-    samples: PANES.map((pane) => samples[pane] || []),
+    ...{ id, policies, lambdas, samples, seen, same_noise, request, stored: kept },
     shown: PANES.map(() => 0),
-    policies,
-    lambdas: policies.map(() => 1),
     turns: [],
-    first: prompt,
-    panes: policies.map((_, pane) => pane),
-    request,
+    first: settings.prompt,
+    panes: PANES.filter((pane) => samples[pane]?.length),
     count: 1,
-    seen,
-    same_noise: settings.same_noise,
-    strength: Object.fromEntries(FAMILIES.map((family) => [family, 1])),
-    stored: true,
+    strength: { ...state.strength },
     stream: {
       ...{ id, controller: new AbortController(), started: 0, asked: [], dirty: new Set() },
       ...{ over: true, stopping: false, job: null, note: null, seconds: "0" },
     },
   };
+}
+/** @param {Stored} example */
+function exampleOf({ prompt, settings, answers }) {
+  const samples = answers.map(({ text, tokens, end, look }) => [{ text, tokens, end, look, seed: settings.seed }]);
+  return generationOf(
+    { ...settings, prompt },
+    {
+      policies: answers.map(({ policy }) => policy),
+      lambdas: answers.map(() => 1),
+      samples: PANES.map((pane) => samples[pane] || []),
+      seen: Object.fromEntries(
+        answers.map(({ policy, seen: text, prompt_tokens: tokens }) => [about(policy).family ?? "", { text, tokens }]),
+      ),
+      same_noise: settings.same_noise,
+      stored: true,
+    },
+  );
 }
 /** Whether the four panes have the policies that answered. @param {Stored} example */
 const fits = ({ answers }) => PANES.every((pane) => state.picked[pane] === (answers[pane]?.policy ?? null));
@@ -75,18 +85,41 @@ function says({ answers }) {
 /** Put the stored answers on screen, with the prompt and the settings that made them above. */
 function show() {
   if (!stored || state.run || !fits(stored)) return;
-  state.run = generationOf(stored);
   says(stored);
+  put("cmp-mode", { value: "Word diff" });
+  bring(exampleOf(stored));
+  $("status-text").textContent = "Ready, example shown";
+}
+/** Show a generation that is over. @param {Generation} run */
+function bring(run) {
+  state.run = run;
+  state.wanted = { ...run.request };
   panes.layOut();
   active().forEach(panes.show);
   panes.seen();
   panes.belong();
   progress();
-  $("status-text").textContent = "Ready, example shown";
-  $("cmp-command").textContent = command(state.run);
+  $("cmp-command").textContent = command(run);
   $("cmp-repro").hidden = false;
-  put("cmp-mode", { value: "Word diff" });
   changed();
+}
+/**
+ * A row of the table of many prompts as the usual panes.
+ * @param {import("./many.js").Row} row
+ * @param {import("./many.js").Table} table
+ */
+function openRow(row, { policies, lambdas, panes: places, settings, same_noise }) {
+  const sides = { policies: /** @type {string[]} */ ([]), lambdas: PANES.map(() => 1) };
+  /** @type {import("./state.js").Sample[][]} */
+  const samples = PANES.map(() => []);
+  places.forEach((pane, place) => {
+    sides.policies[pane] = policies[place];
+    sides.lambdas[pane] = lambdas[place];
+    samples[pane] = [{ ...row.cells[place], seed: settings.seed }];
+  });
+  put("cmp-prompt", { value: row.prompt });
+  for (const name of state.fields) put(fieldId(name), { value: settings[name] });
+  bring(generationOf({ ...settings, prompt: row.prompt }, { ...sides, samples, same_noise }));
 }
 /** Where the policies and the example have come, in whatever order. */
 export function open() {
@@ -123,6 +156,10 @@ function again() {
 
 document.addEventListener("compare", () => {
   if (state.run && !state.run.stored) asked();
+});
+document.addEventListener("compare-open", (event) => {
+  const { row, table } = /** @type {CustomEvent} */ (event).detail;
+  openRow(row, table);
 });
 document.addEventListener("click", (event) => {
   if (closest(event, "#cmp-story-try, #cmp-story-change")) fold();

@@ -4,8 +4,9 @@ import { $, all, button, find, make, makeButton, part, progressBar, stat } from 
 import { rememberedWords } from "../lib/diff.js";
 import { FAMILIES, glyph, KINDS } from "../lib/families.js";
 import { counted, repetition, signed } from "../lib/format.js";
+import { mark } from "./marks.js";
 import * as summary from "./summary.js";
-import { leading, paint } from "../lib/heat.js";
+import { paint } from "../lib/heat.js";
 import { hidden, rearrange } from "./blind.js";
 import {
   about,
@@ -121,8 +122,9 @@ export function belong() {
   const parts = [];
   if (run && other) parts.push(`Answers to: “${run.first.length > 80 ? `${run.first.slice(0, 79)}…` : run.first}”.`);
   if (names.length) parts.push(`Settings changed since: ${names.join(", ")}.`);
-  box.textContent = parts.join(" ");
-  box.hidden = !parts.length;
+  const turn = run && run.request.prompt !== run.first ? [`To the next turn: “${run.request.prompt}”.`] : [];
+  box.textContent = [...turn, ...parts].join(" ");
+  box.hidden = !box.textContent;
   $("cmp-rows").classList.toggle("stale", parts.length > 0);
   part(document, ".sees").classList.toggle("stale", other);
 }
@@ -197,27 +199,11 @@ export function draw(pane) {
 export function redraw() {
   if (state.run) active().forEach((pane) => sampleOf(pane) && draw(pane));
 }
-/** Words in a row that are all own, or all not, as one. @param {import("../lib/diff.js").Word[]} words */
-function runsOf(words) {
-  /** @type {import("../lib/diff.js").Word[]} */
-  const found = [];
-  for (const [text, own] of words) {
-    const last = found.at(-1);
-    if (last && last[1] === own) last[0] += text;
-    else found.push([text, own]);
-  }
-  return found;
-}
-/** A mark that leaves out the blank before it. @param {string} text @param {string} className */
-function marked(text, className) {
-  const [lead, body] = leading(text);
-  return [lead, make("span", className, body)];
-}
 /** @param {HTMLElement} out @param {import("../lib/diff.js").Word[]} words @param {string} className of own words */
 function drawDiff(out, words, className) {
   const known = differing.get(out);
   if (known && known.words === words && known.last && known.last === out.lastChild) return;
-  out.replaceChildren(...runsOf(words).flatMap(([text, own]) => (own ? marked(text, className) : [text])));
+  out.replaceChildren(...mark(words, className));
   differing.set(out, { words, last: out.lastChild });
 }
 /**

@@ -14,7 +14,7 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, dcc, html
 
 from dpo.dashboard.browser import also, in_browser
-from dpo.dashboard.compare import example, story, votes
+from dpo.dashboard.compare import example, many, story, votes
 from dpo.dashboard.compare.policies import DEFAULT, EXAMPLES, answering, options, records
 from dpo.dashboard.components import action, box, button, card, glyph, icon, number, tint_scale
 from dpo.dashboard.workbench import Workbench
@@ -37,6 +37,7 @@ def page(workbench: Workbench) -> list[Any]:
         *first,
         _composer(example.defaults(shown, EXAMPLES[0])),
         _toolbar(shown is not None),
+        many.many(),
         html.P("", id="cmp-belong", className="sub belong", role="status", hidden=True),
         html.Div([_row(row, options(known)) for row in range(_PANES // 2)], className="rows", id="cmp-rows"),
         _follow(),
@@ -239,6 +240,7 @@ def _toolbar(stored: bool) -> html.Div:
             className="menu-box",
         ),
         button("Add a pane", "plus", id="cmp-add", size="xs"),
+        button("Many prompts", "table", id="cmp-many-open", size="xs", n_clicks=0),
         id="cmp-view",
         cls="row toolbar",
     )  # fmt: skip

@@ -43,6 +43,7 @@ def question(example: dict[str, Any]) -> html.Section:
         html.P(example["prompt"], className="question-text"),
         html.Span(" · ".join(parts), className="sub num push hide-sm"),
         button("Change", id="cmp-story-change", size="xs", n_clicks=0),
+        button("Many prompts", id="cmp-many-first", size="xs", n_clicks=0),
         cls="question",
     )
 
