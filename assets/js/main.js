@@ -21,6 +21,7 @@ import "./training/player.js";
 import "./training/poll.js";
 import * as run from "./training/run.js";
 import { screen } from "./training/state.js";
+import "./walk.js";
 
 window.dash_clientside = Object.assign(window.dash_clientside || {}, {
   shell: shell.callbacks,

@@ -188,6 +188,7 @@ def _help(pages: Sequence[Page]) -> Any:
         id="help",
         title="Shortcuts",
         children=[
+            html.Button("Show me around", type="button", className="ex js-walk"),
             html.Table(html.Tbody(rows), className="keys"),
             html.P("Single keys are off while you type in a field.", className="sub"),
         ],

@@ -106,6 +106,26 @@ def test_a_first_visit_opens_on_stored_answers(bundled: str, open_page: Any) -> 
     assert why["a"] == [texts["demo/t5-dpo"]] and why["b"] == [texts["demo/t5"]] and why["prompt"] == [stored["prompt"]]
     how = page.locator("#cmp-story-how").get_attribute("href")
     assert how.startswith("/training?run=") and "Llama-3-t5-dpo" in how
+    # The walk leads across the pages, by keys, and goes on where it was left.
+    page.get_by_role("button", name="Show me around").click()
+    card = page.get_by_role("dialog", name="Walk, 1 of 6: Ask")
+    expect(card).to_be_focused()
+    for stop in ("Walk, 2 of 6", "Walk, 3 of 6"):
+        page.keyboard.press("ArrowRight")
+        expect(page.get_by_role("dialog", name=stop)).to_be_focused()
+    expect(page).to_have_url(re.compile("/lens[?]policy=demo"))
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("button", name="Shortcuts (?)").click()
+    page.get_by_role("button", name="Show me around").last.click()
+    expect(page.get_by_role("dialog", name="Walk, 3 of 6")).to_be_focused()
+    for path in ("/training", "/data", "/training"):
+        page.get_by_role("button", name="Next").click()
+        expect(page).to_have_url(re.compile(path))
+    expect(page.locator(".walk-here")).to_contain_text("New run")
+    page.get_by_role("button", name="Done").click()
+    expect(page.locator(".walk")).to_have_count(0)
+    page.get_by_role("link", name="Compare").first.click()
     page.get_by_role("button", name="Try yours").click()
     expect(page.get_by_role("textbox", name="Prompt")).to_be_focused()
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value(stored["prompt"])

@@ -25,6 +25,7 @@ def story(workbench: Workbench, example: dict[str, Any]) -> html.Section:
         _way("Why?", "token by token", _lens(example), "cmp-story-why"),
         _way("How?", "the training", _training(workbench), "cmp-story-how"),
         html.Span(_origin(example["tried"]), className="sub origin"),
+        html.Button("Show me around", type="button", className="around js-walk"),
         cls="row",
     )
     return card(box(says, acts, cls="story-left"), _picture(), cls="story", id="cmp-story")
