@@ -19,13 +19,13 @@ from dpo.families import FAMILIES
 
 def story(workbench: Workbench, example: dict[str, Any]) -> html.Section:
     """One sentence and one line of pictures."""
+    around = html.Button("Show me around", type="button", className="around js-walk")
     says = html.P(id="cmp-story-says", className="story-says")
     acts = box(
         button("Try yours", variant="filled", id="cmp-story-try", n_clicks=0),
         _way("Why?", "token by token", _lens(example), "cmp-story-why"),
         _way("How?", "the training", _training(workbench), "cmp-story-how"),
-        html.Span(_origin(example["tried"]), className="sub origin"),
-        html.Button("Show me around", type="button", className="around js-walk"),
+        html.Span([_origin(example["tried"]), around], className="sub origin"),
         cls="row",
     )
     return card(box(says, acts, cls="story-left"), _picture(), cls="story", id="cmp-story")
@@ -57,7 +57,7 @@ def sizes() -> str:
 
 def _origin(tried: int) -> str:
     picked = f", picked from {tried} for what it shows" if tried > 1 else ""
-    return f"A stored example{picked}; nothing is loaded yet."
+    return f"A stored example{picked}; nothing is loaded yet. "
 
 
 def _way(word: str, where: str, address: str, ident: str) -> html.A:
