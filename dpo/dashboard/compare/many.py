@@ -27,7 +27,7 @@ def many() -> html.Section:
             button("Ask all", "play", "filled", id="cmp-many-start", n_clicks=0),
             html.Div(button("Stop", "square", id="cmp-many-stop", n_clicks=0), id="cmp-many-stop-box", hidden=True),
             html.Span("", id="cmp-many-progress", className="sub num", role="status"),
-            html.Div([html.Label(["Show ", _modes()], className="label"), *_exports()], className="row tight push"),
+            html.Div([_modes(), *_exports()], className="row tight push"),
             button("One prompt", id="cmp-many-close", n_clicks=0, size="xs"),
             cls="row",
         ),
