@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from dpo.evaluation.comparison.plan import EvaluationConfig as EvaluationConfig
     from dpo.evaluation.comparison.work import Evaluation as Evaluation
     from dpo.evaluation.comparison.work import evaluate as evaluate
+    from dpo.evaluation.lens import open_lens as open_lens
+    from dpo.generation.comparing import Comparison as Comparison
+    from dpo.generation.comparing import compare as compare
     from dpo.generation.pieces import Generation as Generation
     from dpo.generation.sampler import generate as generate
     from dpo.generation.sampler import stream as stream
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from dpo.policies.scoring import score as score
     from dpo.preferences import Preferences as Preferences
     from dpo.preferences import load_preferences as load_preferences
+    from dpo.preferences.audit import Audit as Audit
+    from dpo.preferences.audit.source import audit as audit
     from dpo.pretraining.config import PretrainConfig as PretrainConfig
     from dpo.pretraining.recipe import pretrain as pretrain
     from dpo.runs import Metrics as Metrics
@@ -47,6 +52,9 @@ _HOME_OF = {
     "EvaluationConfig": "dpo.evaluation.comparison.plan",
     "Evaluation": "dpo.evaluation.comparison.work",
     "evaluate": "dpo.evaluation.comparison.work",
+    "open_lens": "dpo.evaluation.lens",
+    "Comparison": "dpo.generation.comparing",
+    "compare": "dpo.generation.comparing",
     "Generation": "dpo.generation.pieces",
     "generate": "dpo.generation.sampler",
     "stream": "dpo.generation.sampler",
@@ -56,6 +64,8 @@ _HOME_OF = {
     "score": "dpo.policies.scoring",
     "Preferences": "dpo.preferences",
     "load_preferences": "dpo.preferences",
+    "Audit": "dpo.preferences.audit",
+    "audit": "dpo.preferences.audit.source",
     "Metrics": "dpo.runs",
     "Run": "dpo.runs",
     "find_runs": "dpo.runs",

@@ -25,7 +25,7 @@ FLOORS = (  # from the roof to the ground; the last two are files
     ("policies", "serving"),
     ("runs", "preferences"),
     ("files", "hub", "losses", "palette", "values"),
-    ("arrays", "counting", "errors", "families", "glossary", "processes", "resources", "severity"),
+    ("arrays", "counting", "errors", "families", "glossary", "notebook", "processes", "resources", "severity"),
 )
 Arrows = Mapping[str, frozenset[str]]
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from dpo.errors import PolicyError, PromptError
 from dpo.evaluation.tuning import Tuning, tuning_of
 from dpo.evaluation.units import UNITS, spans
+from dpo.notebook import NotebookView, PlotLine, Sheet
 from dpo.policies.families import Batch, Ids, Prompt
 from dpo.policies.loading import Policy, fit_embeddings, load_policy
 from dpo.policies.positions import Positions, check_length, positions_of, token_text
@@ -62,11 +63,20 @@ class TokenLook:
 
 
 @dataclass(frozen=True)
-class TextLook:
+class TextLook(NotebookView):
     """A text's tokens, EOS last; `cut` says that the text went on and the trainer would have cut it here."""
 
     tokens: tuple[TokenLook, ...]
     cut: bool = False
+
+    def sheet(self) -> Sheet:
+        """Its tokens and their rewards, as a notebook shows them."""
+        names = ("piece", "reward", "policy_logp", "reference_logp", "policy_rank", "reference_rank", "shift")
+        columns = {name: [getattr(token, name) for token in self.tokens] for name in names}
+        bars = PlotLine("reward", list(range(len(self.tokens))), columns["reward"], bars=True)
+        return Sheet(
+            f"Reward {self.reward:+.3f} over {len(self.tokens)} tokens", columns, [bars], "token", "reward, nats"
+        )
 
     @property
     def reward(self) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 from dpo.errors import RunError
 from dpo.families import architecture_label, facts_of
+from dpo.notebook import NotebookView, PlotLine, Sheet
 from dpo.processes import living, lock_is_held
 from dpo.runs.cursor import LineMetrics, Lines, MeasureReader
 from dpo.runs.files import Identity, checkpoint_step, identity, one_line, read_object, reason, whole_characters
@@ -22,6 +23,7 @@ from dpo.runs.schema import fit_audit, fit_frontiers, fit_run, fit_sample, left_
 
 _MOST_EVALUATIONS = 50
 MOST_TAGS, LONGEST_TAG = 12, 40
+_DRAWN = {"loss": "loss", "eval_loss": "held-out loss", "rewards/chosen": "chosen", "rewards/rejected": "rejected"}
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run on disk.
+class Run(NotebookView):
+    """A run on disk, which shows its curves in a notebook.
 
     `info` is what its record says as far as it fits (see `dpo.runs.schema`); `problem` says in one
     line what of the record could not be read, if anything.
@@ -46,6 +48,15 @@ class Run:
     path: Path
     info: dict[str, Any]
     problem: str | None = None
+
+    def sheet(self) -> Sheet:
+        """Its logged measures by step, as a notebook shows them."""
+        metrics = self.metrics()
+        lines = [PlotLine(name, *metrics.series(key)) for key, name in _DRAWN.items()]
+        columns = {key: metrics.columns[key] for key in metrics.keys()}  # noqa: SIM118
+        return Sheet(
+            f"{self.name}, {self.state}", columns, [line for line in lines if line.y], "step", "loss and rewards"
+        )
 
     @property
     def damaged(self) -> bool:

@@ -19,6 +19,7 @@ from dpo.evaluation.comparison.plan import EvaluationConfig, Plan, make_plan
 from dpo.evaluation.comparison.result import is_clear, result
 from dpo.evaluation.comparison.rows import Row, RowStore, key_of, verdict_key
 from dpo.evaluation.comparison.table import Table
+from dpo.notebook import NotebookView, PlotLine, Sheet
 from dpo.policies.loading import load_policy
 
 Progress = Callable[[str, int, int], None]
@@ -27,8 +28,10 @@ _AT_ONCE = 32  # pairs or verdicts between two writes
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NotebookView):
     """A finished evaluation: its directory, what `eval.json` says, and what had to be done for it.
+
+    In a notebook it shows who won.
 
     `generated` answers, `scored` held-out pairs, `judged` verdicts, `measured` KLs and likelihoods; all 0 where
     everything was there already.
@@ -44,6 +47,17 @@ class Evaluation:
     failed: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     speeds: Sequence[Row] = ()
     measured: int = 0
+
+    def sheet(self) -> Sheet:
+        """Each comparison with its win rate, as a notebook shows them."""
+        rows = [row for row in self.result["comparisons"] if row["win_rate"]]
+        columns = {
+            name: [row[name] for row in rows] for name in ("policy", "against", "judge", "temperature", "verdict")
+        }
+        columns |= {name: [row["win_rate"][name] for row in rows] for name in ("value", "low", "high")}
+        names = [f"{row['policy']} against {row['against']}, {row['judge']}" for row in rows]
+        bars = PlotLine("win rate", names, columns["value"], bars=True)
+        return Sheet(f"{self.result['prompts']} prompts", columns, [bars], "", "win rate")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 
 from dpo.errors import DataError
 from dpo.files import write_atomically
+from dpo.notebook import NotebookView, PlotLine, Sheet
 from dpo.severity import Severity, is_severe, rank, severity_of
 
 MOST_RANGES = 500
@@ -43,8 +45,11 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Audit:
-    """The audit of one source.  `measures` holds every number, also those that gave no finding."""
+class Audit(NotebookView):
+    """The audit of one source.  `measures` holds every number, also those that gave no finding.
+
+    In a notebook it shows its findings.
+    """
 
     source: str
     layout: str
@@ -55,6 +60,15 @@ class Audit:
     measures: Mapping[str, Any]
     seconds: float = 0.0
     version: int = VERSION
+
+    def sheet(self) -> Sheet:
+        """The findings, the worst first, and how long answers are, as a notebook shows them."""
+        names = ("severity", "code", "count", "sentence", "remedy")
+        columns = {name: [getattr(finding, name) for finding in self.findings] for name in names}
+        characters = self.measures["characters"]
+        middles = [(low + high) / 2 for low, high in itertools.pairwise(characters["edges"])]
+        lines = [PlotLine(side, middles, characters[side]["histogram"]) for side in ("chosen", "rejected")]
+        return Sheet(f"{self.source}: {self.scope()}", columns, lines, "characters of an answer", "pairs")
 
     def worst(self) -> Severity | None:
         """The severity of the worst finding."""
