@@ -20,6 +20,12 @@ new MutationObserver(() => {
   if (root.getAttribute(SCHEME) !== current) setTheme(current);
 }).observe(root, { attributes: true, attributeFilter: [SCHEME] });
 
+/* What Dash's components leave without a name or a place for a screen reader, wherever they appear. */
+new MutationObserver(() => {
+  for (const head of all(".mantine-Modal-header:not([role])")) head.setAttribute("role", "presentation");
+  for (const input of all("input[type=file]:not([aria-label])")) input.setAttribute("aria-label", "Upload a file");
+}).observe(document.body, { childList: true, subtree: true });
+
 function switchTheme() {
   current = root.getAttribute(SCHEME) === "dark" ? "light" : "dark";
   try {

@@ -9,7 +9,7 @@ from typing import Any
 from dash import Dash
 from flask import Response, has_request_context, request
 
-from dpo.dashboard import api, head, shell, web
+from dpo.dashboard import api, commands, head, shell, web
 from dpo.dashboard.pages import PAGES
 from dpo.dashboard.shell import Page
 from dpo.dashboard.web.access import LOCAL, Access, signed_in
@@ -54,7 +54,11 @@ class _App(Dash):
                 + grid
                 + "".join(f"<script>{text}</script>" for text in self.head_scripts())
             )
-        return str(super().interpolate_index(**parts))
+        document = str(super().interpolate_index(**parts))
+        # Its footer holds scripts: to a screen reader it is none.
+        for tag, ours in (("<html>", '<html lang="en">'), ("<footer>", "<div>"), ("</footer>", "</div>")):
+            document = document.replace(tag, ours)
+        return document
 
     def serve_layout(self) -> Response:
         """What is below `<body>`; of all who open the same page at once, each as the same user, it is made once."""
@@ -124,6 +128,7 @@ def create_app(
     app.pages, app.workbench = pages, workbench
     app.layout = lambda: shell.layout(pages, workbench, f"{access.host}:{port}", shell.asked(pages, _referrer()))
     shell.register(app, pages, workbench)
+    commands.register(app.server, workbench)
     api.register(app.server, workbench.engine, workbench.allowed, workbench.streams)
     app.server.config["services"] = (workbench,)
     return app

@@ -46,6 +46,8 @@ class AuditJob:
     """One audit: asked for, under way, done, or failed with a `problem`."""
 
     ident: str
+    value: str
+    """Its source among what is offered."""
     source: str
     label: str
     model: str
@@ -53,6 +55,7 @@ class AuditJob:
     step: str = "waiting"
     share: float = 0.0
     problem: str = ""
+    cancelled: bool = False
     note: str = ""
     audit: Audit | None = None
     data: Normalised | None = None
@@ -83,6 +86,7 @@ class AuditJobs:
         self.directory = directory
         self._jobs: OrderedDict[str, AuditJob] = OrderedDict()
         self._uploads: dict[str, tuple[Path, str]] = {}
+        self._paths: set[str] = set()
         self._lock = threading.Lock()
         self._working = threading.Lock()
         self._checking = threading.BoundedSemaphore(MOST_CHECKS)
@@ -100,9 +104,23 @@ class AuditJobs:
                 groups.append({"group": f"Files in {self.directory}", "items": items})
         with self._lock:
             uploads = [{"value": f"upload:{key}", "label": label} for key, (_, label) in self._uploads.items()]
-        if uploads:
-            groups.append({"group": "Uploads", "items": uploads})
+            paths = [{"value": f"path:{path}", "label": path} for path in sorted(self._paths)]
+        groups += [{"group": name, "items": items} for name, items in (("Uploads", uploads), ("Paths", paths)) if items]
         return groups
+
+    def add(self, path: Path) -> str:
+        """Offer a file that may be read, wherever it is; returns its value among `offered`.
+
+        Raises:
+            DataError: it is not there, or no file type that we read.
+        """
+        if not path.is_file():
+            raise DataError(f"{str(path)[:200]} is not there: check the path")
+        if not _readable(path.name):
+            raise DataError(f"{path.name[:80]} is no {', '.join(SUFFIXES)} file: convert it to one of these")
+        with self._lock:
+            self._paths.add(str(path))
+        return f"path:{path}"
 
     def receive(self, name: str, content: str) -> str:
         """Keep an uploaded file (a data URL); returns its value among `offered`.
@@ -204,7 +222,7 @@ class AuditJobs:
             BusyError: too many wait.
         """
         source, label = self._resolve(value)
-        job = AuditJob(uuid.uuid4().hex[:12], source, label, model, columns)
+        job = AuditJob(uuid.uuid4().hex[:12], value, source, label, model, columns)
         with self._lock:
             if sum(not known.over for known in self._jobs.values()) > MOST_AUDITS:
                 raise BusyError(f"{MOST_AUDITS} audits are waiting already: try again in a moment")
@@ -218,6 +236,12 @@ class AuditJobs:
         """The job of that name, while it is kept."""
         with self._lock:
             return self._jobs.get(ident or "")
+
+    def cancel(self, ident: str | None) -> None:
+        """End an audit where it next says how far it is."""
+        job = self.job(ident)
+        if job is not None:
+            job.cancelled = True
 
     def close(self) -> None:
         """Remove the uploads; no more are taken."""
@@ -239,6 +263,10 @@ class AuditJobs:
                 path = (self.directory / rest).resolve()
                 if path.is_relative_to(self.directory.resolve()) and path.is_file() and _readable(path.name):
                     return str(path), rest
+        elif kind == "path":
+            with self._lock:
+                if rest in self._paths:
+                    return rest, rest
         elif value in NAMED or value == "sample":
             return value, value
         raise DataError(f"{value[:80] or 'Nothing'} is not on offer: choose a dataset from the list")
@@ -246,9 +274,12 @@ class AuditJobs:
     def _work(self, job: AuditJob) -> None:
         def tell(step: str, share: float) -> None:
             job.step, job.share = step, share
+            if job.cancelled:
+                raise DataError("The audit was cancelled")
 
         with self._working:
             try:
+                tell("starting", 0.0)
                 from dpo.preferences.audit import audit
                 from dpo.preferences.audit.pipeline import MOST_PAIRS
                 from dpo.preferences.audit.signals import measure

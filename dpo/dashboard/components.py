@@ -85,6 +85,13 @@ def button(
     )
 
 
+def dialog(children: Any, ident: str, title: str, size: int) -> Any:
+    """A modal dialog, whose button to close it has a name (shell.js: its head is no banner)."""
+    return dmc.Modal(
+        children, id=ident, title=title, size=size, centered=True, closeButtonProps={"aria-label": "Close"}
+    )
+
+
 def number(label: str, **attributes: Any) -> Any:
     """A labelled number field without spinner buttons."""
     return dmc.NumberInput(label=label, size="sm", hideControls=True, className="num-input", **attributes)
@@ -114,5 +121,6 @@ def problem_card(text: str) -> html.Section:
 
 def command(text: str, ident: str | None = None) -> html.Div:
     """A command line with a copy button (assets/js/shell.js copies the code beside it)."""
-    code = html.Code(text, id=ident) if ident else html.Code(text)
+    # It scrolls where it is long: by keyboard, too.
+    code = html.Code(text, tabIndex=0, **({"id": ident} if ident else {}))
     return html.Div([code, action("copy", "Copy command", className="js-copy")], className="cmd")

@@ -12,7 +12,7 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, dcc, html
 
 from dpo.dashboard.browser import in_browser
-from dpo.dashboard.components import action, box, icon
+from dpo.dashboard.components import action, box, dialog, icon
 from dpo.dashboard.theme import MANTINE
 from dpo.dashboard.web import sign_in
 from dpo.dashboard.web.access import signed_in
@@ -179,19 +179,14 @@ def _nav(page: Page) -> html.A:
 def shortcuts(pages: Sequence[Page]) -> list[tuple[str, str]]:
     """All keys and what they do: each page's own, and the letter that opens it."""
     own = [(*page.keys, *([(f"g {page.key}", page.title)] if page.key else [])) for page in pages]
-    return [row for rows in own for row in rows] + [("?", "this list")]
+    return [row for rows in own for row in rows] + [("Ctrl K", "go to a page, a run, a policy"), ("?", "this list")]
 
 
 def _help(pages: Sequence[Page]) -> Any:
     rows = [html.Tr([html.Td(dmc.Kbd(keys)), html.Td(text)]) for keys, text in shortcuts(pages)]
-    return dmc.Modal(
-        id="help",
-        title="Shortcuts",
-        children=[
-            html.Button("Show me around", type="button", className="ex js-walk"),
-            html.Table(html.Tbody(rows), className="keys"),
-            html.P("Single keys are off while you type in a field.", className="sub"),
-        ],
-        centered=True,
-        size=380,
-    )
+    parts = [
+        html.Button("Show me around", type="button", className="ex js-walk"),
+        html.Table(html.Tbody(rows), className="keys"),
+        html.P("Single keys are off while you type in a field.", className="sub"),
+    ]
+    return dialog(parts, "help", "Shortcuts", 380)

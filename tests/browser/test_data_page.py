@@ -29,6 +29,7 @@ def upload(page: Page, path: Path) -> None:
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
@@ -77,6 +78,40 @@ def test_the_sample_is_audited_and_its_pairs_are_shown(serve: Serve, open_page: 
     page.get_by_label("Search pairs").fill("no pair says this")
     expect(page.locator("#da-pair")).to_contain_text("No pair holds this text.")
     assert fits(page)
+
+
+def test_a_remedy_is_previewed_written_and_trained_on(serve: Serve, open_page: Open, tmp_path: Path) -> None:
+    rows = [{"prompt": f"Question {n}?", "chosen": f"Yes {n} 😀", "rejected": f"No {n}."} for n in range(240)]
+    path = write(tmp_path / "data" / "mine.jsonl", [*rows, rows[3], rows[4]])
+    before = path.read_bytes()
+    page = open_page(serve([tmp_path], data_directory=tmp_path / "data") + "/data")
+    field = page.get_by_label("or a file by its path")
+    field.fill("/etc/passwd")
+    field.press("Enter")
+    expect(page.locator(".page-data .mantine-TextInput-error")).to_contain_text("no directory that this server reads")
+    field.fill(str(path))
+    field.press("Enter")
+    expect(page.locator("#da-source")).to_have_value(str(path))
+    audited(page)
+    expect(page.locator("#da-cards .whole")).to_contain_text("to look at")
+    at = [page.locator(part).bounding_box() or {} for part in ("#da-cards", "#da-detect")]
+    assert at[0]["y"] < at[1]["y"]  # what was found comes first
+    page.locator("[data-code='duplicate-pairs']").get_by_role("button", name="Drop the repeats").click()
+    effect = page.locator("#da-effect")
+    expect(effect).to_contain_text("Drops 2 and changes 0 of 242 rows; 240 are left.", timeout=AUDIT)
+    expect(effect).to_contain_text("Row 240: dropped")
+    page.get_by_role("button", name="Leave it").click()
+    expect(effect).to_be_hidden()
+    assert [one.name for one in path.parent.iterdir()] == ["mine.jsonl"]  # a preview writes nothing
+    page.get_by_role("button", name="Mend all of this").click()
+    expect(effect.locator("mark").first).to_contain_text("😀", timeout=AUDIT)  # before and after
+    page.get_by_role("button", name="Write the cleaned file").click()
+    cleaned = path.with_name("mine-cleaned.jsonl")
+    expect(page.locator("#da-written")).to_contain_text(f"Wrote 240 pairs to {cleaned}", timeout=AUDIT)
+    written = [json.loads(line) for line in cleaned.read_text(encoding="utf-8").splitlines()]
+    assert len(written) == 240 and written[0]["chosen"] == "Yes 0" and path.read_bytes() == before
+    page.locator("#da-written").get_by_role("button", name="Train on this").click()
+    expect(page.locator("#st-f-dataset")).to_have_value(str(cleaned))
 
 
 def test_all_pairs_are_listed_sorted_and_filtered(serve: Serve, open_page: Open, tmp_path: Path) -> None:

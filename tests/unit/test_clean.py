@@ -15,7 +15,7 @@ from dpo.errors import ConfigError, DataError
 from dpo.preferences import load_preferences
 from dpo.preferences import reading as files
 from dpo.preferences.audit import audit
-from dpo.preferences.audit.clean import Remedies, clean
+from dpo.preferences.audit.clean import Remedies, clean, preview, remedies_of
 from dpo.preferences.normalise import normalise
 
 
@@ -50,6 +50,12 @@ def test_other_remedies_and_the_log(write_pairs: Write, tmp_path: Path) -> None:
     before = Path(source).read_bytes()
     remedies = Remedies(drop_identical=True, drop_duplicates=True, drop_private=True, strip=("emoji",))
     done = clean(source, tmp_path / "a.jsonl", remedies)
+    effect = preview(source, remedies, examples=1)
+    assert (effect.rows, effect.written) == (done.rows, done.written)
+    assert (effect.dropped, effect.changed) == (done.dropped, done.changed)
+    stripped = next(example for example in effect.examples if example.after is not None)
+    assert "😀" in stripped.before["chosen"] and "😀" not in stripped.after["chosen"]
+    assert sorted(example.row for example in effect.examples if example.after is None) == [6, 300]
     log = {entry["row"]: entry for entry in read(done.log)}
     assert log[5]["why"] == "with equal answers"
     assert log[6]["why"].startswith("holds what looks like personal data")
@@ -57,6 +63,7 @@ def test_other_remedies_and_the_log(write_pairs: Write, tmp_path: Path) -> None:
     assert "😀" not in done.output.read_text(encoding="utf-8")
     assert done.written == 298
     assert Path(source).read_bytes() == before
+    assert remedies_of(audited(Path(source)).findings).drop_duplicates
     kept = clean(source, tmp_path / "b.jsonl", Remedies(strip=("emoji",)))
     assert kept.dropped == {"nothing left without emoji": 1} or kept.written == 301
     with pytest.raises(ConfigError, match="exists already"):

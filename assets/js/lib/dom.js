@@ -16,6 +16,23 @@ export const button = (id) => /** @type {HTMLButtonElement} */ (document.getElem
  */
 export const find = (id) => document.getElementById(id);
 /**
+ * The element with an id, as soon as its page has come.
+ * @param {string} id
+ * @returns {Promise<HTMLElement>}
+ */
+export function appeared(id) {
+  return new Promise((resolve) => {
+    const look = () => {
+      const found = find(id);
+      if (found) resolve(found);
+      return Boolean(found);
+    };
+    if (look()) return;
+    const watching = new MutationObserver(() => look() && watching.disconnect());
+    watching.observe(document.body, { childList: true, subtree: true });
+  });
+}
+/**
  * All elements of a selector.
  * @param {string} selector
  * @param {ParentNode} [within]

@@ -1,6 +1,6 @@
 // @ts-check
 /* Training: the drawer in which runs are started, watched, stopped and resumed. */
-import { $, button, closest, find, remeasure, visit } from "../lib/dom.js";
+import { $, appeared, button, closest, find, remeasure, visit } from "../lib/dom.js";
 import { postJson } from "../lib/http.js";
 import * as form from "./form.js";
 import { isOpen, poll, setOpen, watch } from "./queue.js";
@@ -58,6 +58,15 @@ async function rerun({ run = "", flag, value }) {
     form.failed(error);
   }
 }
+/** The form of a new run with some settings given, from another page. @param {string} settings as JSON */
+async function trainOn(settings) {
+  visit("/training");
+  await appeared("st-drawer");
+  await show("");
+  select("form");
+  if ($("st-form").inert) return;
+  await form.fill({ kind: "dpo", settings: JSON.parse(settings), name: "", changed: "dataset" });
+}
 async function start() {
   button("st-start").disabled = true;
   form.notify("Starting");
@@ -76,6 +85,8 @@ async function start() {
 document.addEventListener("click", (event) => {
   const opener = closest(event, ".js-new-run");
   if (opener) show(opener.dataset.preset);
+  const other = closest(event, ".js-train-on");
+  if (other) trainOn(other.dataset.settings || "{}");
   const fix = closest(event, ".js-fix");
   if (fix) rerun(fix.dataset);
   else if (closest(event, "#st-close")) toggle(false);

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dash import Dash
 
-from dpo.dashboard.data import callbacks, export
+from dpo.dashboard.data import callbacks, cleaning, export
 from dpo.dashboard.data.page import page
 from dpo.dashboard.workbench import Workbench
 
 
 def register(app: Dash, workbench: Workbench) -> None:
     """Callbacks and routes."""
-    callbacks.register(app, workbench.audits)
+    callbacks.register(app, workbench.audits, workbench.allowed)
+    cleaning.register(app, workbench.audits)
     export.register(app.server, workbench.audits)
 
 

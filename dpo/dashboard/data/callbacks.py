@@ -11,12 +11,14 @@ from typing_extensions import TypedDict
 
 from dpo.dashboard.audit_jobs import AuditJob, AuditJobs
 from dpo.dashboard.browser import also, in_browser
-from dpo.dashboard.components import card, problem_card
+from dpo.dashboard.components import box, button, card, problem_card
 from dpo.dashboard.data import mapping, pairs
 from dpo.dashboard.data.cards import finding_cards, length_line, lengths, remedies
+from dpo.dashboard.data.cleaning import verdict
 from dpo.dashboard.data.export import EXPORT
 from dpo.dashboard.data.page import MODELS
 from dpo.dashboard.data.table import GridRequest, TableQuery, codes_of, listed, select
+from dpo.dashboard.web.names import Allowed
 from dpo.dashboard.web.schema import Count
 from dpo.errors import ConfigError, DpoError, quoted
 from dpo.hub import forbidden
@@ -42,8 +44,9 @@ class Place(TypedDict, total=False):
     index: Count
 
 
-def register(app: Dash, audits: AuditJobs) -> None:
+def register(app: Dash, audits: AuditJobs, allowed: Allowed) -> None:
     """All callbacks of the page."""
+    _naming(app, audits, allowed)
     _choosing(app, audits)
     _auditing(app, audits)
     _listing(app, audits)
@@ -52,6 +55,32 @@ def register(app: Dash, audits: AuditJobs) -> None:
     shown = (Input("da-search", "value"), Input("da-finding", "value"), Input("da-audited", "data"))
     in_browser(app, "data.refresh", Output("da-refreshed", "data"), *shown)
     in_browser(app, "data.select", Output("da-marked", "data"), Input("da-at", "data"), Input("da-query", "data"))
+
+
+def _naming(app: Dash, audits: AuditJobs, allowed: Allowed) -> None:
+    """A file by its path, and the end of an audit that takes too long."""
+
+    @app.callback(
+        also("da-source", "data"), also("da-source", "value"), also("da-problem", "children"),
+        Output("da-path", "error"),
+        Input("da-path", "n_submit"), State("da-path", "value"), prevent_initial_call=True,
+    )  # fmt: skip
+    def name(_: int | None, path: str | None) -> tuple[Any, ...]:
+        if not path or not path.strip():
+            return no_update, no_update, no_update, None
+        try:
+            value = audits.add(allowed.file(path.strip()))
+        except DpoError as error:
+            return no_update, no_update, no_update, str(error)
+        return audits.offered(), value, None, None
+
+    @app.callback(
+        Output("da-cancelled", "data"), Input({"type": "da-cancel", "key": ALL}, "n_clicks"), prevent_initial_call=True
+    )
+    def cancel(clicks: list[int | None]) -> Any:
+        if any(clicks):
+            audits.cancel(ctx.triggered_id["key"])
+        return no_update
 
 
 def _choosing(app: Dash, audits: AuditJobs) -> None:
@@ -163,7 +192,8 @@ def _auditing(app: Dash, audits: AuditJobs) -> None:
         ]
         shown = [mapping.recognised(job.preview, job.columns.layout is not None, result)] if job.preview else []
         return (
-            html.P(job.note, className="sub") if job.note else None, shown, finding_cards(result), False,
+            html.P(job.note, className="sub") if job.note else None, shown,
+            [verdict(job, result), *finding_cards(result)], False,
             lengths(result), length_line(result), f"{job.label} · {result.scope()} · audited in {result.seconds:.1f} s",
             None, True, with_rows, "", "", remedies(result, job.source, column_flags(job.columns)), job.ident,
         )  # fmt: skip
@@ -255,8 +285,18 @@ def _emptied() -> list[Any]:
 
 
 def _under_way(job: AuditJob) -> html.Section:
+    """How far an audit is, and the way to end it; drawn anew at each poll, so the button's focus is kept by its id."""
+    percent = round(100 * job.share)
+    bar = html.Div(
+        html.I(style={"width": f"{percent}%"}), className="progress", role="progressbar",
+        **{"aria-label": "Audit", "aria-valuenow": str(percent), "aria-valuemin": "0", "aria-valuemax": "100"},
+    )  # fmt: skip
     return card(
-        html.Div([html.H2("Auditing"), html.P(f"{job.step.capitalize()} ({job.share:.0%})", className="sub")]),
+        box(
+            box(html.H2("Auditing"), html.P(f"{job.step.capitalize()} ({percent}%)", className="sub"), cls="grow"),
+            button("Cancel", id={"type": "da-cancel", "key": job.ident}, size="xs", n_clicks=0),
+            cls="row",
+        ),
+        bar,
         cls="pad",
-        role="status",
     )

@@ -9,11 +9,11 @@ from typing import Any
 
 from dash import html
 
-from dpo.dashboard.components import box, light
+from dpo.dashboard.components import box, button, light
 from dpo.dashboard.theme import CHOSEN, REJECTED, layout, rgba
 from dpo.preferences.audit import Audit, Finding
 from dpo.preferences.audit.mispaired import CODES
-from dpo.preferences.audit.remedies import clean_command
+from dpo.preferences.audit.remedies import STRIP, advised, clean_command
 
 TITLES = {
     "mispaired": "Answers belong to other prompts",
@@ -46,10 +46,24 @@ TITLES = {
     "unpaired": "Answers without a partner",
 }
 SHORTCUT = "shortcut-"
+EVERYTHING = "everything"
+"""The key of the button that does what all findings advise."""
+
+
+# What a flag of `dpo data clean` does to rows, on its button.
+FIXES = {
+    "--drop-identical": "Drop these rows",
+    "--drop-duplicates": "Drop the repeats",
+    "--drop-mispaired": "Drop these rows",
+    "--repair-mispaired": "Re-pair these rows",
+    "--drop-leaking": "Drop from held out",
+    "--drop-swapped": "Drop these rows",
+    "--drop-private": "Drop these rows",
+}
 
 
 def finding_cards(result: Audit) -> list[html.Article]:
-    """A card for each finding, the shortcuts together on one."""
+    """A card for each finding, the shortcuts together on one; what `dpo data clean` can mend has a button."""
     rules = [finding for finding in result.findings if finding.code.startswith(SHORTCUT)]
     cards = []
     for finding in result.findings:
@@ -81,6 +95,7 @@ def _shortcut_card(rules: Sequence[Finding]) -> html.Article:
             html.P(f"{best.sentence}. Chance is 50 %.", className="sub"),
             html.Div(bars),
             html.P("A run's reward accuracy says little while it is not above these.", className="sub"),
+            fix_button(SHORTCUT, rules),
         ],
         className=f"audit card {state}",
         **{"data-code": "shortcuts"},
@@ -99,10 +114,32 @@ def finding_card(finding: Finding, pairs: int) -> html.Article:
             html.P(finding.with_rows(), className="sub"),
             _proof(finding, pairs),
             html.P([html.B("Remedy: "), finding.remedy], className="sub") if finding.remedy else None,
+            fix_button(finding.code, [finding]),
         ],
         className=f"audit card {state}",
         **{"data-code": finding.code},
     )
+
+
+def findings_of(result: Audit, key: str) -> list[Finding]:
+    """What the button of a key mends: one finding, the shortcuts, or `EVERYTHING`."""
+    if key == SHORTCUT:
+        return [finding for finding in result.findings if finding.code.startswith(SHORTCUT)]
+    return [finding for finding in result.findings if key in (EVERYTHING, finding.code)]
+
+
+def fix_label(key: str, findings: Sequence[Finding]) -> str:
+    """A button's words; empty where nothing can be mended."""
+    flags = advised(findings)
+    if not flags or key == EVERYTHING:
+        return "Mend all of this" if flags else ""
+    return FIXES.get(flags[0]) or f"Strip {flags[0].removeprefix(STRIP).replace(' ', ', ')}"
+
+
+def fix_button(key: str, findings: Sequence[Finding], variant: str = "default") -> Any:
+    """Opens the preview of a remedy (`cleaning`); None where nothing can be mended."""
+    text = fix_label(key, findings)
+    return button(text, None, variant, id={"type": "da-fix", "key": key}, size="xs", n_clicks=0) if text else None
 
 
 def _proof(finding: Finding, pairs: int) -> Any:

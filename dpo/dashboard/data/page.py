@@ -10,6 +10,7 @@ from dash import dcc, html
 
 from dpo.dashboard.audit_jobs import MOST_UPLOAD
 from dpo.dashboard.components import action, box, button, card, card_head, chart, command, icon, page_title
+from dpo.dashboard.data import cleaning
 from dpo.dashboard.data.cards import lengths
 from dpo.dashboard.data.table import BLOCK, column_definitions
 from dpo.dashboard.workbench import Workbench
@@ -37,15 +38,16 @@ def page(workbench: Workbench) -> list[Any]:
         ),
         _choose(workbench.audits.offered()),
         html.Div(id="da-problem", role="alert"),
-        html.Div(id="da-detect"),
-        html.Div(id="da-progress"),
+        html.Div(id="da-progress", role="status"),
         html.Div(id="da-cards", className="grid g3"),
+        html.Div(id="da-detect"),
         html.Div([_length_card(), _pairs_card()], className="grid data-grid", id="da-below", hidden=True),
         # The source looked at, the click that asks for an audit, the audit asked for, the reading chosen, the audit
         # shown, the selection listed, the pair shown in it.
         *(dcc.Store(id=f"da-{name}") for name in (
-            "looked", "start", "job", "layout", "audited", "query", "at", "refreshed", "marked"
+            "looked", "start", "job", "cancelled", "layout", "audited", "query", "at", "refreshed", "marked"
         )),
+        *cleaning.preview_dialog(),
         dcc.Interval(id="da-poll", interval=POLL_MS, disabled=True),
     ]  # fmt: skip
 
@@ -62,6 +64,9 @@ def _choose(offered: list[dict[str, Any]]) -> html.Section:
         dmc.Select(
             id="da-source", label="Dataset", data=offered, value="sample", searchable=True, size="sm", w=320,
             allowDeselect=False,
+        ),
+        dmc.TextInput(
+            id="da-path", label="or a file by its path", value="", placeholder="data/pairs.jsonl", size="sm", w=220,
         ),
         dmc.Select(
             id="da-model", label="Tokens of", data=MODELS, value=MODELS[0], size="sm", w=140, allowDeselect=False

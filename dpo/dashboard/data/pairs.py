@@ -20,7 +20,7 @@ def shown(job: AuditJob, place: int, view: str | None) -> list[Any]:
     bodies: list[Any] = [pair["chosen"], pair["rejected"]]
     prompt: Any = pair["prompt"]
     if view == "Word diff":
-        bodies = _diff(pair["chosen"], pair["rejected"])
+        bodies = word_diff(pair["chosen"], pair["rejected"])
     elif view == "Tokens" and job.vocabulary is not None:
         tokenizer = job.vocabulary.lossless
         prompt = _tokens(tokenizer, pair["prompt"], "free", None)
@@ -38,8 +38,8 @@ def shown(job: AuditJob, place: int, view: str | None) -> list[Any]:
     return [html.P(prompt, className="pair-prompt", dir="auto"), html.Div(sides, className="pair")]
 
 
-def _diff(chosen: str, rejected: str) -> list[Any]:
-    """Both texts with the words marked that the other does not have there."""
+def word_diff(chosen: str, rejected: str) -> list[Any]:
+    """Both texts, each with the words marked that the other does not have there."""
     one, other = _WORD.findall(chosen[:20_000]), _WORD.findall(rejected[:20_000])
     matcher = difflib.SequenceMatcher(None, one, other, autojunk=False)
     bodies: list[list[Any]] = [[], []]

@@ -112,7 +112,11 @@ def _ballot() -> html.Section:
 
 def _headline() -> html.Section:
     return card(
-        box(html.H2(id="ev-headline", className="ev-headline", role="status"), html.Div(id="ev-remarks"), cls="left"),
+        box(
+            box(html.H2(id="ev-headline", className="ev-headline"), role="status"),
+            html.Div(id="ev-remarks"),
+            cls="left",
+        ),
         html.Div(id="ev-facts", className="right"),
         cls="ev-head",
     )

@@ -208,7 +208,7 @@ def _running() -> list[html.Section]:
     return [
         card(
             card_head(
-                html.H3("Running reward", id=f"lens-run-title-{place}"),
+                html.H2("Running reward", id=f"lens-run-title-{place}"),
                 html.P("", className="sub", id=f"lens-run-note-{place}"),
             ),
             chart(f"lens-run-{place}", 344, f"#lens-run-title-{place} #lens-run-note-{place}"),

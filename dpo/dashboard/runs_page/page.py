@@ -24,6 +24,7 @@ from dpo.dashboard.components import (
     card_head,
     chart,
     command,
+    dialog,
     icon,
     page_title,
     problem_card,
@@ -91,7 +92,7 @@ def page(workbench: Workbench) -> list[Any]:
         html.Div([_frontier_card(), _card("parallel", "Settings and outcome")], className="grid runs-grid"),
         _importance_card(),
         *trash_box.dialogs(),
-        dmc.Modal(html.Div(id="rn-sweep"), id="rn-sweep-box", title="New sweep", size=640, centered=True),
+        dialog(html.Div(id="rn-sweep"), "rn-sweep-box", "New sweep", 640),
         dcc.Download(id="rn-download"),
         dcc.Store(id="rn-signature"),
         dcc.Store(id="rn-changed", data=0),
@@ -310,7 +311,9 @@ def _grid() -> dag.AgGrid:
         dashGridOptions={
             "rowHeight": _ROW, "headerHeight": _HEAD, "animateRows": False, "ensureDomOrder": True,
             "rowSelection": {"mode": "multiRow", "headerCheckbox": False, "checkboxes": True},
-            "selectionColumnDef": {"pinned": "left", "width": 44}, "suppressDragLeaveHidesColumns": True,
+            "selectionColumnDef": {
+                "pinned": "left", "width": 44, "headerName": "Choose", "headerClass": "only-read",
+            }, "suppressDragLeaveHidesColumns": True,
             "tooltipShowDelay": 400, "stopEditingWhenCellsLoseFocus": True,
             "localeText": {"noRowsToShow": "No runs yet, or none meets the filter"},
         },
@@ -361,7 +364,7 @@ def _frontier_card() -> html.Section:
 
 def _card(key: str, title: str, control: Any = None) -> html.Section:
     note = html.P(id=f"rn-{key}-note", className="sub wrap")
-    head = card_head(html.H3(title, id=f"rn-{key}-name"), note, control, cls="wrap")
+    head = card_head(html.H2(title, id=f"rn-{key}-name"), note, control, cls="wrap")
     return card(head, chart(f"rn-{key}", 330, f"#rn-{key}-name #rn-{key}-note"), cls="chart")
 
 

@@ -46,6 +46,7 @@ def page(workbench: Workbench) -> list[Any]:
                 _controls(),
                 box(
                     box(
+                        html.H2("Charts", className="vh"),
                         html.Div([_chart_card(chart) for chart in LARGE], className="grid g3"),
                         _doctor_card(),
                         html.Div([_chart_card(chart) for chart in SMALL], className="grid g3 smalls"),

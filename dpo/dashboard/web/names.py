@@ -130,20 +130,35 @@ class Allowed:
         Raises:
             ConfigError: it is a file elsewhere on this machine.
         """
-        try:
-            if source == "sample" or not is_local(source):
-                return
-            path = Path(source).expanduser().resolve()
-            if any(path.is_relative_to(place.resolve()) for place in (*self.roots, self.data)):
-                return
-            if self.access.local and path.parent == Path.cwd():
-                return
-        except (OSError, ValueError, RuntimeError):
-            pass
+        if source == "sample" or not is_local(source) or self._readable(source):
+            return
         raise ConfigError(
             f"The run names {source[:80]!r}, which is in no directory that this server reads data from: start it with "
             "--data DIR, or score the sample pairs instead"
         )
+
+    def file(self, path: str) -> Path:
+        """The whole path of a file of data that somebody names, if it may be read.
+
+        Raises:
+            ConfigError: it is elsewhere on this machine.
+        """
+        if not self._readable(path):
+            raise ConfigError(
+                f"{path[:80]} is in no directory that this server reads data from: start it with --data DIR, or upload "
+                "the file"
+            )
+        return Path(path).expanduser().resolve()
+
+    def _readable(self, source: str) -> bool:
+        """Whether a path is below the runs or the data, or, for whoever is at this machine, where he works."""
+        try:
+            path = Path(source).expanduser().resolve()
+            if any(path.is_relative_to(place.resolve()) for place in (*self.roots, self.data)):
+                return True
+            return self.access.local and path.parent == Path.cwd()
+        except (OSError, ValueError, RuntimeError):
+            return False
 
     @property
     def _wider(self) -> tuple[Path, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +18,9 @@ from dpo.preferences.audit.ches import DropChes
 from dpo.preferences.audit.findings import leaking_pairs
 from dpo.preferences.audit.pairing import NAMES, SIDES
 from dpo.preferences.audit.pipeline import contradicted
+from dpo.preferences.audit.remedies import advised
 from dpo.preferences.audit.repairing import repair
+from dpo.preferences.audit.result import Finding
 from dpo.preferences.audit.shortcuts import FEWEST_PAIRS, bag_of_words
 from dpo.preferences.audit.signals import Signals, StepProgress, measure
 from dpo.preferences.audit.surface import EMOJI
@@ -64,6 +66,37 @@ class Remedies:
                 raise ConfigError(f"--strip-shortcut {name}: choose from {', '.join(STRIPPED)}")
 
 
+def remedies_of(findings: Iterable[Finding]) -> Remedies:
+    """What findings advise; `Remedies()` where they advise nothing that `clean` can do."""
+    given: dict[str, Any] = {}
+    for flag in advised(findings):
+        name, *values = flag.removeprefix("--").replace("-", "_").split(" ")
+        given |= {"strip": tuple(values)} if name == "strip_shortcut" else {name: True}
+    return Remedies(**given)
+
+
+@dataclass(frozen=True)
+class ExampleRow:
+    """A row before and after: prompt, chosen, rejected of each; `after` is None where it is dropped."""
+
+    row: int
+    why: str
+    before: Mapping[str, str]
+    after: Mapping[str, str] | None
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a cleaning would do: `dropped` and `changed` count rows by reason."""
+
+    rows: int
+    written: int
+    dropped: Mapping[str, int]
+    changed: Mapping[str, int]
+    examples: tuple[ExampleRow, ...]
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Cleaned:
     """What a cleaning wrote and did."""
@@ -104,9 +137,7 @@ def clean(
         raise ConfigError(f"--output {output}: the pairs are written as JSON lines; name a .jsonl file")
     if there := next((path for path in (output, log) if path.exists()), None):
         raise ConfigError(f"--output: {there} exists already; remove it or name another file")
-    columns = columns or Columns()
-    data = normalise(source, split, replace(columns, keep_equal=not remedies.drop_identical))
-    plan = _plan(data, remedies, eval_fraction, progress)
+    data, plan = _prepared(source, split, columns, remedies, eval_fraction, progress)
     dropped: Counter[str] = Counter()
     changed: Counter[str] = Counter()
     entries: list[dict[str, Any]] = []
@@ -131,6 +162,58 @@ def clean(
             f"{output} cannot be written ({error.strerror or error}): check the path and the room on the disk"
         ) from error
     return Cleaned(output, log, data.rows, written, dict(dropped), dict(changed), plan.notes)
+
+
+def preview(
+    source: str,
+    remedies: Remedies,
+    *,
+    split: str = "train",
+    columns: Columns | None = None,
+    eval_fraction: float = 0.05,
+    examples: int = 2,
+    progress: StepProgress | None = None,
+) -> Effect:
+    """What `clean` would write with the same arguments, with `examples` rows of each reason; nothing is written.
+
+    Raises:
+        ConfigError: contradicting remedies; no row would be left that could be repaired.
+        DataError: see `normalise`.
+    """
+    remedies.validate()
+    data, plan = _prepared(source, split, columns, remedies, eval_fraction, progress)
+    dropped: Counter[str] = Counter({reason: len(rows) for reason, rows in data.dropped.items()})
+    changed: Counter[str] = Counter()
+    shown: list[ExampleRow] = []
+    written = 0
+    for place, (pair, entry) in enumerate(_results(data, plan, remedies.strip)):
+        written += pair is not None
+        if entry is None:
+            continue
+        counts, why = dropped if pair is None else changed, entry["why"]
+        counts[why] += 1
+        if counts[why] <= examples:
+            shown.append(
+                ExampleRow(entry["row"], why, _texts(data.pairs[place]), None if pair is None else _texts(pair))
+            )
+    return Effect(data.rows, written, dict(dropped), dict(changed), tuple(shown), plan.notes)
+
+
+def _texts(pair: Mapping[str, Any]) -> dict[str, str]:
+    return {side: pair[side] for side in SIDES}
+
+
+def _prepared(
+    source: str,
+    split: str,
+    columns: Columns | None,
+    remedies: Remedies,
+    eval_fraction: float,
+    progress: StepProgress | None,
+) -> tuple[Normalised, _Plan]:
+    """All pairs of the source, and what becomes of them."""
+    data = normalise(source, split, replace(columns or Columns(), keep_equal=not remedies.drop_identical))
+    return data, _plan(data, remedies, eval_fraction, progress)
 
 
 @dataclass(frozen=True)

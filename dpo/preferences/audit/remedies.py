@@ -11,7 +11,8 @@ from dpo.preferences.normalise import Columns
 from dpo.preferences.reading import SUFFIXES
 from dpo.preferences.spec import DataSpec
 
-_STRIP = "--strip-shortcut "
+STRIP = "--strip-shortcut "
+"""The flag that takes shortcuts out of both answers, before their names."""
 
 
 def column_flags(columns: Columns) -> str:
@@ -37,20 +38,22 @@ def advised(findings: Iterable[Finding]) -> list[str]:
         for finding in findings
         if finding.remedy.startswith("--")
     ]
-    strips = dict.fromkeys(flag.removeprefix(_STRIP) for flag in flags if flag.startswith(_STRIP))
-    others = list(dict.fromkeys(flag for flag in flags if not flag.startswith(_STRIP)))
+    strips = dict.fromkeys(flag.removeprefix(STRIP) for flag in flags if flag.startswith(STRIP))
+    others = list(dict.fromkeys(flag for flag in flags if not flag.startswith(STRIP)))
     if "--repair-mispaired" in others and "--drop-mispaired" in others:
         others.remove("--drop-mispaired")  # repairing leaves these rows out, too
-    return others + ([_STRIP + " ".join(strips)] if strips else [])
+    return others + ([STRIP + " ".join(strips)] if strips else [])
 
 
-def cleaned_name(source: str) -> str:
-    """A file in the working directory that isn't there yet: "pairs-cleaned.jsonl" of "data/pairs.jsonl.gz"."""
+def cleaned_name(source: str, directory: Path = Path()) -> str:
+    """A file in a directory that isn't there yet: "pairs-cleaned.jsonl" of "data/pairs.jsonl.gz"."""
     stem = Path(source).name
     for suffix in (".gz", *SUFFIXES):
         stem = stem.removesuffix(suffix)
     names = (f"{stem or 'pairs'}-cleaned{number}.jsonl" for number in ("", *(f"-{n}" for n in range(2, 1000))))
-    return next(name for name in names if not Path(name).exists() and not Path(f"{name}.log.jsonl").exists())
+    return next(
+        name for name in names if not (directory / name).exists() and not (directory / f"{name}.log.jsonl").exists()
+    )
 
 
 def clean_command(source: str, findings: Iterable[Finding], flags: str = "") -> str | None:
