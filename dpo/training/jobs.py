@@ -109,7 +109,8 @@ class Jobs:
         """
         plan = plan_of(text, "The sweep", "sweep")
         target = self.root / plan.name
-        if target.exists() and not (target / SWEEP).exists():
+        begun = (target / SWEEP).exists() or self._has(target)  # its folder is there before its database is
+        if target.exists() and not begun:
             raise ConfigError(f"{target} exists already: give the sweep another name")
         return self._add(target, ["sweep", "--dir", str(target)], (target / SWEEP).exists(), text, plan.trials)
 
@@ -122,7 +123,7 @@ class Jobs:
             before = [job for job in self.all() if not job.over]
             if len(before) >= MOST_WAITING:
                 raise BusyError(f"{MOST_WAITING} trainings are waiting already: stop some of them first")
-            if any(os.path.realpath(job.run) == os.path.realpath(target) for job in before):
+            if self._has(target):
                 raise RunError(f"{target} is in the queue already: wait for it, or stop it first")
             try:
                 folder.mkdir(parents=True)
@@ -138,6 +139,11 @@ class Jobs:
                 raise unwritable(self.directory, error) from error
         self.work()
         return self.get(ident)
+
+    def _has(self, target: Path) -> bool:
+        """Whether a job on this directory waits or runs."""
+        real = os.path.realpath(target)
+        return any(os.path.realpath(job.run) == real for job in self.all() if not job.over)
 
     def work(self) -> None:
         """See to it that the queue is worked through, by a process that outlives this one."""

@@ -41,7 +41,8 @@ def pick(page: Page, pane: int, name: str) -> None:
 def test_another_server_stands_in_a_pane(serve: Any, open_page: Any) -> None:
     remote = Remote.of(f"upstairs={serve([BUNDLED_RUNS])}/v1,demo/gpt2-dpo")
     url = serve([BUNDLED_RUNS], remotes=[remote])
-    page = open_page(link(url, ["demo/gpt2", "demo/gpt2-dpo"], prompt="Hello!", max_new_tokens=12, lambda_gpt2=1))
+    asked = {"prompt": "Hello!", "max_new_tokens": 24, "seed": 0}
+    page = open_page(link(url, ["demo/gpt2", "demo/gpt2-dpo"], lambda_gpt2=1, **asked))
     expect(page.locator(".pane:visible")).to_have_count(2)
     pick(page, 0, "upstairs")
     pane = page.get_by_role("region", name="upstairs")
@@ -164,7 +165,8 @@ def test_every_pane_goes_on_from_its_own_answer(bundled: str, open_page: Any) ->
 
 def test_a_later_turn_is_voted_on_and_no_pair(serve: Any, open_page: Any) -> None:
     url = serve([BUNDLED_RUNS])
-    page = open_page(link(url, ["demo/t5", "demo/t5-dpo"], prompt="Hello!", max_new_tokens=8))
+    # Each with noise of its own: equal answers leave nothing to vote on.
+    page = open_page(link(url, ["demo/t5", "demo/t5-dpo"], prompt="Hello!", max_new_tokens=8, noise="own"))
     expect(page.locator(".pane:visible")).to_have_count(2)
     page.get_by_role("switch", name="Blind").click()
     expect(page.locator("#page-compare")).to_have_class(re.compile("blind"))

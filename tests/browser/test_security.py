@@ -86,7 +86,8 @@ def test_every_page_works_under_its_policy(serve: Any, browser: Browser, tmp_pat
     )
     page = context.new_page()
     for path, drawn in (
-        ("/", "#cmp-generate"), ("/training", "#page-training .main-svg >> nth=0"), ("/lens", "#page-lens h1"),
+        ("/", "#cmp-story"), ("/?prompt=Hello", "#cmp-generate"),
+        ("/training", "#page-training .main-svg >> nth=0"), ("/lens", "#page-lens h1"),
         ("/data", "#page-data h1"), ("/runs", ".ag-center-cols-container .ag-row >> nth=0"),
     ):  # fmt: skip
         page.goto(url + path)

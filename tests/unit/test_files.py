@@ -21,8 +21,8 @@ from dpo.runs.manifest import seal
 from dpo.training.preflight import parameters
 
 PACKAGE = Path(dpo.__file__).parent
-# Whole folders are put in place by two context managers, every file by `dpo.files`.
-REPLACING = {"files.py", "publishing/directories.py", "training/checkpoints.py"}
+# Whole folders are put in place by two context managers, every file by `dpo.files`; the trash moves whole runs.
+REPLACING = {"files.py", "publishing/directories.py", "training/checkpoints.py", "runs/trash.py"}
 
 
 def test_nothing_else_writes_beside_and_renames() -> None:
