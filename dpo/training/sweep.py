@@ -12,7 +12,6 @@ import itertools
 import math
 import os
 import random
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -21,18 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 import yaml
 from filelock import FileLock
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dpo.errors import ConfigError, DpoError, RunError, StorageError
-from dpo.processes import identity, interruptible, living, start_python
+from dpo.processes import interruptible, start_python
 from dpo.runs import Run, open_run
 from dpo.training.config import BEST_BY
 from dpo.training.job_files import last_line
 from dpo.training.sweep_plan import Choices, SweepPlan
 from dpo.training.sweep_storage import open_storage
+from dpo.training.sweep_workers import is_here, lives, placed
 
 _POLL = 0.5  # seconds between two looks at a training
 _BEAT = 10.0  # seconds between two signs of life of a worker
@@ -69,6 +69,7 @@ class Sweep:
     storage: str
     say: Callable[[str], None] = print
     _seen: dict[int, tuple[Any, float]] = field(default_factory=dict)
+    _beats: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -113,7 +114,8 @@ class Sweep:
             Outcome(
                 trial.number, trial.params, words.get(trial.state, trial.state.name.lower()),
                 trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
-                trial.user_attrs.get("reason"), trial.user_attrs.get("directory"),
+                trial.user_attrs.get("reason") if trial.state != TrialState.COMPLETE else None,
+                trial.user_attrs.get("directory"),
             )
             for trial in self._study().get_trials(deepcopy=False)
         ]  # fmt: skip
@@ -185,10 +187,10 @@ class Sweep:
     def _take(self) -> Trial | None:
         with self._alone():
             for waiting in self._study().get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-                with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+                with contextlib.suppress(UpdateFinishedTrialError):
                     if self._database.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
                         trial = Trial(self._study(waiting.number), waiting._trial_id)
-                        trial.set_user_attr("worker", _process(os.getpid()) | {"beat": 0})
+                        trial.set_user_attr("worker", placed(os.getpid()) | {"beat": 0})
                         return trial
         return None
 
@@ -196,9 +198,13 @@ class Sweep:
 
     def _train(self, trial: Trial) -> None:
         """Train in a process of its own, report and prune on the way, enter the result."""
-        params = self._draw(trial)
         directory = self.directory / f"{self.plan.name}-{trial.number:03d}"
-        trial.set_user_attr("directory", str(directory))
+        try:
+            params = self._draw(trial)
+            trial.set_user_attr("directory", str(directory))
+        except UpdateFinishedTrialError:
+            self._say_settled(trial, directory)
+            return
         tried = ", ".join(f"{name}={value}" for name, value in params.items())
         self.say(f"Trial {trial.number + 1} of {self.plan.trials}: {tried}")
         log = self.directory / ".trials" / f"{trial.number:03d}.log"
@@ -206,26 +212,55 @@ class Sweep:
         with log.open("ab") as file:
             # A session of its own: Ctrl-C reaches it through us, once.
             child = start_python(command, file)
-            trial.set_user_attr("child", _process(child.pid))
+            self._note(trial, "child", placed(child.pid))
             try:
                 pruned = self._watch(trial, child, directory)
             except KeyboardInterrupt:
                 self._give_back(trial, child, directory)
                 raise
         value = self._value(directory) if child.returncode == 0 else None
+        state, reason = None, None
         if pruned:
-            trial.set_user_attr("reason", "pruned: worse than the trials before it at the same step")
-            trial.study.tell(trial, state=TrialState.PRUNED)
-            self.say(f"  pruned, {directory}")
+            state, reason = TrialState.PRUNED, "pruned: worse than the trials before it at the same step"
+            value, outcome = None, f"pruned, {directory}"
         elif value is not None:
-            trial.study.tell(trial, value)
-            self.say(f"  {self.plan.measure} {value:.4g}, {directory}")
+            outcome = f"{self.plan.measure} {value:.4g}, {directory}"
         else:
             printed = log.read_text(encoding="utf-8", errors="replace")
             reason = last_line(printed) if child.returncode else f"it logged no held-out {self.plan.measure}"
-            trial.set_user_attr("reason", reason)
-            trial.study.tell(trial, state=TrialState.FAIL)
-            self.say(f"  failed: {reason}")
+            state, outcome = TrialState.FAIL, f"failed: {reason}"
+        if self._enter(trial, value, state, reason):
+            self.say(f"  {outcome}")
+        else:
+            self._say_settled(trial, directory)
+
+    def _enter(
+        self,
+        trial: Trial | FrozenTrial,
+        value: float | None,
+        state: TrialState | None = None,
+        reason: str | None = None,
+    ) -> bool:
+        """Enter what came of a trial; False if another worker has done so: on a server two can come at once."""
+        try:
+            if reason is not None:
+                self._database.set_trial_user_attr(trial._trial_id, "reason", reason)
+            self._study().tell(trial.number, value, state=state)
+        except (UpdateFinishedTrialError, ValueError):  # Optuna's two words for it
+            if not self._database.get_trial(trial._trial_id).state.is_finished():
+                raise
+            return False
+        return True
+
+    def _note(self, trial: Trial, name: str, value: Any) -> None:
+        """Write it beside the trial, unless another worker has settled that: `_enter` finds out."""
+        with contextlib.suppress(UpdateFinishedTrialError):
+            trial.set_user_attr(name, value)
+
+    def _say_settled(self, trial: Trial, directory: Path) -> None:
+        reason = self._database.get_trial(trial._trial_id).user_attrs.get("reason", "finished")
+        kept = f"; its run stays in {directory}" if self._state(directory) else ""
+        self.say(f"  another worker settled trial {trial.number + 1} in the meantime ({reason}): not entered{kept}")
 
     def _draw(self, trial: Trial) -> dict[str, Any]:
         drawn: dict[str, Any] = {}
@@ -253,14 +288,8 @@ class Sweep:
         name = BEST_BY[self.plan.measure][0]
         reported = set(self._database.get_trial(trial._trial_id).intermediate_values)
         run: Run | None = None
-        beaten, pruned = time.monotonic(), False
-        beats = itertools.count(1)
-        while child.poll() is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(_POLL)
-            if time.monotonic() - beaten > _BEAT:
-                beaten = time.monotonic()
-                trial.set_user_attr("worker", _process(os.getpid()) | {"beat": next(beats)})
+        pruned = False
+        for _ in self._wait(trial, child):
             if run is None:
                 with contextlib.suppress(DpoError):
                     run = open_run(directory)
@@ -269,28 +298,45 @@ class Sweep:
             for step, value in zip(*run.metrics().series(name), strict=True):
                 if step > 0 and int(step) not in reported:
                     reported.add(int(step))
-                    trial.report(value, int(step))
-                    if not pruned and child.poll() is None and trial.should_prune():
-                        pruned = True
-                        child.terminate()  # finishes the step, saves, ends
+                    with contextlib.suppress(UpdateFinishedTrialError):  # settled by another worker
+                        trial.report(value, int(step))
+                        if not pruned and child.poll() is None and trial.should_prune():
+                            pruned = True
+                            child.terminate()  # finishes the step, saves, ends
         return pruned and self._state(directory) != "finished"
+
+    def _wait(self, trial: Trial, child: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Come back twice a second until the training has ended; signs of life go out meanwhile."""
+        beaten = time.monotonic()
+        while child.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(_POLL)
+            if time.monotonic() - beaten > _BEAT:
+                beaten = time.monotonic()
+                self._note(trial, "worker", placed(os.getpid()) | {"beat": next(self._beats)})
+            yield
 
     def _give_back(self, trial: Trial, child: subprocess.Popen[bytes], directory: Path) -> None:
         """After Ctrl-C: let the training save and end; the trial waits for whoever calls the same command."""
         self.say("\nStopping: the trial under way is saved first (once more to stop at once)")
         child.terminate()
         try:
-            child.wait()
+            for _ in self._wait(trial, child):  # saving may take longer than STALE
+                pass
         except KeyboardInterrupt:
             child.kill()
             child.wait()
         value = self._value(directory) if self._state(directory) == "finished" else None
-        if value is not None:
-            trial.study.tell(trial, value)
-        else:
+        settled = value is not None and not self._enter(trial, value)
+        if value is None:
             for name in ("worker", "child"):  # or the next worker would look dead until it has signed
-                trial.set_user_attr(name, None)
-            self._database.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+                self._note(trial, name, None)
+            try:
+                self._database.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            except UpdateFinishedTrialError:
+                settled = True
+        if settled:
+            self._say_settled(trial, directory)
 
     # -- what others left
 
@@ -301,27 +347,27 @@ class Sweep:
                 continue
             directory = trial.user_attrs.get("directory")
             value = self._value(Path(directory)) if directory and self._state(Path(directory)) == "finished" else None
-            with self._alone(), contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            with self._alone():
                 now = self._database.get_trial(trial._trial_id)
                 if now.state != TrialState.RUNNING or not self._deserted(now):
                     continue
-                if value is None:
-                    worker = trial.user_attrs.get("worker") or {}
-                    reason = f"lost: its worker (process {worker.get('pid')} on {worker.get('host')}) is gone"
-                    self._database.set_trial_user_attr(trial._trial_id, "reason", reason)
-                    self._study().tell(trial.number, state=TrialState.FAIL)
-                else:
-                    self._study().tell(trial.number, value)
-                self.say(f"Trial {trial.number + 1}, whose worker is gone: {'failed' if value is None else 'finished'}")
+                worker = trial.user_attrs.get("worker") or {}
+                reason = f"lost: its worker (process {worker.get('pid')} on {worker.get('host')}) is gone"
+                state = TrialState.FAIL if value is None else None
+                if self._enter(now, value, state, reason if value is None else None):
+                    what = "failed" if value is None else "finished"
+                    self.say(f"Trial {trial.number + 1}, whose worker is gone: {what}")
 
     def _deserted(self, trial: FrozenTrial) -> bool:
         """Neither its worker nor its training lives: here by process, elsewhere by a sign of life that stays out."""
         worker, child = trial.user_attrs.get("worker"), trial.user_attrs.get("child")
-        if worker and worker["host"] == socket.gethostname():
-            return not (_lives(worker) or _lives(child))
-        sign, since = self._seen.get(trial.number, (None, 0.0))
-        if trial.number not in self._seen or sign != worker:
-            self._seen[trial.number] = (worker, time.monotonic())
+        if worker and is_here(worker):
+            return not (lives(worker) or lives(child))
+        # With the time it was taken: one that was given back has no worker for a moment, each time.
+        sign = (worker, trial.datetime_start)
+        seen, since = self._seen.get(trial.number, (None, 0.0))
+        if seen != sign:
+            self._seen[trial.number] = (sign, time.monotonic())
             return False
         return time.monotonic() - since > STALE
 
@@ -342,18 +388,3 @@ class Sweep:
         if value is None:
             value = run.metrics().last(BEST_BY[self.plan.measure][0])
         return float(value) if value is not None and math.isfinite(value) else None
-
-
-def _process(pid: int) -> dict[str, Any]:
-    """A process of this machine by number and start, since numbers come again."""
-    try:
-        known = identity(pid)
-    except psutil.Error:  # it has ended already
-        known = {"pid": pid, "born": 0.0, "boot": 0.0}
-    return {"host": socket.gethostname()} | known
-
-
-def _lives(known: dict[str, Any] | None) -> bool:
-    if not known:
-        return False
-    return living(known["pid"], known.get("born", known.get("started")), known.get("boot")) is not None

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +24,9 @@ from short_runs import rows_of
 from dpo.cli.main import main
 from dpo.errors import ConfigError
 from dpo.runs import find_runs, open_run
-from dpo.training.sweep import Sweep, _process
+from dpo.training.sweep import Sweep
 from dpo.training.sweep_plan import SweepPlan, read_plan
+from dpo.training.sweep_workers import placed
 
 SETTINGS: dict[str, Any] = {
     "dataset": "sample", "num_samples": 40, "eval_fraction": 0.2, "max_eval_pairs": 4, "max_prompt_length": 40,
@@ -130,7 +132,7 @@ def test_a_training_that_outlived_its_worker_counts(policy_dirs: dict[str, Path]
     record = RunRecord.create(directory, {"name": "rates-000", "kind": "dpo", "state": "finished"})
     record.log({"step": 4, "eval_rewards/margins": 0.25})
     gone = subprocess.Popen([sys.executable, "-c", ""])
-    known = _process(gone.pid)
+    known = placed(gone.pid)
     trial.set_user_attr("directory", str(directory))
     sweep._settle()  # this worker lives: not touched
     assert sweep.outcomes()[0].state == "running"
@@ -138,6 +140,106 @@ def test_a_training_that_outlived_its_worker_counts(policy_dirs: dict[str, Path]
     trial.set_user_attr("worker", known | {"beat": 0})
     trial.set_user_attr("child", known)
     assert [(outcome.state, outcome.value) for outcome in sweep.run()] == [("finished", 0.25)]
+
+
+def test_two_workers_settle_one_lost_trial_without_a_lock(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
+    config = write_plan(tmp_path, policy_dirs["gpt2"], search={"beta": [0.1]})
+    said: list[str] = []
+    # With the driver named there is no lock around a worker's look and its entry, as on a server.
+    address = f"sqlite+pysqlite:///{tmp_path / 'sweep.db'}"
+    first, second = (Sweep(read_plan(config), tmp_path / "sweep", address, said.append) for _ in range(2))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    known = placed(gone.pid) | {"beat": 0}
+    gone.wait()
+    trial = first._take()
+    assert trial is not None
+    trial.set_user_attr("worker", known)
+    opened_study = first._study
+    times = 0
+
+    def late() -> optuna.Study:
+        nonlocal times
+        times += 1
+        if times == 2:  # it has looked twice and noted the reason, and is about to enter the outcome
+            second._settle()
+        return opened_study()
+
+    first._study = late  # type: ignore[method-assign, assignment]
+    first._settle()
+    assert times == 2
+    assert said == ["Trial 1, whose worker is gone: failed"]
+    assert first.outcomes()[0].reason == f"lost: its worker (process {gone.pid} on {known['host']}) is gone"
+
+
+def test_a_living_worker_is_not_taken_for_dead(
+    policy_dirs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_plan(tmp_path, policy_dirs["gpt2"], search={"beta": [0.1]})
+    said: list[str] = []
+    one, other = opened(config, tmp_path / "sweep", said), opened(config, tmp_path / "sweep", said)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    known = placed(gone.pid)
+    gone.wait()
+    trial = one._take()
+    assert trial is not None
+    # A container beside this one, with its host's name: what has that number there cannot be asked here.
+    trial.set_user_attr("worker", known | {"namespace": 1, "beat": 0})
+    for _ in range(2):
+        other._settle()
+    assert one.outcomes()[0].state == "running"
+    # Its training saves for long after Ctrl-C: the worker signs on.
+    monkeypatch.setattr("dpo.training.sweep._BEAT", 0.0)
+    monkeypatch.setattr("dpo.training.sweep._POLL", 0.01)
+    line = "import signal; signal.signal(15, signal.SIG_IGN); print(flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdin is not None and child.stdout is not None
+    child.stdout.readline()
+    saving = threading.Thread(target=one._give_back, args=(trial, child, tmp_path / "sweep" / "rates-000"))
+    saving.start()
+    signs = set()
+
+    def signs_on() -> bool:
+        (running,) = other._study().trials
+        signs.add(running.user_attrs["worker"]["beat"])
+        return len(signs) >= 3
+
+    until(signs_on)
+    child.communicate(b"\n", timeout=_LIMIT)
+    saving.join(_LIMIT)
+    assert other.outcomes()[0].state == "waiting"
+    # One without a sign of life for STALE is given up; a sign that comes too late is no trace-back.
+    trial = one._take()
+    assert trial is not None
+    trial.set_user_attr("worker", known | {"namespace": 1, "beat": 0})
+    monkeypatch.setattr("dpo.training.sweep.STALE", -1.0)
+    for _ in range(2):
+        other._settle()
+    assert other.outcomes()[0].state == "failed"
+    one._note(trial, "worker", known)
+    one._give_back(trial, child, tmp_path / "sweep" / "rates-000")
+    assert said[-1].startswith("  another worker settled trial 1 in the meantime (lost: its worker (process ")
+
+
+def test_a_worker_whose_trial_was_settled_goes_on(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
+    short = SETTINGS | {"model": str(policy_dirs["gpt2"]), "max_steps": 2, "eval_steps": 2, "save_steps": 2}
+    config = write_plan(tmp_path, policy_dirs["gpt2"], settings=short, search={"beta": [0.1, 0.3]})
+    other = opened(config, tmp_path / "sweep")
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith("Trial 1 of 2"):  # as after two minutes in which this worker was suspended
+            study = other._study()
+            study._storage.set_trial_user_attr(study.trials[0]._trial_id, "reason", "lost: its worker is gone")
+            study.tell(0, state=TrialState.FAIL)
+
+    outcomes = Sweep(read_plan(config), tmp_path / "sweep", f"sqlite:///{tmp_path / 'sweep' / 'sweep.db'}", say).run()
+    assert [outcome.state for outcome in outcomes] == ["failed", "finished"]
+    assert [open_run(outcome.directory or "").state for outcome in outcomes] == ["finished", "finished"]
+    assert said[1] == (
+        "  another worker settled trial 1 in the meantime (lost: its worker is gone): "
+        f"not entered; its run stays in {outcomes[0].directory}"
+    )
 
 
 def test_a_bad_trial_is_pruned_and_a_stopped_sweep_goes_on(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
