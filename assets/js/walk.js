@@ -33,7 +33,7 @@ const STOPS = [
   {
     name: "Why, token by token",
     address: () => linked("cmp-story-why", "/lens"),
-    shows: "#page-lens h1",
+    shows: "#page-lens .page-title > :first-child",
     text:
       "The Lens colours each token by how much likelier or unlikelier DPO made it: green was " +
       "pulled up, violet pushed down.",
@@ -41,7 +41,7 @@ const STOPS = [
   {
     name: "How it was trained",
     address: () => linked("cmp-story-how", "/training"),
-    shows: "#page-training h1",
+    shows: "#page-training .page-title > :first-child",
     text:
       "DPO widens the margin between the rewards of the chosen and the rejected answers. The " +
       "doctor says in words what the curves show.",
@@ -49,7 +49,7 @@ const STOPS = [
   {
     name: "What the data taught",
     address: () => "/data",
-    shows: "#page-data h1",
+    shows: "#page-data .page-title > :first-child",
     text:
       "A policy learns whatever the chosen answers have more of, wanted or not: an audit says " +
       "what that is before anything is trained.",

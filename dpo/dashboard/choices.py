@@ -141,11 +141,6 @@ def run_link(path: Path | str) -> str:
     return "/run?" + urlencode([("run", str(path))])
 
 
-def sweep_link(directory: Path | str) -> str:
-    """The address of the page of a sweep."""
-    return "/sweep?" + urlencode([("sweep", str(directory))])
-
-
 def evaluation_link(directory: Path | str) -> str:
     """The address where an evaluation is looked at."""
     return "/evaluate?" + urlencode([("evaluation", str(directory))])

@@ -34,7 +34,7 @@ def _shown(made: dict[str, Any]) -> dict[str, Any]:
     def named(text: str) -> str:
         for name in known:
             text = text.replace(name, name if name.startswith("demo/") else Path(name).name)
-        return text.replace("|", "\\|")
+        return text
 
     rows = [row for row in made["comparisons"] if row["win_rate"] is not None]
     if not rows:

@@ -201,7 +201,7 @@ def test_runs_are_deleted_after_a_question_and_never_while_they_train(
     opened(page, 6)
     page.get_by_role("button", name="Empty the trash").click()
     expect(page.locator("#rn-trash-list")).to_contain_text("The trash is empty")
-    page.keyboard.press("Escape")
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
     opened(page, 6)
     choose(page, "live")
     page.locator("#rn-delete").click()

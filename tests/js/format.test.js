@@ -17,6 +17,7 @@ import {
 test("numbers have their sign, and a true minus", () => {
   assert.equal(signed(0.125), "+0.13");
   assert.equal(signed(-0.1, 3), "−0.100");
+  assert.equal(signed(-0.0002, 3), "0.000");
   assert.equal(plain(-2), "−2.00");
   assert.equal(plain(2, 1), "2.0");
   assert.equal(percent(0.123, 1), "12.3%");

@@ -15,6 +15,8 @@ from dpo.dashboard.training.run.family_tree import relatives
 from dpo.dashboard.training.run.files import files
 from dpo.dashboard.training.run.page import asked_for
 from dpo.errors import RunError
+from dpo.publishing.card import Publication, model_card
+from dpo.publishing.evaluated import evaluated
 from dpo.runs import BUNDLED_RUNS, RunRecord, find_runs, open_run
 from dpo.training.jobs import SWEEP
 
@@ -55,11 +57,33 @@ def test_a_run_stands_in_its_line(root: Path) -> None:
     assert line["Start"].name == "Llama-3-t5-sft" and line["Start"].href is not None and line["Start"].tuned is False
     assert (line["Data"].name, line["Data"].about) == ("sample", "90 train, 10 held out")
     assert line["Runs from it"].name == "further" and line["Sweep"].about == "2 runs"
+    assert line["Sweep"].href is None  # no page shows a sweep
     alone = {one.place: one for one in relatives(open_run(root / "further"), find_runs([root / "further"]))}
     assert alone["Start"].href is None and alone["Start"].about == "not among the runs here"  # it keeps its name
     record = RunRecord(root / "further", json.loads((root / "further" / "run.json").read_text()))
     record.update(config=record.info["config"] | {"model": str(root / "further")})  # a record that names itself
     assert "further" in [one.name for one in relatives(open_run(root / "further"), find_runs([root]))]
+
+
+def test_only_the_table_of_a_card_escapes_its_bars(root: Path) -> None:
+    run = open_run(root / "rates" / "first")
+    judged = {
+        "policy": "a|b", "against": "base", "judge": "longer", "kind": "rule", "temperature": 0.7, "verdict": "better",
+        "sentence": "a|b wins", "says": "longer|better", "win_rate": {"value": 0.5, "low": None, "high": None},
+    }  # fmt: skip
+    made = {
+        "plan": {"judges": [], "policies": []},
+        "prompts": 3,
+        "complete": True,
+        "comparisons": [judged],
+        "changes": [],
+    }
+    (run.path / "evaluations" / "one").mkdir(parents=True)
+    (run.path / "evaluations" / "one" / "eval.json").write_text(json.dumps(made), encoding="utf-8")
+    assert evaluated(run)[0]["headline"] == ["a|b wins"]
+    card = model_card(run, Publication("first", "full"))
+    assert "* a|b wins." in card
+    assert "| a\\|b against base | longer\\|better | 0.7 | 50.0 % | a rule |" in card
 
 
 def test_its_settings_begin_with_what_was_changed_and_its_commands_say_them(root: Path) -> None:

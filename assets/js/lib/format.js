@@ -2,11 +2,15 @@
 /* Numbers and texts as people read them, and as a shell or a spreadsheet does. */
 
 /**
- * A number with its sign.
+ * A number with its sign; what rounds to nothing has none.
  * @param {number} value
  * @param {number} [digits]
  */
-export const signed = (value, digits = 2) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
+export function signed(value, digits = 2) {
+  const size = Math.abs(value).toFixed(digits);
+  if (Number(size) === 0) return size;
+  return (value < 0 ? "−" : "+") + size;
+}
 /**
  * A number with a true minus.
  * @param {number} value

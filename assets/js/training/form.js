@@ -113,6 +113,8 @@ function read(field, node) {
 const TEXT = { type: "text", autocomplete: "off", spellcheck: false };
 /** @param {string} value @param {string} textContent @param {boolean} selected */
 const option = (value, textContent, selected) => make("option", { value, textContent, selected });
+/** A value as people write it: 0.00015, without the last digits of its binary. @param {unknown} value */
+const shown = (value) => (typeof value === "number" ? String(+value.toPrecision(12)) : String(value ?? ""));
 /** @param {Field} field */
 function control(field) {
   const id = `st-f-${field.name}`;
@@ -123,7 +125,7 @@ function control(field) {
     const on = /** @param {string} choice */ (choice) => (multiple ? (value || []).includes(choice) : value === choice);
     return make("select", { id, multiple }, ...field.choices.map((choice) => option(choice, choice, on(choice))));
   }
-  const node = make("input", { ...TEXT, id, value: Array.isArray(value) ? value.join(" ") : (value ?? "") });
+  const node = make("input", { ...TEXT, id, value: Array.isArray(value) ? value.map(shown).join(" ") : shown(value) });
   if (field.kind === "integer" || field.kind === "number") node.inputMode = "decimal";
   if (field.default === null) node.placeholder = field.usual || "by default";
   if (form.suggestions[field.name]) node.setAttribute("list", `st-list-${field.name}`);

@@ -47,6 +47,7 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
     inside = [(row, points) for row, points in drawn if points[-1][0] <= limit]
     best = _undominated([point for _, points in inside for point in points])
     data = [_line([x for x, _, _ in best], [y for _, y, _ in best], NEUTRAL, 1.25, DOTTED)]
+    farthest = max((points[-1][0] for _, points in inside), default=0.0)
     for row, points in inside:
         color = FAMILY_COLOR[row["family"]]
         strong = not selected or row["path"] in selected
@@ -58,10 +59,12 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
                "hovertemplate": "%{text}<br>KL %{x:.3g}, %{y:.3g}<extra></extra>", "hoverinfo": "text"}
         )  # fmt: skip
         x, y, step = points[-1]
+        left = x > 0.6 * farthest  # a name at the right edge would be cut
         symbol = SYMBOL[row["family"]] + ("-open" if row["state"] == "running" else "")
         data.append({
             "type": "scatter", "x": [x], "y": [y], "mode": "markers+text", "name": row["name"],
-            "text": [f"  {label}" if len(inside) <= _MOST_LABELS else ""], "textposition": "middle right",
+            "text": [f"  {label}  " if len(inside) <= _MOST_LABELS else ""],
+            "textposition": "middle left" if left else "middle right",
             "textfont": {"size": 12, "color": NEUTRAL}, "cliponaxis": False, "opacity": 1.0 if strong else 0.35,
             "marker": {"symbol": symbol, "size": 11, "color": color, "line": {"width": 2, "color": color}},
             "hovertemplate": f"{label}, step {step:g}<br>KL %{{x:.3g}}, %{{y:.3g}}<extra></extra>",

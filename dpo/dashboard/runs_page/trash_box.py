@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import dash_mantine_components as dmc
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from dpo.counting import counted
 from dpo.dashboard.browser import also, in_browser
-from dpo.dashboard.components import box, button, icon, problem_card
+from dpo.dashboard.components import box, button, dialog, problem_card
 from dpo.dashboard.runs_page.grid_rows import GridRows, paths_of
 from dpo.dashboard.web.access import Right
 from dpo.dashboard.web.schema import Count
@@ -34,7 +33,7 @@ def bar() -> html.Div:
 
 def dialogs() -> list[Any]:
     """The question before runs are deleted, and the trash."""
-    ask = dmc.Modal(
+    ask = dialog(
         [
             html.P(f"They go to the trash, with checkpoints and policies, and stay there for {KEPT_DAYS} days: until "
                    "then they can be brought back, and take their room on the disk."),
@@ -45,14 +44,14 @@ def dialogs() -> list[Any]:
                 cls="row end-row",
             ),
         ],
-        id="rn-delete-box", title="Delete runs", size=560, centered=True,
+        "rn-delete-box", "Delete runs", 560,
     )  # fmt: skip
-    trash = dmc.Modal(
+    trash = dialog(
         [
             html.Div(id="rn-trash-list"),
             box(button("Empty the trash", None, id="rn-empty", n_clicks=0, disabled=True), cls="row end-row"),
         ],
-        id="rn-trash-box", title="Trash", size=560, centered=True,
+        "rn-trash-box", "Trash", 560,
     )  # fmt: skip
     return [ask, trash]
 
@@ -177,6 +176,6 @@ def _row(entry: Deleted, may: bool) -> html.Div:
     text = html.Div([html.B(entry.name), html.Div(about, className="sub")])
     ident = {"type": _BACK, "entry": entry.ident}
     label = f"Bring {entry.name} back"
-    back = html.Button([icon("left", 14), "Bring back"], id=ident, n_clicks=0, className="ex", disabled=not may,
+    back = html.Button("Bring back", id=ident, n_clicks=0, className="ex", disabled=not may,
                        **{"aria-label": label})  # fmt: skip
     return html.Div([text, back], className="trash-row")

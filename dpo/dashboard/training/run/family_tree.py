@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpo.counting import counted
-from dpo.dashboard.choices import base_of, evaluation_link, run_link, sweep_link
+from dpo.dashboard.choices import base_of, evaluation_link, run_link
 from dpo.families import facts_of
 from dpo.policies.names import BUNDLED
 from dpo.publishing.evaluated import evaluated
@@ -49,8 +49,7 @@ def relatives(run: Run, runs: Sequence[Run]) -> list[Relative]:
     found += _children(run, known)
     if (run.path.parent / SWEEP).is_file():
         siblings = sum(path.startswith(os.path.realpath(run.path.parent) + os.sep) for path in known)
-        name = run.path.parent.name
-        found.append(Relative("Sweep", name, sweep_link(run.path.parent), counted(siblings, "run")))
+        found.append(Relative("Sweep", run.path.parent.name, None, counted(siblings, "run")))  # has no page of its own
     for made in evaluated(run):
         about = counted(made["prompts"], "prompt") + ("" if made["complete"] else ", not finished")
         found.append(Relative("Evaluation", made["directory"].name, evaluation_link(made["directory"]), about))
