@@ -113,7 +113,7 @@ def test_notes_and_names_are_kept_on_disk(serve: Any, open_page: Any, sweep: Pat
     page.get_by_role("combobox", name="Columns").or_(page.get_by_label("Columns", exact=True)).first.fill("KL")
     page.get_by_role("option", name="KL", exact=True).click()
     heads = page.locator("#rn-grid .ag-header-cell-text")
-    expect(heads).to_have_text(["", "Run", "Status", "KL"])
+    expect(heads).to_have_text(["Choose", "Run", "Status", "KL"])
     page.locator(".columns-box summary").click()
     name = page.locator("#rn-grid .ag-pinned-left-cols-container .ag-row[row-id$='rates-002'] [col-id='name']")
     name.dblclick()
