@@ -2,6 +2,7 @@
 /* The one entry: every module is loaded when Dash's renderer, which calls them by name, is started here. */
 import "./connection.js";
 import "./grids.js";
+import "./later.js";
 import * as compare from "./compare/controls.js";
 import "./compare/many.js";
 import { about, sampleOf, state } from "./compare/state.js";
@@ -11,7 +12,6 @@ import * as evaluate from "./evaluate/view.js";
 import * as lens from "./lens/controls.js";
 import * as runs from "./runs/sweep.js";
 import "./runs/cells.js";
-import "./palette/palette.js";
 import * as shell from "./shell.js";
 import "./training/checkpoints.js";
 import * as training from "./training/controls.js";
@@ -22,7 +22,6 @@ import "./training/player.js";
 import "./training/poll.js";
 import * as run from "./training/run.js";
 import { screen } from "./training/state.js";
-import "./walk.js";
 
 window.dash_clientside = Object.assign(window.dash_clientside || {}, {
   shell: shell.callbacks,

@@ -155,7 +155,7 @@ function keepFocus() {
   document.addEventListener("keydown", () => ends.abort(), { signal: ends.signal, capture: true });
   document.addEventListener("pointerdown", () => ends.abort(), { signal: ends.signal, capture: true });
 }
-function start() {
+export function start() {
   put("help", { opened: false });
   keepFocus();
   before = document.activeElement;
@@ -187,6 +187,3 @@ function keys(event) {
   event.stopPropagation();
   act();
 }
-document.addEventListener("click", (event) => {
-  if (closest(event, ".js-walk")) start();
-});

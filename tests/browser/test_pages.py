@@ -86,7 +86,7 @@ def test_modules_are_fetched_side_by_side_once_and_remembered(serve: Any, browse
     page.route(f"**/{ENTRY}", lambda route: held.append(route))
     page.goto(url, wait_until="commit")
     # Asked for by the document: none waits for the entry, to be found in its imports a round trip later.
-    files = Modules(ASSETS).files()
+    files = Modules(ASSETS).first()
     page.wait_for_function(
         "count => document.querySelectorAll('link[rel=modulepreload]').length === count", arg=len(files)
     )

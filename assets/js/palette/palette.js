@@ -103,13 +103,8 @@ dialog.addEventListener("keydown", (event) => {
 dialog.addEventListener("click", (event) => {
   if (event.target === dialog) dialog.close(); // the backdrop
 });
-document.addEventListener(
-  "keydown",
-  (event) => {
-    if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return;
-    event.preventDefault();
-    if (dialog.open) dialog.close();
-    else open();
-  },
-  true,
-);
+/** Open it, or close it where it is open. */
+export function toggle() {
+  if (dialog.open) dialog.close();
+  else open();
+}

@@ -1,4 +1,4 @@
-"""The pages' ES modules: one entry, named with all it imports in the document's head, under an address with a version.
+"""The pages' ES modules: one entry, named with all it needs in the document's head, under an address with a version.
 
 A module names others relative to itself, so the version in the entry's address is in theirs too: a browser may
 remember them for ever, and gets all of them anew after any of them has changed.
@@ -13,6 +13,7 @@ from flask import Flask, Response, abort, send_from_directory
 
 RULE = "/modules/<wanted>/<path:filename>"
 ENTRY = "js/main.js"
+LATER = ("js/walk.js", "js/palette/")  # what js/later.js imports when somebody opens it: not sent at the first visit
 _FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -29,6 +30,10 @@ class Modules:
         names = [path.relative_to(self.assets).as_posix() for path in found]
         return sorted(names, key=lambda name: (name != ENTRY, name))
 
+    def first(self) -> list[str]:
+        """Those that are needed at once."""
+        return [name for name in self.files() if not name.startswith(LATER)]
+
     def version(self) -> str:
         """A short name of what all of them hold."""
         paths = [self.assets / name for name in self.files()]
@@ -40,9 +45,9 @@ class Modules:
         return self._seen[1]
 
     def tags(self) -> str:
-        """HTML for the document's head: the entry, and all modules, so that they are fetched side by side."""
+        """HTML for the document's head: the entry, and all it needs, so that they are fetched side by side."""
         base = f"/modules/{self.version()}/"
-        loads = "".join(f'<link rel="modulepreload" href="{base}{name}">' for name in self.files())
+        loads = "".join(f'<link rel="modulepreload" href="{base}{name}">' for name in self.first())
         return f'{loads}<script type="module" src="{base}{ENTRY}"></script>'
 
     def register(self, server: Flask) -> None:
