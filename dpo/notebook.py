@@ -6,6 +6,7 @@ A result that can be shown names itself, its rows and its curves; the rest is he
 from __future__ import annotations
 
 import html
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,12 +40,12 @@ class Sheet:
     y: str
 
 
-class NotebookView:
+class NotebookView(ABC):
     """What shows itself in a notebook, by its `sheet`."""
 
+    @abstractmethod
     def sheet(self) -> Sheet:
         """What of it is shown."""
-        raise NotImplementedError
 
     def to_pandas(self) -> DataFrame:
         """The rows of its table."""
