@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dpo.dashboard.ches_jobs import ChesJob, measure, told
 from dpo.errors import BusyError, DataError, DpoError, StorageError
 from dpo.preferences import file_check
 from dpo.preferences.reading import SUFFIXES
@@ -64,6 +65,10 @@ class AuditJob:
     signals: Signals | None = None
     vocabulary: Vocabulary | None = None
     preview: Preview | None = None
+    ches: ChesJob | None = None
+    """The newest measuring of its pairs' CHES."""
+    scored: ChesJob | None = None
+    """The last one that came to an end: it may be that of another policy."""
     found: dict[str, Any] = field(default_factory=dict)
     """What the table was asked for before, and its columns (`table`)."""
 
@@ -224,13 +229,46 @@ class AuditJobs:
         source, label = self._resolve(value)
         job = AuditJob(uuid.uuid4().hex[:12], value, source, label, model, columns)
         with self._lock:
-            if sum(not known.over for known in self._jobs.values()) > MOST_AUDITS:
-                raise BusyError(f"{MOST_AUDITS} audits are waiting already: try again in a moment")
+            self._check_room()
             self._jobs[job.ident] = job
             for old in [key for key, known in self._jobs.items() if known.over][: -_MOST_DONE or None]:
-                del self._jobs[old]
+                _end_measuring(self._jobs.pop(old))
         threading.Thread(target=self._work, args=(job,), name=f"audit-{job.ident}", daemon=True).start()
         return job
+
+    def measure_ches(self, ident: str | None, policy: str) -> ChesJob:
+        """Begin to measure the CHES of an audit's pairs under a policy; what was being measured of them is cancelled.
+
+        Raises:
+            DataError: the audit is not kept (any more).
+            BusyError: too many wait.
+        """
+        with self._lock:
+            job = self._jobs.get(ident or "")
+            if job is None or job.audit is None:
+                raise DataError("This audit is no longer kept: start it again")
+            _end_measuring(job)
+            self._check_room()
+            job.ches = asked = ChesJob(policy)
+        threading.Thread(target=self._measure, args=(job, asked), name=f"ches-{job.ident}", daemon=True).start()
+        return asked
+
+    def _check_room(self) -> None:
+        waiting = sum(not known.over for known in self._jobs.values())
+        waiting += sum(known.ches is not None and not known.ches.over for known in self._jobs.values())
+        if waiting > MOST_AUDITS:
+            raise BusyError(f"{MOST_AUDITS} audits are waiting already: try again in a moment")
+
+    def _measure(self, job: AuditJob, asked: ChesJob) -> None:
+        with self._working:
+            try:
+                assert job.audit is not None and job.data is not None
+                job.audit, scores = measure(asked, job.audit, job.data)
+                asked.scores, job.scored = scores, asked
+                job.found = {}  # what the table was asked for before knew of no CHES, or of another policy's
+                asked.done = True
+            except Exception as error:  # shown in the page rather than lost in a thread
+                asked.problem = told(error)
 
     def job(self, ident: str | None) -> AuditJob | None:
         """The job of that name, while it is kept."""
@@ -238,9 +276,11 @@ class AuditJobs:
             return self._jobs.get(ident or "")
 
     def cancel(self, ident: str | None) -> None:
-        """End an audit where it next says how far it is."""
+        """End an audit, or the measuring of its pairs, where it next says how far it is."""
         job = self.job(ident)
-        if job is not None:
+        if job is not None and job.over:
+            _end_measuring(job)
+        elif job is not None:
             job.cancelled = True
 
     def close(self) -> None:
@@ -311,6 +351,11 @@ class AuditJobs:
         except DpoError as error:
             job.note = f"Tokens are left out: {error}"
             return None
+
+
+def _end_measuring(job: AuditJob) -> None:
+    if job.ches is not None:
+        job.ches.cancelled = True
 
 
 def _readable(name: str) -> bool:

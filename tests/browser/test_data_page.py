@@ -77,6 +77,21 @@ def test_the_sample_is_audited_and_its_pairs_are_shown(serve: Serve, open_page: 
     assert len(downloaded(page, "Export all")) == 310
     page.get_by_label("Search pairs").fill("no pair says this")
     expect(page.locator("#da-pair")).to_contain_text("No pair holds this text.")
+    page.get_by_label("Search pairs").fill("")
+    column = page.locator("#da-rows [col-id='ches']")
+    expect(column).to_have_count(0)
+    page.get_by_role("button", name="Measure").click()
+    expect(page.locator("#da-ches-state")).to_contain_text("Under demo/gpt2 half of 310 pairs", timeout=AUDIT)
+    expect(column.first).to_be_visible()
+    rows = page.locator("#da-rows .ag-row")
+    expect(rows.locator("[col-id='ches']").nth(7)).not_to_be_empty()
+    shown = page.evaluate("[0, 1, 2, 3].map((at) => dash_ag_grid.getApi('da-rows').getDisplayedRowAtIndex(at).data)")
+    assert [row["ches"] for row in shown] == sorted((row["ches"] for row in shown), reverse=True)
+    model = {"ches": {"filterType": "number", "type": "greaterThanOrEqual", "filter": shown[3]["ches"]}}
+    page.evaluate("model => dash_ag_grid.getApi('da-rows').setFilterModel(model)", model)
+    expect(page.locator("#da-count")).to_have_text("4 of 310 pairs")
+    page.locator("[data-code='ches']").get_by_role("button", name="Drop these rows").click()
+    expect(page.locator("#da-effect")).to_contain_text("Drops 16 and changes 0 of 310 rows", timeout=AUDIT)
     assert fits(page)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,15 @@ import torch
 from tiny import save_tiny, tiny
 
 from dpo.cli.main import main
+from dpo.dashboard.audit_jobs import AuditJob, AuditJobs
+from dpo.dashboard.ches_jobs import ChesJob
+from dpo.dashboard.data.cleaning import remedies_for
+from dpo.dashboard.data.table import TableQuery, listed, select
+from dpo.errors import ConfigError, DataError
 from dpo.evaluation.ches import ches
 from dpo.preferences.audit.ches import highest
+from dpo.preferences.audit.clean import preview
+from dpo.preferences.normalise import Columns
 
 PAIRS = [
     {"prompt": f"Any fun plans for day {n}?", "chosen": "Off to the lake with my dog! " * (1 + n % 3),
@@ -90,3 +98,47 @@ def test_the_audit_tells_them_and_cleaning_drops_them(tmp_path: Path, capsys: py
         assert main(wrong) == 2
         error = capsys.readouterr().err
         assert says in error and error.count("\n") == 1
+
+
+def ended(job: AuditJob | ChesJob) -> None:
+    deadline = time.monotonic() + 120
+    while not job.over:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_data_page_measures_sorts_filters_and_drops_by_it(tmp_path: Path) -> None:
+    model = str(save_tiny("gpt2", tmp_path / "model"))
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS), encoding="utf-8")
+    audits = AuditJobs(tmp_path)
+    with pytest.raises(DataError, match="no longer kept"):
+        audits.measure_ches("none", model)
+    job = audits.start("file:pairs.jsonl", model, Columns())
+    ended(job)
+    places = select(job, by_ches := TableQuery(sort=(("ches", True),)))
+    assert {row["ches"] for row in listed(job, places, 0)} == {None}  # not measured yet
+    with pytest.raises(ConfigError, match="was not measured"):
+        remedies_for(job, "ches")
+
+    audits._working.acquire()  # another audit is under way: this one waits, and is called off
+    waiting = audits.measure_ches(job.ident, model)
+    audits.cancel(job.ident)
+    audits._working.release()
+    ended(waiting)
+    assert "cancelled" in waiting.problem and waiting.scores is None and not job.cancelled
+    ended(missing := audits.measure_ches(job.ident, str(tmp_path / "nothing")))
+    assert "nothing" in missing.problem
+
+    for _ in range(2):  # measured again, the finding is there once
+        ended(audits.measure_ches(job.ident, model))
+    expected = ches(tiny("gpt2"), PAIRS, (256, 256))
+    order = np.argsort(-expected, kind="stable").tolist()
+    rows = listed(job, select(job, by_ches), 0)
+    assert [row["row"] for row in rows] == order
+    assert rows[0]["ches"] == pytest.approx(expected[order[0]], rel=1e-3)
+    above = TableQuery(filters={"ches": {"type": "greaterThan", "filter": float(np.median(expected))}})
+    assert sorted(select(job, above)) == sorted(order[:9])
+    assert job.audit is not None and [one.count for one in job.audit.findings if one.code == "ches"] == [1]
+    assert select(job, TableQuery(finding="ches")).tolist() == order[:1]
+    effect = preview(job.source, remedies_for(job, "ches"))
+    assert [one.row for one in effect.examples] == order[:1] and effect.written == len(PAIRS) - 1

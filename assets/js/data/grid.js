@@ -31,6 +31,15 @@ export const callbacks = {
     return asked ? clicks : none();
   },
   refresh: () => grid((api) => api.purgeInfiniteCache()),
+  /** The column of CHES is there once it was measured, the highest first. @param {string | null | undefined} policy */
+  ches: (policy) =>
+    grid((api) => {
+      api.applyColumnState({
+        state: [{ colId: "ches", hide: !policy, sort: policy ? "desc" : null }],
+        defaultState: { sort: null },
+      });
+      if (policy) api.purgeInfiniteCache();
+    }),
   /** @param {number | null | undefined} at */
   select: (at) =>
     grid((api) => {

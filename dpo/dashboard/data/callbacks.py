@@ -9,15 +9,15 @@ from urllib.parse import urlencode
 from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
 from typing_extensions import TypedDict
 
-from dpo.dashboard.audit_jobs import AuditJob, AuditJobs
+from dpo.dashboard.audit_jobs import AuditJobs
 from dpo.dashboard.browser import also, in_browser
-from dpo.dashboard.components import box, button, card, problem_card
+from dpo.dashboard.components import card, problem_card
 from dpo.dashboard.data import mapping, pairs
-from dpo.dashboard.data.cards import finding_cards, length_line, lengths, remedies
+from dpo.dashboard.data.cards import finding_cards, length_line, lengths, remedies, under_way
 from dpo.dashboard.data.cleaning import verdict
 from dpo.dashboard.data.export import EXPORT
 from dpo.dashboard.data.page import MODELS
-from dpo.dashboard.data.table import GridRequest, TableQuery, codes_of, listed, select
+from dpo.dashboard.data.table import GridRequest, TableQuery, codes_of, listed, select, with_rows
 from dpo.dashboard.web.names import Allowed
 from dpo.dashboard.web.schema import Count
 from dpo.errors import ConfigError, DpoError, quoted
@@ -180,22 +180,20 @@ def _auditing(app: Dash, audits: AuditJobs) -> None:
             gone = problem_card("This audit is no longer kept: start it again") if ident else None
             return None, *[no_update] * 6, gone, True, *[no_update] * 5
         if not job.over:
-            return _under_way(job), no_update, [], True, *[no_update] * 2, job.label, None, False, *[no_update] * 5
+            shown = card(*under_way(html.H2("Auditing"), job.ident, job.step, job.share), cls="pad")
+            return shown, no_update, [], True, *[no_update] * 2, job.label, None, False, *[no_update] * 5
         if job.audit is None:
             asked = job.preview is not None and len(job.preview.readings) > 1
             question = mapping.question(job.preview) if asked and job.preview is not None else no_update
             problem = None if asked else problem_card(job.problem)
             return None, question, [], True, *[no_update] * 2, job.label, problem, True, *[no_update] * 5
         result = job.audit
-        with_rows = [{"value": "", "label": "All pairs"}] + [
-            {"value": code, "label": code} for code in {finding.code: 1 for finding in result.findings if finding.rows}
-        ]
-        shown = [mapping.recognised(job.preview, job.columns.layout is not None, result)] if job.preview else []
+        read = [mapping.recognised(job.preview, job.columns.layout is not None, result)] if job.preview else []
         return (
-            html.P(job.note, className="sub") if job.note else None, shown,
+            html.P(job.note, className="sub") if job.note else None, read,
             [verdict(job, result), *finding_cards(result)], False,
             lengths(result), length_line(result), f"{job.label} · {result.scope()} · audited in {result.seconds:.1f} s",
-            None, True, with_rows, "", "", remedies(result, job.source, column_flags(job.columns)), job.ident,
+            None, True, with_rows(result), "", "", remedies(result, job.source, column_flags(job.columns)), job.ident,
         )  # fmt: skip
 
 
@@ -282,21 +280,3 @@ def _columns(named: tuple[str | None, ...], layout: str | None, swap: bool | Non
 
 def _emptied() -> list[Any]:
     return [[], None] * len(_ROLES)
-
-
-def _under_way(job: AuditJob) -> html.Section:
-    """How far an audit is, and the way to end it; drawn anew at each poll, so the button's focus is kept by its id."""
-    percent = round(100 * job.share)
-    bar = html.Div(
-        html.I(style={"width": f"{percent}%"}), className="progress", role="progressbar",
-        **{"aria-label": "Audit", "aria-valuenow": str(percent), "aria-valuemin": "0", "aria-valuemax": "100"},
-    )  # fmt: skip
-    return card(
-        box(
-            box(html.H2("Auditing"), html.P(f"{job.step.capitalize()} ({percent}%)", className="sub"), cls="grow"),
-            button("Cancel", id={"type": "da-cancel", "key": job.ident}, size="xs", n_clicks=0),
-            cls="row",
-        ),
-        bar,
-        cls="pad",
-    )

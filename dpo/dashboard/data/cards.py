@@ -9,6 +9,7 @@ from typing import Any
 
 from dash import html
 
+from dpo.dashboard.ches_jobs import CODE as CHES
 from dpo.dashboard.components import box, button, light
 from dpo.dashboard.theme import CHOSEN, REJECTED, layout, rgba
 from dpo.preferences.audit import Audit, Finding
@@ -44,6 +45,7 @@ TITLES = {
     "unrelated-side": "One side fits none of its rows",
     "chat-markup": "Chat template tokens in texts",
     "unpaired": "Answers without a partner",
+    CHES: "Chosen answers that may fall",
 }
 SHORTCUT = "shortcut-"
 EVERYTHING = "everything"
@@ -130,6 +132,8 @@ def findings_of(result: Audit, key: str) -> list[Finding]:
 
 def fix_label(key: str, findings: Sequence[Finding]) -> str:
     """A button's words; empty where nothing can be mended."""
+    if key == CHES:
+        return "Drop these rows"
     flags = advised(findings)
     if not flags or key == EVERYTHING:
         return "Mend all of this" if flags else ""
@@ -193,3 +197,15 @@ def length_line(result: Audit) -> str:
     text = f"; {rule['says']} wins {rule['accuracy']:.0%}" if rule else ""
     chosen, rejected = (result.measures["characters"][side]["p50"] for side in ("chosen", "rejected"))
     return f"Median {chosen:,} and {rejected:,}{text}"
+
+
+def under_way(title: html.H2 | html.B, key: str, step: str, share: float) -> list[Any]:
+    """How far a work on an audit is, and the way to end it; drawn anew at each poll, so its focus is kept by its id."""
+    percent = round(100 * share)
+    bar = html.Div(
+        html.I(style={"width": f"{percent}%"}), className="progress", role="progressbar",
+        **{"aria-label": title.children, "aria-valuenow": str(percent), "aria-valuemin": "0", "aria-valuemax": "100"},
+    )  # fmt: skip
+    state = html.P(f"{step[:1].upper()}{step[1:]} ({percent}%)", className="sub")
+    cancel = button("Cancel", id={"type": "da-cancel", "key": key}, size="xs", n_clicks=0)
+    return [box(box(title, state, cls="grow"), cancel, cls="row"), bar]

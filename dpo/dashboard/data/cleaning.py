@@ -9,12 +9,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from typing_extensions import TypedDict
 
+from dpo.arrays import Floats
 from dpo.counting import counted
 from dpo.dashboard.audit_jobs import AuditJob, AuditJobs
 from dpo.dashboard.browser import also
+from dpo.dashboard.ches_jobs import CODE
 from dpo.dashboard.components import box, button, card, dialog, light, problem_card
 from dpo.dashboard.data.cards import EVERYTHING, findings_of, fix_button, fix_label
 from dpo.dashboard.data.pairs import word_diff
@@ -23,6 +26,8 @@ from dpo.preferences.audit.remedies import cleaned_name
 from dpo.preferences.normalise import Columns
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from dpo.preferences.audit import Audit
     from dpo.preferences.audit.clean import Effect, ExampleRow, Remedies
 
@@ -152,15 +157,46 @@ def _turn(places: threading.BoundedSemaphore) -> Iterator[None]:
 
 
 def _asked(audits: AuditJobs, fix: Fix | None) -> tuple[AuditJob, Remedies]:
-    from dpo.preferences.audit.clean import Remedies, remedies_of
-
     job = audits.job(fix["job"]) if fix else None
     if job is None or job.audit is None or fix is None:
         raise ConfigError("This audit is no longer kept: start it again")
-    remedies = remedies_of(findings_of(job.audit, fix["key"]))
+    return job, remedies_for(job, fix["key"])
+
+
+def remedies_for(job: AuditJob, key: str) -> Remedies:
+    """What the button of a key does.
+
+    Raises:
+        ConfigError: nothing, or not on this page.
+    """
+    from dpo.preferences.audit.clean import Remedies, remedies_of
+
+    assert job.audit is not None
+    remedies = _drop_ches(job) if key == CODE else remedies_of(findings_of(job.audit, key))
     if remedies == Remedies():
         raise ConfigError("No such remedy is advised: choose one on the page")
-    return job, remedies
+    return remedies
+
+
+def _drop_ches(job: AuditJob) -> Remedies:
+    """Drops what the page lists: the scores that were measured are looked up by row, nothing is measured again."""
+    from dpo.preferences.audit.ches import SHARE, DropChes
+    from dpo.preferences.audit.clean import Remedies
+
+    assert job.data is not None and job.every is not None
+    if job.scored is None or job.scored.scores is None:
+        raise ConfigError("The CHES of these pairs was not measured: choose a policy on the page, then Measure")
+    if len(job.data.pairs) < len(job.every):
+        raise ConfigError(
+            f"Only {len(job.data.pairs):,} of {len(job.every):,} pairs were measured here: "
+            f"dpo data clean ... --drop-ches {SHARE:.0%} --model {job.scored.policy} measures all of them"
+        )
+    known = dict(zip(job.data.pairs["row"], job.scored.scores.tolist(), strict=True))
+
+    def score(pairs: Dataset) -> Floats:
+        return np.array([known.get(row, np.nan) for row in pairs["row"]])
+
+    return Remedies(drop_ches=DropChes(SHARE, job.scored.policy, score))
 
 
 def _effect(effect: Effect, job: AuditJob, directory: Path) -> html.Div:

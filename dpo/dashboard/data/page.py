@@ -12,6 +12,7 @@ from dpo.dashboard.audit_jobs import MOST_UPLOAD
 from dpo.dashboard.components import action, box, button, card, card_head, chart, command, icon, page_title
 from dpo.dashboard.data import cleaning
 from dpo.dashboard.data.cards import lengths
+from dpo.dashboard.data.ches import ches_card
 from dpo.dashboard.data.table import BLOCK, column_definitions
 from dpo.dashboard.workbench import Workbench
 from dpo.families import FAMILIES
@@ -41,7 +42,10 @@ def page(workbench: Workbench) -> list[Any]:
         html.Div(id="da-progress", role="status"),
         html.Div(id="da-cards", className="grid g3"),
         html.Div(id="da-detect"),
-        html.Div([_length_card(), _pairs_card()], className="grid data-grid", id="da-below", hidden=True),
+        html.Div(
+            [box(_length_card(), ches_card(workbench), cls="grid"), _pairs_card()],
+            className="grid data-grid", id="da-below", hidden=True,
+        ),
         # The source looked at, the click that asks for an audit, the audit asked for, the reading chosen, the audit
         # shown, the selection listed, the pair shown in it.
         *(dcc.Store(id=f"da-{name}") for name in (

@@ -24,6 +24,8 @@ from dpo.errors import ConfigError
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from dpo.preferences.audit import Audit
+
 SIDES = ("prompt", "chosen", "rejected")
 BLOCK = 100
 """Rows that the grid asks for at a time."""
@@ -31,8 +33,11 @@ _BATCH = 1024
 _SHOWN = 300  # characters of a prompt in the table
 _MOST_SELECTIONS = 20
 Places = NDArray[np.int64]
+CHES = "ches"
+"""The column that is hidden until somebody has its numbers measured."""
 # Column, heading, width, and what the heading's tooltip says.
 NUMBERS = (
+    (CHES, "CHES", 104, "The higher, the more training pushes the chosen answer down; of the policy chosen beside"),
     ("chosen", "Chosen", 112, "Characters of the chosen answer"),
     ("rejected", "Rejected", 120, "Characters of the rejected answer"),
     ("difference", "Difference", 130, "Characters, chosen minus rejected"),
@@ -128,7 +133,7 @@ def column_definitions() -> list[dict[str, Any]]:
         {"field": "row", "headerName": "Row", "width": 96, **number, "sortingOrder": ["asc", "desc", None]},
         {"field": "prompt", "headerName": "Prompt", "flex": 1, "minWidth": 220, "sortable": False},
         *(
-            {"field": name, "headerName": heading, "width": width, "headerTooltip": tip, **number}
+            {"field": name, "headerName": heading, "width": width, "headerTooltip": tip, "hide": name == CHES, **number}
             for name, heading, width, tip in NUMBERS
         ),
     ]
@@ -181,7 +186,7 @@ def listed(job: AuditJob, places: Places, start: int) -> list[dict[str, Any]]:
     ]
     for name in ("row", *(name for name, *_ in NUMBERS)):
         for row, value in zip(rows, column(job, name)[places].tolist(), strict=True):
-            row[name] = None if value != value else round(value, 2) if name == "fit" else int(value)
+            row[name] = None if value != value else _SHOWN_AS.get(name, int)(value)
     return rows
 
 
@@ -190,6 +195,12 @@ def codes_of(job: AuditJob, place: int) -> list[str]:
     assert job.audit is not None
     codes = dict.fromkeys(finding.code for finding in job.audit.findings if finding.rows)
     return [code for code in codes if _of_finding(job, code)[place]]
+
+
+def with_rows(result: Audit) -> list[dict[str, str]]:
+    """Data of the select that lists the pairs of one finding."""
+    codes = dict.fromkeys(finding.code for finding in result.findings if finding.rows)
+    return [{"value": "", "label": "All pairs"}, *({"value": code, "label": code} for code in codes)]
 
 
 def exported(pairs: Dataset, places: Places) -> Iterator[str]:
@@ -240,6 +251,12 @@ def _fit(job: AuditJob) -> Floats:
     return shares
 
 
+def _ches(job: AuditJob) -> Floats:
+    assert job.signals is not None
+    known = job.scored.scores if job.scored is not None else None
+    return np.full(len(job.signals.row), np.nan) if known is None else known
+
+
 def _flags(job: AuditJob) -> Floats:
     assert job.audit is not None and job.signals is not None
     codes = {finding.code for finding in job.audit.findings if finding.rows}
@@ -260,6 +277,11 @@ _COLUMNS: Mapping[str, Callable[[AuditJob], Floats]] = {
     "unk_rejected": _unknown(1),
     "fit": _fit,
     "flags": _flags,
+    CHES: _ches,
+}
+_SHOWN_AS: Mapping[str, Callable[[float], float]] = {
+    "fit": lambda value: round(value, 2),
+    CHES: lambda value: float(f"{value:.4g}"),  # its size is that of the policy's hidden states
 }
 
 

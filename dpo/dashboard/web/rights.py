@@ -99,6 +99,8 @@ CALLBACKS: dict[str, Right] = {
     "da-fix-go.n_clicks > da-written.children": _CHANGE,
     "da-fix-leave.n_clicks > da-fix-box.opened": _READ,
     "da-poll.n_intervals > da-progress.children": _READ,
+    "da-ches-go.n_clicks > da-ches-state.children": _ASK,
+    "da-ches-poll.n_intervals > da-ches-state.children": _READ,
     "da-rows.getRowsRequest > da-rows.getRowsResponse": _READ,
     "da-rows.selectedRows > da-at.data": _READ,
     "da-at.data > da-pair.children": _READ,
