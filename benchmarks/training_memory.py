@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import subprocess
 import sys
@@ -18,9 +17,9 @@ import tempfile
 from pathlib import Path
 
 from dpo.runs import open_run
+from dpo.training.heap import EVERY
 
-# What glibc does by itself, said by the user: a setting of its own that changes nothing on a 64-bit machine.
-_AS_IT_IS = {"GLIBC_TUNABLES": "glibc.malloc.arena_test=8"}
+_START = "import sys; from dpo.training import heap; heap.EVERY = {every}; from dpo.cli import main; sys.exit(main())"
 _WORDS = ("the", "dog", "went", "down", "to", "a", "lake", "where", "nobody", "had", "been", "before,", "said", "she")
 
 
@@ -34,13 +33,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         data = Path(directory) / "pairs.jsonl"
         write_pairs(data, options.steps * options.batch_size)
-        for name, environment in (("glibc's own", _AS_IT_IS), ("bounded", {})):
+        for name, every in (("glibc's own", 10**9), ("given back", EVERY)):
             run = Path(directory) / name.replace(" ", "-")
             subprocess.run(
-                [sys.executable, "-m", "dpo", "sft", "--model", options.model, "--dataset", str(data), "--output-dir",
-                 str(run), "--max-steps", str(options.steps), "--batch-size", str(options.batch_size), "--probes", "0",
+                [sys.executable, "-c", _START.format(every=every), "sft", "--model", options.model, "--dataset",
+                 str(data), "--output-dir", str(run), "--max-steps", str(options.steps), "--batch-size",
+                 str(options.batch_size), "--probes", "0",
                  "--device", "cpu", "--save-steps", "100000", "--eval-steps", "100000"],
-                env={**os.environ, **environment}, check=True, stdout=subprocess.DEVNULL,
+                check=True, stdout=subprocess.DEVNULL,
             )  # fmt: skip
             print(f"{name}: {measured(run)}", flush=True)
 

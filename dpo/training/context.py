@@ -27,9 +27,8 @@ from dpo.training.best_policy import restore_best
 from dpo.training.checkpoints import ROWS, newest_whole, say, settings_of
 from dpo.training.config import CommonConfig, RunConfig
 from dpo.training.finite_checks import memory_explained
-from dpo.training.heap import bound_heap
 from dpo.training.pairs import load_pairs
-from dpo.training.precision import check_device, training_device
+from dpo.training.precision import check_device
 from dpo.training.preconditions import (
     SCRATCH,
     check_launcher,
@@ -173,8 +172,6 @@ def opened(config: Config) -> Iterator[Context[Config]]:
     check_trackers(config.report_to)
     check_device(config)
     check_launcher()
-    if training_device(config) == "cpu":
-        bound_heap()
     url = address()
     config, resumed = with_resume(config)
     if process_count() > 1 and not config.output_dir:

@@ -1,38 +1,54 @@
 """Keeps the memory of a long training on a CPU flat, where the C library is glibc.
 
-Batches differ in length, so each asks for blocks of other sizes.  glibc takes large blocks from the kernel one by one
-and gives them back, until the first is freed: from then on it takes blocks of that size (up to 32 MiB) from its heap,
-where a small block that lives on keeps all the free ones below it.  A training of an hour so grows to several times
-what it uses (docs/benchmarks.md has the figures).
+Batches differ in length, so each asks for blocks of other sizes.  glibc takes them from its heap, where a small block
+that lives on keeps all the free ones below it: a training of an hour grows to several times what it uses.  Taking every
+large block from the kernel instead (`M_MMAP_THRESHOLD`) is flat too, but its pages are cleared anew in every update,
+which doubled the time of one; giving back what is free now and then costs almost nothing (docs/benchmarks.md).
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import os
+import functools
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable
+from typing import Any
 
-# Of malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-MMAP_THRESHOLD = 2 * 2**20
-"""Bytes from which a block is taken from the kernel and given back to it: about the smallest tensors of a batch."""
-_TRIM_THRESHOLD = 128 * 2**20
-_SET_BY_USER = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TOP_PAD_")
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+EVERY = 10
+"""Updates from one giving back to the next."""
 
 
-def bound_heap(environment: Mapping[str, str] = os.environ) -> bool:
-    """Fix the sizes from which glibc gives memory back, for the rest of this process; whether it was done.
+@functools.cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """glibc's `malloc_trim`; None where the C library is another one."""
+    if platform.libc_ver()[0] != "glibc":
+        return None
+    try:
+        trim: Callable[[int], int] = ctypes.CDLL("libc.so.6").malloc_trim
+    except (OSError, AttributeError):  # no such library, or one without the function
+        return None
+    return trim
 
-    Nothing is done elsewhere, nor where the user has tuned glibc through its environment variables.  An allocator that
-    is preloaded (jemalloc, tcmalloc) goes on as it was: this reaches glibc's own, which then has no large blocks.
+
+def trim_heap() -> bool:
+    """Give the free pages of glibc's heap back to the system; whether there were any.
+
+    Does nothing elsewhere; an allocator that is preloaded (jemalloc, tcmalloc) goes on as it was.
     """
-    if platform.libc_ver()[0] != "glibc" or any(name in environment for name in _SET_BY_USER):
-        return False
-    if "glibc.malloc." in environment.get("GLIBC_TUNABLES", ""):
-        return False
-    with contextlib.suppress(OSError, AttributeError):  # no such library, or one without the function
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        return bool(mallopt(_M_MMAP_THRESHOLD, MMAP_THRESHOLD) and mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD))
-    return False
+    trim = _malloc_trim()
+    return bool(trim and trim(0))
+
+
+class TrimHeap(TrainerCallback):
+    """Calls `trim_heap` every `EVERY` updates and after an evaluation, whose batches are others than the training's."""
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Called after an update."""
+        if state.global_step % EVERY == 0:
+            trim_heap()
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Called after an evaluation."""
+        trim_heap()

@@ -14,6 +14,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from dpo.errors import ConfigError
 from dpo.runs import RunRecord, open_run
+from dpo.training import heap
 from dpo.training.config import TrainConfig
 from dpo.training.hardware import HardwareLog, Sensor, gpu_sensor, host_sensor, sensors
 from dpo.training.recipes.dpo import train
@@ -54,9 +55,15 @@ def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "hardware-log"]
 
 
-def test_a_run_keeps_its_hardware_log(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_run_keeps_its_hardware_log(
+    policy_dirs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     directory = tmp_path / "run"
+    trimmed: list[None] = []
+    monkeypatch.setattr(heap, "EVERY", 2)
+    monkeypatch.setattr(heap, "trim_heap", lambda: trimmed.append(None))
     train(TrainConfig(**SETTINGS, model=str(policy_dirs["gpt2"]), output_dir=str(directory)))
+    assert len(trimmed) == 4  # two updates of four, the evaluations at 0 and 4
     rows = rows_of(directory)
     assert len(rows) >= 2 and [row["step"] for row in rows] == sorted(row["step"] for row in rows)
     assert rows[-1]["step"] == 4 and rows[0]["step"] == 0

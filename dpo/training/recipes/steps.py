@@ -26,6 +26,7 @@ from dpo.training.checkpoints import ROWS, Checkpointing, StagedCheckpoints, cop
 from dpo.training.config import CommonConfig, RunConfig
 from dpo.training.context import Context
 from dpo.training.hardware import HardwareLog
+from dpo.training.heap import TrimHeap
 from dpo.training.precision import device_precision, training_device
 from dpo.training.probes import Probes
 
@@ -122,6 +123,8 @@ def update(
     trainer.checkpointing = Checkpointing(context.config.keep_checkpoints, settings, accompany)
     with contextlib.ExitStack() as stack:
         callbacks: list[TrainerCallback] = [LogAtSaves(), stop, *extra]
+        if training_device(context.config) == "cpu":
+            callbacks.append(TrimHeap())
         if context.main:
             events = SummaryWriter(str(context.directory), purge_step=context.step + 1 if context.step else None)
             bar = ProgressBar(context.config.kind, shown)
