@@ -8,6 +8,7 @@ from typing import Any
 
 from dpo.cli.arguments import run_roots, settings
 from dpo.cli.output import print_json, print_table
+from dpo.counting import counted
 from dpo.pretraining.config import PretrainConfig
 from dpo.processes import process_count, process_index
 from dpo.runs import Run, find_run, find_runs, summarise
@@ -114,7 +115,7 @@ def reached_line(facts: dict[str, Any], dataset: dict[str, Any]) -> str:
         return ""
     if facts["over"] == HELD_OUT:
         count = dataset.get("held_out")
-        of = "chosen answers" if facts["kind"] == "sft" else f"{count} pairs" if isinstance(count, int) else ""
+        of = "chosen answers" if facts["kind"] == "sft" else counted(count, "pair") if isinstance(count, int) else ""
     else:
         of = "nothing was held out" if dataset.get("held_out") == 0 else ""
     return f": {facts['over']} {', '.join(parts)}" + (f" ({of})" if of else "")

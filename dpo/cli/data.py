@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo.cli.arguments import Parser, add_columns
+from dpo.counting import counted
 from dpo.errors import ConfigError, DataError, PolicyError, StorageError
 from dpo.training.config import TrainConfig
 from dpo.training.settings import alone
@@ -91,7 +92,7 @@ def show(arguments: argparse.Namespace) -> int:
     recognised, rows = detect(arguments.source, arguments.split, _columns(arguments))
     layout = recognised.layout
     print(f"Layout      {layout.name}  (--layout {layout.key})")
-    print(f"Confidence  {recognised.confidence:.0%}, by the first {len(rows)} rows")
+    print(f"Confidence  {recognised.confidence:.0%}, by the first {counted(len(rows), 'row')}")
     takes = sources_of(layout, rows)
     if arguments.swap:
         takes["chosen"], takes["rejected"] = takes["rejected"], takes["chosen"]
@@ -175,7 +176,7 @@ def clean(arguments: argparse.Namespace) -> int:
             eval_fraction=_setting(arguments, "eval_fraction"),
             progress=tell,
         )
-    print(f"Wrote {done.written:,} pairs of {done.rows:,} rows to {done.output}")
+    print(f"Wrote {counted(done.written, 'pair')} of {counted(done.rows, 'row')} to {done.output}")
     for what, counts in (("dropped", done.dropped), ("changed", done.changed)):
         for why, count in sorted(counts.items(), key=lambda item: -item[1]):
             print(f"  {count:>8,} {what}: {why}")
@@ -263,16 +264,16 @@ def _reward_accuracy(name: str) -> float:
 
 def _report(result: Audit) -> None:
 
-    print(f"{result.source}: {result.rows:,} rows, {result.scope()}")
+    print(f"{result.source}: {counted(result.rows, 'row')}, {result.scope()}")
     print(f"Layout: {result.layout} (confidence {result.confidence:.0%})")
     measures = result.measures
-    print(f"Prompts: {measures['unique_prompts']:,} different · held out {measures['held_out']:,} pairs")
+    print(f"Prompts: {measures['unique_prompts']:,} different · held out {counted(measures['held_out'], 'pair')}")
     for model, tokens in measures["models"].items():
         parts = [
             f"{side} {tokens[side]['tokens']['p50']}/{tokens[side]['tokens']['p90']}/{tokens[side]['tokens']['max']}"
             for side in ("prompt", "chosen", "rejected")
         ]
-        print(f"Tokens of {model} (median/90 %/longest): {' · '.join(parts)} · {tokens['sampled']:,} pairs")
+        print(f"Tokens of {model} (median/90 %/longest): {' · '.join(parts)} · {counted(tokens['sampled'], 'pair')}")
     for finding in result.findings:
         print(f"\n{_MARKS[finding.severity]} {finding.code}: {finding.with_rows()}")
         if finding.remedy:

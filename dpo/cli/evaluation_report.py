@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dpo.cli.output import print_table
+from dpo.counting import counted
 from dpo.evaluation.comparison.wording import interval, measured_beside, percent, verdict_word
 
 _RULES = {"longer": "longer", "emoji": "more emoji"}
@@ -46,7 +47,7 @@ def _slices(rows: Sequence[Mapping[str, Any]]) -> None:
         print()
         head = f"{row['judge']}, {row['policy']} against {row['against']}, temperature {row['temperature']:g}"
         shown = [
-            (f"  {name}", percent(rate["value"]), interval(rate).strip(), f"{rate['n']} prompts")
+            (f"  {name}", percent(rate["value"]), interval(rate).strip(), counted(rate["n"], "prompt"))
             for name, rate in row["slices"].items()
         ]
         print(head)
@@ -131,7 +132,7 @@ def _measures(row: Mapping[str, Any], base: Mapping[str, Any], shown: Sequence[t
     print_table([(f"temperature {row['temperature']:g}", row["policy"], row["against"], "difference"), *shown])
     for side in (row, base):
         if side["left_out"]:
-            print(f"{side['left_out']} prompts do not fit into the context of {side['policy']}")
+            print(f"{counted(side['left_out'], 'prompt')} left out: too long for the context of {side['policy']}")
 
 
 def _drift(made: Mapping[str, Any]) -> None:
@@ -141,11 +142,12 @@ def _drift(made: Mapping[str, Any]) -> None:
         if row["kl"] is not None:
             print(
                 f"KL of {row['policy']} to {row['against']}: {row['kl']['value']:.3g}{interval(row['kl'], 1, 3)} nats "
-                f"an answer, {row['per_token']['value']:.3g} a token, on {row['prompts']} prompts "
+                f"an answer, {row['per_token']['value']:.3g} a token, on {counted(row['prompts'], 'prompt')} "
                 f"(by drawn tokens alone: k1 {row['k1']['value']:.3g}, k3 {row['k3']['value']:.3g})"
             )
         if row["left_out"]:
-            print(f"KL of {row['policy']} to {row['against']}: {row['left_out']} prompts left out, {row['why']}")
+            left_out = counted(row["left_out"], "prompt")
+            print(f"KL of {row['policy']} to {row['against']}: {left_out} left out, {row['why']}")
     for row in made["frontier"]:
         top = row["hump"]
         if top is not None and top["peak"] is not None:
@@ -173,7 +175,7 @@ def _changes(made: Mapping[str, Any]) -> None:
     for side, how in (("more", "more"), ("less", "less")):
         words = ", ".join(row["word"] for row in made["taught"][side])
         if words:
-            print(f"The chosen answers of the {made['taught']['pairs']} held-out pairs have {how} of: {words}")
+            print(f"The chosen answers of {counted(made['taught']['pairs'], 'held-out pair')} have {how} of: {words}")
 
 
 def _held_out(row: Mapping[str, Any]) -> None:
@@ -183,7 +185,7 @@ def _held_out(row: Mapping[str, Any]) -> None:
         print(f"{name}: no held-out pair fits into its context")
         return
     print(
-        f"{name} on {row['pairs']} held-out pairs: accuracy {percent(row['accuracy']['value'])}"
+        f"{name} on {counted(row['pairs'], 'held-out pair')}: accuracy {percent(row['accuracy']['value'])}"
         f"{interval(row['accuracy'])}, margin {row['margin']['value']:+.3f}{interval(row['margin'], 1, 3)}, "
         f"loss {row['loss']['value']:.3f}{interval(row['loss'], 1, 3)}"
     )
@@ -192,7 +194,7 @@ def _held_out(row: Mapping[str, Any]) -> None:
             continue
         print(f"  the rule {_rule(rule, row['shortcut'])} is right on {percent(estimate['value'])}{interval(estimate)}")
     if row["left_out"]:
-        print(f"  {row['left_out']} pairs do not fit into its context")
+        print(f"  {counted(row['left_out'], 'pair')} left out: too long for its context")
 
 
 def _is_listed(shortcut: Mapping[str, Any]) -> bool:
@@ -213,7 +215,7 @@ def _judges(made: Mapping[str, Any]) -> None:
     if alpha is not None:
         print(
             f"Krippendorff's alpha of {', '.join(alpha['judges'])}: {alpha['value']:.2f}{interval(alpha, 1, 2)} "
-            f"over {alpha['n']} prompts"
+            f"over {counted(alpha['n'], 'prompt')}"
         )
     for card in made["judges"]:
         if card["models"]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from dpo.cli.arguments import add_device
+from dpo.counting import counted
 from dpo.errors import ConfigError
 from dpo.families import FAMILIES
 from dpo.generation.engine import Engine
@@ -226,7 +227,7 @@ def _printer(event: Event, headings: bool, first: bool) -> Callable[[], None]:
 
 def facts(event: Event) -> str:
     """How an answer went, on one line."""
-    return f"[{event['tokens']} tokens · {event['tokens_per_second']:.0f} tok/s · {_ENDS[event['end']]}]"
+    return f"[{counted(event['tokens'], 'token')} · {event['tokens_per_second']:.0f} tok/s · {_ENDS[event['end']]}]"
 
 
 def label(name: str) -> str:

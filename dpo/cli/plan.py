@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dpo.cli.output import print_json, print_table
+from dpo.counting import counted
 from dpo.errors import ConfigError
 from dpo.preferences.sources import NAMED, is_local
 from dpo.training.config import TrainConfig
@@ -147,8 +148,8 @@ def _conclude(cards: Gpus, found: TrainingPlan, arguments: argparse.Namespace, u
     pairs = choice.batch.pairs
     total = pairs * choice.accumulation * cards.count
     print(
-        f"Take {choice.strategy}: {pairs} pair{'s' * (pairs > 1)} a step on each GPU, {choice.accumulation} "
-        f"step{'s' * (choice.accumulation > 1)} an update ({total} pairs)"
+        f"Take {choice.strategy}: {counted(pairs, 'pair')} a step on each GPU, "
+        f"{counted(choice.accumulation, 'step')} an update ({counted(total, 'pair')})"
         + (", with gradient checkpointing." if choice.batch.recompute else ".")
     )
     rate = "the slowest card's of that memory" if cards.assumed else "its data sheet's"

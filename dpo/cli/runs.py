@@ -12,6 +12,7 @@ from typing import Any
 from dpo.cli.arguments import Parser, run_roots
 from dpo.cli.commands import cell
 from dpo.cli.output import print_json, print_table
+from dpo.counting import counted
 from dpo.errors import RunError, StorageError
 from dpo.policies.names import DEFAULT_RUNS
 from dpo.runs import BUNDLED_RUNS, Run, find_run, summarise
@@ -95,7 +96,7 @@ def export_run(arguments: argparse.Namespace) -> int:
         raise StorageError(
             f"--output {arguments.output} cannot be written ({error.strerror}): name another file"
         ) from error
-    print(f"{run.name}: {run.metrics().rows} steps written to {arguments.output}")
+    print(f"{run.name}: {counted(run.metrics().rows, 'step')} written to {arguments.output}")
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo.cli.arguments import Parser, add_columns, add_device
+from dpo.counting import counted
 from dpo.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def _print_look(name: str, look: dict[str, Any], unit: str) -> None:
         shown = text.replace("\n", "⏎")
         print(f"{shown[:24]:24} {sums[0]:+9.4f} {sums[1]:9.3f} {sums[2]:9.3f} {ranks:>12}".rstrip())
     shares = ", ".join(f"{share:.0%} {kind}" for kind, share in look["shifts"].items())
-    print(f"{len(tokens)} tokens: {shares}" + ("; cut where training cut it" if look["cut"] else ""))
+    print(f"{counted(len(tokens), 'token')}: {shares}" + ("; cut where training cut it" if look["cut"] else ""))
     print()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo.cli.arguments import Parser
+from dpo.counting import counted
 from dpo.errors import ConfigError
 
 _ROLES = ("view", "generate", "train")  # dpo.dashboard.web.accounts.Role, without its imports
@@ -58,7 +59,7 @@ def list_users(arguments: argparse.Namespace) -> int:
     from dpo.dashboard.web.accounts import Accounts
 
     for user in Accounts(arguments.auth).users().values():
-        keys = f"  {len(user.keys)} key{'' if len(user.keys) == 1 else 's'}" if user.keys else ""
+        keys = f"  {counted(len(user.keys), 'key')}" if user.keys else ""
         print(f"{user.name:<24} {user.role.value}{keys}")
     return 0
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from dpo.cli.arguments import Parser, add_settings
 from dpo.cli.output import print_json
+from dpo.counting import counted
 from dpo.errors import DataError
 from dpo.evaluation.votes import DEFAULT_VOTES, Vote, Votes, export_pairs
 from dpo.training.config import TrainConfig
@@ -46,7 +47,8 @@ def run_stats(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(made.record())
         return 0
-    print(f"{made.votes} votes ({made.blind} blind) by {made.voters} voters; {made.level:.0%} intervals")
+    who = f"({made.blind} blind) by {counted(made.voters, 'voter')}"
+    print(f"{counted(made.votes, 'vote')} {who}; {made.level:.0%} intervals")
     scores = f"bootstrap from {MANY} prompts on, normal with fewer or where all agree"
     print(f"(by prompt: Wilson's for rates; for scores {scores})")
     print("\nBradley-Terry score, log-odds")
@@ -68,7 +70,7 @@ def run_stats(arguments: argparse.Namespace) -> int:
 def run_export(arguments: argparse.Namespace) -> int:
     """`dpo votes export`."""
     count, left_out = export_pairs(_votes(arguments.votes), arguments.output)
-    print(f"Wrote {count} pairs to {arguments.output}{_described(left_out)}")
+    print(f"Wrote {counted(count, 'pair')} to {arguments.output}{_described(left_out)}")
     print(f"Train on them: dpo train --dataset {arguments.output}")
     return 0
 
@@ -84,7 +86,7 @@ def run_train(arguments: argparse.Namespace) -> int:
         # Beside the votes, so that the run's record names a file that stays.
         target = Path(arguments.votes).with_suffix("") / f"pairs-{len(votes)}.jsonl"
         count, left_out = export_pairs(votes, target)
-        print(f"{count} pairs from {len(votes)} votes{_described(left_out)}: {target}")
+        print(f"{counted(count, 'pair')} from {counted(len(votes), 'vote')}{_described(left_out)}: {target}")
         arguments.dataset = str(target)
         if not hasattr(arguments, "eval_fraction") and count < _ENOUGH_TO_HOLD_OUT:
             arguments.eval_fraction = 0.0

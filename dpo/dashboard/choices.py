@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from dpo.counting import counted
 from dpo.families import FAMILIES
 from dpo.policies.names import BUNDLED
 from dpo.runs import BUNDLED_RUNS, Run, find_runs, open_run
@@ -106,8 +107,8 @@ def about(run: Run) -> str:
     size, learned, steps = policy.get("parameters"), data.get("train"), run.progress.get("step")
     parts = [f"{size_text(size)} parameters"] if isinstance(size, int) and size > 0 else []
     if isinstance(learned, int) and learned > 0:
-        what = f"then {learned:,} pairs" if run.kind == "dpo" else f"learned from {learned:,} answers"
-        parts.append(f"{what} in {steps:,} steps" if isinstance(steps, int) and steps > 0 else what)
+        what = f"then {counted(learned, 'pair')}" if run.kind == "dpo" else f"learned from {counted(learned, 'answer')}"
+        parts.append(f"{what} in {counted(steps, 'step')}" if isinstance(steps, int) and steps > 0 else what)
     return " · ".join(parts)
 
 

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from dpo.counting import counted
 from dpo.errors import PolicyError, PromptError
 from dpo.evaluation.tuning import Tuning, tuning_of
 from dpo.evaluation.units import UNITS, spans
@@ -74,9 +75,8 @@ class TextLook(NotebookView):
         names = ("piece", "reward", "policy_logp", "reference_logp", "policy_rank", "reference_rank", "shift")
         columns = {name: [getattr(token, name) for token in self.tokens] for name in names}
         bars = PlotLine("reward", list(range(len(self.tokens))), columns["reward"], bars=True)
-        return Sheet(
-            f"Reward {self.reward:+.3f} over {len(self.tokens)} tokens", columns, [bars], "token", "reward, nats"
-        )
+        title = f"Reward {self.reward:+.3f} over {counted(len(self.tokens), 'token')}"
+        return Sheet(title, columns, [bars], "token", "reward, nats")
 
     @property
     def reward(self) -> float:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from dpo.counting import counted
 from dpo.errors import ConfigError, DataError, StorageError
 from dpo.policies.names import DEFAULT_RUNS
 
@@ -225,7 +226,8 @@ def export_pairs(votes: Sequence[Vote], target: str | Path) -> tuple[int, dict[s
     """
     pairs, left_out = preference_pairs(votes)
     if not pairs:
-        raise DataError(f"None of {len(votes)} votes prefers an answer: vote A or B on the Compare page first")
+        given = counted(len(votes), "vote")
+        raise DataError(f"None of {given} prefers an answer: vote A or B on the Compare page first")
     path = Path(target)
     lines = "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
     try:

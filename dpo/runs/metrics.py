@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dpo.arrays import Floats
+from dpo.counting import counted
 from dpo.runs.files import one_line, parse_lines
 from dpo.runs.schema import MOST_STEP
 
@@ -102,11 +103,11 @@ class LeftOut:
         """A line for each kind; `name` is the file's."""
         messages = []
         if self.lines:
-            messages.append(f"{self.lines:,} damaged line{'s' * (self.lines > 1)} of {name} left out")
+            messages.append(f"{counted(self.lines, 'damaged line')} of {name} left out")
         if self.rows:
-            messages.append(f"{self.rows:,} row{'s' * (self.rows > 1)} of {name} left out, whose step is no step")
+            messages.append(f"{counted(self.rows, 'row')} of {name} left out, whose step is no step")
         for measure, count in self.values.most_common(3):
-            messages.append(f"{count:,} value{'s' * (count > 1)} of {measure} in {name} left out, not a number")
+            messages.append(f"{counted(count, 'value')} of {measure} in {name} left out, not a number")
         if len(self.values) > 3:
             messages.append(f"values of {len(self.values) - 3} more measures in {name} left out")
         if self.measures:

@@ -14,6 +14,7 @@ from datasets.arrow_writer import ArrowWriter
 from torch.utils.data import Sampler
 from tqdm import tqdm
 
+from dpo.counting import counted
 from dpo.errors import DataError
 from dpo.policies.families import Batch, Family, Ids, Prompt, prompt_of
 from dpo.policies.loading import Policy
@@ -224,7 +225,7 @@ def count_rows(held_out: Dataset | dict[str, Dataset] | None) -> int:
 
 def _nothing_left(pairs: int, limits: Limits) -> DataError:
     return DataError(
-        f"All {pairs} pairs have an answer over {limits.completion} tokens: raise --max-completion-length "
+        f"Each answer of {counted(pairs, 'pair')} is over {limits.completion} tokens: raise --max-completion-length "
         "or use --overlong truncate"
     )
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from dpo.counting import counted
 from dpo.errors import ConfigError, DpoError, PolicyError
 from dpo.families import facts_of
 from dpo.policies.inspection import shapes_of
@@ -168,7 +169,7 @@ def _summary(result: Audit, config: CommonConfig) -> list[Check]:
     from dpo.preferences.audit.remedies import mend_mispaired
 
     counts = Counter(finding.severity for finding in result.findings)
-    summary = ", ".join(f"{count} {word}{'s' * (count > 1)}" for word in SEVERITIES if (count := counts[word]))
+    summary = ", ".join(counted(count, word) for word in SEVERITIES if (count := counts[word]))
     severe = result.severe()
     if not severe:
         nothing = f"no fault was found in {result.scope()}" + (f" ({summary})" if summary else "")

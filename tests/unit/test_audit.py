@@ -96,6 +96,7 @@ def test_a_look_at_the_head_reads_no_more(write_pairs: Write) -> None:
     whole = normalise(str(write_pairs(talk(100), "small.jsonl")), head=1500)
     assert (whole.rows, whole.whole) == (100, True)
     assert audit(whole).scope() == "100 pairs"
+    assert audit(normalise(str(write_pairs(talk(1), "one.jsonl")))).scope() == "1 pair"
 
 
 def test_of_very_many_pairs_a_sample_is_audited(write_pairs: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,13 @@ def test_a_class_has_a_name_of_its_own() -> None:
                 if name[0].isupper() and not name.isupper():
                     places.setdefault(name, set()).add(path.relative_to(ROOT).as_posix())
     assert {name: found for name, found in places.items() if len(found) > 1 and name not in REPEATED} == {}
+
+
+BY_HAND = re.compile(r"'s' \*|\"s\" \*|else ['\"]s['\"]|['\"]s['\"] if ")
+
+
+def test_plurals_are_made_by_one_function() -> None:
+    """`dpo.counting.counted`: whoever makes one by hand forgets it for the next number of the same sentence."""
+    assert BY_HAND.search("f\"{n} row{'' if n == 1 else 's'}\"") and BY_HAND.search("f\"{n} row{'s' * (n > 1)}\"")
+    sources = [path for path in sorted((ROOT / "dpo").rglob("*.py")) if path.name != "counting.py"]
+    assert [str(path) for path in sources if BY_HAND.search(path.read_text(encoding="utf-8"))] == []

@@ -269,7 +269,7 @@ def test_export_and_its_layout(tmp_path: Path) -> None:
     assert export_pairs(votes, path)[0] == 2
     loaded = load_preferences(str(path), eval_fraction=0.0)
     assert list(loaded.train) == pairs and loaded.info["layout"] == "prompt, chosen, rejected"
-    with pytest.raises(DataError, match="None of 1 votes"):
+    with pytest.raises(DataError, match="None of 1 vote prefers an answer"):
         export_pairs(votes[2:3], path)
 
 

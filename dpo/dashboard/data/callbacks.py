@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
 from typing_extensions import TypedDict
 
+from dpo.counting import counted
 from dpo.dashboard.audit_jobs import AuditJobs
 from dpo.dashboard.browser import also, in_browser
 from dpo.dashboard.components import card, problem_card
@@ -219,7 +220,7 @@ def _listing(app: Dash, audits: AuditJobs) -> None:
             return response, no_update, no_update, no_update
         known = {"json": asked.to_json(), "count": len(places), "job": ident}
         every = len(job.signals.row) if job.signals is not None else 0
-        count = f"{len(places):,} pairs" if len(places) == every else f"{len(places):,} of {every:,} pairs"
+        count = counted(len(places), "pair") if len(places) == every else f"{len(places):,} of {counted(every, 'pair')}"
         return response, known, count, 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from dash import html
 
+from dpo.counting import counted
 from dpo.dashboard.ches_jobs import CODE as CHES
 from dpo.dashboard.components import box, button, light
 from dpo.dashboard.theme import CHOSEN, REJECTED, layout, rgba
@@ -109,7 +110,7 @@ def finding_card(finding: Finding, pairs: int) -> html.Article:
     state = finding.severity
     head = [light(state), html.H3(TITLES.get(finding.code, finding.code))]
     if finding.count:
-        head.append(html.B(f"{finding.count:,} row{'' if finding.count == 1 else 's'}", className="num push"))
+        head.append(html.B(counted(finding.count, "row"), className="num push"))
     return html.Article(
         [
             html.Div(head, className="row tight nowrap"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from dash import html
 
+from dpo.counting import counted
 from dpo.dashboard.components import box, button, card, icon
 from dpo.preferences.audit import Audit
 from dpo.preferences.preview import Example, Preview, Reading
@@ -18,11 +19,11 @@ _HEAD, _TAIL = 110, 50  # characters of a text that are shown
 def recognised(preview: Preview, asked: bool, result: Audit | None = None) -> html.Section:
     """The one reading of a source; `asked` if the user chose it, `result` once it was audited."""
     [reading] = preview.readings
-    sub = f"Recognised by the first {preview.rows:,} rows · confidence {preview.confidence:.0%}"
+    sub = f"Recognised by the first {counted(preview.rows, 'row')} · confidence {preview.confidence:.0%}"
     if asked:
-        sub = f"Read as you chose · {preview.confidence:.0%} of the first {preview.rows:,} rows fit"
+        sub = f"Read as you chose · {preview.confidence:.0%} of the first {counted(preview.rows, 'row')} fit"
     if result is not None:
-        sub = f"{result.rows:,} rows, {result.scope()} · " + sub[0].lower() + sub[1:]
+        sub = f"{counted(result.rows, 'row')}, {result.scope()} · " + sub[0].lower() + sub[1:]
     again = button("Ask again", id={"type": "da-reading", "key": ""}, size="xs", n_clicks=0) if asked else None
     head = box(
         icon("check", 20), html.Div([html.H2(reading.name), html.P(sub, className="sub")], className="grow"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from dash import html
 
+from dpo.counting import counted
 from dpo.dashboard.audit_jobs import AuditJob
 
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
@@ -27,10 +28,10 @@ def shown(job: AuditJob, place: int, view: str | None) -> list[Any]:
         bodies = [_tokens(tokenizer, pair[side], "learned", "end") for side in ("chosen", "rejected")]
     sides = []
     for side, text, body in zip(("chosen", "rejected"), (pair["chosen"], pair["rejected"]), bodies, strict=True):
-        facts = f"{len(text):,} characters · {len(text.split()):,} words"
+        facts = f"{counted(len(text), 'character')} · {counted(len(text.split()), 'word')}"
         if job.vocabulary is not None:
             encoding = job.vocabulary.lossless.encode(text, add_special_tokens=False)
-            facts += f" · {len(encoding.ids) + 1:,} tokens"
+            facts += f" · {counted(len(encoding.ids) + 1, 'token')}"
         head = html.Div(
             [html.Span(side, className=f"pill {side}"), html.Span(facts, className="sub num")], className="row"
         )

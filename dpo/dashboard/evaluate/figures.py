@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from dpo.counting import counted
 from dpo.dashboard.evaluate.naming import Names, Row, percent
 from dpo.dashboard.markup import literal
 from dpo.dashboard.theme import DOTTED, FAMILY_COLOR, NEUTRAL, SYMBOL, layout, rgba
@@ -151,7 +152,7 @@ def seen_by_size(prompts: int, samples: int) -> dict[str, Any]:
             "width": 2.25 if k == samples else 1.25,
             "dash": "solid" if k == samples else "5px,4px",
         }
-        name = f"{k} sample{'' if k == 1 else 's'}"
+        name = counted(k, "sample")
         hover = "%{x:,} prompts: %{y:.1f} points<extra>" + name + "</extra>"
         figure["data"].append(
             {"type": "scatter", "mode": "lines", "x": xs, "y": ys, "line": line, "name": name, "hovertemplate": hover}

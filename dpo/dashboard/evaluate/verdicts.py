@@ -35,7 +35,7 @@ def headline(made: Row, names: Names, judge: Row, temperature: float) -> str:
 
 def _so_far(made: Row, rows: Sequence[Row]) -> str:
     judged = min((row["prompts"] for row in rows), default=0)
-    return f"After {judged} of {made['prompts']} prompts. "
+    return f"After {judged} of {counted(made['prompts'], 'prompt')}. "
 
 
 def _says(row: Row, names: Names) -> str:
@@ -47,12 +47,12 @@ def _says(row: Row, names: Names) -> str:
     if row["kind"] == "rule":
         what = {"longer": "is longer than", "emoji": "has more emoji than"}.get(row["judge"], "wins over")
         if row["verdict"] == CANNOT_TELL:
-            return f"{rate['n']} prompts cannot tell whether {policy} {what} {against} more often, {numbers}"
-        return f"{policy} {what} {against} {word}, in {numbers} of {rate['n']} prompts"
+            return f"{counted(rate['n'], 'prompt')} cannot tell whether {policy} {what} {against} more often, {numbers}"
+        return f"{policy} {what} {against} {word}, in {numbers} of {counted(rate['n'], 'prompt')}"
     if row["verdict"] == CANNOT_TELL:
-        return f"{rate['n']} prompts cannot tell whether {policy} is better than {against}, {numbers}"
+        return f"{counted(rate['n'], 'prompt')} cannot tell whether {policy} is better than {against}, {numbers}"
     than = "to" if word == "equivalent" else "than"
-    return f"{policy} is {word} {than} {against}, winning {numbers} of {rate['n']} prompts"
+    return f"{policy} is {word} {than} {against}, winning {numbers} of {counted(rate['n'], 'prompt')}"
 
 
 def remarks(made: Row, names: Names, judge: str, temperature: float) -> list[str]:

@@ -13,6 +13,7 @@ from flask import Response, jsonify
 from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict
 
+from dpo.counting import counted
 from dpo.dashboard.browser import in_browser
 from dpo.dashboard.choices import base_of, policies_of
 from dpo.dashboard.listing import Listing
@@ -81,7 +82,7 @@ def _state_of(reader: RunReader) -> dict[str, Any]:
         "answers": listing.answers,
         "running": running,
         "watched": watched(reader, listing),
-        "text": f"{count} run{'' if count == 1 else 's'}" + (f" · {running} training" if running else ""),
+        "text": counted(count, "run") + (f" · {running} training" if running else ""),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dpo.counting import counted
 from dpo.evaluation.comparison.measures import MEASURES
 
 _DIVERSITY = {"distinct_1": "distinct-1", "distinct_2": "distinct-2", "gzip_ratio": "gzip ratio"}
@@ -79,7 +80,7 @@ def sentence(comparison: Mapping[str, Any]) -> str:
     if rate is None:
         who = "Nobody voted" if comparison["kind"] == "people" else f"{comparison['judge']} gave no verdict"
         return f"{who} on {policy} against {against} {where}"
-    numbers = f"{percent(rate['value'])}{interval(rate)} of {comparison['prompts']} prompts"
+    numbers = f"{percent(rate['value'])}{interval(rate)} of {counted(comparison['prompts'], 'prompt')}"
     word = verdict_word(comparison)
     if comparison["kind"] == "rule":
         says = f"{policy}'s answers {_RULES[comparison['judge']]} than {against}'s"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dpo.counting import counted
 from dpo.evaluation.comparison.answering import generate_missing
 from dpo.evaluation.comparison.drift_rows import measure_missing
 from dpo.evaluation.comparison.judges import VOTED, Duel, Judge, JudgeSpec, Verdict, Winner
@@ -57,7 +58,7 @@ class Evaluation(NotebookView):
         columns |= {name: [row["win_rate"][name] for row in rows] for name in ("value", "low", "high")}
         names = [f"{row['policy']} against {row['against']}, {row['judge']}" for row in rows]
         bars = PlotLine("win rate", names, columns["value"], bars=True)
-        return Sheet(f"{self.result['prompts']} prompts", columns, [bars], "", "win rate")
+        return Sheet(counted(self.result["prompts"], "prompt"), columns, [bars], "", "win rate")
 
 
 @dataclass(frozen=True)

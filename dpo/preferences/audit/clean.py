@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from dpo.counting import counted
 from dpo.errors import ConfigError, StorageError
 from dpo.files import replacing
 from dpo.preferences.audit.ches import DropChes
@@ -282,7 +283,7 @@ def _mispaired(
     for side, places in displaced.items():
         if sides is None:
             drop |= dict.fromkeys(places.tolist(), "mispaired")
-            notes.append(f"Left out {len(places):,} rows whose {NAMES[side]} belong to other rows")
+            notes.append(f"Left out {counted(len(places), 'row')} whose {NAMES[side]} belong to other rows")
             continue
         found = repair(places, paired, side, sides)
         notes.append(found.sentence())

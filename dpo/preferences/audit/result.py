@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dpo.counting import counted
 from dpo.errors import DataError
 from dpo.files import write_atomically
 from dpo.notebook import NotebookView, PlotLine, Sheet
@@ -83,7 +84,7 @@ class Audit(NotebookView):
         total = self.measures.get("sampled_of")
         if total is not None and total > self.pairs:
             return f"{self.pairs:,} of {total:,} pairs"
-        return f"{'' if self.measures.get('whole', True) else 'the first '}{self.pairs:,} pairs"
+        return f"{'' if self.measures.get('whole', True) else 'the first '}{counted(self.pairs, 'pair')}"
 
     def to_json(self) -> str:
         """All of it as JSON; `from_json` reads it back."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from dash import html
 
+from dpo.counting import counted
 from dpo.dashboard.choices import compare_link, evaluate_link, policies_of, training_link
 from dpo.dashboard.components import box, button, glyph, icon, light
 from dpo.dashboard.run_reader import Shown
@@ -57,7 +58,7 @@ def facts_line(run: Run) -> str:
         parts.append(f"batch {config['batch_size']}")
     done, most = run.progress.get("step"), run.progress.get("max_steps")
     if isinstance(done, int):
-        parts.append(f"{done:,} of {most:,} steps" if isinstance(most, int) else f"{done:,} steps")
+        parts.append(f"{done:,} of {counted(most, 'step')}" if isinstance(most, int) else counted(done, "step"))
     seconds, energy = run.info.get("training_seconds"), run.info.get("energy_wh")
     parts += [duration(seconds)] if isinstance(seconds, int | float) else []
     parts += [f"{energy:.3g} Wh"] if isinstance(energy, int | float) else []
