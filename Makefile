@@ -3,12 +3,13 @@
 #   make test   set everything up, then run all tests (browser tests included)
 PYTHON ?= python3.11
 PORT   ?= 8050
-# Test processes side by side; a file of browser tests stays in one of them.
-WORKERS ?= 2
+# Test processes side by side: three for two cores, since a browser test mostly waits; a file of them stays in one process.
+WORKERS ?= 3
+TESTS  := .venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 STAMP  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint js browser fuzz soak bench bench-gpu clean
+.PHONY: help setup demo test test-all checks lint js browser fuzz soak bench bench-gpu clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -25,11 +26,15 @@ demo: setup      ## the dashboard on http://127.0.0.1:$(PORT)
 browser: setup   ## make sure that there is a Chromium for the browser tests
 	.venv/bin/python scripts/ensure_browser.py
 
-test: lint js browser ## lint, format, types and JavaScript, then unit, training and browser tests
-	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup
+test: checks     ## lint, format, types and JavaScript, then unit, training and browser tests
+	$(TESTS)
 
-test-all: lint js browser ## what `make test` runs and the slow tests, with the share of dpo/ that ran
-	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup -m "slow or not slow" --cov
+test-all: checks ## what `make test` runs and the slow tests, with the share of dpo/ that ran
+	$(TESTS) -m "slow or not slow" --cov
+
+# Side by side; each prints what it has to say when it is done.
+checks: setup
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint js browser
 
 fuzz: setup      ## 10,000 malformed requests to every route and callback, others than those of `make test`
 	DPO_FUZZ=10000 DPO_FUZZ_SEED=$$(date +%s) .venv/bin/python -m pytest tests/unit/test_fuzz.py --timeout 1800

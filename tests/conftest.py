@@ -36,11 +36,35 @@ SHARED = Path(os.environ.get("DPO_SHARED", ROOT.parent / "shared"))
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Browser tests of a file share one Chromium: where tests run in several processes a file stays in one."""
     for item in items:
         if "browser" in item.path.parent.name:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    if hasattr(config, "workerinput"):
+        items[:] = _mixed(items)
+
+
+def _mixed(items: list[pytest.Item]) -> list[pytest.Item]:
+    """The order for several processes: files of browser tests spread over the trainings, short tests at the end.
+
+    A browser test waits for two thirds of its time and a training never does, so that one does best beside the other;
+    and what is short comes last, since then all processes end at once.
+    """
+    files: dict[str, list[pytest.Item]] = {}
+    trainings: list[pytest.Item] = []
+    short: list[pytest.Item] = []
+    for item in items:
+        room = item.path.parent.name
+        if room == "browser":
+            files.setdefault(item.path.stem, []).append(item)
+        else:
+            (short if room == "unit" else trainings).append(item)
+    mixed: list[pytest.Item] = []
+    for done, file in enumerate(sorted(files.values(), key=len, reverse=True)):
+        until = len(trainings) * (done + 1) // len(files)
+        mixed += [*file, *trainings[len(trainings) * done // len(files) : until]]
+    return [*(mixed or trainings), *short]
 
 
 def pytest_collection_finish() -> None:
