@@ -148,12 +148,19 @@ def test_a_damaged_run_is_shown_not_hidden(serve: Any, open_page: Any, roots: li
 
 
 def test_no_width_scrolls_sideways(serve: Any, open_page: Any, roots: list[Path]) -> None:
+    """In no frame: charts that are still as wide as the page was push nothing aside until they are drawn anew."""
     page = open_page(serve(roots) + "/training", width=360, scheme="dark")
-    until(page, "loss", "T5", 20)
-    for width in (360, 768, 1440):
+    page.wait_for_function("document.querySelectorAll('#tr-fig-loss .scatterlayer .trace').length >= 2")
+    page.evaluate(
+        "() => { window.over = []; const look = () => {"
+        " const over = document.documentElement.scrollWidth - innerWidth;"
+        " if (over > 0) window.over.push([innerWidth, over]); requestAnimationFrame(look); }; look(); }"
+    )
+    for width in (360, 768, 1440, 360):
         page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_function("width => document.querySelector('#tr-fig-loss').clientWidth < width", arg=width)
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
+        page.evaluate("() => new Promise(seen => requestAnimationFrame(() => requestAnimationFrame(seen)))")
+    assert page.evaluate("window.over") == []
     assert page.evaluate("document.documentElement.dataset.mantineColorScheme") == "dark"
 
 
