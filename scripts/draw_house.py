@@ -25,7 +25,18 @@ FLOORS = (  # from the roof to the ground; the last two are files
     ("policies", "serving"),
     ("runs", "preferences"),
     ("files", "hub", "losses", "palette", "values"),
-    ("arrays", "counting", "errors", "families", "glossary", "notebook", "processes", "resources", "severity"),
+    (
+        "arrays",
+        "counting",
+        "errors",
+        "families",
+        "glossary",
+        "notebook",
+        "processes",
+        "resources",
+        "sensors",
+        "severity",
+    ),
 )
 Arrows = Mapping[str, frozenset[str]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpo.cli.output import print_table
@@ -54,11 +54,14 @@ def _slices(rows: Sequence[Mapping[str, Any]]) -> None:
         print_table(shown)
 
 
-def print_speeds(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print how quickly each policy answered, when it did."""
+def print_speeds(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print how quickly each policy answered, when it did, and what that drew, where that was measured."""
     for row in rows:
-        rate = row["tokens"] / row["seconds"]
-        print(f"{row['policy']} wrote {rate:,.0f} tokens a second at temperature {row['temperature']:g}")
+        rate, drawn = row["tokens"] / row["seconds"], row["wh_per_1000_tokens"]
+        energy = "" if drawn is None else f", {drawn:.3g} Wh for 1,000 tokens"
+        print(f"{row['policy']} wrote {rate:,.0f} tokens a second at temperature {row['temperature']:g}{energy}")
+    if any(row["wh_per_1000_tokens"] is None for row in rows):
+        print("Energy is not known where answers were written without a GPU whose power can be read")
 
 
 def _comparisons(rows: Sequence[Mapping[str, Any]]) -> None:

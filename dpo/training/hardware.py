@@ -16,83 +16,18 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-import psutil
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from dpo.errors import StorageError
 from dpo.runs import RunRecord
 from dpo.runs.record import HARDWARE, read_lines
+from dpo.sensors import Energy, Sensor, sensors
 
 INTERVAL = 2.0
-Sensor = Callable[[], dict[str, float]]
-
-
-def host_sensor() -> Sensor:
-    """CPU and memory through psutil."""
-    process = psutil.Process()
-    psutil.cpu_percent()  # the first call only sets the mark that the next one measures from
-
-    def read() -> dict[str, float]:
-        return {
-            "cpu_percent": psutil.cpu_percent(),
-            "ram_percent": psutil.virtual_memory().percent,
-            "rss_mb": process.memory_info().rss / 2**20,
-        }
-
-    return read
-
-
-def gpu_sensor() -> Sensor | None:
-    """The NVIDIA GPUs that PyTorch uses, through NVML; None where there are none.
-
-    With several, memory and power are sums, utilisation is the mean, and temperature the highest.
-    """
-    if not torch.cuda.is_available():
-        return None
-    import pynvml
-
-    pynvml.nvmlInit()
-    # By identity: CUDA_VISIBLE_DEVICES renumbers PyTorch's devices, not NVML's.
-    names = [f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in range(torch.cuda.device_count())]
-    handles = [pynvml.nvmlDeviceGetHandleByUUID(name) for name in names]
-
-    def every(read: Callable[[Any], float]) -> list[float]:
-        """One value for each GPU, or none at all if any of them lacks the sensor."""
-        try:
-            return [float(read(handle)) for handle in handles]
-        except pynvml.NVMLError:
-            return []
-
-    def read() -> dict[str, float]:
-        row: dict[str, float] = {}
-        if load := every(lambda handle: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu):
-            row["gpu_util"] = sum(load) / len(load)
-        if memory := every(lambda handle: pynvml.nvmlDeviceGetMemoryInfo(handle).used):
-            row["gpu_mem_mb"] = sum(memory) / 2**20
-        if heat := every(lambda handle: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)):
-            row["gpu_temp"] = max(heat)
-        if power := every(pynvml.nvmlDeviceGetPowerUsage):  # milliwatts
-            row["gpu_watts"] = sum(power) / 1000
-        return row
-
-    return read
-
-
-def sensors(device: str) -> list[Sensor]:
-    """Every sensor that works here; the GPU's only for a training that runs on it."""
-    found: list[Sensor] = []
-    for make in (host_sensor, *((gpu_sensor,) if device == "cuda" else ())):
-        # No driver, no permission, a library that does not fit the driver: each has its own exception.
-        with contextlib.suppress(Exception):
-            sensor = make()
-            if sensor is not None:
-                found.append(sensor)
-    return found
 
 
 class HardwareLog(TrainerCallback):
@@ -117,8 +52,7 @@ class HardwareLog(TrainerCallback):
         readers: Sequence[Sensor] | None = None,
     ) -> None:
         self.record, self.events, self.interval, self.readers = record, events, interval, readers
-        self.energy: float | None = None
-        self._power: tuple[float, float] | None = None  # seconds and watts of the last sample
+        self._energy = Energy()
         self._state: TrainerState | None = None
         self._began = began
         self._done = threading.Event()
@@ -171,7 +105,7 @@ class HardwareLog(TrainerCallback):
             torn = path.read_bytes().rpartition(b"\n")[2]
             os.truncate(path, path.stat().st_size - len(torn))  # what a kill left of its last line
             rows = read_lines(path)
-            self.energy = next((float(row["wh"]) for row in reversed(rows) if "wh" in row), None)
+            self._energy = Energy(next((float(row["wh"]) for row in reversed(rows) if "wh" in row), None))
             # Rows never go back in time, even where the run goes on from before the last of them.
             seconds = float(rows[-1].get("time") or 0.0) if rows else 0.0
             began = min(began, time.monotonic() - seconds)
@@ -202,15 +136,10 @@ class HardwareLog(TrainerCallback):
                 row |= {name: round(value, 3) for name, value in reader().items()}
         watts = row.get("gpu_watts")
         if watts is not None:
-            if self._power is not None:
-                then, before = self._power
-                # Trapezoid: the mean of both readings over the time between them.
-                self.energy = (self.energy or 0.0) + (before + watts) / 2 * (row["time"] - then) / 3600
-            self._power = (row["time"], watts)
-            row["wh"] = round(self.energy or 0.0, 6)
+            row["wh"] = round(self._energy.add(row["time"], watts), 6)
         return row
 
     def _note_energy(self) -> None:
-        if self.energy is not None:
+        if self._energy.wh is not None:
             with contextlib.suppress(StorageError):
-                self.record.update(energy_wh=round(self.energy, 6))
+                self.record.update(energy_wh=round(self._energy.wh, 6))

@@ -14,9 +14,10 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from dpo.errors import ConfigError
 from dpo.runs import RunRecord, open_run
+from dpo.sensors import PowerMeter, Sensor, gpu_sensor, host_sensor, sensors
 from dpo.training import heap
 from dpo.training.config import TrainConfig
-from dpo.training.hardware import HardwareLog, Sensor, gpu_sensor, host_sensor, sensors
+from dpo.training.hardware import HardwareLog
 from dpo.training.recipes.dpo import train
 
 SETTINGS: dict[str, Any] = {
@@ -99,6 +100,35 @@ def test_energy_is_the_area_under_the_power_and_goes_on_after_a_resume(tmp_path:
     assert later[0]["wh"] == pytest.approx(first[-1]["wh"], abs=2e-6) and later[0]["time"] >= first[-1]["time"]
     assert later[-1]["wh"] == pytest.approx(first[-1]["wh"] + trapezoid(later), abs=4e-6)
     assert open_run(record.path).info["energy_wh"] == pytest.approx(later[-1]["wh"], abs=2e-6)
+
+
+def test_a_meter_adds_up_what_is_drawn_and_knows_nothing_without_a_sensor() -> None:
+    readings: list[float] = []
+
+    def power() -> dict[str, float]:
+        readings.append(3_600_000.0)  # a kilowatt-hour each second
+        return {"gpu_watts": readings[-1]}
+
+    began = time.monotonic()
+    with PowerMeter("cuda", interval=0.001, readers=[power]) as meter:
+        first = meter.wh()
+        while len(readings) < 20:  # the thread reads meanwhile
+            assert time.monotonic() < began + 60
+        last = meter.wh()
+        seconds = time.monotonic() - began
+    assert first is not None and last is not None
+    assert 0 < first < last <= 1000 * seconds
+    count = len(readings)
+    assert "power-meter" not in {thread.name for thread in threading.enumerate()} and len(readings) == count
+
+    def gone() -> dict[str, float]:
+        raise OSError("driver gone")
+
+    for readers in ([gone], [host_sensor()], []):
+        with PowerMeter("cuda", readers=readers) as silent:
+            assert silent.wh() is None
+    with PowerMeter("cpu") as silent:
+        assert silent.wh() is None
 
 
 def test_a_missing_or_failing_sensor_or_writer_leaves_the_rest(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from evaluations import by_hand
 
+from dpo.cli.evaluation_report import print_speeds
 from dpo.errors import ConfigError, DataError
-from dpo.evaluation.comparison.measured import count, difference, speeds
+from dpo.evaluation.comparison.measured import count, difference, speeds, with_energy
 from dpo.evaluation.comparison.measures import distinct, flesch, gzip_ratio, measure, self_bleu
 from dpo.evaluation.comparison.result import result
 from dpo.evaluation.comparison.rows import ROWS, VERDICTS, RowStore, read_result
+from dpo.evaluation.comparison.table import Table
 from dpo.evaluation.comparison.wording import passes, sentence
 from dpo.evaluation.statistics.intervals import win_rate
 
@@ -190,8 +192,6 @@ def test_several_answers_to_a_prompt_are_compared_with_each_other(tmp_path: Path
 def test_answers_of_an_earlier_version_are_measured_as_new_ones(tmp_path: Path) -> None:
     from evaluations import stored
 
-    from dpo.evaluation.comparison.table import Table
-
     made = stored(tmp_path, {"tuned": ["Good it is. 😄", "!"], "base": ["An idea", "So"]})
     rows = [json.loads(line) for line in (tmp_path / ROWS).read_text(encoding="utf-8").splitlines()]
     for row in rows:
@@ -204,6 +204,30 @@ def test_answers_of_an_earlier_version_are_measured_as_new_ones(tmp_path: Path) 
     assert [(row["policy"], row["tokens"], row["seconds"]) for row in speeds(Table(store, store.plan))] == [
         ("tuned", 5, 0.2), ("base", 3, 0.2),
     ]  # fmt: skip
+
+
+def test_energy_is_told_where_it_was_measured_and_is_no_part_of_the_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from evaluations import stored
+
+    made = stored(tmp_path, {"tuned": ["a b c", "d"], "base": ["e f", "g"]})
+    rows = [json.loads(line) for line in (tmp_path / ROWS).read_text(encoding="utf-8").splitlines()]
+    answers = [row for row in rows if row["kind"] == "answer" and row["policy"] == "tuned"]
+    failed = {"text": None, "error": "too long"}
+    metered = with_energy([*answers, failed], 2.0, 2.4)
+    assert [row.get("wh") for row in metered] == [pytest.approx(0.3), pytest.approx(0.1), None]
+    assert with_energy(answers, None, 2.4) == with_energy(answers, 2.0, None) == answers
+    rows = [metered[0] if row["key"] == metered[0]["key"] else row for row in rows]  # the others without a GPU
+    (tmp_path / ROWS).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    store = RowStore(tmp_path)
+    assert result(store) == made and store.plan is not None
+    found = list(speeds(Table(store, store.plan)))
+    assert [row["wh_per_1000_tokens"] for row in found] == [pytest.approx(100), None]
+    print_speeds(found)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("temperature 0.7, 100 Wh for 1,000 tokens") and "Wh" not in lines[1]
+    assert "Energy is not known" in lines[2] and len(lines) == 3
 
 
 def test_words_follow_numbers(tmp_path: Path) -> None:

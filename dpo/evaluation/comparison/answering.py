@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from dpo.errors import PromptError
 from dpo.evaluation.comparison.drift import waiting_kl
+from dpo.evaluation.comparison.measured import with_energy
 from dpo.evaluation.comparison.measures import measure
 from dpo.evaluation.comparison.plan import Plan
 from dpo.evaluation.comparison.rows import Row, RowStore
@@ -16,6 +17,7 @@ from dpo.generation.sampler import generate, suit_threads
 from dpo.policies.divergence import ANSWER_TOKENS
 from dpo.policies.families import prompt_of
 from dpo.policies.loading import Policy, load_policy
+from dpo.sensors import PowerMeter
 
 Draw = tuple[float, int]
 """A temperature and the number of a sample."""
@@ -40,13 +42,16 @@ def generate_missing(plan: Plan, store: RowStore, progress: Callable[[int, int],
         progress(done, total)
         policy = load_policy(name, device=plan.config.device)
         suit_threads(policy)
-        for draw in dict.fromkeys(draw for draw, _ in rows):
-            prompts = [prompt for other, prompt in rows if other == draw]
-            for start in range(0, len(prompts), plan.config.batch_size):
-                batch = prompts[start : start + plan.config.batch_size]
-                store.add(*_answer_rows(plan, policy, draw, batch))
-                done += len(batch)
-                progress(done, total)
+        with PowerMeter(policy.device.type) as meter:
+            for draw in dict.fromkeys(draw for draw, _ in rows):
+                prompts = [prompt for other, prompt in rows if other == draw]
+                for start in range(0, len(prompts), plan.config.batch_size):
+                    batch = prompts[start : start + plan.config.batch_size]
+                    before = meter.wh()
+                    made = _answer_rows(plan, policy, draw, batch)
+                    store.add(*with_energy(made, before, meter.wh()))
+                    done += len(batch)
+                    progress(done, total)
         del policy
         gc.collect()
     return total

@@ -39,19 +39,37 @@ def measured(table: Table) -> dict[tuple[str, float], Row]:
     return {where: made[where] for where in order}
 
 
-def speeds(table: Table) -> Iterator[Row]:
-    """Tokens a second of each policy's answers, and over how many: `policy`, `temperature`, `tokens`, `seconds`.
+def with_energy(rows: Sequence[Row], before: float | None, after: float | None) -> list[Row]:
+    """Rows of a batch with their part of the watt-hours that it took, which go by tokens; without where unknown.
 
-    Of the time that a batch took each answer has its part.  Times differ from machine to machine and run to run: they
-    are no part of a result.
+    Args:
+        before: watt-hours at the start of the batch.
+        after: at its end.
+    """
+    tokens = sum(row.get("tokens") or 0 for row in rows)
+    if before is None or after is None or not tokens:
+        return list(rows)
+    each = (after - before) / tokens
+    return [row | ({"wh": each * row["tokens"]} if row.get("tokens") else {}) for row in rows]
+
+
+def speeds(table: Table) -> Iterator[Row]:
+    """How quickly each policy answered: `policy`, `temperature`, `tokens` in `seconds`, and what that drew.
+
+    `wh_per_1000_tokens` is of the answers that were made on GPUs whose power could be read; None where there are none.
+    Of the time that a batch took, and of its energy, each answer has its part.  Both differ from machine to machine and
+    run to run: they are no part of a result.
     """
     for name in table.plan["policies"]:
         for t in table.plan["temperatures"]:
             rows = [row for prompt in table.prompts for row in table.written(name, prompt, t) if row.get("seconds")]
+            metered = [row for row in rows if row.get("wh") is not None and row["tokens"]]
+            drawn = math.fsum(row["wh"] for row in metered) * 1000
             if rows:
                 yield {
                     "policy": name, "temperature": t, "tokens": sum(row["tokens"] for row in rows),
                     "seconds": math.fsum(row["seconds"] for row in rows),
+                    "wh_per_1000_tokens": drawn / sum(row["tokens"] for row in metered) if metered else None,
                 }  # fmt: skip
 
 
