@@ -24,7 +24,7 @@ FLOORS = (  # from the roof to the ground; the last two are files
     ("generation",),
     ("policies", "serving"),
     ("runs", "preferences"),
-    ("files", "hub", "losses", "palette", "values"),
+    ("database", "files", "hub", "losses", "palette", "values"),
     (
         "arrays",
         "counting",

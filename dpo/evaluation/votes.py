@@ -1,30 +1,26 @@
 """People's votes between two answers: stored so that none is lost, and given back as preference pairs.
 
-No torch here.  Storage is SQLite in WAL mode: readers never wait for writers, and each vote is one
-committed transaction, so votes from several browsers or processes at once are all kept.  A vote has
-a key made by whoever casts it; sending it again changes nothing.
+No torch here.  Each vote is one committed transaction (`dpo.database`), so votes from several browsers or
+processes at once are all kept.  A vote has a key made by whoever casts it; sending it again changes nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from dpo.counting import counted
+from dpo.database import WAIT_SECONDS, Database
 from dpo.errors import ConfigError, DataError, StorageError
 from dpo.policies.names import DEFAULT_RUNS
 
 Verdict = Literal["a", "b", "tie", "bad"]
 VERDICTS: tuple[Verdict, ...] = ("a", "b", "tie", "bad")
 DEFAULT_VOTES = DEFAULT_RUNS / "votes.sqlite"
-_WAIT_SECONDS = 30.0
 _MOST_TEXT = 100_000
 _MOST_NAME = 4096
 _MOST_SETTINGS = 4 * _MOST_TEXT  # with what was said before to both
@@ -124,10 +120,9 @@ class Votes:
         wait_seconds: how long to wait for a file that another process is writing to.
     """
 
-    def __init__(self, path: str | Path = DEFAULT_VOTES, wait_seconds: float = _WAIT_SECONDS) -> None:
-        self.path, self.wait_seconds = Path(path), wait_seconds
-        # Threads take turns here: SQLite lets whoever asks first wait as long as it likes.
-        self._turn = threading.Lock()
+    def __init__(self, path: str | Path = DEFAULT_VOTES, wait_seconds: float = WAIT_SECONDS) -> None:
+        self.path = Path(path)
+        self._database = Database(self.path, _SCHEMA, "votes", wait_seconds)
 
     def add(self, vote: Vote) -> bool:
         """Store a vote; False if it was there already.
@@ -142,7 +137,7 @@ class Votes:
             json.dumps(vote.settings, sort_keys=True), vote.verdict,
         )  # fmt: skip
         marks = ", ".join("?" * len(_COLUMNS))
-        with self._open(write=True) as database, database:
+        with self._database.open(write=True) as database, database:
             made = database.execute(
                 f"INSERT INTO votes ({', '.join(_COLUMNS)}) VALUES ({marks}) ON CONFLICT (key) DO NOTHING", row
             )
@@ -156,8 +151,8 @@ class Votes:
         """
         if not self.path.exists():
             return []
-        with self._open(write=False) as database:
-            if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'votes'").fetchone():
+        with self._database.open(write=False) as database:
+            if not self._database.has(database, "votes"):
                 return []  # somebody is casting the very first vote now
             rows = database.execute(f"SELECT {', '.join(_COLUMNS)} FROM votes ORDER BY id").fetchall()
         made = []
@@ -170,28 +165,6 @@ class Votes:
         """Changes with every vote, without reading any."""
         files = (self.path, self.path.with_name(self.path.name + "-wal"))
         return "-".join(f"{file.stat().st_mtime_ns}.{file.stat().st_size}" for file in files if file.exists())
-
-    @contextlib.contextmanager
-    def _open(self, write: bool) -> Iterator[sqlite3.Connection]:
-        if write and not self._turn.acquire(timeout=self.wait_seconds):
-            raise StorageError(f"The votes in {self.path} cannot be written: too many are being stored, try again")
-        try:
-            if write:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.closing(sqlite3.connect(self.path, timeout=self.wait_seconds)) as database:
-                if write:
-                    database.execute("PRAGMA journal_mode=WAL")
-                    # A vote that was acknowledged outlives a power cut.
-                    database.execute("PRAGMA synchronous=FULL")
-                    database.execute(_SCHEMA)
-                yield database
-        except (sqlite3.Error, OSError) as error:
-            raise StorageError(
-                f"The votes in {self.path} cannot be {'written' if write else 'read'} ({error})"
-            ) from error
-        finally:
-            if write:
-                self._turn.release()
 
 
 def preference_pairs(votes: Sequence[Vote]) -> tuple[list[dict[str, str]], dict[str, int]]:

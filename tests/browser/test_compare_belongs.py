@@ -18,6 +18,37 @@ def answers(page: Page) -> list[str]:
     return page.locator(".pane:visible .out").all_inner_texts()
 
 
+def two_tabs_and_somebody_else(page: Page, first: list[str], open_page: Any) -> None:
+    """The address brings the answers too, in a second tab; there is one history, and no tab takes another's place."""
+    entries = page.locator("#cmp-history .history-open")
+    tab = page.context.new_page()
+    tab.goto(page.url)
+    expect(tab.locator("#cmp-out-1")).to_have_text(first[1])
+    expect(tab.locator("#cmp-progress")).to_have_text("2 of 2 answered · from the history")
+    expect(tab.locator("#cmp-belong")).to_be_hidden()
+    press_generate(page)
+    wait_done(page, 2)
+    assert answers(page) == first
+    ask(tab, "What about cake?")
+    wait_done(tab, 2)
+    page.locator("#cmp-history-open").click()
+    expect(page.locator("#cmp-history .history-open b")).to_have_text(
+        ["What about cake?", "Do you like tea?", "And coffee?", "Do you like tea?"]
+    )
+    page.get_by_role("textbox", name="Search the history").fill("COFFEE seed")
+    expect(entries).to_have_count(1)
+    page.get_by_role("button", name="Delete “And coffee?”").click()
+    expect(page.get_by_role("status").filter(has_text="Nothing holds these words.")).to_be_visible()
+    page.get_by_role("textbox", name="Search the history").fill("")
+    expect(entries).to_have_count(3)
+    # Somebody else has another history: the same address brings the prompt and the settings, not the answers.
+    other = open_page(page.url)
+    expect(other.get_by_role("textbox", name="Prompt", exact=True)).to_have_value("Do you like tea?")
+    other.locator("#cmp-history-open").click()
+    expect(other.get_by_role("status").filter(has_text="Nothing yet")).to_be_visible()
+    expect(other.locator("#cmp-out-1")).to_be_empty()
+
+
 def test_labels_commands_and_history_belong_to_the_answers_shown(bundled: str, open_page: Any) -> None:
     query = urlencode({"prompt": "Do you like tea?", "max_new_tokens": 12, "seed": 3})
     page = open_page(f"{bundled}/?{query}&{GPT2}&lambda_gpt2=1.5")
@@ -46,8 +77,13 @@ def test_labels_commands_and_history_belong_to_the_answers_shown(bundled: str, o
     expect(page.locator("#cmp-name-1")).to_contain_text("λ 3.00")
     assert answers(page) != first
     # Looking back brings the answers, and all that made them.
+    entries = page.locator("#cmp-history .history-open")
     page.locator("#cmp-history-open").click()
-    page.locator("#cmp-history").get_by_role("button").nth(1).click()
+    expect(entries).to_have_count(2)
+    expect(entries.nth(1)).to_contain_text("GPT-2 base, GPT-2 DPO · λ 1.5 · seed 3")
+    expect(page.get_by_role("textbox", name="Search the history")).to_be_focused()
+    entries.nth(1).click()
+    expect(page.locator("#cmp-history")).to_be_hidden()
     expect(page.locator("#cmp-out-1")).to_have_text(first[1])
     expect(page.locator("#cmp-lambda-value-causal")).to_have_text("1.50")
     expect(page.locator("#cmp-name-1")).to_contain_text("λ 1.50")
@@ -55,9 +91,7 @@ def test_labels_commands_and_history_belong_to_the_answers_shown(bundled: str, o
     expect(page.locator("#cmp-seen-causal")).to_have_text("Do you like tea?⏎")
     expect(page.locator("#cmp-belong")).to_be_hidden()
     assert parse_qs(urlsplit(page.url).query) == address
-    press_generate(page)
-    wait_done(page, 2)
-    assert answers(page) == first
+    two_tabs_and_somebody_else(page, first, open_page)
 
 
 def test_asking_again_while_the_first_is_written_hears_the_second_only(bundled: str, open_page: Any) -> None:

@@ -168,6 +168,6 @@ def test_copies_run_as_they_are(bundled: str, open_page: Any, browser: Any) -> N
     ask(page, "Something else?", tokens=6)
     wait_done(page)
     page.locator("#cmp-history-open").click()
-    page.locator("#cmp-history").get_by_role("button").nth(1).click()
+    page.locator("#cmp-history .history-open").nth(1).click()
     expect(page.locator("#cmp-out-3")).to_have_text(first)
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value(re.compile("^It's"))

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { agreement } from "../../assets/js/compare/ask.js";
 import { command, json, python, text } from "../../assets/js/compare/export.js";
 import { queryOf, readLink } from "../../assets/js/compare/link.js";
+import { recordOf, revived, summaryOf, timeOf } from "../../assets/js/compare/record.js";
 import { state } from "../../assets/js/compare/state.js";
 
 const REQUEST = { prompt: "Tea?", temperature: 0.7, top_p: 0.9, top_k: 50, max_new_tokens: 64, seed: 7 };
@@ -37,7 +38,8 @@ test("a link says all that differs from a page that was just opened, and is read
     strength: { seq2seq: 1, causal: 0.5 },
     mode: "Word diff",
   };
-  assert.deepEqual(readLink(`?${queryOf(REQUEST, view)}`, FIELDS), {
+  assert.deepEqual(readLink(`?${queryOf(REQUEST, view)}&answers=1-2`, FIELDS), {
+    answers: "1-2",
     prompt: "Tea?",
     numbers: [0.7, 0.9, 50, 64, 7],
     picked,
@@ -114,4 +116,30 @@ test("text and JSON have every answer with its policy and seed", () => {
       ["demo/t5-dpo", 7, "Please!"],
     ],
   );
+});
+
+test("a comparison comes back from the history as it was, live parts aside", () => {
+  const run = {
+    ...generation({ id: "7-1", key: "1-2", shown: [0, 0], count: 1, seen: {}, strength: { causal: 1.5 } }),
+    ...{ lambdas: [1, 1.5], turns: [[], [["Hi", "Hello"]]], stream: { seconds: "0.3", controller: {} } },
+  };
+  run.samples[1] = [{ ...run.samples[1][0], live: true, look: { reward: 1, tokens: [] }, end: "eos" }];
+  const back = revived(JSON.parse(JSON.stringify({ ...recordOf(run), created: "2026-11-28T07:12:00Z" })));
+  assert.deepEqual(back.samples[1], [
+    { text: "Please!", tokens: 2, seed: 7, look: { reward: 1, tokens: [] }, end: "eos" },
+  ]);
+  assert.deepEqual(back.samples[5], []);
+  assert.equal(back.policies[5], undefined);
+  assert.deepEqual([back.id, back.key, back.first, back.stream.over], ["7-1", "1-2", "Tea?", true]);
+  assert.deepEqual(back.turns[1], [["Hi", "Hello"]]);
+  assert.equal(command(back), command(run));
+  run.samples[1][0].look.tokens = Array.from({ length: 14000 }, () => ({ text: "a long answer, token by token" }));
+  assert.equal(recordOf(run).samples[1][0].look, undefined);
+  assert.equal(summaryOf(run), "turn 2: Tea? · demo/t5, demo/t5-dpo · λ 1.5 · seed 7 · temperature 0.7 · 64 tokens");
+});
+
+test("a time is the hour today and the day before", () => {
+  const now = new Date(2026, 10, 28, 12, 0);
+  assert.equal(timeOf(new Date(2026, 10, 28, 7, 5).toISOString(), now), "07:05");
+  assert.equal(timeOf(new Date(2026, 10, 27, 23, 5).toISOString(), now), "27 Nov, 23:05");
 });

@@ -7,6 +7,7 @@ import { stream as follow } from "../lib/stream.js";
 import { isBlind } from "./blind.js";
 import { halted, handlers } from "./events.js";
 import { command } from "./export.js";
+import { remember } from "./link.js";
 import * as panes from "./panes.js";
 import { about, active, changed, lambdaOf, PANES, problem, state, writing } from "./state.js";
 
@@ -20,9 +21,6 @@ import { about, active, changed, lambdaOf, PANES, problem, state, writing } from
  * @property {import("./state.js").Turns[]} [turns] what each pane's conversation was so far
  * @property {string} [first] the prompt that it began with
  */
-
-/** @type {Generation[]} the session's generations, newest first */
-export const past = [];
 
 /* ---- progress of the whole ---- */
 /** @param {Stream} stream */
@@ -40,7 +38,8 @@ export function progress() {
   if (run.stored) text = "A stored example";
   else if (run.id.startsWith("kept-")) text = "From the table";
   else if (stream.over) {
-    text = `${whole} of ${all.length} answered${stopped ? `, ${stopped} stopped` : ""} · ${stream.seconds} s`;
+    const from = run.created ? "from the history" : `${stream.seconds} s`;
+    text = `${whole} of ${all.length} answered${stopped ? `, ${stopped} stopped` : ""} · ${from}`;
   } else if (live)
     text = `Writing answer ${Math.min(finished + 1, all.length)} of ${all.length} · ${seconds(stream)} s`;
   $("cmp-progress").textContent = text;
@@ -120,6 +119,8 @@ export async function start(request, wanted, options = {}) {
   const count = into ? 1 : state.samples;
   const mine = (state.run = into || newGeneration(request, wanted, options));
   mine.stored = false;
+  mine.created = undefined;
+  mine.key ??= crypto.getRandomValues(new Uint32Array(4)).join("-");
   // The order in which answers are written would give blind policies away.
   const stream = (mine.stream = newStream(isBlind() ? shuffled(wanted) : wanted));
   mine.id = stream.id;
@@ -135,10 +136,7 @@ export async function start(request, wanted, options = {}) {
     mine.policies[pane] = picked;
     mine.lambdas[pane] = known ?? lambdaOf(picked);
   }
-  if (!into) {
-    past.unshift(mine);
-    past.splice(30);
-  }
+  remember(mine);
   panes.layOut();
   active().forEach((pane) => (wanted.includes(pane) ? panes.waiting(pane) : panes.show(pane)));
   panes.seen();
@@ -150,7 +148,7 @@ export async function start(request, wanted, options = {}) {
   requestAnimationFrame(paint);
   const heard = await receive(mine, stream, request, count);
   finish(mine, stream);
-  if (!heard && state.run === mine) undo(mine, earlier);
+  if (!heard && state.run === mine) undo(earlier);
 }
 /** @param {Generation | null} run */
 function copyOf(run) {
@@ -161,11 +159,9 @@ function copyOf(run) {
 }
 /**
  * What stood there before a request that the server never heard of.
- * @param {Generation} mine
  * @param {ReturnType<typeof copyOf>} earlier
  */
-function undo(mine, earlier) {
-  if (earlier?.run !== mine) past.splice(past.indexOf(mine), 1);
+function undo(earlier) {
   state.run = earlier ? Object.assign(earlier.run, earlier.was) : null;
   panes.layOut();
   active().forEach(panes.show);
@@ -238,8 +234,11 @@ function finish(mine, stream) {
   progress();
   $("cmp-repro").hidden = false;
   changed();
-  reward(mine);
+  kept(mine);
+  reward(mine).then((found) => found && kept(mine));
 }
+/** It is over, or has gained scores: the history takes it. @param {Generation} mine */
+const kept = (mine) => document.dispatchEvent(new CustomEvent("compare-over", { detail: mine }));
 /** @param {Stream} stream */
 function cancel(stream) {
   postJson("/api/cancel", { job: stream.job }).catch(none);
@@ -260,25 +259,28 @@ export function halt() {
   finish(mine, stream);
   stream.controller.abort();
 }
-/** The implicit reward of finished answers, for the chips and the tint. @param {Generation} mine */
+/** The implicit reward of finished answers, for chips and tint; whether any was found. @param {Generation} mine */
 async function reward(mine) {
   const { id } = mine;
+  let found = false;
   /** Whether nothing else was asked meanwhile. */
   const current = () => state.run === mine && mine.id === id && mine.stream.over;
   for (const pane of mine.panes) {
     const { policy, tuned, note } = about(mine.policies[pane]);
     if (!tuned || note) continue;
     for (const [index, sample] of mine.samples[pane].entries()) {
-      if (!current()) return;
+      if (!current()) return found;
       if (!sample.end || !sample.text.trim() || sample.look) continue;
       const look = await scoreOf({ policies: [policy], ...questionOf(mine, pane), texts: [sample.text] });
-      if (!look) return; // a chip less
+      if (!look) return found; // a chip less
       sample.look = look;
+      found = true;
       if (!current() || mine.shown[pane] !== index) continue;
       panes.draw(pane);
       panes.chips(pane);
     }
   }
+  return found;
 }
 /** What an answer is scored as an answer to; a later turn with those before it. @param {Generation} mine
  * @param {number} pane */

@@ -7,6 +7,7 @@ import { isBlind, nameOf, paneAt } from "./blind.js";
 import { next, startOver } from "./conversation.js";
 import * as example from "./example.js";
 import * as exported from "./export.js";
+import * as past from "./history.js";
 import { readLink, remember } from "./link.js";
 import * as panes from "./panes.js";
 import {
@@ -30,7 +31,6 @@ let early = null;
 /** @param {Settings} request */
 function ask(request) {
   state.wanted = request;
-  remember(request);
   start(request, active());
 }
 /**
@@ -86,7 +86,7 @@ function composed(names, prompt, values) {
 document.addEventListener("page", (event) => {
   const { detail } = /** @type {CustomEvent} */ (event);
   if (detail !== "compare" || !state.run || state.run.stored || location.search) return;
-  remember({ ...state.run.request, prompt: state.run.first });
+  remember(state.run);
 });
 
 export const callbacks = {
@@ -113,6 +113,7 @@ export const callbacks = {
     values.forEach((value, pane) => pick(pane, value, values));
     panes.layOut();
     example.open();
+    past.open();
     if (early && active().length) {
       ask(early);
       early = null;
@@ -174,6 +175,7 @@ export const callbacks = {
     for (const [family, value] of link.strength)
       if (find(`cmp-lambda-${family}`)) put(`cmp-lambda-${family}`, { value });
     if (link.mode) put("cmp-mode", { value: link.mode });
+    if (link.answers) past.linkTo(link.answers);
     return [link.prompt ?? none(), ...link.numbers.map((value) => value ?? none())];
   },
   dice: () => Math.floor(Math.random() * 1e6),

@@ -25,9 +25,24 @@ export function queryOf(request, { fields, picked, samples, noise, strength, mod
   if (mode !== "Text") query.set("show", mode);
   return query;
 }
-/** Put the comparison into the address. @param {Settings} request */
-export function remember(request) {
-  history.replaceState({}, "", `/?${queryOf(request, state)}`);
+/**
+ * The query of a comparison: what it began with, and all settings that made its answers.
+ * @param {import("./state.js").Generation} run
+ * @param {string} mode how its answers are shown
+ */
+export function queryOfRun({ request, first, panes, policies, count, same_noise, strength }, mode) {
+  const picked = PANES.map((pane) => (panes.includes(pane) ? policies[pane] : null));
+  const view = { fields: state.fields, picked, samples: count, noise: same_noise, strength, mode };
+  return queryOf({ ...request, prompt: first }, view);
+}
+/**
+ * Put a comparison into the address, with the key under which the history has its answers.
+ * @param {import("./state.js").Generation} run
+ */
+export function remember(run) {
+  const query = queryOfRun(run, state.mode);
+  if (run.key) query.set("answers", run.key);
+  history.replaceState({}, "", `/?${query}`);
 }
 
 /**
@@ -39,6 +54,7 @@ export function remember(request) {
  * @property {boolean | null} noise
  * @property {[family: string, value: number][]} strength
  * @property {string | null} mode
+ * @property {string | null} answers the key of a comparison in the history
  */
 /**
  * Read an address; null where it asks for nothing.
@@ -75,5 +91,6 @@ export function readLink(search, fields) {
     noise: query.has("noise") ? query.get("noise") !== "own" : null,
     strength,
     mode: mode && MODES.includes(mode) ? mode : null,
+    answers: query.get("answers"),
   };
 }

@@ -52,6 +52,8 @@ import { FAMILIES } from "../lib/families.js";
 /**
  * @typedef {object} Generation by pane: samples, shown (which of them), policies, lambdas, turns
  * @property {string} id
+ * @property {string} [key] under which the history keeps it; the example and rows of the table have none
+ * @property {string} [created] when it was kept, where it comes from the history
  * @property {Sample[][]} samples
  * @property {number[]} shown
  * @property {string[]} policies

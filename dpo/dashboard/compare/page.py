@@ -14,7 +14,7 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, dcc, html
 
 from dpo.dashboard.browser import also, in_browser
-from dpo.dashboard.compare import example, many, story, votes
+from dpo.dashboard.compare import example, history, many, story, votes
 from dpo.dashboard.compare.policies import DEFAULT, EXAMPLES, answering, options, records
 from dpo.dashboard.components import action, box, button, card, glyph, icon, number, tint_scale
 from dpo.dashboard.workbench import Workbench
@@ -61,6 +61,7 @@ def page(workbench: Workbench) -> list[Any]:
 def register(app: Dash, workbench: Workbench) -> None:
     """The controls' way to the browser's code, the lists of policies, and the routes of votes."""
     votes.register(app.server, workbench)
+    history.register(app.server, workbench)
     names = ["cmp-prompt", *map(_field_id, _FIELDS)]
     columns = [f"cmp-policy-{pane}" for pane in range(_PANES)]
     current = [State("cmp-fields", "data"), *(State(name, "value") for name in names)]
@@ -232,13 +233,7 @@ def _toolbar(stored: bool) -> html.Div:
         ),
         html.Span(id="cmp-progress", className="sub push num"),
         again if stored else None,
-        html.Details(
-            [
-                html.Summary(["History ", icon("chevron-d", 14)], className="ex", id="cmp-history-open"),
-                html.Div(html.P("Nothing yet.", className="sub"), id="cmp-history", className="menu history"),
-            ],
-            className="menu-box",
-        ),
+        history.menu(),
         button("Add a pane", "plus", id="cmp-add", size="xs"),
         button("Many prompts", "table", id="cmp-many-open", size="xs", n_clicks=0),
         id="cmp-view",

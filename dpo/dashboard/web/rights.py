@@ -59,6 +59,10 @@ ROUTES: dict[tuple[str, str], Right] = {
     ("POST", "/api/evaluations/stop"): _TRAIN,
     ("POST", "/api/evaluations/resume"): _TRAIN,
     ("POST", "/api/votes"): _VOTE,
+    ("GET", "/api/history"): _READ,  # of one's own
+    ("GET", "/api/history/one"): _READ,
+    ("POST", "/api/history"): _ASK,
+    ("POST", "/api/history/forget"): _ASK,
     ("GET", "/api/votes"): _READ,
     ("GET", "/api/votes/pairs.jsonl"): _READ,
     ("POST", "/api/votes/train"): _TRAIN,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import secrets
 import threading
@@ -23,6 +24,7 @@ MOST_STREAMS = 64
 MOST_EACH = 12
 """Of these for one visitor of a network address, so that others find a place."""
 _VIEWER = "dpo_viewer"  # the cookie
+_VIEWER_SECONDS = 365 * 24 * 3600
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 Kind = TypeVar("Kind", bound=Work)
@@ -128,7 +130,9 @@ class Streams:
         response = Response(lines(), mimetype="text/event-stream", headers=_HEADERS)
         response.call_on_close(end)  # also where nothing was read of it
         if _VIEWER not in request.cookies:
-            response.set_cookie(_VIEWER, secrets.token_hex(8), httponly=True, samesite="Strict")
+            response.set_cookie(
+                _VIEWER, secrets.token_hex(16), max_age=_VIEWER_SECONDS, httponly=True, samesite="Strict"
+            )
         return response
 
 
@@ -146,3 +150,16 @@ def viewer() -> str:
     if user is not None:
         return f"user {user.name}"
     return request.cookies.get(_VIEWER, "")[:64] or request.remote_addr or ""
+
+
+def owner() -> str | None:
+    """Whose is what is kept for one person alone, as a hash: whoever has signed in, else a browser by its cookie.
+
+    None for programs and for browsers without cookies: an address can be that of many.  A cookie that holds somebody's
+    name is not that person, also where the accounts were switched off since.
+    """
+    user, cookie = signed_in(), request.cookies.get(_VIEWER)
+    if user is None and not cookie:
+        return None
+    who = f"user {user.name}" if user is not None else f"browser {cookie}"
+    return hashlib.sha256(who.encode(errors="replace")).hexdigest()
