@@ -9,7 +9,7 @@ TESTS  := .venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadsco
 STAMP  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all checks lint js browser fuzz soak bench bench-gpu clean
+.PHONY: help setup demo test test-all checks lint js browser fuzz soak compat sbom audit bench bench-gpu clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -44,8 +44,26 @@ soak: setup      ## faults fifty at a time (kills, damage, queue, votes), then v
 	DPO_KILL_MOMENTS=50 DPO_DAMAGED_RUNS=300 DPO_DAMAGED_FIRST=$$(date +%s) .venv/bin/python -m pytest tests/faults -m "slow or not slow" --timeout 3600
 	PYTHONPATH=. .venv/bin/python benchmarks/soak.py --seconds $(or $(SOAK),120)
 
-lint: setup      ## ruff, its format, and mypy
+# With a network: docs/compatibility.md says what each of the three asks whom.
+compat: setup    ## what we rely on in TRL, transformers, PEFT, datasets and Dash, with the lowest and the highest versions
+	.venv/bin/python scripts/compatibility.py
+
+sbom: build/tools/.installed ## all packages and their licences: build/sbom.json (CycloneDX) and build/licences.md
+	build/tools/bin/cyclonedx-py environment .venv/bin/python --output-file build/sbom.json
+	build/tools/bin/pip-licenses --python .venv/bin/python --order license --format markdown --output-file build/licences.md
+
+audit: build/tools/.installed ## known vulnerabilities of the installed versions, asked of the Python advisory database
+	build/tools/bin/pip-audit --path "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
+# Of their own, so that none of them is a dependency.
+build/tools/.installed: $(STAMP)
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/pip install -q "cyclonedx-bom>=7.5,<8" "pip-licenses>=5.5,<6" "pip-audit>=2.10,<3"
+	@touch $@
+
+lint: setup      ## ruff, its format, mypy, and whether the lock fits pyproject.toml (where Poetry is)
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+	@[ ! -x .poetry/bin/poetry ] || .poetry/bin/poetry check --lock
 
 js: setup        ## the pages' JavaScript: eslint, prettier, types and unit tests
 	.venv/bin/python scripts/check_javascript.py
