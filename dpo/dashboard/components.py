@@ -7,7 +7,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import dcc, html
 
-from dpo.dashboard.theme import SYMBOL, layout
+from dpo.dashboard.theme import SYMBOL, blank
 from dpo.severity import Severity
 
 _TINTS = ("n4", "n3", "n2", "n1", "z", "p1", "p2", "p3", "p4")
@@ -102,7 +102,7 @@ def chart(ident: str, height: int, about: str, figure: dict[str, Any] | None = N
     named = {"aria-labelledby": about.replace("#", "")} if about.startswith("#") else {"aria-label": about}
     graph = dcc.Graph(
         id=ident,
-        figure=figure or {"data": [], "layout": layout()},
+        figure=figure or blank(),
         config={"displayModeBar": False, "responsive": True},
         style={"height": height},
     )

@@ -93,3 +93,11 @@ def layout() -> dict[str, Any]:
         "uirevision": "keep",
         "template": None,
     }  # fmt: skip
+
+
+def blank() -> dict[str, Any]:
+    """A figure before its data have come: without axes, whose numbers would be nobody's."""
+    made = layout()
+    for axis in ("xaxis", "yaxis"):
+        made[axis] |= {"visible": False}
+    return {"data": [], "layout": made}

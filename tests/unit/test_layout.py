@@ -12,6 +12,7 @@ import pytest
 from plotly.offline import get_plotlyjs_version
 
 from dpo.dashboard.application import create_app
+from dpo.dashboard.components import chart
 from dpo.dashboard.shell import asked
 
 
@@ -83,3 +84,8 @@ def test_plotly_is_fetched_at_once_or_when_there_is_time(app: Any, tmp_path: Pat
     script = client.get(address, base_url="http://127.0.0.1").text
     # The figures are made by the same version's Python library.
     assert f"plotly.js (basic - minified) v{get_plotlyjs_version()}" in script[:300]
+
+
+def test_a_chart_without_data_has_no_axes() -> None:
+    figure: Any = chart("nothing-yet", 100, "nothing yet").children.figure
+    assert figure["data"] == [] and not any(figure["layout"][axis]["visible"] for axis in ("xaxis", "yaxis"))

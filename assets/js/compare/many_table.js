@@ -1,6 +1,6 @@
 // @ts-check
 /* Compare: the table of many prompts, and its files. */
-import { $, make, makeButton, stat } from "../lib/dom.js";
+import { $, make, makeButton, scrollable, stat } from "../lib/dom.js";
 import { glyph } from "../lib/families.js";
 import { csvCell, signed } from "../lib/format.js";
 import { words } from "../lib/diff.js";
@@ -63,7 +63,9 @@ function drawCell(table, row, place) {
     const sign = cell.look.reward < 0 ? "reward neg" : "reward";
     facts.push(stat(signed(cell.look.reward_per_token, 3), "reward / token", sign));
   }
-  node.append(make("p", "out", ...textOf(table, row, place)), make("p", "chips", ...facts));
+  const out = make("p", "out", ...textOf(table, row, place));
+  scrollable(out);
+  node.append(out, make("p", "chips", ...facts));
   const says = differs(table, row, place);
   if (says.length) node.append(make("p", "sub", says.join(" · ")));
   return node;

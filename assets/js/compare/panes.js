@@ -1,6 +1,6 @@
 // @ts-check
 /* Compare: what stands in a pane. */
-import { $, all, button, find, make, makeButton, part, progressBar, stat } from "../lib/dom.js";
+import { $, all, button, find, make, makeButton, part, progressBar, scrollable, stat } from "../lib/dom.js";
 import { rememberedWords } from "../lib/diff.js";
 import { FAMILIES, glyph, KINDS } from "../lib/families.js";
 import { counted, repetition, signed } from "../lib/format.js";
@@ -321,15 +321,10 @@ export function show(pane) {
     draw(pane);
   }
   around(pane);
-  reachable($(`cmp-out-${pane}`));
+  scrollable($(`cmp-out-${pane}`));
   if (state.picked[pane]) note(pane);
   const other = partner(pane);
   if (state.mode === "Word diff" && other !== null && sampleOf(other)) draw(other);
-}
-/** A text that is longer than its place can be scrolled by keys, too. @param {HTMLElement} out */
-function reachable(out) {
-  if (out.scrollHeight > out.clientHeight) out.tabIndex = 0;
-  else out.removeAttribute("tabindex");
 }
 /** What stands around an answer. @param {number} pane */
 function around(pane) {

@@ -12,7 +12,7 @@ from dash import html
 from dpo.counting import counted
 from dpo.dashboard.ches_jobs import CODE as CHES
 from dpo.dashboard.components import box, button, light
-from dpo.dashboard.theme import CHOSEN, REJECTED, layout, rgba
+from dpo.dashboard.theme import CHOSEN, REJECTED, blank, layout, rgba
 from dpo.preferences.audit import Audit, Finding
 from dpo.preferences.audit.mispaired import CODES
 from dpo.preferences.audit.remedies import STRIP, advised, clean_command
@@ -168,10 +168,10 @@ def minibar(label: str, share: float, color: str = "var(--ink-3)") -> html.Div:
 
 def lengths(result: Audit | None) -> dict[str, Any]:
     """Histogram of the answers' lengths in characters, chosen beside rejected."""
+    if result is None:
+        return blank()
     made = layout() | {"margin": {"l": 44, "r": 12, "t": 8, "b": 40}}
     made["xaxis"] = made["xaxis"] | {"title": {"text": "characters", "font": {"size": 12}}}
-    if result is None:
-        return {"data": [], "layout": made}
     characters = result.measures["characters"]
     edges = characters["edges"]
     middles = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
