@@ -221,3 +221,12 @@ def test_parallel_coordinates_have_a_line_for_each_run_and_logarithms_where_need
     assert "<b>lr</b>" in titles and "<b>β</b>" in titles and "<b>loss</b>" not in titles
     assert figure["data"][-1]["line"]["width"] == 2.5  # the chosen one, on top
     assert all(0 <= y <= 1 for line in figure["data"] for y in line["y"])
+
+
+def test_a_setting_differs_by_its_value_and_by_its_kind() -> None:
+    same = {"set/rate": 1.0, "set/seed": 1, "set/name": "a"}
+    assert differing([]) == ([], [])
+    assert differing([same, dict(same)]) == ([], ["rate", "seed", "name"])
+    for other in ({"set/rate": 1}, {"set/rate": "1.0"}, {"set/rate": None}, {"set/rate": 2.0}):
+        assert differing([same, dict(same), same | other])[0] == ["rate"]
+    assert differing([same, {"set/seed": 1, "set/name": "a"}])[0] == ["rate"]  # it has none

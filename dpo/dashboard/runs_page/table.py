@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 import re
 import zlib
@@ -100,10 +99,16 @@ def rows_of(reader: RunReader, votes: Sequence[Vote] = (), known: ReadRows | Non
 def differing(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     """Settings that differ between the rows, and those that do not (names without `set/`)."""
     known = list(dict.fromkeys(name[4:] for row in rows for name in row if name.startswith("set/")))
-    differ = [name for name in known if len({json.dumps(row.get(f"set/{name}")) for row in rows}) > 1]
+    differ = [name for name in known if _differs(f"set/{name}", rows)]
     first = [name for name in ("loss_type", "beta", "learning_rate") if name in differ]
     differ = first + [name for name in differ if name not in first]
     return differ, [name for name in known if name not in differ]
+
+
+def _differs(field: str, rows: Sequence[Row]) -> bool:
+    # By their text: 1, 1.0 and "1" are three settings.  Of thousands of runs most differ at the second already.
+    first = repr(rows[0].get(field))
+    return any(repr(row.get(field)) != first for row in rows)
 
 
 def columns_of(rows: Sequence[Row], chosen: Sequence[str] = ()) -> list[dict[str, Any]]:
