@@ -60,6 +60,12 @@ def test_a_run_stands_in_its_line(root: Path) -> None:
     assert line["Sweep"].href is None  # no page shows a sweep
     alone = {one.place: one for one in relatives(open_run(root / "further"), find_runs([root / "further"]))}
     assert alone["Start"].href is None and alone["Start"].about == "not among the runs here"  # it keeps its name
+    bundled = find_runs([BUNDLED_RUNS])
+    [first] = [run for run in bundled if run.name == "Llama-3-t5-dpo"]
+    starts = [one for one in relatives(first, bundled) if one.place in ("Base", "Then", "Start")]
+    assert [(one.name, one.about) for one in starts] == [
+        ("t5-random", "random weights"), ("Llama-3-t5-sft-short", "T5 SFT"), ("Llama-3-t5-sft", "T5 SFT"),
+    ]  # fmt: skip
     record = RunRecord(root / "further", json.loads((root / "further" / "run.json").read_text()))
     record.update(config=record.info["config"] | {"model": str(root / "further")})  # a record that names itself
     assert "further" in [one.name for one in relatives(open_run(root / "further"), find_runs([root]))]

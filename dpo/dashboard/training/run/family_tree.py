@@ -61,9 +61,10 @@ def _ancestors(run: Run, known: dict[str, Run]) -> list[Relative]:
     line: list[Relative] = []
     at: Run | None = run
     while at is not None and len(line) < _MOST_ANCESTORS and (name := base_of(at)) is not None:
-        family, at = at.family, _run_of(name, known)
+        child, at = at, _run_of(name, at, known)
         if at is None:
-            line.append(Relative("", name.rstrip("/").rpartition("/")[2] or name, None, _gone(name), family, False))
+            last = name.rstrip("/").rpartition("/")[2] or name
+            line.append(Relative("", last, None, _gone(name, child), child.family, False))
         elif any(at.name == other.name for other in line):
             break  # a record that names itself
         else:
@@ -80,7 +81,7 @@ def _children(run: Run, known: dict[str, Run]) -> list[Relative]:
     mine = os.path.realpath(run.path)
     children = [
         other for other in known.values()
-        if (name := base_of(other)) is not None and (start := _run_of(name, known)) is not None
+        if (name := base_of(other)) is not None and (start := _run_of(name, other, known)) is not None
         and os.path.realpath(start.path) == mine and other.path != run.path
     ]  # fmt: skip
     if not children:
@@ -90,19 +91,27 @@ def _children(run: Run, known: dict[str, Run]) -> list[Relative]:
     return [Relative("Runs from it", first.name, run_link(first.path), about, first.family, first.kind == "dpo")]
 
 
-def _run_of(name: str, known: dict[str, Run]) -> Run | None:
-    """The run whose policy or checkpoint has that name; nothing on disk is opened for it."""
+def _run_of(name: str, child: Run, known: dict[str, Run]) -> Run | None:
+    """The run whose policy or checkpoint a run began with; nothing on disk is opened for it.
+
+    Runs that were moved, or packed, together with the folder that holds them still find each other in it.
+    """
     path = BUNDLED_RUNS / BUNDLED[name] if name in BUNDLED else Path(name).expanduser()
     try:
         real = os.path.realpath(path)
     except ValueError:  # NUL or half a character
         return None
-    return known.get(real) or known.get(os.path.dirname(real))
+    found = known.get(real) or known.get(os.path.dirname(real))
+    if found is None and path.parent.name == child.path.parent.name != "":
+        return known.get(os.path.realpath(child.path.parent / path.name))
+    return found
 
 
-def _gone(name: str) -> str:
+def _gone(name: str, child: Run) -> str:
     if name in BUNDLED:
         return "comes with dpo"
+    if child.path.parent.resolve() == BUNDLED_RUNS.resolve():
+        return "random weights" if name.endswith("-random") else "not kept with dpo"
     return "not among the runs here" if Path(name).is_absolute() or name.count("/") > 1 else "from the hub"
 
 
