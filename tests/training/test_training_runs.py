@@ -7,14 +7,13 @@ import math
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import Command
+from commands import run as run_command
 from short_runs import BASE, FAMILIES, one_thread, rows_of
 
 from dpo.cli.main import main
@@ -262,7 +261,8 @@ def test_a_disk_that_fills_up_while_saving_loses_nothing(policy_dirs: dict[str, 
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     arguments = ["train", "--model", str(policy_dirs["gpt2"]), "--output-dir", str(directory), *flags]
     # Files of at most 100 kB: the record fits, the weights (200 kB) do not.
-    done = subprocess.run([sys.executable, "-c", FULL, "100000", *arguments], capture_output=True, text=True)
+    (tmp_path / "full.py").write_text(FULL, encoding="utf-8")
+    done = run_command(str(tmp_path / "full.py"), "100000", *arguments)
     assert done.returncode == 2, done.stderr
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith("dpo: checkpoint-4 could not be saved") and "--resume" in line
