@@ -159,7 +159,10 @@ def test_no_width_scrolls_sideways(serve: Any, open_page: Any, roots: list[Path]
     for width in (360, 768, 1440, 360):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
-        page.evaluate("() => new Promise(seen => requestAnimationFrame(() => requestAnimationFrame(seen)))")
+        page.wait_for_function(  # each is drawn as wide as its place in the end, also where that grew slowly
+            "[...document.querySelectorAll('#page-training [data-chart]:not([hidden]) .js-plotly-plot')]"
+            ".every(plot => Math.abs(plot.clientWidth - plot.querySelector('.main-svg')?.clientWidth) < 2)"
+        )
     assert page.evaluate("window.over") == []
     assert page.evaluate("document.documentElement.dataset.mantineColorScheme") == "dark"
 

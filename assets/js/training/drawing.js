@@ -76,6 +76,13 @@ async function fetchBatch() {
   }
   return true;
 }
+/* Plotly follows the window; a place that changes after it, or without it, leaves its chart too narrow or cut off. */
+const places = new ResizeObserver((changed) => {
+  for (const { target: plot } of /** @type {{ target: any }[]} */ (changed)) {
+    const drawn = plot._fullLayout?.width ?? plot.clientWidth;
+    if (plot.clientWidth && Math.abs(plot.clientWidth - drawn) >= 1) window.Plotly.Plots.resize(plot);
+  }
+});
 /** @param {any} chart as the server has it */
 async function drawChart(chart) {
   const box = card(chart.key);
@@ -90,6 +97,7 @@ async function drawChart(chart) {
     const options = { displayModeBar: false, responsive: true, doubleClick: "autosize" };
     await window.Plotly.react(plot, data, layout, options);
     attach(plot, drawAll);
+    places.observe(plot);
     if (appears) window.Plotly.Plots.resize(plot);
     readout.note(plot, chart.note);
     $(`tr-found-${chart.key}`).textContent = chart.finding;
