@@ -9,6 +9,7 @@ from urllib.parse import quote
 from dpo.palette import palette
 
 _GRID = re.compile(r'<script src="([^"]*/dash_ag_grid\.[^"]*)"></script>')
+_TABLE = re.compile(r'<script src="[^"]*/dash_table/[^"]*"></script>\s*')
 
 
 def description() -> str:
@@ -38,8 +39,10 @@ def without_grid(scripts: str, grids: bool) -> tuple[str, str]:
     """Dash's script elements as a page needs them, and a link to the script of its grids.
 
     That script is a quarter of all that Dash sends.  Where a page has no grid, it is fetched when nothing more is to
-    do, and run when a page with one is visited (assets/js/shell.js).
+    do, and run when a page with one is visited (assets/js/shell.js).  Dash's older tables are sent whether or not a
+    page has one; none of ours has.
     """
+    scripts = _TABLE.sub("", scripts)
     grid = _GRID.search(scripts)
     if grid is None:
         return scripts, ""

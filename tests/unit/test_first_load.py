@@ -54,6 +54,7 @@ def test_the_script_of_grids_comes_with_the_pages_that_have_one(client: FlaskCli
         document = client.get(path).text
         [address] = re.findall(r'id="grid-script" href="(.*?)"', document)
         assert (f'<script src="{address}"' in document) is at_once, path
+        assert "dash_table/" not in document
 
 
 def test_files_are_remembered_and_asked_for_again_by_their_tag(client: FlaskClient) -> None:

@@ -291,7 +291,7 @@ def _sweep_help(settings: dict[str, Any]) -> list[Any]:
             "search": {"beta": [0.05, 0.1, 0.3], "learning_rate": rate}}  # fmt: skip
     text = yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)
     return [
-        html.P("CellChange what it searches; choose a run first to start from its settings.", className="sub"),
+        html.P("Change what it searches; choose a run first to start from its settings.", className="sub"),
         dmc.Textarea(id="rn-sweep-plan", value=text, autosize=True, minRows=8, maxRows=22, className="plan",
                      spellCheck=False, **{"aria-label": "The sweep as YAML"}),
         html.P("", id="rn-sweep-message", className="sub", role="status"),
