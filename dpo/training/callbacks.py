@@ -25,6 +25,7 @@ class RecordCallback(TrainerCallback):
         self.rows_per_step = rows_per_step
         self.began = time.monotonic() - seconds_before
         self._pending: dict[str, Any] = {}
+        self._evaluated = False
 
     def begin(self, row: dict[str, float]) -> None:
         """Keep the step-0 row until the first held-out evaluation joins it."""
@@ -36,6 +37,7 @@ class RecordCallback(TrainerCallback):
             self.record.log(self._pending)
             self.record.update(progress=self._progress(self._pending))
             self._pending = {}
+        self._evaluated = False
 
     def progress(self, state: TrainerState) -> dict[str, Any]:
         """Where the run is and how far it is to go: what a viewer needs to say how much time is left."""
@@ -61,7 +63,9 @@ class RecordCallback(TrainerCallback):
         if self._pending and self._pending["step"] != state.global_step:
             self.flush()
         self._pending = self._pending | self._row(state.global_step, state.epoch or 0.0, logs)
-        if state.global_step > 0 and not control.should_evaluate:
+        # What an evaluation measures comes in several logs, of which the later ones no longer say so.
+        self._evaluated |= control.should_evaluate
+        if state.global_step > 0 and not self._evaluated:
             self.flush()
 
     def on_step_begin(

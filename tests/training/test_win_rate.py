@@ -39,12 +39,14 @@ def test_a_win_rate_is_measured_at_every_evaluation_and_keeps_the_best(
     family: str, lora: bool, policy_dirs: dict[str, Path], tmp_path: Path
 ) -> None:
     """By hand: the checkpoints' answers and the start's, and the longer one of each two wins."""
-    settings = SETTINGS | {"lora": lora, "keep_best": "win_rate"}
+    settings = SETTINGS | {"lora": lora, "keep_best": "win_rate", "kl_prompts": 2 if lora else 0}
     run = train(TrainConfig(model=str(policy_dirs[family]), output_dir=str(tmp_path / "run"), **settings))
     assert run.info["win_rate"] == {
         "judge": "longer", "says": "the longer answer, a rule that reads no meaning", "prompts": 3,
     }  # fmt: skip
-    found = curve(run.path)
+    found, rows = curve(run.path), rows_of(run.path)
+    assert len({row["step"] for row in rows}) == len(rows)  # with all that was measured at it
+    assert [row["step"] for row in rows if "eval_kl" in row] == ([0, 2, 4, 6] if lora else [])
     assert list(found) == [0, 2, 4, 6] and found[0]["eval_win_rate"] == 0.5
     pairs = load(DataSpec.of(run.config)).held_out
     base = load_policy(str(policy_dirs[family]), device="cpu")
