@@ -45,7 +45,7 @@ class Choice:
 
 def tuned(roots: Sequence[Path]) -> list[Choice]:
     """The bundled DPO policies first, then every DPO run and its checkpoints, newest first."""
-    made = [Choice(facts.tuned, f"Bundled {facts.label}", facts.key, model=facts.label) for facts in _ORDER]
+    made = [Choice(facts.tuned, f"{facts.label} DPO", facts.key, model=facts.label) for facts in _ORDER]
     for run in own_runs(roots):
         if run.kind != "dpo" or run.family is None:
             continue

@@ -129,10 +129,10 @@ def test_both_families_stand_beside_each_other(bundled: str, open_page: Any) -> 
     expect(page.locator(".heat-card")).to_have_count(4)
     heads = page.locator(".lens-row-head")
     expect(heads).to_have_count(2)
-    for head, name in ((heads.nth(0), "Bundled GPT-2"), (heads.nth(1), "Bundled T5")):
+    for head, name in ((heads.nth(0), "GPT-2 DPO"), (heads.nth(1), "T5 DPO")):
         expect(head).to_contain_text(name)
         expect(head).to_contain_text("margin per token")
-    expect(page.locator("#lens-run-title-1")).to_have_text("Running reward, Bundled T5")
+    expect(page.locator("#lens-run-title-1")).to_have_text("Running reward, T5 DPO")
     page.locator("#lens-tok-1-0-1").hover()
     expect(page.locator("#lens-token")).to_contain_text("T5 DPO")
 

@@ -118,6 +118,16 @@ test("text and JSON have every answer with its policy and seed", () => {
   );
 });
 
+test("a setting acts in an address also where it stands alone", () => {
+  assert.equal(readLink("?noise=own", FIELDS).noise, false);
+  assert.equal(readLink("?samples=3", FIELDS).samples, 3);
+  assert.equal(readLink("?show=Word+diff", FIELDS).mode, "Word diff");
+  assert.deepEqual(readLink("?lambda_causal=0.5", FIELDS).strength, [["causal", 0.5]]);
+  assert.deepEqual(readLink("?lambda_gpt2=0.5", FIELDS).strength, [["causal", 0.5]]);
+  assert.deepEqual(readLink("?noise=own", FIELDS).picked, []);
+  assert.equal(readLink("?utm=1", FIELDS), null);
+});
+
 test("a comparison comes back from the history as it was, live parts aside", () => {
   const run = {
     ...generation({ id: "7-1", key: "1-2", shown: [0, 0], count: 1, seen: {}, strength: { causal: 1.5 } }),

@@ -105,6 +105,8 @@ def test_what_is_on_already_is_not_advised() -> None:
     # T5's chosen answers get a little less likely, and the run has the loss that is advised elsewhere.
     change = verdicts(BUNDLED_RUNS / "Llama-3-t5-dpo")["likelihood displacement"].change
     assert change is not None and change.flag == "--learning-rate"
+    rate = json.loads((BUNDLED_RUNS / "Llama-3-t5-dpo" / "run.json").read_text())["config"]["learning_rate"]
+    assert float(change.value) == pytest.approx(rate / 2, rel=0.005)  # "half" is half, not the nearest round number
 
 
 def test_the_bundled_run_with_too_high_a_rate_is_read_through() -> None:

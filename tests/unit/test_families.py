@@ -86,7 +86,9 @@ def test_a_run_is_called_after_its_architecture(tmp_path: Path) -> None:
     assert {(p.short, p.model, p.family) for p in policies([tmp_path]) if p.value not in BUNDLED} == {
         ("bart", "BART", "seq2seq"), ("llama", "Llama", "causal"),
     }  # fmt: skip
-    assert {(choice.label, choice.model) for choice in tuned([tmp_path])} >= {("bart", "BART"), ("llama", "Llama")}
+    assert {(choice.label, choice.model) for choice in tuned([tmp_path])} >= {
+        ("T5 DPO", "T5"), ("GPT-2 DPO", "GPT-2"), ("bart", "BART"), ("llama", "Llama"),
+    }  # fmt: skip
     assert [architecture_label(kind) for kind in ("MT5ForConditionalGeneration", "GPTNeoXForCausalLM", "Mamba")] == [
         "mT5", "GPT-NeoX", "Mamba",
     ]  # fmt: skip

@@ -206,6 +206,8 @@ def test_log_y_is_for_measures_that_are_never_negative() -> None:
     kinds = {key: chart["figure"]["layout"]["yaxis"]["type"] for key, chart in charts.items()}
     assert kinds == {"loss": "log", "chosen": "linear", "kl": "linear", "lr": "log"}
     assert "zeros left out" in charts["lr"]["note"]  # the warm-up begins at 0
+    rate = charts["lr"]["figure"]["layout"]["yaxis"]
+    assert (rate["tickformat"], rate["exponentformat"]) == ("", "e")  # 2e-5, and 0 as 0
 
 
 def test_the_large_charts_come_first() -> None:

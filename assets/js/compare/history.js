@@ -60,6 +60,7 @@ async function list() {
     $("cmp-history-clear").hidden = Boolean(words) || !found.length;
     if (!found.length) say(words ? "Nothing holds these words." : "Nothing yet: what you ask is kept here.");
     else say("");
+    $("cmp-history").parentElement?.scrollIntoView({ block: "nearest" });
   } catch (error) {
     say(messageOf(error));
   }

@@ -64,7 +64,10 @@ export function remember(run) {
  */
 export function readLink(search, fields) {
   const query = new URLSearchParams(search);
-  if (!["prompt", "policy", "arm", ...Object.values(FORMER), ...fields].some((name) => query.has(name))) return null;
+  const strengths = [...FAMILIES, ...Object.values(FORMER)].map((family) => `lambda_${family}`);
+  const known = ["prompt", "policy", "arm", "samples", "noise", ...Object.values(FORMER), ...strengths, ...fields];
+  const mode = MODES.find((name) => name === query.get("show")) ?? null;
+  if (!mode && !known.some((name) => query.has(name))) return null;
   const picked = [...query.getAll("policy"), ...query.getAll("arm")].slice(0, PANES.length);
   // Links of earlier versions say arm for policy, or name pairs: base|tuned.
   FAMILIES.forEach((family, row) => {
@@ -82,7 +85,6 @@ export function readLink(search, fields) {
     const value = query.get(`lambda_${family}`) ?? query.get(`lambda_${FORMER[family]}`);
     return value === null ? [] : [/** @type {[string, number]} */ ([family, parseFloat(value) || 0])];
   });
-  const mode = query.get("show");
   return {
     prompt: query.get("prompt"),
     numbers: fields.map(number),
@@ -90,7 +92,7 @@ export function readLink(search, fields) {
     samples: query.has("samples") ? parseInt(query.get("samples") ?? "", 10) || 1 : null,
     noise: query.has("noise") ? query.get("noise") !== "own" : null,
     strength,
-    mode: mode && MODES.includes(mode) ? mode : null,
+    mode,
     answers: query.get("answers"),
   };
 }

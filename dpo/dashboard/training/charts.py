@@ -191,8 +191,10 @@ def _axes(made: dict[str, Any], chart: Chart, curves: Sequence[Curve], view: Vie
     made["yaxis"] |= {"autorange": True, "type": "log" if log_y else "linear"}
     if chart.percent:
         made["yaxis"] |= {"tickformat": ".0%"}
-    if chart.key == "lr" or (log_y and _least(curves) < 1e-3):
-        made["yaxis"] |= {"tickformat": ".1e" if chart.key == "lr" else ".0e"}  # .000001 has no room
+    if chart.key == "lr":
+        made["yaxis"] |= {"tickformat": "", "exponentformat": "e"}  # 2e-5, and 0 as 0
+    elif log_y and _least(curves) < 1e-3:
+        made["yaxis"] |= {"tickformat": ".0e"}  # .000001 has no room
 
 
 def axis_title(axis: str) -> str:

@@ -182,7 +182,7 @@ class Case:
 
     def slower(self, factor: float) -> str:
         """The learning rate divided by `factor`, as the value of a flag."""
-        return f"{(self.rate or 5e-7 * factor) / factor:.1g}"
+        return f"{(self.rate or 5e-7 * factor) / factor:.3g}"
 
     def answers(self, step: int | None = None) -> list[Sample]:
         """Probe answers of the newest step, or of `step`."""
