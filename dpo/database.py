@@ -11,6 +11,16 @@ from pathlib import Path
 from dpo.errors import StorageError
 
 WAIT_SECONDS = 30.0
+_DAMAGED = "it is damaged: move it away, then a new one is begun; `sqlite3 FILE .recover` brings out what is whole"
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "another program holds it: try again in a moment",
+    sqlite3.SQLITE_LOCKED: "another program holds it: try again in a moment",
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_ERROR: _DAMAGED,  # its tables are others, or JSON in it is none
+    sqlite3.SQLITE_FULL: "make room on its disk",
+}
+_PLACE = "its directory must be there and writable"
 
 
 class Database:
@@ -33,10 +43,28 @@ class Database:
         self._schema, self._name, self._private = schema, name, private
         # Threads take turns here: SQLite lets whoever asks first wait as long as it likes.
         self._turn = threading.Lock()
+        self._known = False  # whether it has been open
+
+    def exists(self) -> bool:
+        """Whether there is anything to read.
+
+        Raises:
+            StorageError: it was open before, and its directory is gone: moved, or not mounted.
+        """
+        if self.path.exists():
+            return True
+        if self._known and not self.path.parent.is_dir():
+            # Made anew here, it would stand in the way of the one that comes back.
+            raise StorageError(
+                f"{self.path.parent}, the directory of the {self._name}, is gone: bring it back, or make it anew"
+            )
+        return False
 
     @contextlib.contextmanager
     def open(self, write: bool) -> Iterator[sqlite3.Connection]:
         """A connection for the block; the tables are there if it writes.
+
+        A `ValueError` of the block says that a row is not what was written there.
 
         Raises:
             StorageError: the file cannot be written or read.
@@ -44,25 +72,57 @@ class Database:
         if write and not self._turn.acquire(timeout=self.wait_seconds):
             raise StorageError(f"The {self._name} in {self.path} cannot be written now: others write, try again")
         try:
-            if write:
+            if write and not self.exists():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                if self._private and not self.path.exists():
+                if self._private:
                     self.path.touch(mode=0o600)
-            with contextlib.closing(sqlite3.connect(self.path, timeout=self.wait_seconds)) as database:
+            with contextlib.closing(self._connect(write)) as database:
                 if write:
                     database.execute("PRAGMA journal_mode=WAL")
                     database.execute("PRAGMA synchronous=FULL")
                     database.executescript(self._schema)
+                self._known = True
                 yield database
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError) as error:
+            done = "written" if write else "read"
             raise StorageError(
-                f"The {self._name} in {self.path} cannot be {'written' if write else 'read'} ({error})"
+                f"The {self._name} in {self.path} cannot be {done} ({error}): {_advice(error)}"
             ) from error
         finally:
             if write:
                 self._turn.release()
 
+    def _connect(self, write: bool) -> sqlite3.Connection:
+        database = sqlite3.connect(self.path, timeout=self.wait_seconds)
+        try:
+            if not write:
+                database.execute("PRAGMA schema_version")
+        except sqlite3.OperationalError as error:
+            database.close()
+            wal = self.path.with_name(self.path.name + "-wal")
+            if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or wal.exists():
+                raise
+            # Readers of WAL files write beside them, unless told that nobody can.
+            return sqlite3.connect(f"{self.path.resolve().as_uri()}?immutable=1", uri=True)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
     def has(self, database: sqlite3.Connection, table: str) -> bool:
         """Whether a table is there: a file that is just being made has none."""
         found = database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,))
         return found.fetchone() is not None
+
+
+def _code(error: BaseException) -> int | None:
+    """SQLite's number for an error, without its details."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else int(code) & 0xFF
+
+
+def _advice(error: BaseException) -> str:
+    code = _code(error)
+    if code is None and not isinstance(error, OSError):
+        return _DAMAGED  # a row that cannot be decoded
+    return _PLACE if code is None else _ADVICE.get(code, _PLACE)

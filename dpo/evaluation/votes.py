@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from dpo.counting import counted
 from dpo.database import WAIT_SECONDS, Database
-from dpo.errors import ConfigError, DataError, StorageError
+from dpo.errors import ConfigError, DataError, StorageError, quoted
 from dpo.policies.names import DEFAULT_RUNS
 
 Verdict = Literal["a", "b", "tie", "bad"]
@@ -28,6 +28,7 @@ _COLUMNS = (
     "key", "created", "voter", "blind", "prompt", "policy_a", "policy_b", "text_a", "text_b", "seed_a", "seed_b",
     "temperature", "settings", "verdict",
 )  # fmt: skip
+_KINDS = {"blind": int, "seed_a": int, "seed_b": int, "temperature": float}  # others are texts
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS votes (
     id INTEGER PRIMARY KEY,
@@ -149,22 +150,34 @@ class Votes:
         Raises:
             StorageError: the file cannot be read.
         """
-        if not self.path.exists():
+        if not self._database.exists():
             return []
         with self._database.open(write=False) as database:
             if not self._database.has(database, "votes"):
                 return []  # somebody is casting the very first vote now
             rows = database.execute(f"SELECT {', '.join(_COLUMNS)} FROM votes ORDER BY id").fetchall()
-        made = []
-        for row in rows:
-            values = dict(zip(_COLUMNS, row, strict=True))
-            made.append(Vote(**values | {"blind": bool(values["blind"]), "settings": json.loads(values["settings"])}))
-        return made
+            return [_stored(row) for row in rows]
 
     def signature(self) -> str:
         """Changes with every vote, without reading any."""
         files = (self.path, self.path.with_name(self.path.name + "-wal"))
         return "-".join(f"{file.stat().st_mtime_ns}.{file.stat().st_size}" for file in files if file.exists())
+
+
+def _stored(row: tuple[Any, ...]) -> Vote:
+    """The vote of a row.
+
+    Raises:
+        ValueError: it is not one that was written: the file is damaged, which SQLite does not see within texts.
+    """
+    values = dict(zip(_COLUMNS, row, strict=True))
+    for name, value in values.items():
+        if not isinstance(value, _KINDS.get(name, str)):
+            raise ValueError(f"{name} of a vote is {quoted(value)}")
+    settings = json.loads(values["settings"])
+    if not isinstance(settings, dict) or values["verdict"] not in VERDICTS:
+        raise ValueError(f"a vote has the verdict {quoted(values['verdict'])} and settings {quoted(settings)}")
+    return Vote(**values | {"blind": bool(values["blind"]), "settings": settings})
 
 
 def preference_pairs(votes: Sequence[Vote]) -> tuple[list[dict[str, str]], dict[str, int]]:

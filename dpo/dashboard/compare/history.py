@@ -117,7 +117,7 @@ class History:
         Raises:
             StorageError: the file cannot be read.
         """
-        rows = self._rows("SELECT record, created FROM comparisons WHERE owner = ? AND key = ?", (person, key))
+        rows = self._rows("SELECT json(record), created FROM comparisons WHERE owner = ? AND key = ?", (person, key))
         return {**json.loads(rows[0][0]), "created": rows[0][1]} if rows else None
 
     def forget(self, person: str, key: str | None = None) -> int:
@@ -133,10 +133,15 @@ class History:
             ).rowcount
 
     def _rows(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        if not self._database.path.exists():
+        if not self._database.exists():
             return []
         with self._database.open(write=False) as database:
-            return database.execute(query, values).fetchall() if self._database.has(database, "comparisons") else []
+            if not self._database.has(database, "comparisons"):
+                return []
+            rows = database.execute(query, values).fetchall()
+            if not all(isinstance(value, str) for row in rows for value in row):
+                raise ValueError("a row of it is not what was written")
+            return rows
 
 
 def menu() -> html.Details:
