@@ -120,7 +120,7 @@ def state_of(logged: Logged, written: float) -> tuple[str, str | None]:
         return "finished", None
     if logged.ended:
         return ("finished", None) if total is None else ("stopped", f"ended at {at}")
-    if time.time() - written < _RECENT_SECONDS:
+    if abs(time.time() - written) < _RECENT_SECONDS:  # a clock that was set back makes it no younger
         return "unknown", f"{at} was reached, and it may still be going on"
     if total is not None:
         return "interrupted", f"the last one logged is {at}"

@@ -103,7 +103,7 @@ def empty(roots: Sequence[Path], older: float = 0.0) -> int:
         StorageError: something cannot be removed.
     """
     now = time.time()
-    gone = [entry for entry in deleted(roots) if now - entry.when >= older * _DAY]
+    gone = [entry for entry in deleted(roots) if older <= 0 or now - entry.when >= older * _DAY]
     left = [place for place in _places(roots) if place.name.startswith(_GOING)]
     try:
         for place in [*(entry.place for entry in gone), *left]:

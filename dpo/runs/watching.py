@@ -25,7 +25,8 @@ def event_of(run: Run, metrics: Metrics | None, now: float | None = None) -> str
     finite.
     """
     now = time.time() if now is None else now
-    silent = now - max(_written(run.path / RUN), _written(run.path / METRICS))
+    # A time from the future says that the clock was set back since: it is as far away as one of the past.
+    silent = min(abs(now - _written(run.path / name)) for name in (RUN, METRICS))
     state = run.state  # asked of a lock or a process
     if state != "running" or metrics is None:
         return state if silent < RECENT_SECONDS else None

@@ -156,7 +156,8 @@ class Jobs:
             return
         woken = self.directory / _WOKEN
         with contextlib.suppress(OSError):  # a queue that cannot be written is reported by whoever adds to it
-            if not woken.exists() or time.time() - woken.stat().st_mtime > _WAKE_SECONDS:
+            # One from the future was made before the clock was set back.
+            if not woken.exists() or abs(time.time() - woken.stat().st_mtime) > _WAKE_SECONDS:
                 woken.touch()
                 self.work()
 

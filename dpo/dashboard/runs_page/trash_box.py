@@ -171,7 +171,9 @@ def _listed(roots: Sequence[Path], may: bool) -> tuple[Any, bool]:
 
 def _row(entry: Deleted, may: bool) -> html.Div:
     days = int((time.time() - entry.when) // 86_400)
-    when = "deleted today" if days < 1 else f"deleted {counted(days, 'day')} ago"
+    when = "deleted today" if days in (-1, 0) else f"deleted {counted(days, 'day')} ago"
+    if days < -1:
+        when = "deleted in the future, by this clock"
     about = f"{when} · {entry.size / 1e6:.1f} MB · {entry.origin}"
     text = html.Div([html.B(entry.name), html.Div(about, className="sub")])
     ident = {"type": _BACK, "entry": entry.ident}

@@ -60,10 +60,11 @@ def register(app: Dash, reader: RunReader) -> None:
 
 def watched(reader: RunReader, listing: Listing) -> list[dict[str, str]]:
     """The runs that train, or ended not long ago: `run`, `name` and what has become of it as `event`."""
-    found, recent = [], time.time() - RECENT_SECONDS
+    found, now = list[dict[str, str]](), time.time()
     for run in listing.runs:
         state = listing.states[str(run.path)]
-        if run.damaged or (state != "running" and listing.stamps[str(run.path)].written < recent):
+        age = abs(now - listing.stamps[str(run.path)].written)  # the clock may have been set back
+        if run.damaged or (state != "running" and age > RECENT_SECONDS):
             continue
         with contextlib.suppress(RunError):  # gone since it was found
             metrics = reader.read(str(run.path))[1] if state == "running" else None
