@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 
 from dpo.dashboard.application import create_app
 
+WRITTEN = 10  # entries of each file: every one is a write that reaches the disk
 FILES = ("votes.sqlite", "history.sqlite")
 OTHERS = ("/", "/runs", "/api/training", "/api/jobs", "/v1/models")  # pages that need neither file
 
@@ -70,7 +71,7 @@ def page(home: Path) -> Iterator[Page]:
     app = create_app([home], votes=home / "votes.sqlite")
     page = Page(app.server.test_client())
     for file in FILES:
-        for number in range(20):
+        for number in range(WRITTEN):
             assert page.asked(file, f"k{number}")[0] == 200
     yield page
     for service in app.server.config["services"]:
@@ -81,14 +82,14 @@ def page(home: Path) -> Iterator[Page]:
 def test_a_file_that_another_program_holds_is_told_and_then_goes_on(file: str, page: Page, home: Path) -> None:
     with contextlib.closing(sqlite3.connect(home / file, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        assert page.count(file) == 20  # readers do not wait for writers
+        assert page.count(file) == WRITTEN  # readers do not wait for writers
         page.refused(file, "late")
         other.execute("ROLLBACK")
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
         page.refused(file, None)
         other.execute("COMMIT")
-    assert page.asked(file, "late")[0] == 200 and page.count(file) == 21
+    assert page.asked(file, "late")[0] == 200 and page.count(file) == WRITTEN + 1
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -124,7 +125,7 @@ def test_a_damaged_file_is_told_and_stays_as_it_is_until_it_is_mended(file: str,
     path.rename(home / "damaged")  # as the message says
     assert page.asked(file, "new")[0] == 200 and page.count(file) == 1
     path.write_bytes(whole)
-    assert page.asked(file, "late")[0] == 200 and page.count(file) == 21
+    assert page.asked(file, "late")[0] == 200 and page.count(file) == WRITTEN + 1
 
 
 @contextlib.contextmanager
@@ -154,10 +155,10 @@ def read_only(directory: Path) -> Iterator[None]:
 def test_a_read_only_directory_can_be_read_and_says_that_nothing_is_kept(page: Page, home: Path) -> None:
     with read_only(home):
         for file in FILES:
-            assert page.count(file) == 20
+            assert page.count(file) == WRITTEN
             page.refused(file, "late")
     for file in FILES:
-        assert page.asked(file, "late")[0] == 200 and page.count(file) == 21
+        assert page.asked(file, "late")[0] == 200 and page.count(file) == WRITTEN + 1
 
 
 def test_a_directory_that_is_moved_away_and_back_is_not_made_anew(page: Page, home: Path) -> None:
@@ -168,7 +169,7 @@ def test_a_directory_that_is_moved_away_and_back_is_not_made_anew(page: Page, ho
     assert not home.exists()
     away.rename(home)
     for file in FILES:
-        assert page.asked(file, "late")[0] == 200 and page.count(file) == 21
+        assert page.asked(file, "late")[0] == 200 and page.count(file) == WRITTEN + 1
     shutil.rmtree(home)
     for file in FILES:
         page.refused(file, None, "late")
