@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from run_rows import row
@@ -74,58 +74,109 @@ def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
     made.close()
 
 
+class Front:
+    """A port on which one app after another is served: a browser keeps what it fetched, and compiled, by address."""
+
+    def __init__(self) -> None:
+        self.app: Any = None
+        self._server = create_server(self._answer, host="127.0.0.1", port=0, threads=16, send_bytes=1)
+        threading.Thread(target=self._server.run, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.effective_port}"
+
+    def _answer(self, environment: Any, start_response: Any) -> Any:
+        return self.app.server(environment, start_response)
+
+    def take_away(self) -> None:
+        """End the app's threads, and with them the streams that are still open."""
+        for worker in self.app.server.config["services"]:
+            worker.close()
+
+    def close(self) -> None:
+        self._server.close()
+
+
+@pytest.fixture(scope="session")
+def fronts() -> Iterator[list[Front]]:
+    """Ports without an app."""
+    free: list[Front] = []
+    yield free
+    for front in free:
+        front.close()
+
+
 @contextlib.contextmanager
-def _serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    running = []
+def _serving(fronts: list[Front], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    used = []
 
     def start(roots: list[Path], **options: Any) -> str:
         options.setdefault("votes", tmp_path_factory.mktemp("votes") / "votes.sqlite")
-        app = create_app(roots, **options)
-        server = create_server(app.server, host="127.0.0.1", port=0, threads=16, send_bytes=1)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        running.append((server, app.server.config["services"]))
-        return f"http://127.0.0.1:{server.effective_port}"
+        front = fronts.pop() if fronts else Front()
+        front.app = create_app(roots, **options)
+        used.append(front)
+        return front.url
 
     yield start
-    for server, workers in running:
-        for worker in workers:
-            worker.close()
-        server.close()
+    for front in reversed(used):
+        front.take_away()
+        fronts.append(front)
 
 
 @pytest.fixture
-def serve(tmp_path_factory: pytest.TempPathFactory, forked: None) -> Iterator[Serve]:
+def serve(fronts: list[Front], tmp_path_factory: pytest.TempPathFactory, forked: None) -> Iterator[Serve]:
     """Serve the app over directories of runs; returns its address."""
-    with _serving(tmp_path_factory) as start:
+    with _serving(fronts, tmp_path_factory) as start:
         yield start
 
 
 @pytest.fixture(scope="session")
-def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def bundled(fronts: list[Front], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of one app over the bundled runs, for tests that leave nothing behind there: no vote, no job.
 
     Its policies are loaded once for all of them.
     """
-    with _serving(tmp_path_factory) as start:
+    with _serving(fronts, tmp_path_factory) as start:
         yield start([BUNDLED_RUNS])
 
 
+@pytest.fixture(scope="session")
+def visitors(browser: Browser) -> list[BrowserContext]:
+    """Browser contexts that outlive a test, the n-th for the n-th page that a test opens.
+
+    A new one would fetch and compile all scripts again: a third of what it takes to open a page.
+    """
+    return []
+
+
+def _as_new(context: BrowserContext, page: Page, url: str) -> None:
+    """Forget what an earlier test left at an address."""
+    context.clear_cookies()
+    context.clear_permissions()
+    context.new_cdp_session(page).send(
+        "Storage.clearDataForOrigin", {"origin": url, "storageTypes": "local_storage,indexeddb"}
+    )
+
+
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[Open]:
-    """Open an address; errors in the console and requests to other hosts fail the test."""
-    contexts, problems = [], []
+def open_page(browser: Browser, visitors: list[BrowserContext]) -> Iterator[Open]:
+    """Open an address as a visitor of its own; errors in the console and requests to other hosts fail the test."""
+    opened: list[BrowserContext] = []
+    problems: list[str] = []
 
     def go(url: str, width: int = 1280, scheme: str = "light", first_visit: bool = False) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-        contexts.append(context)
-        if not first_visit:  # else Compare opens with the stored example
-            context.add_init_script("localStorage.setItem('dpo-asked', 'yes')")
+        if len(opened) == len(visitors):
+            visitors.append(browser.new_context())
+        context = visitors[len(opened)]
+        opened.append(context)
+        own = "/".join(url.split("/")[:3])
         page = context.new_page()
+        _as_new(context, page, own)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        if not first_visit:  # else Compare opens with the stored example
+            page.add_init_script("localStorage.setItem('dpo-asked', 'yes')")
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        own = "/".join(url.split("/")[:3])
         page.on(
             "request",
             lambda request: (
@@ -138,8 +189,9 @@ def open_page(browser: Browser) -> Iterator[Open]:
         return page
 
     yield go
-    for context in contexts:
-        context.close()
+    for context in opened:
+        for page in context.pages:
+            page.close()
     # A refused request (400) is told in the page; the browser also notes it in its console.
     assert [problem for problem in problems if "status of 400" not in problem] == []
 
