@@ -89,34 +89,6 @@ def test_healthy_runs_are_called_healthy(seed: int, steps: int, peak: float, tmp
     assert found["healthy"].severity == "ok" and found["healthy"].evidence
 
 
-@pytest.mark.parametrize("name", ["Llama-3-t5-sft", "Llama-3-gpt2-sft-short"])
-def test_the_bundled_bases_are_healthy(name: str) -> None:
-    assert [verdict.severity for verdict in verdicts(BUNDLED_RUNS / name).values()] == ["ok"]
-
-
-@pytest.mark.parametrize("name", ["Llama-3-t5-dpo", "Llama-3-gpt2-dpo"])
-def test_of_the_bundled_tunings_the_shortcut_is_said_first(name: str) -> None:
-    found = verdicts(BUNDLED_RUNS / name)
-    assert next(iter(found)) == "shortcut"
-    assert {verdict.severity for verdict in found.values()} <= {"warning", "note"}
-
-
-def test_what_is_on_already_is_not_advised() -> None:
-    # T5's chosen answers get a little less likely, and the run has the loss that is advised elsewhere.
-    change = verdicts(BUNDLED_RUNS / "Llama-3-t5-dpo")["likelihood displacement"].change
-    assert change is not None and change.flag == "--learning-rate"
-    rate = json.loads((BUNDLED_RUNS / "Llama-3-t5-dpo" / "run.json").read_text())["config"]["learning_rate"]
-    assert float(change.value) == pytest.approx(rate / 2, rel=0.005)  # "half" is half, not the nearest round number
-
-
-def test_the_bundled_run_with_too_high_a_rate_is_read_through() -> None:
-    found = verdicts(BUNDLED_RUNS / "Llama-3-t5-dpo-high-rate")
-    assert {"saturation", "likelihood displacement", "KL budget spent"} <= set(found)
-    assert next(iter(found.values())).severity == "fault"
-    fix = found["likelihood displacement"].change
-    assert fix is not None and (fix.flag, fix.value) == ("--loss-type", "sigmoid sft")
-
-
 def test_event_files_of_old_trainers_are_diagnosed_without_a_flag(tmp_path: Path) -> None:
     t5 = verdicts(old_t5(tmp_path))
     assert next(iter(t5)) == "step-0 mismatch" and t5["step-0 mismatch"].severity == "fault"
