@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpo.dashboard.ches_jobs import ChesJob, measure, told
+from dpo.dashboard.ches_jobs import ChesJob, measure, problem_of
 from dpo.errors import BusyError, DataError, DpoError, StorageError
 from dpo.preferences import file_check
 from dpo.preferences.reading import SUFFIXES
@@ -268,7 +268,7 @@ class AuditJobs:
                 job.found = {}  # what the table was asked for before knew of no CHES, or of another policy's
                 asked.done = True
             except Exception as error:  # shown in the page rather than lost in a thread
-                asked.problem = told(error)
+                asked.problem = problem_of(error)
 
     def job(self, ident: str | None) -> AuditJob | None:
         """The job of that name, while it is kept."""
@@ -337,10 +337,8 @@ class AuditJobs:
                 job.data, job.signals = data, signals
                 known = [job.vocabulary] if job.vocabulary else []
                 job.audit = audit(data, known, signals=signals, progress=tell)
-            except DpoError as error:
-                job.problem = str(error).replace(job.source, job.label)
             except Exception as error:  # shown in the page rather than lost in a thread
-                job.problem = f"The audit failed ({type(error).__name__}: {error}): this is a defect, please report it"
+                job.problem = problem_of(error, "audit").replace(job.source, job.label)
 
     def _vocabulary(self, job: AuditJob, data: Normalised) -> Vocabulary | None:
         from dpo.policies.vocabulary import load_vocabulary

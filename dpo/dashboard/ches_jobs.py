@@ -69,8 +69,8 @@ def measure(asked: ChesJob, result: Audit, data: Normalised) -> tuple[Audit, Flo
     return made, scores
 
 
-def told(error: Exception) -> str:
-    """What the page says of a measuring that ended without scores."""
+def problem_of(error: Exception, work: str = "measuring") -> str:
+    """What the page says of work in a thread that ended with an error."""
     if isinstance(error, DpoError):
         return str(error)
-    return f"The measuring failed ({type(error).__name__}: {error}): this is a defect, please report it"
+    return f"The {work} failed ({type(error).__name__}: {error}): this is a defect, please report it"
