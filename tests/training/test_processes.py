@@ -76,6 +76,22 @@ def test_two_processes_are_one_with_twice_the_batch(family: str, policy_dirs: di
     assert scores[1] == pytest.approx(scores[0], abs=1e-4)
 
 
+@pytest.mark.slow
+def test_two_processes_win_as_often_as_one(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
+    """The first process answers and asks the judge; the other waits and is told."""
+    settings = {"eval_win_rate": 3, "eval_judge": "longer", "learning_rate": 1e-2, "kl_prompts": 0, "probes": 0,
+                "max_steps": 2, "eval_steps": 2, "save_steps": 2}  # fmt: skip
+    for name, count in (("one", 1), ("two", 2)):
+        done = launch(count, policy_dirs["gpt2"], tmp_path / name, batch_size=4 // count, **settings)
+        assert done.returncode == 0, done.stderr
+    won = [
+        {row["step"]: {key: row[key] for key in row if "win_rate" in key} for row in rows_of(tmp_path / name)}
+        for name in ("one", "two")
+    ]
+    assert won[0] == won[1] and won[0][0]["eval_win_rate"] == 0.5 != won[0][2]["eval_win_rate"]
+    assert open_run(tmp_path / "one").info["win_rate"] == open_run(tmp_path / "two").info["win_rate"]
+
+
 def test_sharded_weights_score_like_whole_ones() -> None:
     """FSDP gathers a block's weights inside the block's forward pass only; the scoring head keeps to that."""
     tests = Path(__file__).resolve().parent.parent
