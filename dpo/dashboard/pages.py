@@ -13,6 +13,8 @@ _COMPARE_KEYS = (
     ("d", "word diff on or off"),
     ("b", "blind on or off"),
     ("v", "vote, then ← → and Enter"),
+    ("n", "next prompt to vote on"),
+    ("u", "take the last vote back"),
 )
 _LENS_KEYS = (("← → Enter", "Lens: another token, keep it"),)
 _EVALUATE_KEYS = (("j k Enter", "Evaluate: another prompt, open it"),)

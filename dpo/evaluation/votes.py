@@ -144,6 +144,18 @@ class Votes:
             )
             return made.rowcount == 1
 
+    def withdraw(self, key: str, voter: str) -> bool:
+        """Take a vote back; False if this voter has cast none of that key.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        if not voter or not self.path.exists():
+            return False
+        with self._database.open(write=True) as database, database:
+            gone = database.execute("DELETE FROM votes WHERE key = ? AND voter = ?", (key, voter))
+            return gone.rowcount == 1
+
     def all(self) -> list[Vote]:
         """Every vote in the order in which they were cast.
 

@@ -69,6 +69,30 @@ def test_blind_hides_names_until_the_vote(serve: Any, open_page: Any) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#cmp-vote-1 .voted")).to_have_text("Tie")
     expect(page.locator("#cmp-repro")).to_be_visible()
+    vote_through(page)
+
+
+def vote_through(page: Page) -> None:
+    """The last vote is taken back, the next prompt asked, equal answers are passed over; one number of votes."""
+    note = page.locator("#cmp-loop-note")
+    expect(note).to_have_text("2 votes so far")
+    expect(page.get_by_role("button", name="Next prompt")).to_be_focused()
+    page.keyboard.press("u")
+    expect(note).to_have_text(re.compile("^1 vote so far · the vote on “.+” is taken back$"))
+    expect(page.locator("#cmp-votes-count")).to_contain_text("1 vote so far, 1 blind")
+    again = page.locator("#cmp-vote-1 .vote-button").first
+    expect(again).to_be_enabled()
+    again.click()  # whose names were seen is not blind
+    expect(page.locator("#cmp-votes-count")).to_contain_text("2 votes so far, 1 blind")
+    before = page.get_by_role("textbox", name="Prompt", exact=True).input_value()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("textbox", name="Prompt", exact=True)).not_to_have_value(before)
+    wait_done(page)
+    for name in ("encoder–decoder", "decoder only"):  # at strength 0 both say the same
+        page.get_by_role("slider", name=f"Alignment strength of {name} models").press("Home")
+    page.get_by_role("button", name="Next prompt").click()
+    expect(note).to_contain_text("5 prompts with equal answers skipped", timeout=120_000)
+    expect(note).to_contain_text("2 votes so far")
 
 
 def test_places_are_shuffled(serve: Any, open_page: Any) -> None:

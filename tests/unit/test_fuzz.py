@@ -36,6 +36,7 @@ BODIES: dict[str, Any] = {
     "/api/lens/look": {"policies": ["runs/none"], "prompt": "hi", "texts": ["a", "b"], "reference": None},
     "/api/lens/pairs": {"policy": "runs/none", "source": "sample"},
     "/api/votes": VOTE,
+    "/api/votes/undo": {"key": "x", "voter": "ann"},
     "/api/votes/train": {"model": "runs/none", "max_steps": 2},
     "/api/jobs": {"kind": "dpo", "settings": {"model": "runs/none", "beta": 0.1}, "name": "x"},
     "/api/jobs/check": {"kind": "dpo", "settings": {"model": "runs/none", "beta": 0.1}, "name": "x", "look": False},

@@ -17,6 +17,8 @@ import pytest
 from scipy.stats import binomtest, multinomial
 
 from dpo.cli.main import main
+from dpo.dashboard.compare.policies import EXAMPLES
+from dpo.dashboard.compare.votes import prompts_left
 from dpo.errors import ConfigError, DataError, StorageError
 from dpo.evaluation.statistics.strengths import bradley_terry, standard_errors
 from dpo.evaluation.vote_statistics import statistics, strengths, win_rates
@@ -72,6 +74,21 @@ def test_votes_of_threads_and_processes_at_once_are_all_kept(tmp_path: Path) -> 
     assert [process.exitcode for process in processes] == [0, 0]
     votes = Votes(path).all()
     assert len(votes) == 240 and len({v.key for v in votes}) == 240
+
+
+def test_a_vote_is_taken_back_by_its_voter_alone_and_its_prompt_comes_again(tmp_path: Path) -> None:
+    votes = Votes(tmp_path / "votes.sqlite")
+    assert votes.withdraw("k", "ann") is False and not votes.path.exists()
+    everything = prompts_left([], "ann")
+    assert all(prompt == prompt.strip() != "" for prompt in everything)  # as Compare asks, and votes have, them
+    assert set(EXAMPLES) < set(everything) and len(set(everything)) == len(everything) > 20
+    assert everything != prompts_left([], "ben") and set(everything) == set(prompts_left([], "ben"))
+    for key, voter in (("k", "ann"), ("anonymous", "")):
+        votes.add(vote(key, voter=voter, prompt=everything[0]))
+    assert prompts_left(votes.all(), "ann") == everything[1:]
+    assert votes.withdraw("k", "ben") is False and votes.withdraw("anonymous", "") is False
+    assert votes.withdraw("k", "ann") is True and votes.withdraw("k", "ann") is False
+    assert [vote.key for vote in votes.all()] == ["anonymous"] and prompts_left(votes.all(), "ann") == everything
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:

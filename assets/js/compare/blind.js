@@ -44,6 +44,9 @@ export const paneAt = (place) => orders.flatMap((order) => order.panes)[place] ?
 /** @param {number} row */
 export const wasSeen = (row) => seen.has(row);
 
+/** A vote was taken back: the names that it showed stay known. @param {number} row */
+export const see = (row) => seen.add(row);
+
 /** @param {boolean} value */
 export function setBlind(value) {
   on = value;

@@ -4,13 +4,13 @@ import { $, all, button, closest, make, none, plainKey, put } from "../lib/dom.j
 import { counted, percent, signed } from "../lib/format.js";
 import { getJson, messageOf, postJson, Unreachable } from "../lib/http.js";
 import * as blind from "./blind.js";
+import * as loop from "./loop.js";
 import { voter } from "../lib/voter.js";
 import { redraw } from "./panes.js";
 import { onPage, sampleOf, state } from "./state.js";
 
 /** @typedef {import("./state.js").Generation} Generation */
 
-const ENDED = ["eos", "length", "stop"];
 /** @type {string | undefined} the generation that the rows are arranged for */
 let arrangedFor;
 
@@ -19,10 +19,6 @@ const competitor = (run, pane) =>
   run.policies[pane] + (run.lambdas[pane] === 1 ? "" : ` (lambda ${run.lambdas[pane]})`);
 
 /* ---- the buttons ---- */
-/** @param {number[]} panes */
-const areComplete = (panes) => panes.length === 2 && panes.every((pane) => ENDED.includes(sampleOf(pane)?.end || ""));
-/** @param {number[]} panes */
-const areSame = (panes) => areComplete(panes) && sampleOf(panes[0])?.text.trim() === sampleOf(panes[1])?.text.trim();
 /** What stands beside the buttons. @param {boolean} open @param {boolean} same @param {boolean} named */
 function noteOf(open, same, named) {
   if (same) return "Both answers are the same: there is nothing to choose";
@@ -35,8 +31,8 @@ function bars() {
     const given = blind.votes.get(row);
     const named = !blind.isBlind() || blind.revealed(row);
     box.hidden = panes.length !== 2;
-    const same = areSame(panes);
-    const open = Boolean(state.run) && areComplete(panes) && !same;
+    const same = loop.areSame(panes);
+    const open = Boolean(state.run) && loop.areComplete(panes) && !same;
     const labels = named ? panes.map((pane) => `${blind.shortName(pane)} better`) : ["A better", "B better"];
     for (const choice of box.querySelectorAll("button")) {
       const { verdict } = choice.dataset;
@@ -72,9 +68,10 @@ async function vote(row, verdict) {
   const mine = { verdict };
   blind.votes.set(row, mine);
   bars();
+  const key = `${run.id}-${row}-${run.shown[a]}-${run.shown[b]}`.slice(0, 64);
   try {
     const { tally } = await postJson("/api/votes", {
-      key: `${run.id}-${row}-${run.shown[a]}-${run.shown[b]}`.slice(0, 64),
+      key,
       voter,
       blind: blind.isBlind() && !blind.wasSeen(row),
       prompt,
@@ -94,6 +91,10 @@ async function vote(row, verdict) {
     $(`cmp-vote-note-${row}`).textContent = messageOf(error);
     return;
   }
+  loop.remember({ key, row, run, prompt });
+  refresh();
+}
+function refresh() {
   blind.showNames();
   bars();
   redraw();
@@ -135,12 +136,17 @@ async function load() {
     return;
   }
   const { votes, pairs } = found;
-  const count = `${votes} in all, ${found.blind} blind · ${pairs} prefer an answer`;
+  const count = `${counted(votes, "vote")} so far, ${found.blind} blind · ${pairs} prefer an answer`;
+  loop.count(votes);
   $("cmp-votes-count").textContent = votes ? count : "none yet";
   $("cmp-votes-export").textContent = `Export ${counted(pairs, "pair")}`;
   const tables = [
     ["Bradley–Terry score, log-odds", ["Policy", "Score", "95% interval", "n"], found.strengths.map(strength)],
-    ["Win rates", ["First over second", "Temp.", "Won", "95% interval", "n"], found.win_rates.map(winRate)],
+    [
+      "Win rates of all votes, a tie is half",
+      ["First over second", "Temp.", "Won", "95% interval", "n"],
+      found.win_rates.map(winRate),
+    ],
   ];
   $("cmp-votes-tables").replaceChildren(
     ...(votes
@@ -189,9 +195,9 @@ async function train() {
 
 document.addEventListener("compare", () => {
   const { run } = state;
-  if (!run?.turns.some((turns) => turns?.length)) blind.forget();
-  else if (run.id !== arrangedFor) blind.goOn();
   if (run?.id !== arrangedFor) {
+    if (run?.turns.some((turns) => turns?.length)) blind.goOn();
+    else blind.forget();
     arrangedFor = run?.id;
     blind.votes.clear();
     blind.arrange();
@@ -199,6 +205,7 @@ document.addEventListener("compare", () => {
   bars();
 });
 document.addEventListener("compare-arranged", bars);
+document.addEventListener("votes-changed", refresh);
 document.addEventListener("click", (event) => {
   const choice = closest(event, ".vote-button");
   const row = choice && closest(event, ".vote")?.dataset.row;

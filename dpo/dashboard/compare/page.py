@@ -221,6 +221,7 @@ def _toolbar(stored: bool) -> html.Div:
             **{"aria-label": "Show answers as"},
         ),
         votes.switch(),
+        votes.loop(),
         html.Span(
             [
                 html.Span("pushed down", className="sub"),

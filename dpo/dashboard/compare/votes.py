@@ -6,23 +6,29 @@ is shown; here votes are stored, counted, exported, and trained on.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dash_mantine_components as dmc
 from dash import html
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
 
 from dpo.dashboard.choices import references, tuned
+from dpo.dashboard.compare.policies import EXAMPLES
 from dpo.dashboard.components import box, button, card
 from dpo.dashboard.web import reading
 from dpo.dashboard.web.downloads import attachment
 from dpo.dashboard.workbench import Workbench
 from dpo.errors import BusyError, ConfigError, PolicyError, quoted
-from dpo.evaluation.votes import Votes, preference_pairs
+from dpo.evaluation.votes import Vote, Votes, preference_pairs
+from dpo.preferences.sources import SAMPLE
+from dpo.preferences.spec import DataSpec
+from dpo.preferences.split import is_held_out
 from dpo.training.job import TrainingJob
 from dpo.training.jobs import Jobs
 
@@ -48,6 +54,17 @@ def bar(row: int) -> html.Div:
         role="group",
         id=f"cmp-vote-{row}",
         **{"aria-label": f"Vote on row {row + 1}", "data-row": str(row)},
+    )
+
+
+def loop() -> html.Div:
+    """What follows a vote: the next prompt, or the last vote taken back; `assets/js/compare/loop.js` drives it."""
+    return box(
+        button("Next prompt", id="cmp-loop-next", size="xs", n_clicks=0),
+        button("Undo vote", id="cmp-loop-undo", size="xs", variant="subtle", n_clicks=0),
+        html.Span("", id="cmp-loop-note", className="sub num", role="status"),
+        cls="row tight loop",
+        id="cmp-loop",
     )
 
 
@@ -108,6 +125,17 @@ def register(server: Flask, workbench: Workbench) -> None:
         made = statistics(so_far, resamples=400).record()
         return jsonify(made | {"pairs": len(pairs), "left_out": left_out, "training": training_state(jobs)})
 
+    @server.post("/api/votes/undo")
+    def undo() -> Response:
+        """Take back the vote `key` of the same `voter`."""
+        body = reading.body()
+        return jsonify({"undone": votes.withdraw(reading.text(body, "key"), reading.text(body, "voter"))})
+
+    @server.get("/api/votes/prompts")
+    def prompts() -> Response:
+        """What the `voter` has not voted on yet."""
+        return jsonify({"prompts": prompts_left(votes.all(), request.args.get("voter", "")[:64])})
+
     @server.get("/api/votes/pairs.jsonl")
     def export() -> Response:
         """The votes as preference pairs in the Human-Like layout."""
@@ -120,6 +148,21 @@ def register(server: Flask, workbench: Workbench) -> None:
         body = reading.body()
         start_training(votes, jobs, workbench.roots, body.get("model"), body.get("max_steps"))
         return jsonify(training_state(jobs))
+
+
+@cache
+def _prompts() -> tuple[str, ...]:
+    """The example prompts, and those of the sample data that a training holds out by default."""
+    rows = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines() if line.strip()]
+    held_out = [row["prompt"].strip() for row in rows if is_held_out(row["prompt"], DataSpec.eval_fraction)]
+    return tuple(dict.fromkeys([*EXAMPLES, *held_out]))
+
+
+def prompts_left(so_far: Sequence[Vote], voter: str) -> list[str]:
+    """Prompts that a voter has not voted on, in an order of the voter's own: few voters then see many prompts."""
+    done = {vote.prompt for vote in so_far if vote.voter == voter}
+    left = [prompt for prompt in _prompts() if prompt not in done]
+    return sorted(left, key=lambda prompt: hashlib.sha256(f"{voter} {prompt}".encode()).digest())
 
 
 def start_training(votes: Votes, jobs: Jobs, roots: Sequence[Path], model: Any, max_steps: Any) -> TrainingJob:

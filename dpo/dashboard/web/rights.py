@@ -64,6 +64,8 @@ ROUTES: dict[tuple[str, str], Right] = {
     ("POST", "/api/history"): _ASK,
     ("POST", "/api/history/forget"): _ASK,
     ("GET", "/api/votes"): _READ,
+    ("POST", "/api/votes/undo"): _VOTE,
+    ("GET", "/api/votes/prompts"): _READ,
     ("GET", "/api/votes/pairs.jsonl"): _READ,
     ("POST", "/api/votes/train"): _TRAIN,
     ("GET", "/api/commands"): _READ,
