@@ -19,6 +19,7 @@ from dpo.dashboard.application import create_app
 from dpo.dashboard.evaluate.figures import by_distance, by_temperature
 from dpo.dashboard.evaluate.found import Evaluations
 from dpo.dashboard.evaluate.naming import Names
+from dpo.dashboard.evaluate.progress import progress_of
 from dpo.dashboard.evaluate.prompts import rows
 from dpo.dashboard.web.access import LOCAL, Access
 from dpo.dashboard.web.names import is_within, within
@@ -86,7 +87,9 @@ def test_rows_have_every_verdict_and_a_row_opens_its_answers(place: Path) -> Non
     found = get(asked, "/prompts", evaluation=str(place)).get_json()["rows"]
     assert [row["units"][0]["worths"] for row in found] == [[1.0]] * 18 + [[0.0], [0.5]]
     assert [row["units"][0]["strips"][0] for row in found] == ["a"] * 18 + ["b", "t"]
-    assert found[0]["units"][0]["longer"] == len(LONG.split()) - 1 and found[0]["answers"] == [LONG, SHORT]
+    assert found[0]["units"][0]["longer"] == len(LONG.split()) - 1
+    texts = get(asked, "/texts", evaluation=str(place)).get_json()["answers"]
+    assert texts == [[LONG, SHORT]] * 18 + [[SHORT, LONG], ["Same one.", "Same one."]]
     one = get(asked, "/answers", evaluation=str(place), at=18).get_json()
     assert one["answers"]["base"][0]["text"] == LONG and one["said"][0][0]["verdict"] == "b"
     for at, says in (("20", "it has 20"), ("x", "at is missing"), ("-1", "it has 20")):
@@ -128,7 +131,7 @@ def test_only_what_lies_under_the_runs_is_shown(
     asked = client(root)
     assert [one["name"] for one in get(asked, "").get_json()["evaluations"]] == ["first"]
     for name in (elsewhere / "evaluations" / "secret", root / "evaluations" / "link", f"{root}/../x", "/", "", "a\0b"):
-        for part in ("/view", "/prompts", "/export"):
+        for part in ("/view", "/prompts", "/texts", "/export"):
             answer = get(asked, part, evaluation=str(name), format="csv")
             assert answer.status_code == 400, (part, name)
     # Whoever is at this machine keeps evaluations where he works, too; a network gets no such view.
@@ -286,12 +289,14 @@ def test_whoever_may_not_train_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_progress_counts_what_is_in_the_files(place: Path) -> None:
-    found = get(client(place.parent.parent), "/progress", evaluation=str(place)).get_json()
-    made = found["progress"]
-    assert found["job"] is None and (made["done"], made["total"]) == (60, 60)
+    asked = client(place.parent.parent)
+    assert get(asked, "/progress", evaluation=str(place)).get_json() == {"job": None, "progress": None}
+    found = Evaluations([place.parent.parent], LOCAL).open(str(place))
+    made = progress_of(found, Names(found.plan, Path))
+    assert (made["done"], made["total"]) == (60, 60)
     assert [one["done"] for one in made["answers"]] == [20, 20]
     live = made["live"]
-    assert live["n"] == 20 and live["value"] == 0.925 and live["low"] < 0.9 and live["clear"]
+    assert live is not None and live["n"] == 20 and live["value"] == 0.925 and live["low"] < 0.9 and live["clear"]
 
 
 def test_people_vote_blind_and_correct_the_judge(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@
  * @typedef {object} Row
  * @property {number} at its place in the evaluation
  * @property {string} prompt
- * @property {(string | null)[]} answers the first ones by policy
+ * @property {(string | null)[]} answers the first ones by policy; none until they have come
  * @property {string[]} slices
  * @property {Unit[]} units by comparison
  *

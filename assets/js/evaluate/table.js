@@ -90,7 +90,9 @@ function line(row) {
     const unit = row.units[place];
     node.append(make("td", "", stripOf(unit, policy, against)), make("td", "num", length(unit.longer)));
   });
-  node.append(make("td", "ev-links", link("Compare", compareLink(row), row), link("Lens", lensLink(row), row)));
+  const lens = link("Lens", lensLink(row), row);
+  lens.classList.add("ev-lens");
+  node.append(make("td", "ev-links", link("Compare", compareLink(row), row), lens));
   return node;
 }
 function head() {
@@ -197,6 +199,15 @@ export function list() {
   drawFilters();
   draw();
   performance.measure("evaluate-filter", { start: started });
+}
+/** The answers have come: what is searched for may be in them, and the links to the Lens take them along. */
+export function answered() {
+  if (screen.asked.text.trim()) return list();
+  for (const node of all("#ev-rows tr[data-at]")) {
+    const row = listed.find(({ at }) => String(at) === node.dataset.at);
+    const lens = /** @type {HTMLAnchorElement | null} */ (node.querySelector(".ev-lens"));
+    if (row && lens) lens.href = lensLink(row);
+  }
 }
 /** Draw the page of the table that is looked at. */
 export function draw() {

@@ -130,14 +130,30 @@ async function load() {
     problem("");
     const { rows } = await getJson(`/api/evaluations/prompts?${query}`);
     if (asked !== wanted) return;
-    screen.rows = rows;
+    screen.rows = rows.map((/** @type {any} */ row) => ({ ...row, answers: [] }));
     put("ev-search", { value: screen.asked.text });
     table.list();
     performance.measure("evaluate-open", { start: started });
+    fetchAnswers(query, asked);
   } catch (error) {
     if (asked !== wanted) return;
     problem(messageOf(error));
     hide();
+  }
+}
+/**
+ * The answers come after the table, since they are most of it: the search reads them, and the links to the Lens.
+ * @param {URLSearchParams} query
+ * @param {number} asked
+ */
+async function fetchAnswers(query, asked) {
+  try {
+    const { answers } = await getJson(`/api/evaluations/texts?${query}`);
+    if (asked !== wanted) return;
+    for (const row of screen.rows) row.answers = answers[row.at] ?? [];
+    table.answered();
+  } catch (error) {
+    if (asked === wanted) problem(messageOf(error));
   }
 }
 

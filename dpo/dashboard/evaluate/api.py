@@ -55,6 +55,11 @@ def register(server: Flask, workbench: Workbench) -> None:
     def evaluation_prompts() -> Response:
         return jsonify(looked_at(lambda found: {"rows": prompts.rows(found, _temperature(found.plan))}))
 
+    @server.get("/api/evaluations/texts")
+    def evaluation_texts() -> Response:
+        """The answers, for the search and the links: after the prompts, since they are much longer."""
+        return jsonify(looked_at(lambda found: {"answers": prompts.texts(found, _temperature(found.plan))}))
+
     @server.get("/api/evaluations/answers")
     def evaluation_answers() -> Response:
         at = request.args.get("at", type=int)

@@ -68,17 +68,22 @@ def register(server: Flask, workbench: Workbench, evaluations: Evaluations) -> N
 
     @server.get("/api/evaluations/progress")
     def evaluation_progress() -> Response:
-        """How far it is; `job` is None for one that no job of this queue is about, or where jobs may not be seen."""
+        """How far it is; `job` is None for one that no job of this queue is about, or where jobs may not be seen.
+
+        `progress` is None where nothing is made or to be gone on with: counting takes as long as opening.
+        """
         name = request.args.get("evaluation") or ""
         path = evaluations.inside(name)
         job = _job_of(jobs, str(path)) if workbench.access.grants(Right.TRAIN) else None
-        shown = None if job is None else job.record() | {"over": job.over, "log": jobs.log(job.ident, 2_000)}
+        if job is None:
+            return jsonify({"job": None, "progress": None})
+        shown = job.record() | {"over": job.over, "log": jobs.log(job.ident, 2_000)}
+        if job.state == "finished":
+            return jsonify({"job": shown, "progress": None})
         try:
             found = evaluations.open(name)
             made = sound(path, lambda: progress_of(found, Names(found.plan, workbench.runs.inside)))
         except DataError:
-            if job is None:
-                raise
             made = None  # it reads data and policies, and has written nothing yet
         return jsonify({"job": shown, "progress": made})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,18 +20,11 @@ def rows(found: OpenEvaluation, temperature: float) -> list[dict[str, Any]]:
 
     `at` is the prompt's place, `units` has for each comparison None, or for each judge what the policy won by order
     (`a` won, `b` lost, `t` tied, `-` no valid verdict, "" not asked; one letter for each order) and in all (`worth`,
-    0 to 1, None where nothing is known), and how many words longer the policy's answers are.  `answers` are the first
-    ones by policy, None where there is none.
+    0 to 1, None where nothing is known), and how many words longer the policy's answers are.
     """
     table, plan = found.table, found.plan
     made = [
-        {
-            "at": at,
-            "prompt": prompt["prompt"],
-            "slices": prompt["slices"],
-            "units": [],
-            "answers": _first(found, prompt, temperature),
-        }
+        {"at": at, "prompt": prompt["prompt"], "slices": prompt["slices"], "units": []}
         for at, prompt in enumerate(table.prompts)
     ]
     for policy, against in plan["comparisons"]:
@@ -61,12 +55,15 @@ def _longer(found: OpenEvaluation, prompt: Row, pair: Sequence[str], t: float) -
     lengths = [[row["measures"]["words"] for row in found.table.written(name, prompt, t)] for name in pair]
     if not all(lengths):
         return None
-    return round(float(np.mean(lengths[0]) - np.mean(lengths[1])))
+    own, other = (math.fsum(side) / len(side) for side in lengths)
+    return round(own - other)
 
 
-def _first(found: OpenEvaluation, prompt: Row, t: float) -> list[str | None]:
-    written = [found.table.written(name, prompt, t) for name in found.plan["policies"]]
-    return [rows[0]["text"] if rows else None for rows in written]
+def texts(found: OpenEvaluation, temperature: float) -> list[list[str | None]]:
+    """The first answers to each prompt by policy, None where there is none: most of what an evaluation holds."""
+    policies = found.plan["policies"]
+    written = ([found.table.written(name, prompt, temperature) for name in policies] for prompt in found.table.prompts)
+    return [[rows[0]["text"] if rows else None for rows in own] for own in written]
 
 
 def answers(found: OpenEvaluation, at: int, temperature: float) -> dict[str, Any]:

@@ -48,6 +48,7 @@ ROUTES: dict[tuple[str, str], Right] = {
     ("GET", "/api/evaluations"): _READ,
     ("GET", "/api/evaluations/view"): _READ,
     ("GET", "/api/evaluations/prompts"): _READ,
+    ("GET", "/api/evaluations/texts"): _READ,
     ("GET", "/api/evaluations/answers"): _READ,
     ("GET", "/api/evaluations/export"): _READ,
     ("GET", "/api/evaluations/progress"): _READ,

@@ -37,10 +37,13 @@ LOCK = ".lock"
 
 Row = dict[str, Any]
 
+# Made once: an evaluation asks for tens of thousands of keys.
+_KEYS = json.JSONEncoder(sort_keys=True)
+
 
 def key_of(*parts: object) -> str:
     """24 hex digits that depend on the parts alone, the same on every machine."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    return hashlib.sha256(_KEYS.encode(parts).encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def answer_key(policy_hash: str, prompt_hash: str, temperature: float, seed: int, sampling: Row) -> str:
