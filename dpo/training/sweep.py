@@ -31,7 +31,7 @@ from dpo.runs import Run, open_run
 from dpo.training.config import BEST_BY
 from dpo.training.job_files import last_line
 from dpo.training.sweep_plan import Choices, SweepPlan
-from dpo.training.sweep_storage import open_storage
+from dpo.training.sweep_storage import open_storage, told
 from dpo.training.sweep_workers import is_here, lives, placed
 
 _POLL = 0.5  # seconds between two looks at a training
@@ -78,7 +78,7 @@ class Sweep:
             (self.directory / ".trials").mkdir(exist_ok=True)
         except OSError as error:
             raise StorageError(f"{self.directory} cannot be written ({error.strerror}): name another --dir") from error
-        with self._alone():
+        with told(self.storage), self._alone():
             self._database = open_storage(self.storage)
             self._set_up()
 
@@ -88,9 +88,10 @@ class Sweep:
         Raises:
             KeyboardInterrupt: Ctrl-C or SIGTERM; the trial under way is saved and given back.
             RunError: no trial brought a result.
+            StorageError: the database is damaged, held by another program, or gone.
         """
         announced = False
-        with interruptible():
+        with told(self.storage), interruptible():
             while True:
                 self._settle()
                 if (trial := self._take()) is not None:
@@ -102,7 +103,7 @@ class Sweep:
                     time.sleep(_POLL)
                 elif not self._count(TrialState.WAITING):
                     break
-        found = self.outcomes()
+            found = self.outcomes()
         if not any(outcome.value is not None for outcome in found):
             raise RunError(f"None of the {len(found)} trials finished; the first: {found[0].reason}")
         return found

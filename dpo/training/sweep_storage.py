@@ -2,14 +2,61 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sqlite3
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import optuna
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from dpo.errors import StorageError, first_line
 
 _OPENINGS, _PAUSE = 20, 0.5  # how often it is tried, seconds between
+_SQLITE = "sqlite:///"
+_WAIT_SECONDS = 60.0  # for a file that another program holds
+_HELD = "another program holds it: give the same command in a moment"
+_WHOLE = (
+    "its runs are whole and stay; restore the file, or let `sqlite3 FILE .recover` bring out what is whole, "
+    "or begin anew under another 'name:'"
+)
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: _HELD,
+    sqlite3.SQLITE_LOCKED: _HELD,
+    sqlite3.SQLITE_FULL: "make room on its disk, then give the same command",
+    sqlite3.SQLITE_CANTOPEN: "its directory must be there and writable",
+    sqlite3.SQLITE_READONLY: "its directory must be there and writable",
+}
+
+
+@contextlib.contextmanager
+def told(url: str) -> Iterator[None]:
+    """Say in one line what a database that is damaged, locked or gone raises within the block.
+
+    Raises:
+        StorageError: that line; the file is as it was, and a training under way goes on to its end by itself.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError, json.JSONDecodeError) as error:
+        raise _failed(url, error) from error
+
+
+def _failed(url: str, error: BaseException) -> StorageError:
+    causes = [error]
+    while (cause := causes[-1].__cause__ or getattr(causes[-1], "orig", None)) is not None:
+        causes.append(cause)  # SQLAlchemy's within Optuna's, the driver's within that
+    code = next((one.sqlite_errorcode & 0xFF for one in causes if hasattr(one, "sqlite_errorcode")), None)
+    if url.startswith(_SQLITE):
+        place, advice = url.removeprefix(_SQLITE), _WHOLE if code is None else _ADVICE.get(code, _WHOLE)
+    else:
+        place = make_url(url).render_as_string()  # without its password
+        advice = "once it answers, the same command goes on"
+    return StorageError(f"The database of the sweep, {place}, fails ({first_line(causes[-1])}): {advice}")
 
 
 def open_storage(url: str) -> optuna.storages.BaseStorage:
@@ -18,7 +65,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     Raises:
         StorageError: the database cannot be reached, or its driver is missing.
     """
-    waits = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    waits = {"connect_args": {"timeout": _WAIT_SECONDS}} if url.startswith("sqlite") else {}
     for tries in range(_OPENINGS):
         try:
             return optuna.storages.get_storage(optuna.storages.RDBStorage(url, engine_kwargs=waits))
@@ -38,6 +85,8 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
 
 
 def _closed(url: str, error: Exception) -> StorageError:
+    if url.startswith(_SQLITE) and Path(url.removeprefix(_SQLITE)).exists():
+        return _failed(url, error)
     return StorageError(
         f"--storage {url} cannot be opened ({first_line(error)}): give a URL such as sqlite:///sweep.db"
     )
