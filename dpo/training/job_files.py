@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from dpo.errors import StorageError
+from dpo.errors import BusyError, StorageError
 from dpo.processes import living
 from dpo.runs.files import open_file, read_object, reason
 from dpo.runs.schema import ObjectRule, maybe, number, text, texts, whole
 
-WORKER_LOCK = ".worker.lock"
+WORKER_LOCK, QUEUE_LOCK = ".worker.lock", ".queue.lock"
 JOB, PROCESS, EXIT, LOG, STOP, PLAN = "job.json", "process.json", "exit.json", "log.txt", "stop", "sweep.yaml"
 _MOST_LOG = 2 << 30
 _ARGUMENTS, _TIME = 1_000, maybe(number(0, 1e12))
@@ -96,16 +96,24 @@ def last_line(text: str) -> str:
 
 
 @contextlib.contextmanager
-def queue_lock(directory: Path) -> Iterator[None]:
+def queue_lock(directory: Path, patience: float = -1) -> Iterator[None]:
     """Change the queue alone.
 
+    Args:
+        patience: seconds to wait for another process that changes it; below 0 for ever.
+
     Raises:
+        BusyError: another process still changes it.
         StorageError: the queue's directory cannot be written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory / ".queue.lock")
-        lock.acquire()
+        lock = FileLock(directory / QUEUE_LOCK)
+        lock.acquire(timeout=patience)
+    except Timeout:
+        raise BusyError(
+            f"Another program holds the queue in {directory} ({QUEUE_LOCK}): nothing was changed, try again in a moment"
+        ) from None
     except OSError as error:
         raise unwritable(directory, error) from error
     try:
@@ -116,7 +124,10 @@ def queue_lock(directory: Path) -> Iterator[None]:
 
 def unwritable(directory: Path, error: OSError) -> StorageError:
     """What to say of a queue that cannot be written."""
-    return StorageError(f"{directory} cannot be written ({reason(error)}): choose another --runs directory")
+    what = (
+        "choose another --runs directory" if directory.is_dir() else "bring it back, or choose another --runs directory"
+    )
+    return StorageError(f"{directory} cannot be written ({reason(error)}): {what}")
 
 
 def _read(path: Path, table: ObjectRule) -> tuple[dict[str, Any] | None, str | None]:

@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from dpo.errors import BusyError, ConfigError, DpoError, RunError
+from dpo.errors import BusyError, ConfigError, DpoError, RunError, StorageError
 from dpo.files import write_json
 from dpo.processes import identity, living, lock_is_held, start_python
 from dpo.runs.files import reason
@@ -55,6 +55,7 @@ MOST_WAITING = 50
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 SWEEP = "sweep.db"  # of `dpo sweep`, in the directory of its runs
 _HANDOVER_SECONDS = 5.0
+_PATIENCE_SECONDS = 10.0  # for another process that changes the queue
 _WOKEN = ".woken"
 _WAKE_SECONDS = 15.0  # a worker that was woken has its lock by then
 
@@ -85,7 +86,7 @@ class Jobs:
         """Add a training to the queue; it begins when those before it have ended.
 
         Raises:
-            BusyError: too many wait.
+            BusyError: too many wait, or another program holds the queue.
             RunError: the same directory is being trained into, or waits to be.
             StorageError: the queue cannot be written.
         """
@@ -119,14 +120,15 @@ class Jobs:
     ) -> TrainingJob:
         ident = f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}"
         folder = self.directory / ident
-        with queue_lock(self.directory):  # nobody adds the same directory between the look and the writing
+        # Nobody adds the same directory between the look and the writing.
+        with queue_lock(self.directory, _PATIENCE_SECONDS):
             before = [job for job in self.all() if not job.over]
             if len(before) >= MOST_WAITING:
                 raise BusyError(f"{MOST_WAITING} trainings are waiting already: stop some of them first")
             if self._has(target):
                 raise RunError(f"{target} is in the queue already: wait for it, or stop it first")
             try:
-                folder.mkdir(parents=True)
+                folder.mkdir()  # never a queue behind the back of one that was just moved away
                 if plan is not None:
                     (folder / PLAN).write_text(plan, encoding="utf-8")
                     asked = [*asked, "--config", str((folder / PLAN).resolve())]
@@ -146,16 +148,24 @@ class Jobs:
         return any(os.path.realpath(job.run) == real for job in self.all() if not job.over)
 
     def work(self) -> None:
-        """See to it that the queue is worked through, by a process that outlives this one."""
-        with (self.directory / "queue.log").open("ab") as log:
-            start_python(["-m", "dpo.training.jobs", str(self.directory)], log)
+        """See to it that the queue is worked through, by a process that outlives this one.
+
+        Raises:
+            StorageError: the queue's directory is gone, or cannot be written.
+        """
+        try:
+            with (self.directory / "queue.log").open("ab") as log:
+                start_python(["-m", "dpo.training.jobs", str(self.directory)], log)
+        except OSError as error:
+            raise unwritable(self.directory, error) from error
 
     def wake(self) -> None:
         """Go on with a queue that nobody works through: after a restart of the machine, or a killed worker."""
         if lock_is_held(self.directory / WORKER_LOCK) or not any(job.state == "waiting" for job in self.all()):
             return
         woken = self.directory / _WOKEN
-        with contextlib.suppress(OSError):  # a queue that cannot be written is reported by whoever adds to it
+        # A queue that cannot be written is reported by whoever adds to it.
+        with contextlib.suppress(OSError, StorageError):
             # One from the future was made before the clock was set back.
             if not woken.exists() or abs(time.time() - woken.stat().st_mtime) > _WAKE_SECONDS:
                 woken.touch()
@@ -181,13 +191,18 @@ class Jobs:
 
         Raises:
             RunError: no such job, or it is over.
+            BusyError: another program holds the queue.
+            StorageError: the queue cannot be written.
         """
-        with queue_lock(self.directory):
+        with queue_lock(self.directory, _PATIENCE_SECONDS):
             job = self.get(ident)
             if job.over:
                 raise RunError(f"{job.run.name} is {job.state} already: there is nothing to stop")
             if job.state != "stopping":  # a second signal would end it without saving
-                (job.directory / STOP).touch()
+                try:
+                    (job.directory / STOP).touch()
+                except OSError as error:
+                    raise unwritable(self.directory, error) from error
                 process = process_of(read_files(job.directory).begun) or _trainer(job.run)
                 if process is not None:
                     process.send_signal(signal.SIGTERM)

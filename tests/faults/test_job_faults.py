@@ -20,7 +20,7 @@ from queues import put, until, worker_lock_held
 
 from dpo.dashboard.training import jobs_api
 from dpo.dashboard.workbench import Workbench
-from dpo.errors import RunError, StorageError
+from dpo.errors import BusyError, RunError, StorageError
 from dpo.processes import identity, living, lock_is_held
 from dpo.runs import RunRecord, open_run
 from dpo.training.config import TrainConfig
@@ -134,6 +134,49 @@ def test_a_queue_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     assert queue.all() == []
     with pytest.raises(StorageError, match="cannot be written"):
         queue.submit(TrainConfig(output_dir=str(tmp_path / "a")))
+
+
+def test_a_queue_that_another_program_holds_says_so_and_then_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpo.training.jobs._PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(Jobs, "work", lambda self: None)  # nobody begins what is only asked for
+    queue = Jobs(tmp_path)
+    first = queue.submit(TrainConfig(output_dir=str(tmp_path / "a")))
+    with FileLock(queue.directory / ".queue.lock"):
+        for ask in (lambda: queue.submit(TrainConfig(output_dir=str(tmp_path / "b"))), lambda: queue.stop(first.ident)):
+            with pytest.raises(BusyError, match=r"holds the queue in .*\.jobs .*: nothing was changed, try again"):
+                ask()
+        assert [job.state for job in queue.all()] == ["waiting"]
+    assert queue.submit(TrainConfig(output_dir=str(tmp_path / "b"))).state == "waiting"
+    assert queue.stop(first.ident).state == "cancelled" and len(queue.all()) == 2
+
+
+@pytest.mark.parametrize("step", ["_has", "work"])
+def test_a_queue_that_is_moved_away_while_something_is_added_says_so(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its job is written, and after: what was added comes back with it, and nothing stands in its way."""
+    root, away = tmp_path / "runs", tmp_path / "away"
+    queue = Jobs(root)
+    with monkeypatch.context() as during:
+        during.setattr(Jobs, "work", lambda self: None)
+        first = queue.submit(TrainConfig(output_dir=str(root / "a")))
+    done = getattr(Jobs, step)
+
+    def moved(self: Jobs, *given: Path) -> bool | None:
+        root.rename(away)
+        return done(self, *given)
+
+    monkeypatch.setattr(Jobs, step, moved)
+    with pytest.raises(
+        StorageError, match=r"\.jobs cannot be written \(No such file or directory\): bring it back"
+    ) as told:
+        queue.submit(TrainConfig(output_dir=str(root / "b")))
+    assert "\n" not in str(told.value) and not root.exists() and queue.all() == []
+    away.rename(root)
+    assert [job.run.name for job in queue.all()] == (["a"] if step == "_has" else ["a", "b"])
+    assert queue.get(first.ident).state == "waiting"
 
 
 def test_who_lives_is_known_by_number_and_start(sleeper: subprocess.Popen[bytes]) -> None:
