@@ -129,6 +129,10 @@ def test_every_pane_goes_on_from_its_own_answer(bundled: str, open_page: Any) ->
     finally:
         engine.close()
     assert [page.evaluate(f"window.dpo.compare.sample({pane}).text") for pane in range(4)] == texts
+    # What each was given is told of each, also of two of one family.
+    assert first[2] != first[3]
+    for line, name, said in zip(page.locator("#cmp-seen-causal span").all(), ("base", "DPO"), first[2:], strict=True):
+        expect(line).to_have_text(re.compile(rf"^GPT-2 {name}: .*{re.escape(said.strip())}⏎.*Why"))
     # The reward of a later turn is that of the answer after the whole conversation.
     talk = [("user", "Do you like tea?"), ("assistant", first[1]), ("user", "Why?")]
     look = open_lens("demo/t5-dpo", device="cpu").look(

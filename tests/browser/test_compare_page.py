@@ -166,6 +166,13 @@ def test_mistakes_are_told_in_the_page(bundled: str, open_page: Any) -> None:
     page.get_by_role("textbox", name="Prompt").fill("   ")
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_role("alert")).to_have_text("The prompt is blank: write a question or a sentence.")
+    page.get_by_role("textbox", name="Prompt").fill("Tea?")
+    expect(page.get_by_role("alert")).to_have_count(0)  # what is mended is not told until the next request
+    page.get_by_label("Temperature").fill("")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_role("alert")).to_have_text("temperature is missing: give a number.")
+    page.get_by_label("Temperature").fill("0.5")
+    expect(page.get_by_role("alert")).to_have_count(0)
     ask(page, "word " * 900)
     expect(page.get_by_role("region", name="GPT-2 base")).to_contain_text(
         re.compile(r"takes at most \d+"), timeout=120_000

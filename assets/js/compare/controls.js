@@ -82,6 +82,16 @@ function composed(names, prompt, values) {
   return { prompt: prompt || "", seed: 0, ...settings };
 }
 
+/** Whether the message on screen is of what a request lacked. */
+let lacking = false;
+/** What a request cannot do without. @param {Settings} request */
+function lackOf(request) {
+  if (!request.prompt.trim())
+    return { message: "The prompt is blank: write a question or a sentence.", at: "cmp-prompt" };
+  const missing = state.fields.find((name) => typeof request[name] !== "number");
+  return missing && { message: `${missing.replaceAll("_", "-")} is missing: give a number.`, at: fieldId(missing) };
+}
+
 // Navigation leads to the bare address: what stands here keeps its own.
 document.addEventListener("page", (event) => {
   const { detail } = /** @type {CustomEvent} */ (event);
@@ -93,15 +103,11 @@ export const callbacks = {
   /** @param {number} _clicks @param {string[]} names @param {string | null} prompt @param {any[]} values */
   generate(_clicks, names, prompt, ...values) {
     const request = composed(names, prompt, values);
-    if (!request.prompt.trim()) {
-      problem("The prompt is blank: write a question or a sentence.");
-      field("cmp-prompt").focus();
-      return none();
-    }
-    const missing = names.find((name) => typeof request[name] !== "number");
-    if (missing) {
-      problem(`${missing.replaceAll("_", "-")} is missing: give a number.`);
-      field(fieldId(missing)).focus();
+    const lack = lackOf(request);
+    lacking = Boolean(lack);
+    if (lack) {
+      problem(lack.message);
+      field(lack.at).focus();
     } else if (active().length) ask(request);
     else early = request;
     return none();
@@ -139,6 +145,10 @@ export const callbacks = {
    */
   wanted(names, prompt, ...values) {
     state.wanted = composed(names, prompt, values);
+    if (lacking && !lackOf(state.wanted)) {
+      lacking = false;
+      problem("");
+    }
     $("cmp-greedy").hidden = state.wanted.temperature !== 0;
     panes.belong();
     return none();

@@ -85,7 +85,7 @@ function waitingHandlers(mine, stream, cancel) {
       const pane = asked[data.arm];
       stream.note = null;
       each(mine, pane, (sample) => Object.assign(sample, { live: true, position: undefined, note: data.note }));
-      mine.seen[about(mine.policies[pane]).family ?? ""] = { text: data.seen, tokens: data.prompt_tokens };
+      mine.seen[pane] = { text: data.seen, tokens: data.prompt_tokens };
       if (state.run !== mine) return;
       panes.seen();
       panes.started(pane);

@@ -64,9 +64,7 @@ function exampleOf({ prompt, settings, answers }) {
       policies: answers.map(({ policy }) => policy),
       lambdas: answers.map(() => 1),
       samples: PANES.map((pane) => samples[pane] || []),
-      seen: Object.fromEntries(
-        answers.map(({ policy, seen: text, prompt_tokens: tokens }) => [about(policy).family ?? "", { text, tokens }]),
-      ),
+      seen: Object.fromEntries(answers.map(({ seen: text, prompt_tokens: tokens }, pane) => [pane, { text, tokens }])),
       same_noise: settings.same_noise,
       stored: true,
     },

@@ -100,16 +100,30 @@ function earlier(pane) {
   );
 }
 
-/** What each family was given for the answers on screen. */
+/**
+ * What policies of a family were given for the answers of a run, in the order of their panes.
+ * @param {import("./state.js").Generation} run
+ * @param {string} family
+ */
+const givenTo = (run, family) =>
+  PANES.filter((pane) => run.seen[pane] && about(run.policies[pane]).family === family).map((pane) => ({
+    name: about(run.policies[pane]).label,
+    ...run.seen[pane],
+  }));
+/** What each family was given; by policy where a later turn follows answers of their own. */
 export function seen() {
   for (const family of FAMILIES) {
     const node = find(`cmp-seen-${family}`);
-    const given = state.run?.seen[family];
     if (!node) continue;
-    node.textContent = given ? given.text.replaceAll("\n", "⏎") : "shown with the first answer";
-    node.title = given?.text || "";
-    node.classList.toggle("unseen", !given);
-    $(`cmp-seen-count-${family}`).textContent = given?.tokens ? `${given.tokens} tokens` : "";
+    const given = state.run ? givenTo(state.run, family) : [];
+    const apart = given.some(({ text }) => text !== given[0].text);
+    const lines = apart ? given.map(({ name, text }) => `${name}: ${text}`) : given.slice(0, 1).map(({ text }) => text);
+    if (!lines.length) lines.push("shown with the first answer");
+    node.replaceChildren(...lines.map((line) => make("span", "", line.replaceAll("\n", "⏎"))));
+    node.title = given.length ? lines.join("\n\n") : "";
+    node.classList.toggle("unseen", !given.length);
+    const counts = [...new Set(given.map(({ tokens }) => tokens).filter(Boolean))];
+    $(`cmp-seen-count-${family}`).textContent = counts.length ? `${counts.join(" and ")} tokens` : "";
   }
 }
 /** Answers that belong to another question or other settings than those above say so, and stand back. */

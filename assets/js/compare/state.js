@@ -63,7 +63,7 @@ import { FAMILIES } from "../lib/families.js";
  * @property {number[]} panes that were asked
  * @property {Settings} request
  * @property {number} count of samples
- * @property {Record<string, { text: string, tokens: number }>} seen what each family was given
+ * @property {Record<number, { text: string, tokens: number }>} seen what each pane's policy was given
  * @property {boolean} same_noise
  * @property {Record<string, number>} strength
  * @property {Record<number, number>} [same] share of equal tokens, by row
