@@ -158,6 +158,8 @@ def test_no_width_scrolls_sideways(serve: Any, open_page: Any, roots: list[Path]
     )
     for width in (360, 768, 1440, 360):
         page.set_viewport_size({"width": width, "height": 900})
+        # Beside the charts the list of runs cannot be folded: it is there, however narrow the window was.
+        expect(page.locator("#tr-run-list input").first).to_be_visible(visible=width == 1440)
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
         page.wait_for_function(  # each is drawn as wide as its place in the end, also where that grew slowly
             "[...document.querySelectorAll('#page-training [data-chart]:not([hidden]) .js-plotly-plot')]"

@@ -27,11 +27,17 @@ document.addEventListener("keydown", (event) => {
   put("tr-prompt", { value: next });
 });
 
+// The list of runs stands beside the charts where there is room; else a button above them opens it.
+const wide = matchMedia("(min-width: 1181px)");
+wide.addEventListener("change", () => {
+  for (const fold of all(".picker-fold")) /** @type {HTMLDetailsElement} */ (fold).open = wide.matches;
+});
+
 export const callbacks = {
   /** @param {string | null} search @param {string} pathname */
   restore(search, pathname) {
     const [fold] = /** @type {HTMLDetailsElement[]} */ (all(".picker-fold"));
-    if (fold && !fold.dataset.seen && innerWidth <= 1180) fold.open = false; // a button there, not a list
+    if (fold && !fold.dataset.seen) fold.open = wide.matches;
     if (fold) fold.dataset.seen = "yes";
     const query = new URLSearchParams(search || "");
     const names = ["x", "smooth", "log", "norm", "filter", "run"];
