@@ -30,12 +30,14 @@ def ches(
 ) -> Floats:
     """`(pairs,)`: the length-normalised CHES of each pair, no number where the policy cannot read it.
 
+    Pairs that are the same to the policy, token by token, are scored once.
+
     Args:
         longest: tokens of a prompt (its end is kept) and of an answer (its beginning is kept, and EOS), as in training.
         progress: called with (done, total) after each batch.
     """
     scores = np.full(len(pairs), np.nan)
-    ready = []
+    ready: dict[str, tuple[list[int], tuple[Ids, Ids, Ids]]] = {}  # by what the policy reads: places and tokens
     for place, pair in enumerate(pairs):
         try:
             prompt = policy.encode_prompt(prompt_of(policy.tokenizer, pair))[-longest[0] :]
@@ -44,12 +46,15 @@ def ches(
         sides = policy.family.encode_completions(policy.tokenizer, [pair["chosen"], pair["rejected"]])
         chosen, rejected = ([*ids[: longest[1] - 1], ids[-1]] for ids in sides)
         if max(len(chosen), len(rejected)) <= policy.max_new_tokens(prompt):
-            ready.append((place, prompt, chosen, rejected))
-    ready.sort(key=lambda row: len(row[1]) + max(len(row[2]), len(row[3])))
-    for start in range(0, len(ready), _BATCH):
-        places, *texts = zip(*ready[start : start + _BATCH], strict=True)
-        scores[list(places)] = _of_batch(policy, *texts)
-        progress(min(start + _BATCH, len(ready)), len(ready))
+            tokens = prompt, chosen, rejected
+            ready.setdefault(str(tokens), ([], tokens))[0].append(place)
+    rows = sorted(ready.values(), key=lambda row: len(row[1][0]) + max(len(row[1][1]), len(row[1][2])))
+    for start in range(0, len(rows), _BATCH):
+        batch = rows[start : start + _BATCH]
+        made = _of_batch(policy, *zip(*(tokens for _, tokens in batch), strict=True))
+        for (places, _), score in zip(batch, made, strict=True):
+            scores[places] = score
+        progress(min(start + _BATCH, len(rows)), len(rows))
     return scores
 
 

@@ -56,6 +56,9 @@ def test_scores_are_those_of_the_hidden_states(family: str) -> None:
         (own, other), (n, m) = sums, sizes
         by_hand = float(own @ other) / (n * m) - float(own @ own) / n**2
         assert score == pytest.approx(by_hand, rel=1e-3, abs=1e-4)
+    asked: list[int] = []
+    twice = ches(policy, [*PAIRS, *PAIRS], (100, longest), lambda done, total: asked.append(total))
+    assert (twice == np.tile(found, 2)).all() and set(asked) == {len(PAIRS)}  # each is scored once
     same = ches(policy, [PAIRS[0] | {"rejected": PAIRS[0]["chosen"]}], (100, 100))
     assert same[0] == pytest.approx(0, abs=1e-4)  # equal answers: the push goes nowhere
     assert np.isnan(ches(policy, [PAIRS[0] | {"prompt": " "}], (100, 100)))[0]

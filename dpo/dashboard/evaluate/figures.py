@@ -146,7 +146,9 @@ def seen_by_size(prompts: int, samples: int) -> dict[str, Any]:
     title = {"text": "Prompts", "font": {"size": 12, "color": NEUTRAL}}
     shown["xaxis"] |= {"title": title, "range": [0, most], "showspikes": False}
     shown["annotations"] = []
-    for k, ys in drawn.items():
+    # Where lines end beside each other, the first one's name stands above its line and the last one's below.
+    anchors = ["bottom", *["middle"] * (len(drawn) - 2), "top"]
+    for (k, ys), anchor in zip(drawn.items(), anchors, strict=True):
         line = {
             "color": NEUTRAL,
             "width": 2.25 if k == samples else 1.25,
@@ -158,7 +160,8 @@ def seen_by_size(prompts: int, samples: int) -> dict[str, Any]:
             {"type": "scatter", "mode": "lines", "x": xs, "y": ys, "line": line, "name": name, "hovertemplate": hover}
         )
         shown["annotations"].append(
-            {"x": xs[-1], "y": ys[-1], "text": name, "showarrow": False, "xanchor": "left", "xshift": 6,
+            {"x": xs[-1], "y": ys[-1], "text": name, "showarrow": False, "xanchor": "left", "yanchor": anchor,
+             "xshift": 6,
              "font": {"size": 12, "color": NEUTRAL}}
         )  # fmt: skip
     points = 100 * detectable_difference(prompts, spread(samples=samples))

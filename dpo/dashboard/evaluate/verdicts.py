@@ -92,7 +92,8 @@ def facts(made: Row, plan: Row, names: Names) -> html.Dl:
     answers = sum(row["prompts"] * (plan["samples"] if row["temperature"] else 1) for row in made["measures"])
     beside = [names.judge(judge) for judge in plan["judges"][1:]]
     saved = [row["saved_by_pairing"] for row in made["comparisons"] if row["saved_by_pairing"] is not None]
-    noise = f"{plan['seed']}, same noise" + (f": saved {max(saved):.0%} of the variance" if saved else "")
+    spared = f"{max(saved):.0%} of the variance" if saved and max(saved) >= 0.005 else "nothing"
+    noise = f"{plan['seed']}, same noise" + (f": saved {spared}" if saved else "")
     rows = {
         "Prompts": f"{made['prompts']} held out of {Path(str(data['source'])).name}",
         "Answers": f"{answers:,} by {len(plan['policies'])} policies, {counted(plan['samples'], 'sample')}",
