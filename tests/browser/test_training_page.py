@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn_charts import points, until
 from events import old_gpt2, old_t5
 from playwright.sync_api import Page, Route, expect
 from run_rows import row
@@ -16,24 +17,6 @@ from run_rows import row
 from dpo.runs import RunRecord
 
 Write = Callable[..., RunRecord]
-
-
-def points(page: Page, chart: str) -> dict[str, int]:
-    """Name of each line of a chart and how many points it has."""
-    script = (
-        "id => Object.fromEntries((document.querySelector(`#${id} .js-plotly-plot`)?.data || [])"
-        ".map(t => [t.name, t.x.length]))"
-    )
-    return page.evaluate(script, f"tr-fig-{chart}")  # type: ignore[no-any-return]
-
-
-def until(page: Page, chart: str, line: str, count: int) -> None:
-    """Wait until a line of a chart has `count` points."""
-    page.wait_for_function(
-        "([id, name, n]) => document.querySelector(`#${id} .js-plotly-plot`)?.data"
-        "?.some(t => t.name === name && t.x.length === n)",
-        arg=[f"tr-fig-{chart}", line, count],
-    )
 
 
 @pytest.fixture

@@ -53,6 +53,24 @@ DRAWN = """() => Object.fromEntries(
   }))"""
 
 
+def points(page: Page, chart: str) -> dict[str, int]:
+    """Name of each line of a chart and how many points it has."""
+    script = (
+        "id => Object.fromEntries((document.querySelector(`#${id} .js-plotly-plot`)?.data || [])"
+        ".map(t => [t.name, t.x.length]))"
+    )
+    return page.evaluate(script, f"tr-fig-{chart}")  # type: ignore[no-any-return]
+
+
+def until(page: Page, chart: str, line: str, count: int) -> None:
+    """Wait until a line of a chart has `count` points."""
+    page.wait_for_function(
+        "([id, name, n]) => document.querySelector(`#${id} .js-plotly-plot`)?.data"
+        "?.some(t => t.name === name && t.x.length === n)",
+        arg=[f"tr-fig-{chart}", line, count],
+    )
+
+
 def measures(step: int, slope: float) -> dict[str, float]:
     """A row of measures that wiggle, so that smoothing shows; held out at every tenth step."""
     wave = math.sin(2.3 * step)
