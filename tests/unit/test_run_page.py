@@ -10,14 +10,21 @@ from urllib.parse import quote
 import pytest
 
 from dpo.dashboard.application import create_app
+from dpo.dashboard.markup import to_html
+from dpo.dashboard.run_reader import RunReader
+from dpo.dashboard.training.jobs_api import rerun
+from dpo.dashboard.training.run.cards import cards
 from dpo.dashboard.training.run.commands import commands, settings
 from dpo.dashboard.training.run.family_tree import relatives
 from dpo.dashboard.training.run.files import files
+from dpo.dashboard.training.run.mending import change_of
 from dpo.dashboard.training.run.page import asked_for
 from dpo.errors import RunError
 from dpo.publishing.card import Publication, model_card
 from dpo.publishing.evaluated import evaluated
 from dpo.runs import BUNDLED_RUNS, RunRecord, find_runs, open_run
+from dpo.runs.doctor.verdict import Change
+from dpo.runs.record import AUDIT
 from dpo.training.jobs import SWEEP
 
 HOST = "http://127.0.0.1"
@@ -49,6 +56,29 @@ def test_an_address_means_one_run(root: Path) -> None:
     for search, says in (("", "No run is chosen"), ("?run=gone", "no run 'gone' here")):
         with pytest.raises(RunError, match=says):
             asked_for(search, runs)
+
+
+def test_what_the_audit_found_is_mended_and_run_again(root: Path) -> None:
+    """A change of a setting, or the command that cleans the data; both as the form of a new run takes them."""
+    run = open_run(write(root / "long", swap=True).path)
+    tokens = {"mean": 90, "p99": 301.0}
+    found = [
+        {"code": "truncated", "severity": "fault", "sentence": "3 % of chosen answers are over 256 tokens",
+         "evidence": {"side": "chosen", "share": 0.03, "tokens": tokens}, "remedy": "raise it"},
+        {"code": "truncated", "severity": "warning", "sentence": "Prompts", "evidence": {"side": "prompt"}},
+        {"code": "duplicate-pairs", "severity": "warning", "sentence": "9 rows", "remedy": "--drop-duplicates"},
+        {"code": "chat-markup", "severity": "warning", "sentence": "Markup", "remedy": "take it out of the source"},
+    ]  # fmt: skip
+    (run.path / AUDIT).write_text(json.dumps({"pairs": 100, "findings": found}))
+    longer, unknown, cleaned, by_hand = (change_of(run, one) for one in run.audit()[0]["findings"])
+    assert unknown is None and by_hand is None
+    assert longer == Change("--max-completion-length", "301", "99 % have at most so many tokens")
+    command = "dpo data clean sample --swap --output sample-cleaned.jsonl --drop-duplicates"
+    assert cleaned == Change("--dataset", "FILE", f"mended by {command}")
+    card = to_html(cards(RunReader([root]).shown([str(run.path)])[0][0])[1])
+    assert card.count("Fix and rerun long with") == 2 and command in card
+    assert rerun(run, longer.flag, longer.value, root)["settings"]["max_completion_length"] == 301
+    assert rerun(run, cleaned.flag, cleaned.value, root)["changed"] == "dataset"
 
 
 def test_a_run_stands_in_its_line(root: Path) -> None:

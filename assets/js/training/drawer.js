@@ -51,7 +51,7 @@ async function rerun({ run = "", flag, value }) {
     await form.fill(await postJson("/api/jobs/again", { run, flag, value }));
     form.notify(
       value === "FILE"
-        ? "Make the file as the doctor says, and name it here. The new run is drawn over the old one."
+        ? "Make the file by the command beside the finding, and name it here. The new run is drawn over the old one."
         : `${flag} is changed. The new run is drawn over the old one.`,
     );
   } catch (error) {

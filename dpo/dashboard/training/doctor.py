@@ -9,6 +9,7 @@ from dash import html
 
 from dpo.dashboard.components import box, icon, light
 from dpo.dashboard.run_reader import Shown, several
+from dpo.runs import Run
 from dpo.runs.doctor import Diagnosis
 from dpo.runs.doctor.verdict import Change, number
 from dpo.severity import rank
@@ -52,15 +53,7 @@ def _item(entry: Shown, name: str, verdict: Diagnosis, unfolded: bool) -> html.D
         ]
         parts.append(html.Div(facts, className="facts"))
     if verdict.change is not None:
-        setting = f"{verdict.change.flag} {verdict.change.value}"
-        parts.append(
-            box(
-                html.Div([html.Code(setting), _copy(setting)], className="cmd"),
-                html.Div(verdict.change.why, className="sub") if verdict.change.why else None,
-                _rerun(entry, name, verdict.change) if entry.run.config and not entry.run.info.get("foreign") else None,
-                cls="fix",
-            )
-        )
+        parts.append(fix(entry.run, name, verdict.change))
     if verdict.source is not None:
         parts.append(
             html.A(verdict.source.title, href=verdict.source.url, target="_blank", rel="noreferrer", className="sub")
@@ -68,9 +61,20 @@ def _item(entry: Shown, name: str, verdict: Diagnosis, unfolded: bool) -> html.D
     return html.Details(parts, open=unfolded, className=f"finding {verdict.severity}", **{"data-code": verdict.code})
 
 
-def _rerun(entry: Shown, name: str, change: Change) -> html.Button:
+def fix(run: Run, name: str, change: Change) -> html.Div:
+    """A change of a setting of a run, to be copied or to be made; `name` is what the run is called."""
+    setting = f"{change.flag} {change.value}"
+    return box(
+        html.Div([html.Code(setting), _copy(setting)], className="cmd"),
+        html.Div(change.why, className="sub") if change.why else None,
+        _rerun(run, name, change) if run.config and not run.info.get("foreign") else None,
+        cls="fix",
+    )
+
+
+def _rerun(run: Run, name: str, change: Change) -> html.Button:
     """Opens the form of the run with the change made (assets/js/training/drawer.js)."""
-    what = {"data-run": str(entry.run.path), "data-flag": change.flag, "data-value": change.value}
+    what = {"data-run": str(run.path), "data-flag": change.flag, "data-value": change.value}
     label = f"Fix and rerun {name} with {change.flag} {change.value}"
     return html.Button("Fix and rerun", type="button", className="ex js-fix", **{"aria-label": label}, **what)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dash import html
@@ -11,9 +11,10 @@ from dpo.counting import counted
 from dpo.dashboard.choices import evaluate_link, evaluation_link, policies_of
 from dpo.dashboard.components import box, card, card_head, command, icon, light
 from dpo.dashboard.run_reader import Shown
-from dpo.dashboard.training.doctor import panel
+from dpo.dashboard.training.doctor import fix, panel
 from dpo.dashboard.training.run.commands import commands, settings
 from dpo.dashboard.training.run.files import RunFile, card_link, card_of, file_link, files
+from dpo.dashboard.training.run.mending import change_of
 from dpo.dashboard.web.access import Access, Right
 from dpo.publishing.evaluated import evaluated
 from dpo.runs import Run
@@ -59,10 +60,7 @@ def _data(run: Run) -> html.Section:
             rows.append((title, f"{measures[name]:,}"))
     found = sorted(audit.get("findings") or [], key=lambda one: rank(severity_of(one.get("severity", "note"))))
     severe = [one for one in found if is_severe(one.get("severity", "note"))]
-    items = [
-        html.P([light(one["severity"]), html.Span(str(one.get("sentence") or one.get("code")))])
-        for one in severe[:_MOST_FINDINGS]
-    ]
+    items = [part for one in severe[:_MOST_FINDINGS] for part in _finding(run, one)]
     if len(severe) > _MOST_FINDINGS:
         items.append(html.P(f"and {counted(len(severe) - _MOST_FINDINGS, 'other finding')}", className="sub"))
     if not audit:
@@ -73,6 +71,13 @@ def _data(run: Run) -> html.Section:
     open_it = html.A([icon("data"), "Data page"], href="/data", className="jump js-nav")
     head = card_head(html.H2("Data and audit"), html.P(source, className="sub"), open_it)
     return card(head, _facts(rows), html.Div(items, className="run-items"))
+
+
+def _finding(run: Run, found: Mapping[str, Any]) -> list[Any]:
+    """What is wrong with the data, and the change that mends it."""
+    says = html.P([light(found["severity"]), html.Span(str(found.get("sentence") or found.get("code")))])
+    change = change_of(run, found)
+    return [says] if change is None else [says, fix(run, run.name, change)]
 
 
 def _evaluation(run: Run) -> html.Section:
