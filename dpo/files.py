@@ -11,6 +11,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 
+def cache_directory() -> Path:
+    """Where things are kept that can be made again: `DPO_CACHE`, else `dpo` in the user's cache directory."""
+    given = os.environ.get("DPO_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(given) if given else Path(base) / "dpo"
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write that takes the place of `path` when the block ends well, and vanishes if not.

@@ -219,10 +219,17 @@ def _answer(app: Dash, host: str, port: int, lines: Sequence[str], proxy: str | 
         if isinstance(listener, BaseWSGIServer):
             listener.channel_class = Channel
     print("\n".join(lines), flush=True)  # from here on it answers
+    threading.Thread(target=_prepare, args=[app], name="dpo-prepare", daemon=True).start()
     try:
         server.run()
     finally:
         close()
+
+
+def _prepare(app: Dash) -> None:
+    """Do what the first visitor would wait for, where there are thousands of runs."""
+    for work in app.server.config["beforehand"]:
+        work()
 
 
 def _trusted(proxy: str | None) -> dict[str, Any]:

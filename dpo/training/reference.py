@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,13 +30,6 @@ from dpo.processes import living
 # Part of every file name: raise it when the scoring changes.
 _VERSION = "2"
 _ADAPTER = ("lora_", "trainable_tokens_delta")
-
-
-def cache_directory() -> Path:
-    """`DPO_CACHE`, else `dpo` in the user's cache directory."""
-    given = os.environ.get("DPO_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(given) if given else Path(base) / "dpo"
 
 
 def identity(reference: nn.Module, how: Iterable[object]) -> str:

@@ -32,6 +32,7 @@ from transformers import PreTrainedModel
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.utils import use_adapter
 
+from dpo.files import cache_directory
 from dpo.policies.families import Batch, disable_dropout
 from dpo.policies.loading import Policy
 from dpo.policies.scoring import ScoredOutput, check_scoring, install_scoring_head
@@ -40,7 +41,7 @@ from dpo.training.checkpoints import StagedCheckpoints
 from dpo.training.data import LengthGroupedSampler, PairCollator
 from dpo.training.finite_checks import FiniteSteps
 from dpo.training.measures import PairMeasures, Remembered, pair_table
-from dpo.training.reference import ReferenceCache, cache_directory, identity
+from dpo.training.reference import ReferenceCache, identity
 
 # Keys of a batch that are not the model's.
 _ABOUT = ("rows", "pair_keys")

@@ -103,6 +103,7 @@ def page(workbench: Workbench) -> list[Any]:
 def register(app: Dash, workbench: Workbench) -> None:
     """All callbacks of the page."""
     table = RunTable(workbench.runs, workbench.votes)
+    app.server.config.setdefault("beforehand", []).append(table.prepare)
     _reading(app, workbench, table)
     _drawing(app, table)
     _editing(app, workbench)

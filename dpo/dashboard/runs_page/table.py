@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import operator
 import re
+import threading
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from dpo.dashboard.choices import base_of, policies_of
 from dpo.dashboard.run_reader import RunReader
+from dpo.dashboard.runs_page.row_index import FEW, RowIndex
 from dpo.errors import ConfigError, RunError, StorageError
 from dpo.evaluation.votes import Vote, Votes
+from dpo.files import cache_directory
 from dpo.runs import Metrics, Run
 from dpo.runs.files import identity
 from dpo.runs.find import names
@@ -20,7 +23,7 @@ from dpo.runs.newest import TRAINING, newest
 from dpo.runs.record import AUDIT, NOTE
 
 Row = dict[str, Any]
-ReadRows = dict[str, tuple[tuple[Any, ...], Row]]  # by path: what the files were, and what was read of them
+ReadRows = dict[str, tuple[str, Row]]  # by path: what the files were, and what was read of them
 # Always distinct, or of no interest when runs are compared.
 _NOT_COMPARED = {"output_dir", "resume", "report_to", "probes", "logging_steps", "save_steps", "keep_checkpoints"}
 # Measures of a row: field, heading, digits.
@@ -40,10 +43,16 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 class RunTable:
-    """The rows of all runs, read anew when a run or the votes have changed."""
+    """The rows of all runs, read anew when a run or the votes have changed.
 
-    def __init__(self, reader: RunReader, votes: Votes) -> None:
+    Args:
+        index: where rows of many runs are kept from one server to the next.
+    """
+
+    def __init__(self, reader: RunReader, votes: Votes, index: RowIndex | None = None) -> None:
         self.reader, self.votes = reader, votes
+        self._index = RowIndex(cache_directory() / "runs.sqlite") if index is None else index
+        self._turn = threading.Lock()
         self._rows: tuple[str, list[Row]] = ("", [])
         self._known: ReadRows = {}
 
@@ -55,10 +64,26 @@ class RunTable:
 
     def rows(self, signature: str) -> list[Row]:
         """The rows at this signature."""
-        known, rows = self._rows
-        if known != signature:
-            rows = rows_of(self.reader, self._votes(), self._known)
-            self._rows = signature, rows
+        with self._turn:  # who comes while thousands of runs are being read waits for that
+            known, rows = self._rows
+            if known != signature:
+                rows = self._read()
+                self._rows = signature, rows
+            return rows
+
+    def prepare(self) -> None:
+        """Read all runs before somebody asks."""
+        self.rows(self.signature())
+
+    def _read(self) -> list[Row]:
+        new = {str(run.path) for run in self.reader.look().runs} - self._known.keys()
+        if len(new) >= FEW:
+            self._known |= self._index.find(new)
+        before = dict(self._known)
+        rows = rows_of(self.reader, self._votes(), self._known)
+        read = {path: made for path, made in self._known.items() if path not in before or before[path][0] != made[0]}
+        if len(read) >= FEW:
+            self._index.keep(read)
         return rows
 
     def named(self, paths: Sequence[str]) -> list[Row]:
@@ -88,7 +113,8 @@ def rows_of(reader: RunReader, votes: Sequence[Vote] = (), known: ReadRows | Non
     made = []
     for run, label in zip(listing.runs, names(listing.runs), strict=True):
         path = str(run.path)
-        key = listing.stamps[path], run.state, run.problem, identity(f"{path}/{NOTE}"), identity(f"{path}/{AUDIT}")
+        beside = identity(f"{path}/{NOTE}"), identity(f"{path}/{AUDIT}")
+        key = repr((tuple(listing.stamps[path]), listing.states[path], run.problem, *beside))
         old = before.get(path)
         row = old[1] if old is not None and old[0] == key else _row(run, label, reader)
         known[path] = key, row
