@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +149,6 @@ def register(server: Flask, workbench: Workbench) -> None:
         return jsonify(training_state(jobs))
 
 
-@cache
 def _prompts() -> tuple[str, ...]:
     """The example prompts, and those of the sample data that a training holds out by default."""
     rows = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines() if line.strip()]
