@@ -12,6 +12,7 @@ os.environ["DPO_CACHE"] = tempfile.mkdtemp(prefix="dpo-tests-")  # the user's ow
 
 import gc
 import json
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,17 @@ def _mixed(items: list[pytest.Item]) -> list[pytest.Item]:
         until = len(trainings) * (done + 1) // len(files)
         mixed += [*file, *trainings[len(trainings) * done // len(files) : until]]
     return [*(mixed or trainings), *short]
+
+
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Fork the test processes from one that has the libraries loaded, which each would spend fifteen seconds on."""
+    if config.pluginmanager.hasplugin("_cov"):  # lines that run while a module is imported count where it looks on
+        return
+    import fork_server
+
+    server = fork_server.started(fork_server.LOADED_FOR_TESTS)
+    for spec in specs:
+        spec.python = shlex.join(fork_server.stand_in(server))
 
 
 def pytest_collection_finish() -> None:

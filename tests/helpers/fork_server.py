@@ -3,6 +3,8 @@
 Importing PyTorch, transformers and TRL costs five seconds of a core, more than most trainings of the tests.  What is
 forked is a real process with a number, signals and an exit code of its own, and lives on when whoever asked for it
 dies.  What it starts in turn (a queue its trainings, a sweep its trials) is forked from the same server.
+
+With `pytest -n` the test processes themselves are forked from one such server, and each has a fork of it to ask.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import tomllib
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -31,6 +35,10 @@ LOADED = (
     "dpo.cli.main", "dpo.training.recipes.dpo", "dpo.training.recipes.sft", "dpo.training.jobs", "dpo.training.sweep",
     "dpo.evaluation.comparison.work", "transformers.models.gpt2.modeling_gpt2", "transformers.models.t5.modeling_t5",
     "torch.utils.tensorboard", "sklearn.linear_model", "dpo.preferences.audit.language",
+)  # fmt: skip
+# What test processes import as well, at the latest in one of their first tests.
+LOADED_FOR_TESTS = (
+    *LOADED, "dpo.dashboard.application", "playwright.sync_api", "waitress.server", "peft", "scipy.stats",
 )  # fmt: skip
 _STARTS = ("dpo.training.jobs", "dpo.training.sweep")  # modules that start interpreters
 _address = ""  # of the server that this process was forked from
@@ -88,19 +96,25 @@ class Forked:
 @functools.cache
 def server() -> str:
     """The address of this process's server, which ends with it."""
-    return started({})
+    return _address or started()
 
 
-def started(environment: Mapping[str, str]) -> str:
-    """The address of a new server, whose libraries are loaded with further variables; it ends with this process."""
-    folder = tempfile.mkdtemp(prefix="dpo-fork-")
-    address = f"{folder}/socket"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
-        listener.listen(64)
+def _listen() -> tuple[socket.socket, str]:
+    """A new socket of a server, and its address."""
+    address = f"{tempfile.mkdtemp(prefix='dpo-fork-')}/socket"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(64)
+    return listener, address
+
+
+def started(names: Sequence[str] = LOADED) -> str:
+    """The address of a new server that has these modules loaded; it ends with this process."""
+    listener, address = _listen()
+    with listener:
         process = subprocess.Popen(
-            [sys.executable, __file__, str(listener.fileno()), address], stdin=subprocess.PIPE,
-            pass_fds=[listener.fileno()], env={**os.environ, **environment},
+            [sys.executable, __file__, str(listener.fileno()), address, *names], stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
         )  # fmt: skip
     atexit.register(process.wait)
     atexit.register(process.stdin.close)  # type: ignore[union-attr]
@@ -112,7 +126,39 @@ def start_python(arguments: Sequence[str], output: IO[bytes], directory: str | N
     request = {"arguments": list(arguments), "directory": directory or os.getcwd(), "environment": dict(os.environ)}
     with open(os.devnull, "rb") as nothing:
         files = [nothing.fileno(), output.fileno(), output.fileno()]
-        return Forked(_address or server(), {**request, "session": True}, files)
+        return Forked(server(), {**request, "session": True}, files)
+
+
+def stand_in(address: str) -> list[str]:
+    """The command that is an interpreter to whoever starts it: what it is to run, a fork of that server runs."""
+    return [sys.executable, __file__, address]
+
+
+def _stand_in(address: str, arguments: list[str]) -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for what was forked
+    request = {
+        "arguments": arguments, "directory": os.getcwd(), "environment": dict(os.environ), "session": False,
+    }  # fmt: skip
+    return Forked(address, request, [0, 1, 2]).wait()
+
+
+def _split() -> None:
+    """Fork a server of its own off this process, before it starts threads or loads what others shall not have."""
+    global _address
+    listener, address = _listen()
+    reading, writing = os.pipe()
+    if os.fork():
+        listener.close()
+        os.close(reading)  # `writing` stays open until this process ends, and then the server ends
+        _address = address
+        return
+    os.close(writing)
+    os.dup2(reading, 0)
+    os.close(reading)
+    with open(os.devnull, "wb") as nothing:  # else whoever reads what this process writes would wait for the server too
+        os.dup2(nothing.fileno(), 1)
+    _answer(listener, address)
+    os._exit(0)
 
 
 def _begin(request: dict[str, Any], files: list[int]) -> None:
@@ -134,6 +180,12 @@ def _run(arguments: list[str]) -> int:
     if arguments[0] == "-u":
         sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
         arguments = arguments[1:]
+    if arguments[0] == "-c":  # a process of pytest-xdist
+        _split()
+        exec(arguments[1], {"__name__": "__main__"})
+        return 0
+    for starts in _STARTS:
+        sys.modules[starts].start_python = start_python  # type: ignore[attr-defined]
     if arguments[0] != "-m":
         import runpy
 
@@ -210,23 +262,42 @@ def _serve(listener: socket.socket) -> Iterator[tuple[dict[str, Any], list[int]]
                     connection.sendall(f"{code}\n".encode())
 
 
-def _main(number: int, address: str) -> None:
+def _answer(listener: socket.socket, address: str) -> None:
+    """Serve under this address; what is forked ends within."""
     global _address
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who wait for what was forked
-    for name in LOADED:
-        importlib.import_module(name)
-    language = sys.modules["dpo.preferences.audit.language"]  # reads its model for a text that is long enough
-    language.language_of("Do you like tea, or would you rather have a cup of coffee?")
     _address = address
-    for name in _STARTS:
-        sys.modules[name].start_python = start_python  # type: ignore[attr-defined]
-    gc.freeze()
-    for request, files in _serve(socket.socket(fileno=number)):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who wait for what was forked
+    for request, files in _serve(listener):
         _begin(request, files)
         _end(request["arguments"])
 
 
+def _load(names: Sequence[str]) -> None:
+    """Import modules as pytest does: what a library gives up is an error here too."""
+    project = Path(__file__).resolve().parents[2]
+    sys.path.insert(0, str(project))
+    options = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    from _pytest.config import apply_warning_filters
+
+    with warnings.catch_warnings():
+        apply_warning_filters(options["filterwarnings"], [])
+        for name in names:
+            importlib.import_module(name)
+    language = sys.modules["dpo.preferences.audit.language"]  # reads its model for a text that is long enough
+    language.language_of("Do you like tea, or would you rather have a cup of coffee?")
+    gc.freeze()
+
+
+def _main(arguments: list[str]) -> int:
+    """A server, given a listening socket's number, its address and modules; else what stands in for an interpreter."""
+    if not arguments[0].isdigit():
+        return _stand_in(arguments[0], arguments[1:])
+    number, address, *names = arguments
+    _load(names)
+    _answer(socket.socket(fileno=int(number)), address)
+    return 0
+
+
 if __name__ == "__main__":
     sys.modules["fork_server"] = sys.modules["__main__"]
-    _main(int(sys.argv[1]), sys.argv[2])
+    raise SystemExit(_main(sys.argv[1:]))
