@@ -7,6 +7,7 @@ A line leads to what a room uses, unless a longer way leads there too; what else
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -76,12 +77,19 @@ def rooms(package: Path = ROOT / "dpo") -> dict[str, list[Path]]:
 def arrows(found: Mapping[str, list[Path]]) -> Arrows:
     """The rooms that each room imports: at module level, in functions, and for type checking only."""
     return {
-        room: frozenset(used for path in paths for used in _imported(path) if used in found and used != room)
+        room: frozenset(used for path in paths for used in _imported(path.resolve(), path.stat().st_mtime_ns))
+        & found.keys() - {room}
         for room, paths in found.items()
     }
 
 
-def _imported(path: Path) -> Iterator[str]:
+@functools.cache
+def _imported(path: Path, changed: int) -> frozenset[str]:
+    """The rooms that a file imports, read anew when it has changed."""
+    return frozenset(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -24,6 +24,8 @@ BASE: dict[str, Any] = {
     "probes": 2,
     "device": "cpu",
 }
+# For trainings by DPO whose KL nobody looks at: it is measured on answers, which take longer to write than a step.
+WITHOUT_KL = BASE | {"kl_prompts": 0}
 FAMILIES = ["t5", "gpt2"]
 
 

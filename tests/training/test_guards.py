@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from commands import Command, run
-from short_runs import BASE, FAMILIES, one_thread, rows_of
+from short_runs import BASE, FAMILIES, WITHOUT_KL, one_thread, rows_of
 from tiny import save_tiny, tiny_weights
 from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
@@ -27,6 +27,7 @@ from dpo.training.finite_checks import memory_explained
 from dpo.training.recipes.dpo import train
 
 __all__ = ["one_thread"]  # the fixture acts here too
+PLAIN: dict[str, Any] = WITHOUT_KL | {"probes": 0}
 
 
 @pytest.mark.parametrize("lora", [False, True])
@@ -108,7 +109,7 @@ def test_a_rate_too_high_stops_the_run_before_anything_is_saved(
     policy_dirs: dict[str, Path], tmp_path: Path, capsys: Any
 ) -> None:
     out = tmp_path / "run"
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in BASE.items() if name != "learning_rate"]
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in PLAIN.items() if name != "learning_rate"]
     code = main(
         ["train", f"--model={policy_dirs['gpt2']}", f"--output-dir={out}", "--learning-rate=1e30",
          "--schedule=constant", "--warmup=0", *arguments]
@@ -130,7 +131,7 @@ def test_damaged_weights_are_named(tmp_path: Path) -> None:
         loaded.network.transformer.h[0].attn.c_attn.weight[0, 0] = float("nan")
     save_policy(loaded, tmp_path / "damaged")
     with pytest.raises((NonFiniteError, RunError), match="not a number|Step-0"):
-        train(TrainConfig(model=str(tmp_path / "damaged"), output_dir=str(tmp_path / "run"), **BASE))
+        train(TrainConfig(model=str(tmp_path / "damaged"), output_dir=str(tmp_path / "run"), **PLAIN))
 
 
 def test_a_batch_that_is_not_finite_is_named_and_the_checkpoint_before_it_stays(
@@ -146,7 +147,7 @@ def test_a_batch_that_is_not_finite_is_named_and_the_checkpoint_before_it_stays(
         return loss * float("nan") if model.training and self.state.global_step == 5 else loss
 
     monkeypatch.setattr(PreferenceTrainer, "compute_loss", poisoned)
-    settings = BASE | {"save_steps": 2, "eval_steps": 2}
+    settings = PLAIN | {"save_steps": 2, "eval_steps": 2}
     with pytest.raises(NonFiniteError, match=r"loss is not a number at step 6, with training rows \d+ \("):
         train(TrainConfig(model=str(policy_dirs["t5"]), output_dir=str(tmp_path / "run"), **settings))
     saved = sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*"))
@@ -165,7 +166,7 @@ def test_running_out_of_memory_says_which_flag_to_turn() -> None:
 
 def test_of_two_runs_into_one_directory_the_second_is_refused(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
     """Two real processes, started at the same moment."""
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in BASE.items()]
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in PLAIN.items()]
     command = ["train", f"--model={policy_dirs['gpt2']}", f"--output-dir={tmp_path / 'run'}", *arguments]
     processes = [Command(*command) for _ in range(2)]
     ends = [process.communicate(timeout=200) for process in processes]
@@ -209,7 +210,7 @@ def test_a_tokenizer_without_eos_and_a_model_without_head_are_refused(tmp_path: 
 
 def test_a_tracker_records_offline(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
     """Trackio needs no account: its database is a local file."""
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in BASE.items()]
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in PLAIN.items()]
     environment = os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio")}
     done = run(
         "train", f"--model={policy_dirs['gpt2']}", f"--output-dir={tmp_path / 'run'}", "--report-to", "trackio",

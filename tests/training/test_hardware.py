@@ -22,7 +22,7 @@ from dpo.training.recipes.dpo import train
 
 SETTINGS: dict[str, Any] = {
     "dataset": "sample", "num_samples": 40, "max_prompt_length": 40, "max_completion_length": 40, "batch_size": 4,
-    "max_steps": 4, "logging_steps": 1, "eval_steps": 4, "save_steps": 2, "probes": 0, "device": "cpu",
+    "max_steps": 4, "logging_steps": 1, "eval_steps": 4, "save_steps": 2, "probes": 0, "kl_prompts": 0, "device": "cpu",
 }  # fmt: skip
 
 

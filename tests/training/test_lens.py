@@ -149,7 +149,8 @@ def test_a_runs_lens_repeats_what_the_run_logged(
             TrainConfig,
             {
                 "model": str(policy_dirs[family]), "dataset": str(pairs), "output_dir": str(tmp_path / "run"),
-                "max_steps": 4, "batch_size": 8, "learning_rate": 0.02, "lora": lora, "probes": 0, "device": "cpu",
+                "max_steps": 4, "batch_size": 8, "learning_rate": 0.02, "lora": lora, "probes": 0,
+                "kl_prompts": 0, "device": "cpu",
                 "eval_fraction": 0.1, "eval_steps": 4, "save_steps": 4, "max_prompt_length": 24,
                 "max_completion_length": CUT, "beta": BETA, "precision": "fp32",
             },

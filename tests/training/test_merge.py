@@ -28,8 +28,8 @@ PROMPTS = ["Do you like tea?", "Any fun plans for the week?"]
 ANSWERS = ["Sure! 😄\n{ok}", "I am unable to make plans."]
 SETTINGS: dict[str, Any] = {
     "dataset": "sample", "num_samples": 60, "eval_fraction": 0.1, "max_prompt_length": 40, "batch_size": 4,
-    "max_completion_length": 60, "max_steps": 4, "learning_rate": 3e-2, "probes": 0, "lora": True, "lora_rank": 4,
-    "device": "cpu",
+    "max_completion_length": 60, "max_steps": 4, "learning_rate": 3e-2, "probes": 0, "kl_prompts": 0, "lora": True,
+    "lora_rank": 4, "device": "cpu",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from architectures import CONFIGS, save_model
 from datasets import Dataset
-from short_runs import BASE, one_thread, rows_of
+from short_runs import BASE, WITHOUT_KL, one_thread, rows_of
 from tiny import TEXTS, save_tiny, tiny
 
 from dpo.policies.families import plain_conversation
@@ -22,6 +22,7 @@ from dpo.training.recipes.dpo import train
 
 __all__ = ["one_thread"]
 SHORT: dict[str, Any] = BASE | {"kl_prompts": 1, "probes": 1}
+ADAPTER: dict[str, Any] = WITHOUT_KL | {"probes": 0, "lora": True}
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
@@ -45,7 +46,7 @@ def test_other_models_train(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["tinyllama", "bart"])
 def test_adapters_of_other_models(name: str, settings: dict[str, Any], tmp_path: Path) -> None:
     model = save_model(name, tmp_path / name)
-    run = train(TrainConfig(model=str(model), output_dir=str(tmp_path / "run"), **SHORT | {"lora": True} | settings))
+    run = train(TrainConfig(model=str(model), output_dir=str(tmp_path / "run"), **ADAPTER | settings))
     assert run.step_zero is not None and run.step_zero["passed"]
     assert (run.path / "policy" / "adapter_model.safetensors").is_file()
     assert rows_of(run.path)[-1]["eval_loss"] < 0.6931
@@ -55,7 +56,7 @@ def test_adapters_of_other_models(name: str, settings: dict[str, Any], tmp_path:
 def test_qlora_trains_on_weights_of_few_bits(bits: str, tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
     model = save_model("tinyllama", tmp_path / "model")
-    settings = SHORT | {"lora": True, "quantization": bits, "max_steps": 4}
+    settings = ADAPTER | {"quantization": bits, "max_steps": 4}
     run = train(TrainConfig(model=str(model), output_dir=str(tmp_path / "run"), **settings))
     rows = rows_of(run.path)
     assert rows[0]["loss"] == pytest.approx(0.693147, abs=1e-4)
@@ -79,7 +80,7 @@ def test_dropout_of_an_adapter_acts_though_all_other_dropout_is_off(tmp_path: Pa
 
 
 def test_a_run_from_an_adapter_keeps_it_as_reference(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
-    first = train(TrainConfig(model=str(policy_dirs["t5"]), output_dir=str(tmp_path / "a"), **SHORT | {"lora": True}))
+    first = train(TrainConfig(model=str(policy_dirs["t5"]), output_dir=str(tmp_path / "a"), **ADAPTER))
     second = train(TrainConfig(model=str(first.path), output_dir=str(tmp_path / "b"), **SHORT))
     assert second.info["reference"]["kind"] == "copy of the adapter"
     rows = rows_of(second.path)

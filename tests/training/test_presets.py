@@ -59,6 +59,7 @@ def test_a_preset_trains_and_tells_its_sources(path: Path, tmp_path: Path, monke
     monkeypatch.chdir(ROOT)
     save_policy(tiny_for(path.stem), tmp_path / "tiny")
     small = shlex.split("--dataset sample --max-steps 2 --probes 0 --eval-fraction 0.1 --device cpu --precision fp32")
+    small += ["--kl-prompts", "0"]
     places = ["--model", str(tmp_path / "tiny"), "--output-dir", str(tmp_path / "run")]
     assert main(shlex.split(COMMANDS[path.stem])[1:] + places + small) == 0
     run = open_run(tmp_path / "run")

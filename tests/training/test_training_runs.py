@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from commands import Command
 from commands import run as run_command
-from short_runs import BASE, FAMILIES, one_thread, rows_of
+from short_runs import BASE, FAMILIES, WITHOUT_KL, one_thread, rows_of
 
 from dpo.cli.main import main
 from dpo.errors import ConfigError, RunError, StepZeroError, StorageError
@@ -81,7 +81,7 @@ def test_sigkill_then_resume_equals_the_uninterrupted_run(
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     # Long enough that the kill comes in the middle, however late this process gets its turn.
-    settings = BASE | {"max_steps": 60, "save_steps": 5, "logging_steps": 2, "eval_steps": 14}
+    settings = BASE | {"max_steps": 60, "save_steps": 5, "logging_steps": 2, "eval_steps": 14, "kl_prompts": 1}
     train(TrainConfig(**settings, model=str(policy_dirs[family]), output_dir=str(whole)))
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     process = Command("train", "--model", str(policy_dirs[family]), "--output-dir", str(killed), *flags)
@@ -102,7 +102,7 @@ def test_sigkill_then_resume_equals_the_uninterrupted_run(
 
 def test_interrupt_saves_and_says_how_to_go_on(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    settings = BASE | {"max_steps": 5000, "save_steps": 5000, "eval_steps": 5000, "probes": 0}
+    settings = WITHOUT_KL | {"max_steps": 5000, "save_steps": 5000, "eval_steps": 5000, "probes": 0}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     process = Command("train", "--model", str(policy_dirs["gpt2"]), "--output-dir", str(directory), *flags)
     metrics = directory / "metrics.jsonl"
@@ -121,7 +121,7 @@ def test_interrupt_saves_and_says_how_to_go_on(policy_dirs: dict[str, Path], tmp
 @pytest.mark.parametrize("family", FAMILIES)
 def test_lora_trains_saves_and_loads_with_its_base(family: str, policy_dirs: dict[str, Path], tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    settings = BASE | {"learning_rate": 3e-2, "lora": True, "lora_rank": 4}
+    settings = WITHOUT_KL | {"learning_rate": 3e-2, "lora": True, "lora_rank": 4}
     run = train(TrainConfig(**settings, model=str(policy_dirs[family]), output_dir=str(directory)))
     assert run.metrics().last("rewards/margins") > 0
     assert (directory / "policy" / "adapter_model.safetensors").is_file()
@@ -133,10 +133,11 @@ def test_lora_trains_saves_and_loads_with_its_base(family: str, policy_dirs: dic
         assert score(policy, *text)[0] == pytest.approx(plain, abs=1e-5)
     assert policy.decode(policy.family.encode_completions(policy.tokenizer, text[1])[0]) == text[1][0]
     # Training it further: the reference is the adapter as it came.
-    again = train(TrainConfig(**BASE | {"max_steps": 2}, model=str(directory), output_dir=str(tmp_path / "again")))
+    short = WITHOUT_KL | {"max_steps": 2}
+    again = train(TrainConfig(**short, model=str(directory), output_dir=str(tmp_path / "again")))
     assert again.step_zero is not None and again.step_zero["passed"]
     with pytest.raises(ConfigError, match="is an adapter already"):
-        train(TrainConfig(**BASE, model=str(directory), output_dir=str(tmp_path / "no"), lora=True))
+        train(TrainConfig(**WITHOUT_KL, model=str(directory), output_dir=str(tmp_path / "no"), lora=True))
 
 
 def test_a_lossy_vocabulary_grows_also_under_lora(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_a_lossy_vocabulary_grows_also_under_lora(tmp_path: Path) -> None:
     for lora in (False, True):
         directory = tmp_path / f"run-{lora}"
         run = train(
-            TrainConfig(**BASE | {"learning_rate": 3e-2}, model=str(base), output_dir=str(directory), lora=lora)
+            TrainConfig(**WITHOUT_KL | {"learning_rate": 3e-2}, model=str(base), output_dir=str(directory), lora=lora)
         )
         assert run.info["policy"]["added_tokens"] > 256
         policy = load_policy(str(directory))
@@ -186,7 +187,7 @@ def test_sft_learns_and_its_run_can_be_tuned(
     _, losses = metrics.series("eval_chosen_loss")
     assert len(losses) == 2 and losses[1] < losses[0]
     assert (run.kind, run.state) == ("sft", "finished")
-    tuned = train(TrainConfig(**BASE | {"max_steps": 2}, model=str(directory), output_dir=str(tmp_path / "dpo")))
+    tuned = train(TrainConfig(**WITHOUT_KL | {"max_steps": 2}, model=str(directory), output_dir=str(tmp_path / "dpo")))
     assert tuned.step_zero is not None and tuned.step_zero["passed"]
 
 
@@ -207,23 +208,23 @@ def test_muon_resumes_like_the_uninterrupted_run(policy_dirs: dict[str, Path], t
 def test_directories_of_others_are_left_alone(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
     model = str(policy_dirs["gpt2"])
     directory = tmp_path / "run"
-    train(TrainConfig(**BASE | {"max_steps": 1, "probes": 0}, model=model, output_dir=str(directory)))
+    train(TrainConfig(**WITHOUT_KL | {"max_steps": 1, "probes": 0}, model=model, output_dir=str(directory)))
     before = (directory / "metrics.jsonl").read_bytes()
     with pytest.raises(RunError, match=r"belongs to a run with another config \(max_steps, beta differ\)"):
-        train(TrainConfig(**BASE | {"probes": 0}, model=model, output_dir=str(directory), beta=0.5))
+        train(TrainConfig(**WITHOUT_KL | {"probes": 0}, model=model, output_dir=str(directory), beta=0.5))
     with pytest.raises(RunError, match="holds this run already .finished."):
-        train(TrainConfig(**BASE | {"max_steps": 1, "probes": 0}, model=model, output_dir=str(directory)))
+        train(TrainConfig(**WITHOUT_KL | {"max_steps": 1, "probes": 0}, model=model, output_dir=str(directory)))
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "keep.txt").write_text("mine")
     with pytest.raises(RunError, match="exists and is not a run"):
-        train(TrainConfig(**BASE, model=model, output_dir=str(tmp_path / "notes")))
+        train(TrainConfig(**WITHOUT_KL, model=model, output_dir=str(tmp_path / "notes")))
     assert (directory / "metrics.jsonl").read_bytes() == before
     assert (tmp_path / "notes" / "keep.txt").read_text() == "mine"
 
 
 def test_resume_refuses_other_settings(policy_dirs: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
     directory = tmp_path / "run"
-    train(TrainConfig(**BASE | {"max_steps": 1}, model=str(policy_dirs["gpt2"]), output_dir=str(directory)))
+    train(TrainConfig(**WITHOUT_KL | {"max_steps": 1}, model=str(policy_dirs["gpt2"]), output_dir=str(directory)))
     capsys.readouterr()
     assert main(["train", "--resume", str(directory), "--beta", "0.4"]) == 2
     assert "--beta was 0.1, not 0.4" in capsys.readouterr().err
@@ -237,7 +238,7 @@ def test_a_failed_step_zero_check_stops_the_run(
     # A real fault: dropout left on, as T5's attention has it under TRL's own switch.
     monkeypatch.setattr("dpo.policies.loading.disable_dropout", lambda model: None)
     monkeypatch.setattr("dpo.training.trainer.disable_dropout", lambda model: None)
-    settings = BASE | {"model": str(policy_dirs["t5"])}
+    settings = WITHOUT_KL | {"model": str(policy_dirs["t5"])}
     with pytest.raises(StepZeroError, match=r"Step-0 check failed: the loss is .* --allow-step-zero"):
         train(TrainConfig(**settings, output_dir=str(tmp_path / "run")))
     run = open_run(tmp_path / "run")
@@ -257,7 +258,7 @@ raise SystemExit(main(sys.argv[2:]))
 
 def test_a_disk_that_fills_up_while_saving_loses_nothing(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    settings = BASE | {"probes": 0, "save_steps": 4}
+    settings = WITHOUT_KL | {"probes": 0, "save_steps": 4}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     arguments = ["train", "--model", str(policy_dirs["gpt2"]), "--output-dir", str(directory), *flags]
     # Files of at most 100 kB: the record fits, the weights (200 kB) do not.
@@ -304,7 +305,7 @@ def test_settings_that_do_not_fit(
     if torch.cuda.is_available() and ("CUDA" in says):
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(error, match=says):
-        train(TrainConfig(**BASE | settings, model=str(policy_dirs["gpt2"]), output_dir=str(tmp_path / "run")))
+        train(TrainConfig(**WITHOUT_KL | settings, model=str(policy_dirs["gpt2"]), output_dir=str(tmp_path / "run")))
     assert not (tmp_path / "run").exists()
 
 
