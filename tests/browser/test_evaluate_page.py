@@ -47,8 +47,18 @@ def test_from_set_up_over_stop_and_resume_to_a_report(serve: Any, open_page: Any
     page.locator("#ev-export summary").click()
     with page.expect_download() as download:
         page.get_by_role("button", name="One HTML report").click()
-    report = Path(download.value.path()).read_text(encoding="utf-8")
-    assert download.value.suggested_filename.endswith(".html") and "demo/gpt2-dpo" in report
+    report = tmp_path / download.value.suggested_filename
+    download.value.save_as(report)
+    assert page.context.browser is not None
+    offline = page.context.browser.new_context(offline=True, viewport={"width": 420, "height": 900})
+    try:  # from disk, without a network, on a phone
+        opened, asked = offline.new_page(), list[str]()
+        opened.on("request", lambda request: asked.append(request.url))
+        opened.goto(report.as_uri())
+        expect(opened.get_by_role("heading", level=1)).to_have_text("Evaluation of demo/gpt2-dpo")
+        assert asked == [report.as_uri()] and opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    finally:
+        offline.close()
 
 
 def test_prompts_are_filtered_opened_and_kept_in_the_address(serve: Any, open_page: Any, tmp_path: Path) -> None:
