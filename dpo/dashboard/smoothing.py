@@ -9,6 +9,7 @@ import numpy as np
 from dpo.arrays import Floats
 
 _MOST_DIGITS = 200  # of the 308 that a float has before it overflows
+_LARGE = 1e100
 
 
 def is_smoothed(key: str) -> bool:
@@ -24,7 +25,10 @@ def smoothed(values: Floats, weight: float) -> Floats:
     block = min(max(int(_MOST_DIGITS / -math.log10(weight)), 1), len(values))
     falling = weight ** np.arange(block)
     padded = np.zeros(-(-len(values) // block) * block)
-    padded[: len(values)] = (1 - weight) * values
+    # A run that went wrong logs values as large as floats get: those are smoothed in units of the largest.
+    largest = float(np.max(np.abs(values), where=np.isfinite(values), initial=0.0))
+    unit = largest if largest > _LARGE else 1.0
+    padded[: len(values)] = (1 - weight) * (values / unit)
     sums = np.cumsum(padded.reshape(-1, block) / falling, axis=1) * falling
     carried = 0.0
     for row in sums:
@@ -32,4 +36,5 @@ def smoothed(values: Floats, weight: float) -> Floats:
         carried = row[-1]
     smooth: Floats = sums.reshape(-1)[: len(values)]
     smooth[:block] /= 1 - weight * falling  # beyond the first block that is 1 to the last digit
+    smooth *= unit
     return smooth

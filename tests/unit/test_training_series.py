@@ -72,6 +72,13 @@ def test_smoothing_in_blocks_is_the_plain_recursion(weight: float) -> None:
     assert smoothed(values, 0.0) is values
 
 
+def test_values_as_large_as_floats_get_are_smoothed_like_others() -> None:
+    values = np.array([1.0, 2.0, 0.5, 1.5] * 200)
+    with np.errstate(all="raise"):
+        assert smoothed(values * 1e300, 0.6) == pytest.approx(smoothed(values, 0.6) * 1e300, rel=1e-12)
+    assert np.isinf(smoothed(np.array([1.0, np.inf, 1e300]), 0.6)[1:]).all()
+
+
 def test_axes_are_interpolated_start_at_zero_and_never_go_back() -> None:
     metrics = Metrics.of_rows(
         [{"step": 0, "loss": 1, "time": 5.0}, {"step": 10, "loss": 1, "tokens": 100, "time": 9.0},
