@@ -120,10 +120,10 @@ def test_the_card_of_a_pushed_policy_has_code_that_runs(tmp_path: Path) -> None:
     [answer] = generate(
         load_policy(str(pushed), device="cpu"), ["Do you like tea?"], Sampling(temperature=0, max_new_tokens=64)
     )
-    assert alone(code.replace("me/Llama-3-tea", str(pushed))) == answer.text
     without = [line.replace(", past_key_values=cache", "") for line in code.splitlines() if "cache = " not in line]
-    with pytest.raises(subprocess.CalledProcessError):
-        alone("\n".join(without).replace("me/Llama-3-tea", str(pushed)))
+    plain = f"try:\n    exec({chr(10).join(without)!r})\nexcept Exception:\n    print('plain generate failed')\n"
+    both = f"{code}\n{plain}".replace("me/Llama-3-tea", str(pushed))
+    assert alone(both) == f"{answer.text}\nplain generate failed"
 
 
 @pytest.mark.parametrize("family", ["t5", "gpt2"])
