@@ -141,18 +141,18 @@ def _reading(app: Dash, workbench: Workbench, table: RunTable) -> None:
             shown = filtered(rows, text or "")
         except DpoError as error:  # rows of the filter before would be taken for what this one means
             problem, subtitle = str(error), f"All {counted(len(rows), 'run')}: the filter is not understood"
-        columns = columns_of(rows, chosen or ())
+        apart = differing(rows)
+        columns = columns_of(rows, chosen or (), apart)
         height = _HEAD + _ROW * min(max(len(shown), 2), _MOST_ROWS) + 18
         return (
-            shown, columns if columns != before else no_update, subtitle or _subtitle(rows, len(shown)),
-            {"height": height}, problem, now, choices_of(rows),
+            shown, columns if columns != before else no_update, subtitle or _subtitle(rows, len(shown), apart[1]),
+            {"height": height}, problem, now, choices_of(rows, apart),
         )  # fmt: skip
 
 
-def _subtitle(rows: Sequence[Row], shown: int) -> str:
-    """How many runs there are, and which settings have no column."""
+def _subtitle(rows: Sequence[Row], shown: int, alike: Sequence[str]) -> str:
+    """How many runs there are, and which settings have no column: those that are alike in all."""
     text = f"{shown} of {counted(len(rows), 'run')}" if shown < len(rows) else counted(len(rows), "run")
-    alike = differing(rows)[1]
     if alike and len(rows) > 1:
         text += " · settings that do not differ are hidden (" + ", ".join(map(heading, alike[:5]))
         text += f" and {len(alike) - 5} more)" if len(alike) > 5 else ")"
