@@ -106,7 +106,8 @@ def chart(ident: str, height: int, about: str, figure: dict[str, Any] | None = N
         config={"displayModeBar": False, "responsive": True},
         style={"height": height},
     )
-    return html.Figure(graph, className="figure", role="img", **named)
+    # Its room is there before Plotly is: what stands below doesn't move.
+    return html.Figure(graph, className="figure", role="img", style={"minHeight": height}, **named)
 
 
 def tint_scale() -> html.Span:

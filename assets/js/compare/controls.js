@@ -162,7 +162,8 @@ export const callbacks = {
       const value = find(`cmp-lambda-value-${family}`);
       if (value) value.textContent = state.strength[family].toFixed(2);
     }
-    if (!find("cmp-pane-0")) return none();
+    // Before the policies are known, panes stay as they came.
+    if (!find("cmp-pane-0") || !active().length) return none();
     panes.layOut();
     panes.belong();
     changed();

@@ -34,7 +34,6 @@ def page(workbench: Workbench) -> list[Any]:
             "Which tokens did DPO pull up or push down? Colour is log π/π_ref per token; reward is β times its sum.",
         ),
         _controls(workbench),
-        html.Div(id="lens-status", className="lens-status", hidden=True, role="status"),
         html.Div([html.Div([_scale(), _heats(), *_running()], className="lens-main"), _side()], className="lens-grid"),
         _pairs(),
         _reproduce(),
@@ -183,6 +182,7 @@ def _scale() -> html.Div:
         tint_scale(),
         html.Span("pulled up", className="sub"),
         html.Span("± 0.8 nat", id="lens-range", className="sub num"),
+        html.Div(id="lens-status", className="lens-status", hidden=True, role="status"),
         box(
             html.Span("Clamp", className="label"),
             dmc.Slider(

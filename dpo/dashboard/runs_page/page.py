@@ -88,7 +88,7 @@ def page(workbench: Workbench) -> list[Any]:
         ),
         html.Div(id="rn-problem", role="alert"),
         trash_box.bar(),
-        card(_grid(), _chosen(workbench.access), cls="gridcard"),
+        card(_grid_room(len(workbench.runs.look().runs)), _chosen(workbench.access), cls="gridcard"),
         html.Div([_frontier_card(), _card("parallel", "Settings and outcome")], className="grid runs-grid"),
         _importance_card(),
         *trash_box.dialogs(),
@@ -143,11 +143,15 @@ def _reading(app: Dash, workbench: Workbench, table: RunTable) -> None:
             problem, subtitle = str(error), f"All {counted(len(rows), 'run')}: the filter is not understood"
         apart = differing(rows)
         columns = columns_of(rows, chosen or (), apart)
-        height = _HEAD + _ROW * min(max(len(shown), 2), _MOST_ROWS) + 18
         return (
             shown, columns if columns != before else no_update, subtitle or _subtitle(rows, len(shown), apart[1]),
-            {"height": height}, problem, now, choices_of(rows, apart),
+            _room(len(shown)), problem, now, choices_of(rows, apart),
         )  # fmt: skip
+
+
+def _room(rows: int) -> dict[str, int]:
+    """The height of the grid: of so many rows, up to what fits a screen, and of the bar that scrolls sideways."""
+    return {"height": _HEAD + _ROW * min(max(rows, 2), _MOST_ROWS) + 18}
 
 
 def _subtitle(rows: Sequence[Row], shown: int, alike: Sequence[str]) -> str:
@@ -305,7 +309,12 @@ def _sweep_help(settings: dict[str, Any]) -> list[Any]:
     ]  # fmt: skip
 
 
-def _grid() -> dag.AgGrid:
+def _grid_room(rows: int) -> html.Div:
+    """The grid, which comes later than the page, in the room that it will take."""
+    return html.Div(_grid(rows), className="grid-room", style={"--room": f"{_room(rows)['height']}px"})
+
+
+def _grid(rows: int) -> dag.AgGrid:
     return dag.AgGrid(
         id="rn-grid", rowData=[], columnDefs=[], className="ag-theme-quartz", getRowId="params.data.path",
         defaultColDef={"sortable": True, "resizable": True, "filter": True, "suppressHeaderFilterButton": True},
@@ -318,7 +327,7 @@ def _grid() -> dag.AgGrid:
             "tooltipShowDelay": 400, "stopEditingWhenCellsLoseFocus": True,
             "localeText": {"noRowsToShow": "No runs yet, or none meets the filter"},
         },
-        style={"height": _HEAD + 2 * _ROW},
+        style=_room(rows),
     )  # fmt: skip
 
 

@@ -130,7 +130,7 @@ def _summary(entries: Sequence[Shown], problems: Sequence[str]) -> dict[str, str
     return {
         "kpis": to_html(kpis(entries, problems)),
         "findings": to_html(panel(entries)),
-        "sub": to_html(title_line(entries)),
+        "sub": to_html(title_line([entry.run for entry in entries])),
         "live": to_html(live_line(entries)),
     }
 

@@ -12,6 +12,7 @@ from dash import dcc, html
 from dpo.dashboard.components import box, button, card, card_head, command, icon, page_title
 from dpo.dashboard.training import learn, new_run
 from dpo.dashboard.training.charts import LARGE, SMALL, Chart
+from dpo.dashboard.training.panels import title_line
 from dpo.dashboard.training.run_picker import picker, preselected
 from dpo.dashboard.training.series import AXES, NORMALISED
 from dpo.dashboard.workbench import Workbench
@@ -29,20 +30,21 @@ def page(workbench: Workbench) -> list[Any]:
     """The page with the newest DPO run of each family chosen."""
     listing = workbench.runs.look()
     runs = listing.runs
+    chosen = preselected(runs)
     pause = dmc.Button("Pause", id="tr-pause", leftSection=icon("pause"), variant="default", size="xs", n_clicks=0)
     return [
         box(
-            picker(runs, preselected(runs)),
+            picker(runs, chosen),
             box(
                 page_title(
                     "Training",
-                    html.Span(id="tr-sub"),
+                    html.Span(title_line([run for run in runs if str(run.path) in chosen]), id="tr-sub"),
                     html.Span(id="tr-live", className="pill num", hidden=True),
                     html.Span([_notify(), pause], id="tr-pause-box", className="row tight nowrap", hidden=True),
                     html.Span("", id="tr-alert", className="vh", role="status"),
                     button("New run", "plus", size="xs", className="js-new-run"),
                 ),
-                html.Div(id="tr-kpis"),
+                html.Div(html.Div(className="card kpis-room", style={"--runs": len(chosen)}), id="tr-kpis"),
                 _controls(),
                 box(
                     box(

@@ -12,6 +12,7 @@ from dpo.dashboard.components import box, glyph, icon, light
 from dpo.dashboard.run_reader import Shown, several
 from dpo.dashboard.training.doctor import call_name, most_severe
 from dpo.glossary import define
+from dpo.runs import Run
 from dpo.runs.answers import answer_measures
 from dpo.runs.doctor.verdict import number
 from dpo.runs.newest import HELD_OUT, TRAINING, Newest, newest
@@ -57,11 +58,11 @@ def _evaluate(entries: Sequence[Shown]) -> list[Any]:
     return [html.A([icon("scales"), "Evaluate"], href=evaluate_link(newest), className="jump js-nav")]
 
 
-def title_line(entries: Sequence[Shown]) -> str:
+def title_line(runs: Sequence[Run]) -> str:
     """Data and counts of what is on screen."""
     lines = []
-    for entry in entries:
-        data = entry.run.info.get("dataset") or {}
+    for run in runs:
+        data = run.info.get("dataset") or {}
         if data:
             source = str(data.get("source", "")).rpartition("/")[2]
             lines.append(f"{source} · {data.get('train', 0):,} train and {data.get('held_out', 0):,} held-out pairs")
