@@ -215,6 +215,8 @@ def test_held_out_pairs_sort_filter_and_open(
     address = serve([tmp_path / "runs", policy_dirs["gpt2"].parent], data_directory=pairs.parent)
     page = open_page(address + f"/lens?{urlencode({'policy': str(run.path)})}")
     scored(page)
+    # The sample pairs may have been trained on: only a run's own are called held out.
+    expect(page.locator(".lens-pairs h2").first).to_have_text("Many pairs")
     page.locator("#lens-source").click()
     page.get_by_role("option", name="The run's held-out pairs").click()
     page.get_by_role("button", name="Score pairs").click()

@@ -118,6 +118,16 @@ def test_notes_and_names_are_kept_on_disk(serve: Any, open_page: Any, sweep: Pat
     name = page.locator("#rn-grid .ag-pinned-left-cols-container .ag-row[row-id$='rates-002'] [col-id='name']")
     name.dblclick()
     page.keyboard.press("Control+A")
+    page.keyboard.type("x" * 81)
+    page.keyboard.press("Enter")
+    expect(page.locator("#rn-problem")).to_contain_text("1 to 80 letters")
+    page.get_by_label("Filter the table").fill("beta > 0")
+    expect(page.locator("#rn-problem")).to_be_empty()  # what was refused is not told over what follows
+    page.get_by_label("Filter the table").fill("")
+    opened(page, 6)
+    expect(name).to_contain_text("rates-002")
+    name.dblclick()
+    page.keyboard.press("Control+A")
     page.keyboard.type("t5-best")
     # The chart is drawn anew from what the grid shows, maybe before the server has the name.
     with page.expect_response(lambda answer: "rn-grid.cellValueChanged" in (answer.request.post_data or "")) as kept:

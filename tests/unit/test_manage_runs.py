@@ -208,6 +208,8 @@ def test_votes_stand_beside_the_run_that_they_were_cast_on(tmp_path: Path) -> No
     assert (made["mine"]["won"], made["mine"]["votes"]) == (0.75, 4)
     assert (made["Llama-3-gpt2-dpo"]["won"], made["Llama-3-gpt2-dpo"]["votes"]) == (0.0, 1)
     assert made["Llama-3-t5-dpo"]["won"] is None
+    # What comes with dpo is not one's own: its cells cannot be written into, and it is not offered for deleting.
+    assert [made[name]["own"] for name in ("mine", "Llama-3-gpt2-dpo", "Llama-3-t5-dpo")] == [True, False, False]
     (column,) = [column for column in columns_of(list(made.values())) if column["field"] == "won"]
     assert column["headerName"] == "Votes won"
     assert "won" not in [column["field"] for column in columns_of(rows_of(RunReader([tmp_path])))]

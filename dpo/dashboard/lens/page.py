@@ -252,7 +252,7 @@ def _pairs() -> html.Section:
 
 def _pairs_head() -> html.Div:
     return card_head(
-        html.H2("Held-out pairs"),
+        html.H2("Many pairs"),
         html.P("Which answer of a pair the policy has learned to prefer.", id="lens-pairs-note", className="sub"),
         box(
             dmc.Select(
