@@ -9,7 +9,7 @@ TESTS  := .venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadsco
 STAMP  := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all checks lint js browser fuzz soak compat sbom audit bench bench-gpu clean
+.PHONY: help setup demo test test-all checks lint js browser fuzz soak compat sbom audit pictures bench bench-gpu clean
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -67,6 +67,10 @@ lint: setup      ## ruff, its format, mypy, and whether the lock fits pyproject.
 
 js: setup        ## the pages' JavaScript: eslint, prettier, types and unit tests
 	.venv/bin/python scripts/check_javascript.py
+
+# Of the bundled policies and runs; EVALUATION=DIR shows an evaluation of yours instead of a small one.
+pictures: browser ## the README's pictures anew, and the first visit that moves (4 minutes)
+	PYTHONPATH=. .venv/bin/python -m scripts.pictures $(if $(EVALUATION),--evaluation $(EVALUATION))
 
 bench: setup     ## how quick a training step is, beside TRL's (about 15 minutes)
 	PYTHONPATH=. .venv/bin/python benchmarks/train_step.py --end-to-end
