@@ -12,6 +12,7 @@ from dpo.cli.arguments import Parser, add_columns, add_device
 from dpo.cli.output import print_json
 from dpo.counting import counted
 from dpo.errors import ConfigError
+from dpo.generation.settings import PLAIN
 from dpo.processes import interruptible
 from dpo.values import number, whole
 
@@ -49,7 +50,9 @@ def add_eval(actions: Any) -> None:
         help="answer the prompts in rounds, and stop once the first --judge can tell of every comparison",
     )  # fmt: skip
     command.add_argument("--samples", default="1", metavar="K", help="answers to each prompt [1]")
-    command.add_argument("--temperatures", default="0.7", metavar="X,X", help="0 is greedy [0.7]")
+    command.add_argument(
+        "--temperatures", default=f"{PLAIN.temperature:g}", metavar="X,X", help="0 is greedy [%(default)s]"
+    )
     command.add_argument(
         "--judge", action="append", metavar="NAME", default=None,
         help="reward:POLICY or reward-per-token:POLICY, the implicit reward of a tuned policy; reward-model:NAME, "

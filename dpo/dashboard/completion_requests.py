@@ -28,7 +28,7 @@ _SETTINGS: dict[str, tuple[str, Any]] = {
     "stop": ("stop", None),
     "top_k": ("top_k", None),
     "min_p": ("min_p", None),
-    "repetition_penalty": ("repetition_penalty", None),
+    "repetition_penalty": ("repetition_penalty", 1.0),
     "no_repeat_ngram_size": ("no_repeat_ngram", None),
 }
 # The last three say who asks, which changes nothing.

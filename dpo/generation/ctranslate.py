@@ -1,8 +1,9 @@
 """CTranslate2 as the engine of a policy: plain sampling of GPT-2 and T5 on a CPU, several times faster.
 
 An optional extra (`pip install dpo-workbench[ctranslate2]`).  It takes no hook on its logits: our noise,
-lambda, log-ratios, min-p and penalties need our own loop.  It applies top-k and top-p before the
-temperature, where transformers does so after it; with both off the distributions are the same.
+lambda, log-ratios and min-p need our own loop.  It applies top-k and top-p before the temperature, where
+transformers does so after it, and its repetition penalty looks at the answer alone, where transformers' looks at
+GPT-2's prompt as well; with all three off the distributions are the same.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import itertools
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 from peft import PeftModel
@@ -19,13 +21,15 @@ from peft import PeftModel
 from dpo.errors import ConfigError, PolicyError
 from dpo.generation.detokenizer import Writer
 from dpo.generation.pieces import End, Piece
-from dpo.generation.settings import Sampling
+from dpo.generation.settings import PLAIN, Sampling
 from dpo.policies.families import Ids, Prompt
 from dpo.policies.loading import Policy
 from dpo.policies.scoring import score
 
 _MEASURED = 48
-_KNOWN = frozenset({"temperature", "top_p", "top_k", "max_new_tokens", "seed", "stop", "same_noise"})
+_KNOWN = frozenset(
+    {"temperature", "top_p", "top_k", "max_new_tokens", "seed", "repetition_penalty", "stop", "same_noise"}
+)
 Compute = Literal["float32", "int8"]
 _INSTALL = "CTranslate2 is not installed: pip install 'dpo-workbench[ctranslate2]', or use the engine torch"
 # Of the process, not of an app: a conversion takes seconds and the weights' memory once more.  It belongs to the policy
@@ -96,6 +100,7 @@ class Converted:
             "sampling_topk": 1 if greedy else sampling.top_k,
             "sampling_topp": 1.0 if greedy else sampling.top_p,
             "sampling_temperature": 1.0 if greedy else sampling.temperature,
+            "repetition_penalty": sampling.repetition_penalty,
         }
         words = self.tokenizer.convert_ids_to_tokens(prompt_ids)
         if self.seq2seq:
@@ -110,7 +115,7 @@ class Converted:
         Over the tokens of a greedy answer of this engine, in nats; None where it is empty.
         """
         if self._difference is None:
-            greedy = Sampling(temperature=0, max_new_tokens=_MEASURED)
+            greedy = replace(PLAIN, temperature=0, max_new_tokens=_MEASURED)
             text = "".join(piece.text for piece in self.stream(policy, prompt_ids, greedy))
             if not text.strip():
                 return None

@@ -35,17 +35,20 @@ class Sampling:
     is generated beside it.  With `same_noise` all policies draw with the same random numbers, so that what
     differs between their answers comes from their weights; without, each policy has its own.
     `beams` above 1 searches instead of sampling (temperature 0) and can't stream.
+    The defaults are what read best of the bundled policies (docs/bundled.md); an evaluation draws more plainly.
     """
 
-    temperature: float = _number(0.7, 0.0, 5.0, "0 is greedy", label="Temperature")
+    temperature: float = _number(0.3, 0.0, 5.0, "0 is greedy", label="Temperature")
     top_p: float = _number(
-        0.9, 0.0, 1.0, "smallest set of tokens with this probability; 1 is off", above=True, label="Top-p", step=0.05
+        0.8, 0.0, 1.0, "smallest set of tokens with this probability; 1 is off", above=True, label="Top-p", step=0.05
     )
     top_k: int = _number(0, 0, 100_000, "most likely tokens only; 0 is off", label="Top-k")
     max_new_tokens: int = _number(200, 1, 2048, "stop after this many", label="Max new tokens")
     seed: int = _number(0, 0, 2**32 - 1, "same seed, same text", label="Seed")
     min_p: float = _number(0.0, 0.0, 1.0, "drop tokens below this share of the likeliest one; 0 is off")
-    repetition_penalty: float = _number(1.0, 0.0, 10.0, "above 1 makes repeating less likely", above=True)
+    repetition_penalty: float = _number(
+        1.1, 0.0, 10.0, "above 1 repeats less; 1 is off", above=True, label="Repetition penalty", step=0.05
+    )
     no_repeat_ngram: int = _number(0, 0, 100, "never repeat this many tokens in a row; 0 is off")
     beams: int = _number(1, 1, 16, "beam search over this many; needs temperature 0, doesn't stream")
     stop: tuple[str, ...] = field(default=(), metadata={"help": "end before this text; may be given several times"})
@@ -98,6 +101,10 @@ class Sampling:
                 raise ConfigError(f"no sampling setting is called {name!r}: use {', '.join(kinds)}")
         given = {name: value for name, value in values.items() if value is not None and value != ""}
         return cls(**{name: converted(name, value, kinds[name]) for name, value in given.items()}).validate()
+
+
+PLAIN = Sampling(temperature=0.7, top_p=0.9, repetition_penalty=1.0)
+"""How trainings and evaluations draw answers: records of all times compare, and nothing hides what a policy does."""
 
 
 def check_number(name: str, value: Any, low: float, high: float, above: bool = False) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dpo.generation.sampler import generate
-from dpo.generation.settings import Sampling
+from dpo.generation.settings import PLAIN, Sampling
 from dpo.policies.families import Prompt, prompt_of
 from dpo.policies.loading import Policy
 from dpo.runs import RunRecord
@@ -27,7 +28,7 @@ class Probes:
         self.policy, self.record = policy, record
         self.texts = [str(pair["prompt"]) for pair in pairs]
         self.prompts = [prompt_of(policy.tokenizer, pair) for pair in pairs]
-        self.sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=MOST_ANSWER_TOKENS, seed=seed)
+        self.sampling = replace(PLAIN, max_new_tokens=MOST_ANSWER_TOKENS, seed=seed)
         self.reference: list[str] | None = None
 
     def answer_reference(self, reference: Policy) -> None:

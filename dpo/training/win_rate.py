@@ -8,6 +8,7 @@ answer is drawn as `dpo eval` draws it.  Logged are `eval_win_rate` (a tie count
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from dpo.evaluation.comparison.judges import VOTED, Duel, Judge, JudgeSpec, Verd
 from dpo.evaluation.comparison.judging import open_judge
 from dpo.evaluation.comparison.rows import Row, key_of
 from dpo.evaluation.statistics.intervals import win_rate
-from dpo.generation.settings import Sampling
+from dpo.generation.settings import PLAIN
 from dpo.policies.families import prompt_of
 from dpo.policies.loading import Policy
 from dpo.processes import process_index
@@ -95,7 +96,7 @@ class WinsOverStart:
         self.policy, self.spec, self.main = policy, spec, process_index() == 0
         self.prompts = [prompt_of(policy.tokenizer, pair) for pair in pairs]
         self.asked = [_row(pair) for pair in pairs]
-        self.sampling = Sampling(max_new_tokens=MOST_ANSWER_TOKENS, seed=config.seed)
+        self.sampling = replace(PLAIN, max_new_tokens=MOST_ANSWER_TOKENS, seed=config.seed)
         self.failed = ""
         if self.main:
             self.judge: Judge = open_judge(spec, config.device)

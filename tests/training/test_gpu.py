@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from short_runs import BASE, FAMILIES, rows_of
 
 from dpo.generation.sampler import generate
-from dpo.generation.settings import Sampling
+from dpo.generation.settings import PLAIN
 from dpo.policies.loading import load_policy
 from dpo.policies.scoring import score
 from dpo.runs import open_run
@@ -84,7 +85,7 @@ def test_answers_and_scores_equal_the_cpus(family: str, policy_dirs: dict[str, P
     gpu, cpu = (load_policy(str(policy_dirs[family]), device=device) for device in ("cuda", "cpu"))
     for ours, theirs in zip(score(gpu, *TEXTS), score(cpu, *TEXTS), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-3)
-    greedy = Sampling(temperature=0.0, max_new_tokens=16)
+    greedy = replace(PLAIN, temperature=0, max_new_tokens=16)
     texts = [[made.text for made in generate(policy, TEXTS[0], greedy)] for policy in (gpu, cpu)]
     assert texts[0] == texts[1]
 

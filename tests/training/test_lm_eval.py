@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from serving import dashboard
 
 from dpo.evaluation.formats.export import export
 from dpo.generation.sampler import generate
-from dpo.generation.settings import Sampling
+from dpo.generation.settings import PLAIN
 from dpo.policies.loading import Policy, load_policy
 from dpo.policies.scoring import score
 
@@ -89,7 +90,7 @@ def test_log_likelihoods_of_a_task_are_ours(policy_dirs: dict[str, Path], tmp_pa
         right += ours[0] == max(ours)
     assert made["results"][f"tea_{family}"]["acc,none"] == pytest.approx(right / len(QUESTIONS))
     assert rolling == pytest.approx(whole(policy, "I love tea!"), abs=1e-4)
-    [answer] = generate(policy, ["Do you like tea?"], Sampling(temperature=0, max_new_tokens=5, stop=("\n",)))
+    [answer] = generate(policy, ["Do you like tea?"], replace(PLAIN, temperature=0, max_new_tokens=5, stop=("\n",)))
     assert written == answer.text
 
 

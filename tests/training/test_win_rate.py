@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from short_runs import BASE, one_thread, rows_of
 from dpo.errors import ConfigError, PolicyError
 from dpo.evaluation.statistics.intervals import win_rate
 from dpo.generation.sampler import generate
-from dpo.generation.settings import Sampling
+from dpo.generation.settings import PLAIN
 from dpo.policies.loading import load_policy
 from dpo.preferences.load import load
 from dpo.preferences.spec import DataSpec
@@ -51,7 +52,7 @@ def test_a_win_rate_is_measured_at_every_evaluation_and_keeps_the_best(
     pairs = load(DataSpec.of(run.config)).held_out
     base = load_policy(str(policy_dirs[family]), device="cpu")
     asked = [pair["prompt"] for pair in fitting(base, pairs, 3, SETTINGS["max_prompt_length"])]
-    sampling = Sampling(max_new_tokens=128, seed=3)
+    sampling = replace(PLAIN, max_new_tokens=128, seed=3)
     start = [one.text for one in generate(base, asked, sampling)]
     for step in (2, 4, 6):
         policy = load_policy(str(run.path / f"checkpoint-{step}"), device="cpu")

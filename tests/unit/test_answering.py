@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from dpo.generation.detokenizer import Writer
 from dpo.generation.noise import Noise
 from dpo.generation.pieces import Piece
 from dpo.generation.sampler import answer, generate, stream
-from dpo.generation.settings import Sampling
+from dpo.generation.settings import PLAIN, Sampling
 from dpo.generation.token_sampler import Chooser, filters
 from dpo.generation.tracks import AskedPolicy
 from dpo.policies.characters import BORDER
@@ -205,7 +206,7 @@ SETTINGS = [
 @pytest.mark.parametrize("family", FAMILIES)
 def test_distributions_are_those_of_transformers(family: str, values: dict[str, Any]) -> None:
     policy = tiny(family)
-    settings = Sampling.from_values({"temperature": 1.0, "top_p": 1.0, **values})
+    settings = Sampling.from_values({"temperature": 1.0, "top_p": 1.0, "repetition_penalty": 1.0, **values})
     history = [[5, 6, 7, 5, 6, 9, 5]]
     config = GenerationConfig(
         do_sample=True, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p,
@@ -232,13 +233,13 @@ def test_distributions_are_those_of_transformers(family: str, values: dict[str, 
 def test_greedy_text_is_that_of_transformers(family: str, values: dict[str, Any]) -> None:
     policy = tiny(family)
     expected = _theirs(policy, num_beams=1, **_renamed(values))
-    assert _ids(policy, Sampling(temperature=0, max_new_tokens=24, **values)) == expected
+    assert _ids(policy, replace(PLAIN, temperature=0, max_new_tokens=24, **values)) == expected
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_beams_find_what_transformers_finds(family: str) -> None:
     policy = tiny(family)
-    settings = Sampling(temperature=0, beams=4, max_new_tokens=12)
+    settings = replace(PLAIN, temperature=0, beams=4, max_new_tokens=12)
     [piece] = stream(policy, PROMPT, settings)
     expected = _theirs(policy, num_beams=4, max_new_tokens=12, early_stopping=True)
     writer = Writer(policy)

@@ -142,14 +142,15 @@ assert family_of(GPT2Config()).key == "causal"
     "A decode option": """
 import torch
 from dpo.cli.main import parser
-from dpo.generation.settings import Sampling
+from dataclasses import replace
+from dpo.generation.settings import PLAIN, Sampling
 from dpo.generation.token_sampler import Chooser
 asked = ["generate", "--policy", "demo/t5", "--prompt", "a", "--typical-p", "0.2"]
 assert float(parser().parse_args(asked).typical_p) == 0.2
 logits = torch.tensor([[4.0, 2.0, 1.9, 1.8, -3.0]])
 def chosen(**settings):
     noise = torch.distributions.Gumbel(0, 1).sample((500, 1, 5))
-    return {int(Chooser(Sampling(temperature=1.0, **settings)).choose(logits, row, None)) for row in noise}
+    return {int(Chooser(replace(PLAIN, temperature=1.0, **settings)).choose(logits, row, None)) for row in noise}
 torch.manual_seed(0)
 assert 4 not in chosen(typical_p=0.5) and len(chosen(typical_p=0.5)) < len(chosen())
 from dpo.errors import ConfigError

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from dpo.errors import ConfigError
 from dpo.generation.engine import Engine
 from dpo.generation.sampler import stream
-from dpo.generation.settings import Sampling
+from dpo.generation.settings import PLAIN, Sampling
 from dpo.generation.spec import PolicySpec
 from dpo.policies.loading import Policy, load_policy
 from dpo.policies.scoring import score
@@ -38,7 +39,7 @@ def test_distributions_are_those_of_torch_and_int8_is_near(policy: Policy) -> No
 
 
 def test_greedy_text_is_that_of_torch(policy: Policy) -> None:
-    settings = Sampling(temperature=0, max_new_tokens=30, stop=("never said",))
+    settings = replace(PLAIN, temperature=0, max_new_tokens=30, stop=("never said",))
     pieces = list(converted(policy, "float32").stream(policy, policy.encode_prompt(PROMPT), settings))
     theirs = list(stream(policy, PROMPT, settings))
     assert "".join(p.text for p in pieces) == "".join(p.text for p in theirs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from serving import dashboard
 
 from dpo.generation.sampler import generate
-from dpo.generation.settings import Sampling
+from dpo.generation.settings import PLAIN, Sampling
 from dpo.policies.loading import load_policy, save_policy
 from dpo.preferences.turns import prompt_of
 
@@ -30,7 +31,8 @@ def client(policy_dirs: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
 
 def expected(name: Path, messages: list[dict[str, str]], **values: Any) -> str:
     """The answer to what training would have made of the messages."""
-    settings = Sampling.from_values({"temperature": 1, "top_p": 1, "max_new_tokens": 6} | values)
+    theirs = {"temperature": 1, "top_p": 1, "repetition_penalty": 1, "max_new_tokens": 6}
+    settings = Sampling.from_values(theirs | values)
     [answer] = generate(load_policy(str(name), device="cpu"), [prompt_of(messages)[0]], settings)
     return answer.text
 
@@ -65,7 +67,7 @@ def test_a_chat_template_gets_every_turn(client: openai.OpenAI, policy_dirs: dic
     policy.tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
     name = policy_dirs["gpt2"].parent / "templated"
     save_policy(policy, name)
-    [answer] = generate(policy, [TALK], Sampling(temperature=1, top_p=1, max_new_tokens=6, seed=4))
+    [answer] = generate(policy, [TALK], replace(PLAIN, temperature=1, top_p=1, max_new_tokens=6, seed=4))
     made = client.chat.completions.create(model=str(name), messages=TALK, max_tokens=6, seed=4)  # type: ignore[arg-type]
     assert made.choices[0].message.content == answer.text
     assert made.usage is not None and made.usage.prompt_tokens == len(policy.encode_prompt(TALK))

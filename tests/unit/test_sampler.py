@@ -29,7 +29,7 @@ FAMILIES = ["t5", "gpt2"]
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_equals_transformers_token_for_token(family: str) -> None:
     policy = tiny(family)
-    answers = generate(policy, TEXTS[:3], Sampling(temperature=0, max_new_tokens=20))
+    answers = generate(policy, TEXTS[:3], Sampling(temperature=0, max_new_tokens=20, repetition_penalty=1))
     for prompt, answer in zip(TEXTS[:3], answers, strict=True):
         ids = torch.tensor([policy.encode_prompt(prompt)])
         config = GenerationConfig(do_sample=False, max_new_tokens=20, eos_token_id=policy.eos_token_id, pad_token_id=0)
@@ -93,7 +93,7 @@ def test_a_batch_has_the_scores_logits_and_answers_of_single_prompts(name: str, 
 
 def test_filters_are_transformers_own_in_its_order() -> None:
     logits = torch.randn(4, 60, generator=torch.Generator().manual_seed(1))
-    settings = Sampling(temperature=0.6, top_k=20, top_p=0.8)
+    settings = Sampling(temperature=0.6, top_k=20, top_p=0.8, repetition_penalty=1)
     mine = filters(settings)(torch.empty(0, dtype=torch.long), logits.clone()).softmax(-1)
     model = tiny_gpt2().network
     config = GenerationConfig(do_sample=True, temperature=0.6, top_k=20, top_p=0.8)
@@ -105,7 +105,7 @@ def test_filters_are_transformers_own_in_its_order() -> None:
 
 def test_draws_follow_the_distribution() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]])
-    noise, chooser = Noise(3, "p"), Chooser(Sampling(temperature=1, top_p=1))
+    noise, chooser = Noise(3, "p"), Chooser(Sampling(temperature=1, top_p=1, repetition_penalty=1))
     counts = torch.zeros(4)
     for position in range(6000):
         counts[chooser.choose(logits, noise.at(position, 4)[None], None)] += 1

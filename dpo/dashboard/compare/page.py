@@ -101,7 +101,7 @@ def register(app: Dash, workbench: Workbench) -> None:
 
 
 def _composer(values: dict[str, Any]) -> html.Section:
-    numbers = html.Div([_field(spec, values[spec.name]) for spec in _FIELDS], className="five")
+    numbers = html.Div([_field(spec, values[spec.name]) for spec in _FIELDS], className="fields")
     greedy = html.P(
         "Temperature 0 takes the likeliest token each time: top-p, top-k, seed and noise change nothing.",
         className="sub", id="cmp-greedy", hidden=True, role="status",

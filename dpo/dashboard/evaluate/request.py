@@ -11,6 +11,7 @@ from dpo.dashboard.web.names import Allowed
 from dpo.dashboard.workbench import Workbench, own_root
 from dpo.errors import ConfigError, quoted
 from dpo.evaluation.comparison.plan import EvaluationConfig, Plan, make_plan
+from dpo.generation.settings import PLAIN
 from dpo.runs.record import EVALUATIONS
 
 _MOST_NAMES, _MOST_LETTERS = 12, 500
@@ -110,7 +111,7 @@ def _whole(sent: Mapping[str, Any], name: str, usual: int) -> int:
 def _temperatures(value: Any) -> tuple[float, ...]:
     """Temperatures from a text such as "0, 0.7"."""
     if value in (None, ""):
-        return (0.7,)
+        return (PLAIN.temperature,)
     try:
         parts: Sequence[str] = str(value).replace(";", ",").split(",")
         return tuple(float(part) for part in parts if part.strip())

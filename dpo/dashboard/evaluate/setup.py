@@ -12,6 +12,7 @@ from dpo.dashboard.components import box, button, card, chart, command, number
 from dpo.dashboard.web.access import Access, Right
 from dpo.dashboard.workbench import Workbench
 from dpo.families import FAMILIES
+from dpo.generation.settings import PLAIN
 
 _FIELDS = (
     "policies",
@@ -66,7 +67,7 @@ def _prompts(workbench: Workbench) -> list[Any]:
         ),
         number("How many", id="ev-prompts", value=200, min=1, max=100_000, allowDecimal=False),
         number("Samples of each", id="ev-samples", value=1, min=1, max=16, allowDecimal=False),
-        dmc.TextInput(id="ev-temps", label="Temperatures", value="0.7", size="sm"),
+        dmc.TextInput(id="ev-temps", label="Temperatures", value=f"{PLAIN.temperature:g}", size="sm"),
         number("New tokens, at most", id="ev-max-new-tokens", value=200, min=1, max=4096, allowDecimal=False),
         number("Seed", id="ev-seed", value=0, min=0, allowDecimal=False),
     ]  # fmt: skip

@@ -18,7 +18,7 @@ from dpo.evaluation.comparison.slices import slices_of
 from dpo.evaluation.statistics.planning import detectable_difference, prompts_needed, spread
 from dpo.evaluation.tuning import tuning_of
 from dpo.evaluation.votes import DEFAULT_VOTES
-from dpo.generation.settings import MAX_SAMPLES, Sampling
+from dpo.generation.settings import MAX_SAMPLES, PLAIN, Sampling
 from dpo.policies.names import resolve
 from dpo.preferences.normalise import Columns
 from dpo.preferences.spec import DataSpec
@@ -54,7 +54,7 @@ class EvaluationConfig:
     eval_fraction: float | None = None
     prompts: int = 200
     samples: int = 1
-    temperatures: Sequence[float] = (0.7,)
+    temperatures: Sequence[float] = (PLAIN.temperature,)
     judges: Sequence[str] = ()
     votes: str = str(DEFAULT_VOTES)
     judge_tokens: int | None = None
@@ -105,7 +105,7 @@ class EvaluationConfig:
 
     def sampling(self, temperature: float) -> Sampling:
         """How answers are drawn: plain sampling from the filtered distribution, the same noise for all policies."""
-        return Sampling(temperature=temperature, max_new_tokens=self.max_new_tokens, seed=self.seed)
+        return replace(PLAIN, temperature=temperature, max_new_tokens=self.max_new_tokens, seed=self.seed)
 
     def samples_at(self, temperature: float) -> int:
         """Answers to each prompt: without chance there is only one."""
