@@ -45,7 +45,7 @@ _FILES = {
 }
 _SAMPLES = 3
 _FINDINGS = 12
-_METHODS = {
+METHODS = {
     "dpo": "Direct Preference Optimization",
     "sft": "supervised fine-tuning on answers",
     "pretrain": "language modelling from random weights",
@@ -91,7 +91,7 @@ def model_card(run: Run, publication: Publication) -> str:
         run=run, publication=publication, parts=parts, licence=licence, code=code,
         llama3=any(known == LLAMA3 for _, known in parts),
         metadata=yaml.safe_dump(_metadata(run, publication, licence), sort_keys=False),
-        method=_METHODS.get(run.kind, _METHODS["dpo"]), files=_FILES[publication.kind],
+        method=METHODS.get(run.kind, METHODS["dpo"]), files=_FILES[publication.kind],
         prompt_end=(facts_of(run.family) or CAUSAL).prompt_end,
         **_data(run), **_audited(run), **_training(run), **_measured(run),
         evaluations=evaluated(run), samples=_samples(run.samples()),

@@ -1,12 +1,18 @@
-"""Model cards of the bundled policies: data, licence, recipe, measured quality, limits."""
+"""Model cards of the bundled policies: data, licences, recipe, measured quality, limits."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from dpo.families import facts_of
 
-_TARGETS = {"casual": 0.9, "ended": 0.9}
+_SHARES = {
+    "emoji": "hold an emoji",
+    "speaks_of_ai": "speak of being an AI",
+    "ended": "end by themselves within 200 tokens",
+    "invented": "hold a word that stands nowhere in the training text",
+}
 
 
 def card(info: dict[str, Any], measured: dict[str, Any], base: dict[str, Any] | None) -> str:
@@ -15,24 +21,13 @@ def card(info: dict[str, Any], measured: dict[str, Any], base: dict[str, Any] | 
     facts = facts_of(info["family"])
     assert facts is not None, info["family"]
     family = f"{facts.label} ({facts.kind.lower()})"
-    config, data = info["config"], info["dataset"]
-    start = (
-        f"`{config['model']}` with LoRA (rank {config['lora_rank']})" if config.get("lora") else f"`{config['model']}`"
-    )
+    config, data, sampling = info["config"], info["dataset"], measured["sampling"]
+    start = f"`{config['model']}`, LoRA of rank {config['lora_rank']}" if config.get("lora") else f"`{config['model']}`"
     how = f"DPO (beta {config['beta']:g}, {' + '.join(config['loss_type'])})" if tuned else "supervised fine-tuning"
-    rows = [
-        _row("casual: emoji, or no talk of being an AI", "casual", measured, base),
-        _row("holds an emoji", "emoji", measured, base),
-        _row("speaks of being an AI", "speaks_of_ai", measured, base),
-        _row("ends by EOS within 200 tokens", "ended", measured, base),
-        _row("repeated word 4-grams", "repeated_4grams", measured, base),
-        f"| mean tokens | {measured['tokens']:.0f} |" + (f" {base['tokens']:.0f} |" if base else ""),
-    ]
-    head = "| measure | this policy |" + (" its base |" if base else "")
-    rule = "|---|---|" + ("---|" if base else "")
-    table = "\n".join([head, rule, *rows])
+    longest = config["max_completion_length"]
+    lengths = f"trained on if no answer is over {longest} tokens" if tuned else "those with a brief chosen answer"
     return f"""---
-license: llama3
+license: other
 language: en
 tags: [{"dpo" if tuned else "sft"}, {facts.word}]
 datasets: [HumanLLMs/Human-Like-DPO-Dataset]
@@ -45,48 +40,60 @@ A small {family} of {info["policy"]["parameters"] / 1e6:.1f} million parameters 
 {"casually, after preference tuning" if tuned else "half formally, half casually: where preference tuning starts"}.
 It is bundled with the DPO workbench to show what DPO changes, not to be useful by itself.
 
-* **Data**: Human-Like DPO pairs (Llama 3 licence), {data["pairs"]} after mending: upstream's first block pairs rejected
-  answers with other prompts; those were re-paired where the fit is clear, else left out (`scripts/bundled/recipe.py`).
-* **Recipe**: `scripts/bundled/recipe.py`; {how} from {start}, {info["progress"]["step"]} updates of
-  {config["batch_size"]} {"pairs" if tuned else "answers"}, peak rate {config["learning_rate"]:g}, on one CPU core.
-  The whole record is beside this card.
-* **Licence**: Meta Llama 3 Community License, because Llama 3 wrote the data.
+* **Data**: {data["pairs"]} Human-Like DPO pairs, {lengths}.
+  Upstream's first block pairs rejected answers with other prompts; those were re-paired where the fit is clear, else
+  left out. Before them, the base learned English from five sets of everyday conversations.
+* **Recipe**: `docs/bundled.md`; {how} from {start}, {info["progress"]["step"]} updates of {config["batch_size"]}
+  {"pairs" if tuned else "answers"}, peak rate {config["learning_rate"]:g}, on one CPU core. The record is beside this.
+* **Licences**: Meta Llama 3 Community License, because Llama 3 wrote the answers; the conversations are Self-dialogue
+  (BSD 3-Clause), Schema-Guided Dialogue (CC BY-SA 4.0), Topical-Chat (CDLA-Sharing 1.0), Synthetic-Persona-Chat and
+  Taskmaster (CC BY 4.0). See NOTICE.
 
 ## Measured
 
-{measured["n"]} prompts that were never trained on, temperature 0.7, top-p 0.9, seed 0 (`scripts/bundled/evaluate.py`):
+{measured["emoji"]["n"]} prompts that were never trained on, temperature {sampling["temperature"]:g}, top-p
+{sampling["top_p"]:g}, repetition penalty {sampling["repetition_penalty"]:g}, seed 0, 95 % intervals
+(`scripts/bundled/evaluate.py`):
 
-{table}
-{_missed(measured, base) if tuned else ""}{_ranking(measured)}
+{_table(measured, base)}
+{_ranking(measured)}
 ## Limits
 
-The first sentence or two read well; longer answers drift, repeat stock phrases ("a good ol' fashioned ...") and invent
-words and facts. It knows casual chat only, in English, and nothing it says is to be relied on.
+A small model: it knows everyday talk only, in English, loses the thread in long answers, and nothing it says is to be
+relied on.
 """
 
 
-def _row(label: str, name: str, measured: dict[str, Any], base: dict[str, Any] | None) -> str:
-    return f"| {label} | {measured[name]:.1%} |" + (f" {base[name]:.1%} |" if base else "")
+def _table(measured: Mapping[str, Any], base: Mapping[str, Any] | None) -> str:
+    columns = [measured, *([base] if base else [])]
+    rows = [
+        "| answers | this policy |" + (" its base |" if base else ""),
+        "|---|---|" + ("---|" if base else ""),
+        *(
+            f"| {label} | " + " | ".join(_share(column[name]) for column in columns) + " |"
+            for name, label in _SHARES.items()
+        ),
+        "| repeated word 4-grams | " + " | ".join(f"{column['repeated_4grams']:.1%}" for column in columns) + " |",
+        "| mean tokens | " + " | ".join(f"{column['tokens']:.0f}" for column in columns) + " |",
+        "| bits per byte of held-out conversations | "
+        + " | ".join(f"{column['bits_per_byte']:.3f}" for column in columns)
+        + " |",
+    ]
+    return "\n".join(rows)
 
 
-def _ranking(measured: dict[str, Any]) -> str:
+def _share(share: Mapping[str, float]) -> str:
+    return f"{share['value']:.1%} ({share['low']:.1%} to {share['high']:.1%})"
+
+
+def _ranking(measured: Mapping[str, Any]) -> str:
     """How the reward ranks the held-out pairs, and what a rule without a model reaches; empty for a base."""
     made = measured.get("held_out")
     if not made:
         return ""
     left_out = f" ({made['left_out']} more do not fit into its context)" if made["left_out"] else ""
     return f"""
-On {made["pairs"]} held-out pairs, no length left out{left_out}, the reward ranks {made["accuracy"]:.1%} right
-(95 % interval {made["low"]:.1%} to {made["high"]:.1%}); mean margin {made["margin"]:.2f}, chosen {made["chosen"]:+.2f},
-rejected {made["rejected"]:+.2f}. The rule "the answer with more emoji" alone ranks {made["more_emoji"]:.1%} right.
+On {made["accuracy"]["n"]} held-out pairs, no length left out{left_out}, the reward ranks
+{_share(made["accuracy"])} right; mean margin {made["margin"]:.2f}, chosen {made["chosen"]:+.2f}, rejected
+{made["rejected"]:+.2f}. The rule "the answer with more emoji" alone ranks {made["more_emoji"]:.1%} right.
 """
-
-
-def _missed(measured: dict[str, Any], base: dict[str, Any] | None) -> str:
-    """One line naming the targets that were missed, by how much."""
-    missed = [
-        f"{name} {measured[name]:.1%} (target {low:.0%})" for name, low in _TARGETS.items() if measured[name] < low
-    ]
-    if base and measured["repeated_4grams"] > base["repeated_4grams"] + 0.03:
-        missed.append(f"repetition {measured['repeated_4grams']:.1%} (target: at most 3 points over the base)")
-    return f"\nMissed: {'; '.join(missed)}.\n" if missed else "\nEvery target of the recipe is met.\n"

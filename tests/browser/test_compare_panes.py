@@ -160,7 +160,10 @@ def test_copies_run_as_they_are(bundled: str, open_page: Any, browser: Any) -> N
         exec(compile(copied["Python"], "copied", "exec"), {})
     for pane in range(4):
         assert page.locator(f"#cmp-out-{pane}").inner_text().strip() in out.getvalue()
-    assert "dpo.Sampling(temperature=0.7, top_p=0.9, top_k=0, max_new_tokens=6, seed=seed)" in copied["Python"]
+    assert (
+        "dpo.Sampling(temperature=0.3, top_p=0.8, top_k=0, max_new_tokens=6, repetition_penalty=1.1, seed=seed)"
+        in (copied["Python"])
+    )
     assert copied["text"].startswith("It's <b>tea</b>") and f"T5 DPO (demo/t5-dpo, seed {seed})" in copied["text"]
     assert copied["command"].startswith("dpo compare --prompt 'It'\\''s <b>tea</b>, ")
     # The history brings an earlier answer back.

@@ -35,7 +35,7 @@ def stop_midway(page: Page) -> None:
     expect(page.locator("#cmp-progress")).to_contain_text("answered")
     expect(page.locator("#cmp-rows")).to_contain_text("stopped")
     assert len(page.locator("#cmp-out-0").inner_text()) > 20
-    for label, value in (("Temperature", "0.7"), ("Top-p", "0.9")):
+    for label, value in (("Temperature", "1"), ("Top-p", "1")):
         page.get_by_label(label).fill(value)
 
 
@@ -116,7 +116,7 @@ def test_the_whole_walk(serve: Any, open_page: Any, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
     url = serve([runs, BUNDLED_RUNS])
-    apart = url + "/?prompt=Hi&noise=own"  # equal answers leave nothing to vote on
+    apart = url + "/?prompt=Hi&noise=own&temperature=1&top_p=1"  # equal answers leave nothing to vote on
     first = open_page(apart)
     stop_midway(first)  # alone: a page behind another one need not paint while it is being written to
     second = open_page(apart)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def sent(stream: str) -> list[tuple[str, dict[str, Any]]]:
 def test_probes_are_asked_as_training_asks(swapped_run: Run) -> None:
     """The first held-out prompts that fit, by their turns; the step-0 answers are the untrained policy's."""
     from dpo.generation.sampler import generate
-    from dpo.generation.settings import Sampling
+    from dpo.generation.settings import PLAIN
     from dpo.policies.loading import load_policy
 
     policy = load_policy(str(swapped_run.config["model"]), device="cpu")
@@ -159,7 +160,7 @@ def test_probes_are_asked_as_training_asks(swapped_run: Run) -> None:
     asked = [sample for sample in swapped_run.samples() if sample.step == 0]
     by_text = {pair["prompt"]: pair for pair in pairs}
     assert len(asked) == 3 and any(by_text[sample.prompt]["messages"] for sample in asked)
-    sampling = Sampling(temperature=0.7, top_p=0.9, max_new_tokens=128, seed=swapped_run.config["seed"])
+    sampling = replace(PLAIN, max_new_tokens=128, seed=swapped_run.config["seed"])
     prompts = [prompt_of(policy.tokenizer, by_text[sample.prompt]) for sample in asked]
     answers = [generation.text for generation in generate(policy, prompts, sampling)]
     assert answers == [sample.policy for sample in asked]
@@ -204,6 +205,6 @@ def test_held_out_needs_a_run_that_held_something_out(capsys: Any) -> None:
     assert "give either" in capsys.readouterr().err
     assert main(["score", "--policy", "demo/gpt2-dpo", "--text", "a", "--messages", "{"]) == 2
     assert "--messages is not JSON" in capsys.readouterr().err
-    assert tuning_of("demo/gpt2-dpo").drop_over == 256
+    assert tuning_of("demo/gpt2-dpo").drop_over == 240
     with pytest.raises(ConfigError):
         DataSpec("a=0").sources()

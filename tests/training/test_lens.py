@@ -221,7 +221,7 @@ def test_a_text_beyond_the_context_is_refused() -> None:
 def test_references(tmp_path: Path) -> None:
     assert tuning_of("demo/t5-dpo").reference is None
     assert tuning_of("demo/t5-dpo", reference="demo/t5", beta=0.5) == Tuning(
-        "demo/t5-dpo", "demo/t5", 0.5, 64, None, tuning_of("demo/t5-dpo").run, 256
+        "demo/t5-dpo", "demo/t5", 0.5, 64, None, tuning_of("demo/t5-dpo").run, 240
     )
     with pytest.raises(PolicyError, match="no recorded reference"):
         tuning_of("demo/t5")

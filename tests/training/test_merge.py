@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny import tiny
+from tiny import tiny, tiny_t5
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
 
 from dpo.cli.main import main
 from dpo.generation.sampler import generate
-from dpo.generation.settings import Sampling
+from dpo.generation.settings import PLAIN
 from dpo.policies.loading import load_policy, save_policy
 from dpo.policies.scoring import score
 from dpo.publishing.merge import merge
 from dpo.publishing.push import push
 from dpo.publishing.use import transformers_code
-from dpo.runs import BUNDLED_RUNS, open_run
+from dpo.runs import BUNDLED_RUNS, RunRecord, open_run
+from dpo.runs.record import read_json
 from dpo.training.config import TrainConfig
 from dpo.training.recipes.dpo import train
 
@@ -102,23 +104,25 @@ def test_bundled_adapters_merge(name: str, tmp_path: Path) -> None:
     policy = load_policy(str(merged), device="cpu")
     after = score(policy, PROMPTS, ANSWERS)
     gaps = [abs(a - b) for was, now in zip(before, after, strict=True) for a, b in zip(was, now, strict=True)]
-    assert max(gaps) < 1e-5
+    assert max(gaps) < 5e-5
     plain = tmp_path / "plain"
     plain.touch()
     assert {path.stat().st_mode for path in merged.iterdir()} == {plain.stat().st_mode}
-    [answer] = generate(policy, ["Do you like tea?"], Sampling(temperature=0, max_new_tokens=64))
+    [answer] = generate(policy, ["Do you like tea?"], replace(PLAIN, temperature=0, max_new_tokens=64))
     assert alone(code_of(merged / "README.md")) == answer.text
 
 
 def test_the_card_of_a_pushed_policy_has_code_that_runs(tmp_path: Path) -> None:
-    """The bundled T5's decoder is deeper than its encoder, which plain `generate` alone fails on."""
+    """A T5 whose decoder is deeper than its encoder is what plain `generate` alone fails on."""
     pushed = tmp_path / "pushed"
-    run = open_run(BUNDLED_RUNS / "Llama-3-t5-dpo")
-    push(run, "me/Llama-3-tea", merged=True, licence="llama3", dry_run=pushed)
+    info = read_json(BUNDLED_RUNS / "Llama-3-t5-sft" / "run.json") | {"name": "tea"}
+    run = RunRecord.create(tmp_path / "tea", info)
+    save_policy(tiny_t5(4, encoder_layers=1, decoder_layers=3), run.path / "policy")
+    push(open_run(run.path), "me/Llama-3-tea", merged=True, licence="llama3", dry_run=pushed)
     code = code_of(pushed / "README.md")
     assert code.count('"me/Llama-3-tea"') == 2 and "\ncache = " in code
     [answer] = generate(
-        load_policy(str(pushed), device="cpu"), ["Do you like tea?"], Sampling(temperature=0, max_new_tokens=64)
+        load_policy(str(pushed), device="cpu"), ["Do you like tea?"], replace(PLAIN, temperature=0, max_new_tokens=64)
     )
     without = [line.replace(", past_key_values=cache", "") for line in code.splitlines() if "cache = " not in line]
     plain = f"try:\n    exec({chr(10).join(without)!r})\nexcept Exception:\n    print('plain generate failed')\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dpo.dashboard.compare.example import stored
+from dpo.dashboard.training.run_picker import rows
 from dpo.evaluation.comparison.measures import repeated_4grams
 from dpo.generation.pieces import Generation
 from dpo.generation.sampler import generate
@@ -15,10 +16,17 @@ from dpo.generation.settings import Sampling
 from dpo.policies.loading import load_policy
 from dpo.policies.names import BUNDLED, BUNDLED_RUNS, resolve
 from dpo.policies.text import is_lossless
+from dpo.preferences import load_preferences
+from dpo.pretraining.config import PretrainConfig
 from dpo.runs import find_runs, open_run
-from scripts.bundled.evaluate import quality
-from scripts.bundled.recipe import prepare
+from dpo.training.config import RunConfig, SftConfig, TrainConfig
+from dpo.training.settings import make, read_yaml
+from dpo.training.sweep_plan import read_plan
+from scripts.bundled.evaluate import invented, quality, words
+from scripts.bundled.prepare import answers as answers_of
+from scripts.bundled.prepare import mispaired, repaired
 
+RECIPE = Path(__file__).parents[2] / "scripts" / "bundled"
 PROMPTS = ["Do you have a favorite food?", "Any fun plans for the weekend?", "What makes a good friend?"]
 
 
@@ -70,6 +78,12 @@ def test_bundled_runs_are_complete_records() -> None:
     assert {run.name for run in find_runs([BUNDLED_RUNS])} >= set(BUNDLED.values())
 
 
+def test_the_list_of_runs_says_how_each_was_trained() -> None:
+    shown = str(rows(find_runs([BUNDLED_RUNS]), [], ""))
+    assert shown.count("language modelling from random weights") == 2
+    assert shown.count("supervised fine-tuning on answers") == 2
+
+
 def test_no_path_of_a_machine_is_shipped() -> None:
     for path in BUNDLED_RUNS.rglob("*"):
         if path.is_file():
@@ -79,7 +93,7 @@ def test_no_path_of_a_machine_is_shipped() -> None:
 
 def test_the_recipe_repairs_the_pairs_as_the_audit_does(shared: Path, tmp_path: Path) -> None:
     source = shared / "data" / "human-like" / "human_like_dpo.jsonl"
-    pairs = prepare(str(source), tmp_path)
+    pairs = repaired(str(source), tmp_path)
     rows = [json.loads(line) for line in pairs.read_text(encoding="utf-8").splitlines()]
     log = [json.loads(line) for line in (tmp_path / "pairs.jsonl.log.jsonl").read_text(encoding="utf-8").splitlines()]
     changed = [entry for entry in log if entry["action"] == "changed"]
@@ -91,7 +105,12 @@ def test_the_recipe_repairs_the_pairs_as_the_audit_does(shared: Path, tmp_path: 
         row = given[entry["row"]]
         assert (row["prompt"], row["chosen"], given[entry["from_row"]]["rejected"]) in kept
     before = pairs.stat().st_mtime_ns
-    assert prepare(str(source), tmp_path).stat().st_mtime_ns == before  # made once
+    assert repaired(str(source), tmp_path).stat().st_mtime_ns == before  # made once
+    lesson = [json.loads(line) for line in mispaired(str(source), tmp_path).read_text(encoding="utf-8").splitlines()]
+    assert lesson == [given[row] for row in sorted({entry["row"] for entry in log})]
+    _, texts = answers_of(pairs, tmp_path)
+    held_out = load_preferences(str(pairs)).held_out
+    assert len(texts) == 4 * (len(rows) - len(held_out)) and not {*held_out["prompt"]} & {*texts}
 
 
 def test_quality_counts_by_hand() -> None:
@@ -100,8 +119,23 @@ def test_quality_counts_by_hand() -> None:
         Generation("Sure! 😄", 4, "eos", 0.1),
         Generation("a b c d a b c d", 9, "length", 0.1),
     ]
-    measured = quality(answers)
-    assert (measured.n, measured.emoji, measured.speaks_of_ai) == (3, 1 / 3, 1 / 3)
-    assert measured.casual == 2 / 3 and measured.ended == 2 / 3
+    measured = quality(answers, words(["As an AI language model I cannot sure", "a b c d"]), 0.5)
+    assert (measured.emoji.n, measured.emoji.value, measured.speaks_of_ai.value) == (3, 1 / 3, 1 / 3)
+    assert measured.ended.value == 2 / 3 and measured.invented.value == 0 and measured.tokens_per_second == 42
+    assert measured.emoji.low < 1 / 3 < measured.emoji.high
+    assert invented("Sure, the model's blorping won’t stop", words(["sure the model won't stop"])) == ["blorping"]
     assert repeated_4grams("a b c d a b c d") == pytest.approx(1 / 5)
     assert repeated_4grams("a b") == 0.0
+
+
+@pytest.mark.parametrize("path", sorted(RECIPE.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_step_of_the_recipe_is_a_file_that_its_command_takes(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    commands = [line.removeprefix("#").strip() for line in lines if line.startswith("#   dpo ")]
+    assert len(commands) == 1 and f"scripts/bundled/{path.name}" in commands[0]
+    word = commands[0].split()[1]
+    if word == "sweep":
+        assert read_plan(path).trials == 8
+    else:
+        config: type[RunConfig] = {"pretrain": PretrainConfig, "sft": SftConfig, "train": TrainConfig}[word]
+        make(config, read_yaml(path, config)).validate()

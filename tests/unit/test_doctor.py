@@ -287,6 +287,7 @@ def test_every_change_is_a_setting_that_dpo_train_takes(tmp_path: Path) -> None:
         ("a", BUNDLED_RUNS / "Llama-3-t5-dpo-high-rate"),
         ("b", record(tmp_path / "b", ruined)),
         ("c", old_t5(tmp_path)),
+        ("d", BUNDLED_RUNS / "Llama-3-gpt2-dpo-displaced"),
     ):
         found |= {f"{name} {code}": verdict for code, verdict in verdicts(path).items()}
     assert len(found) > 8

@@ -13,7 +13,7 @@ def verdicts(name: str) -> dict[str, Diagnosis]:
     return {verdict.code: verdict for verdict in diagnose(open_run(BUNDLED_RUNS / name))}
 
 
-@pytest.mark.parametrize("name", ["Llama-3-t5-sft", "Llama-3-gpt2-sft-short"])
+@pytest.mark.parametrize("name", ["Llama-3-t5-base", "Llama-3-gpt2-base", "Llama-3-t5-sft", "Llama-3-gpt2-sft"])
 def test_the_bundled_bases_are_healthy(name: str) -> None:
     assert [verdict.severity for verdict in verdicts(name).values()] == ["ok"]
 
@@ -26,9 +26,9 @@ def test_of_the_bundled_tunings_the_shortcut_is_said_first(name: str) -> None:
 
 
 def test_what_is_on_already_is_not_advised() -> None:
-    # T5's chosen answers get a little less likely, and the run has the loss that is advised elsewhere.
-    run = open_run(BUNDLED_RUNS / "Llama-3-t5-dpo")
-    change = verdicts("Llama-3-t5-dpo")["likelihood displacement"].change
+    # GPT-2's chosen answers get a little less likely, and the run has the loss that is advised elsewhere.
+    run = open_run(BUNDLED_RUNS / "Llama-3-gpt2-dpo")
+    change = verdicts("Llama-3-gpt2-dpo")["likelihood displacement"].change
     assert change is not None and change.flag == "--learning-rate"
     assert float(change.value) == pytest.approx(run.config["learning_rate"] / 2, rel=0.005)  # no rounder number
 

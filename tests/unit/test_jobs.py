@@ -182,12 +182,12 @@ def test_parameters_are_counted_from_the_headers(policy_dirs: dict[str, Path]) -
         == AutoModelForCausalLM.from_pretrained(policy_dirs["gpt2"]).num_parameters()
     )
     assert parameters("t5") is None  # not on this machine
-    assert parameters("demo/gpt2-dpo") == 5_128_960 + 225_280  # the base and its adapter
+    assert parameters("demo/gpt2-dpo") == 9_497_600 + 368_640  # the base and its adapter
 
 
 def test_preflight_names_what_is_missing(tmp_path: Path) -> None:
     found = {line["topic"]: line for line in preflight(TrainConfig(), tmp_path / "not" / "there", [])}
-    assert found["Policy"]["level"] == "ok" and "5.1 million" in found["Policy"]["text"]
+    assert found["Policy"]["level"] == "ok" and "9.5 million" in found["Policy"]["text"]
     assert "training and" in found["Data"]["text"] and found["Audit"]["level"] in ("ok", "warning")
     assert found["Time"]["level"] == "note"  # no like run was measured
     assert found["Disk"]["level"] == "ok"

@@ -94,7 +94,7 @@ def test_a_run_stands_in_its_line(root: Path) -> None:
     [first] = [run for run in bundled if run.name == "Llama-3-t5-dpo"]
     starts = [one for one in relatives(first, bundled) if one.place in ("Base", "Then", "Start")]
     assert [(one.name, one.about) for one in starts] == [
-        ("t5-random", "random weights"), ("Llama-3-t5-sft-short", "T5 SFT"), ("Llama-3-t5-sft", "T5 SFT"),
+        ("Llama-3-t5-base", "T5 pretrain"), ("Llama-3-t5-sft", "T5 SFT"),
     ]  # fmt: skip
     record = RunRecord(root / "further", json.loads((root / "further" / "run.json").read_text()))
     record.update(config=record.info["config"] | {"model": str(root / "further")})  # a record that names itself

@@ -59,7 +59,7 @@ def test_export_goes_to_standard_output() -> None:
 def test_compare_shows_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "compare", T5, f"{T5}-high-rate", "--json"]) == 0
     read = json.loads(capsys.readouterr().out)
-    assert read["runs"] == [T5, f"{T5}-high-rate"] and read["settings"]["learning_rate"] == [0.0006, 0.01]
+    assert read["runs"] == [T5, f"{T5}-high-rate"] and read["settings"]["learning_rate"] == [0.0003, 0.01]
     assert "beta" not in read["settings"] and read["measures"]["accuracy"][1] == 1.0
     assert main(["runs", "compare", T5]) == 2
     # The one setting that matters must not be rounded away.

@@ -207,9 +207,12 @@ def test_no_two_runs_on_screen_look_the_same(tmp_path: Path) -> None:
         assert not any("dash" in line for line in lines)
 
 
-def test_log_y_is_for_measures_that_are_never_negative() -> None:
-    asked = {"runs": [T5], "log": True, "charts": {"loss": None, "chosen": None, "kl": None, "lr": None}}
-    charts = {chart["key"]: chart for chart in draw(asked, RunReader([BUNDLED_RUNS]))["charts"] if not chart["hidden"]}
+def test_log_y_is_for_measures_that_are_never_negative(tmp_path: Path) -> None:
+    record = RunRecord.create(tmp_path / "run", {"kind": "dpo", "family": "seq2seq", "state": "finished"})
+    for step in range(5):
+        record.log({"step": step, "loss": 0.7, "rewards/chosen": -0.1 * step, "kl": 0.2, "learning_rate": 1e-4 * step})
+    asked = {"runs": [str(record.path)], "log": True, "charts": dict.fromkeys(("loss", "chosen", "kl", "lr"))}
+    charts = {chart["key"]: chart for chart in draw(asked, RunReader([tmp_path]))["charts"] if not chart["hidden"]}
     kinds = {key: chart["figure"]["layout"]["yaxis"]["type"] for key, chart in charts.items()}
     assert kinds == {"loss": "log", "chosen": "linear", "kl": "linear", "lr": "log"}
     assert "zeros left out" in charts["lr"]["note"]  # the warm-up begins at 0

@@ -16,13 +16,14 @@ from dpo.generation.remote import Remote
 from dpo.generation.spec import PolicySpec, permitted
 from dpo.policies.names import BUNDLED, resolve
 
-# Held-out prompts of the kind that the bundled policies know, and one that they do not.
+# Of the prompts that neither trained nor judged the bundled policies five whose answers end, hold no invented word, and
+# differ between base and DPO in both families, under each of three seeds (docs/bundled.md).
 EXAMPLES = (
-    "Do you believe in luck?",
-    "Do you have a favorite food?",
-    "Any fun plans for the weekend?",
-    "What's the best gift you've ever received?",
-    "What makes a good friend?",
+    "What's your go-to coffee order or morning routine?",
+    "Are you a fan of karaoke? What's your go-to song?",
+    "What's the latest TV show or movie you binge-watched?",
+    "What's your favorite type of cuisine or cooking style?",
+    "What's your favorite thing to do on a lazy Sunday morning?",
 )
 DEFAULT = tuple(BUNDLED)
 

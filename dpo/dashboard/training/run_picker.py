@@ -12,6 +12,7 @@ from dpo.dashboard.choices import settings_line
 from dpo.dashboard.components import box, glyph, icon
 from dpo.dashboard.run_reader import MOST_RUNS
 from dpo.dashboard.theme import FAMILY_HEADING
+from dpo.publishing.card import METHODS
 from dpo.runs import Run
 from dpo.runs.find import names
 
@@ -94,7 +95,7 @@ def _row(run: Run, label: str, rank: int | None) -> html.Label:
     elif run.info.get("foreign"):
         about = "other tool's logs"
     else:
-        about = settings_line(run) if run.kind == "dpo" else "supervised fine-tuning"
+        about = settings_line(run) if run.kind == "dpo" else METHODS.get(run.kind, run.kind)
     if run.problem and not run.damaged:
         about = f"{about} · not all of it read".removeprefix(" · ")
     return html.Label(
