@@ -53,10 +53,12 @@ def _reason(line: str) -> str | None:
 def _found(name: str) -> Any:
     first, *parts = name.split(".")
     found: Any = importlib.import_module(first)
-    for part in parts:
-        if not hasattr(found, part) and inspect.ismodule(found):
+    for number, part in enumerate(parts, start=1):
+        # A package may show a function under the name of the module that it is in: in the middle the module is meant.
+        if inspect.ismodule(found) and (number < len(parts) or not hasattr(found, part)):
             with contextlib.suppress(ModuleNotFoundError):
-                importlib.import_module(f"{found.__name__}.{part}")
+                found = importlib.import_module(f"{found.__name__}.{part}")
+                continue
         found = getattr(found, part)
     return found
 

@@ -37,7 +37,7 @@ def tuned_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {
                 "model": str(root / "base"), "dataset": str(root / "pairs.jsonl"), "output_dir": str(root / "run"),
                 "max_steps": 2, "batch_size": 4, "learning_rate": 0.02, "lora": True, "probes": 0,
-                "kl_prompts": 0, "device": "cpu",
+                "kl_prompts": 1, "device": "cpu",
                 "eval_fraction": 0.3, "precision": "fp32", "max_prompt_length": 24, "max_completion_length": 60,
             },
         )
