@@ -98,6 +98,7 @@ def test_a_first_visit_opens_on_stored_answers(bundled: str, open_page: Any) -> 
         box = page.locator(f"#cmp-pane-{pane}").bounding_box()
         assert box is not None and box["y"] + box["height"] <= page.viewport_size["height"] - 28  # above the status bar
     assert page.evaluate(SHIFTS) < 0.05
+    expect(page.locator(".question")).to_contain_text("top-p 0.8 · repetition penalty 1.1 · 200 tokens")
     expect(page.locator("#cmp-story-says")).to_have_text(re.compile("^Same question, same noise: after DPO .+[.]$"))
     expect(page.locator("#cmp-differ-0")).to_contain_text("% of words differ")
     expect(page.get_by_role("button", name="Generate")).to_be_hidden()

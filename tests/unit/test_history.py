@@ -101,6 +101,14 @@ def test_what_no_page_sends_is_refused(browser: Client, body: Any, status: int) 
     assert answer.status_code == status and answer.get_json()["error"]
 
 
+def test_what_was_asked_before_the_penalty_had_a_field_was_drawn_without(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.sqlite")
+    for key, request in (("old", {"top_p": 0.9}), ("new", {"top_p": 0.8, "repetition_penalty": 1.1})):
+        history.keep("me", key, "Tea?", "", record() | {"request": request})
+    penalties = [(history.one("me", key) or {})["request"]["repetition_penalty"] for key in ("old", "new")]
+    assert penalties == [1.0, 1.1]
+
+
 def test_it_is_bounded_the_oldest_go(tmp_path: Path) -> None:
     history = History(tmp_path / "history.sqlite", most_each=3, most_bytes=1500)
     for number in range(5):

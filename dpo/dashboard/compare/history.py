@@ -24,6 +24,7 @@ from dpo.dashboard.web.streams import owner
 from dpo.dashboard.workbench import Workbench
 from dpo.database import Database
 from dpo.errors import ConfigError, TooLargeError
+from dpo.generation.settings import PLAIN
 
 MOST_EACH = 200
 """Comparisons of one person; the oldest go."""
@@ -114,11 +115,18 @@ class History:
     def one(self, person: str, key: str) -> dict[str, Any] | None:
         """A comparison as the page sent it, and when it was first kept; None if this person has none of that key.
 
+        Of a setting that had no field on the page then, it has the value that was drawn with.
+
         Raises:
             StorageError: the file cannot be read.
         """
         rows = self._rows("SELECT json(record), created FROM comparisons WHERE owner = ? AND key = ?", (person, key))
-        return {**json.loads(rows[0][0]), "created": rows[0][1]} if rows else None
+        if not rows:
+            return None
+        record = json.loads(rows[0][0])
+        if isinstance(request := record.get("request"), dict):
+            record["request"] = {"repetition_penalty": PLAIN.repetition_penalty} | request
+        return {**record, "created": rows[0][1]}
 
     def forget(self, person: str, key: str | None = None) -> int:
         """Delete one of a person's comparisons, or all of them; how many are gone.

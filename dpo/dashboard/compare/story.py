@@ -37,6 +37,7 @@ def question(example: dict[str, Any]) -> html.Section:
     parts = (
         f"temperature {settings['temperature']:g}",
         f"top-p {settings['top_p']:g}",
+        f"repetition penalty {settings['repetition_penalty']:g}",
         f"{settings['max_new_tokens']} tokens",
         f"seed {settings['seed']}",
     )
