@@ -31,7 +31,7 @@ from dpo.runs import Run, open_run
 from dpo.training.config import BEST_BY
 from dpo.training.job_files import last_line
 from dpo.training.sweep_plan import Choices, SweepPlan
-from dpo.training.sweep_storage import open_storage, told
+from dpo.training.sweep_storage import database_errors, open_storage
 from dpo.training.sweep_workers import is_here, lives, placed
 
 _POLL = 0.5  # seconds between two looks at a training
@@ -78,7 +78,7 @@ class Sweep:
             (self.directory / ".trials").mkdir(exist_ok=True)
         except OSError as error:
             raise StorageError(f"{self.directory} cannot be written ({error.strerror}): name another --dir") from error
-        with told(self.storage), self._alone():
+        with database_errors(self.storage), self._alone():
             self._database = open_storage(self.storage)
             self._set_up()
 
@@ -91,7 +91,7 @@ class Sweep:
             StorageError: the database is damaged, held by another program, or gone.
         """
         announced = False
-        with told(self.storage), interruptible():
+        with database_errors(self.storage), interruptible():
             while True:
                 self._settle()
                 if (trial := self._take()) is not None:

@@ -34,7 +34,7 @@ _ADVICE = {
 
 
 @contextlib.contextmanager
-def told(url: str) -> Iterator[None]:
+def database_errors(url: str) -> Iterator[None]:
     """Say in one line what a database that is damaged, locked or gone raises within the block.
 
     Raises:
