@@ -10,8 +10,9 @@ from pathlib import Path
 from dpo.errors import ConfigError, RunError
 from dpo.evaluation.comparison.plan import EvaluationConfig
 from dpo.evaluation.comparison.work import evaluate
+from dpo.families import facts_of
 from dpo.preferences.audit.clean import Remedies, clean
-from dpo.runs import open_run
+from dpo.runs import Run, open_run
 from dpo.runs.record import RUN
 from dpo.training.config import CommonConfig, SftConfig, TrainConfig
 from dpo.training.job import resumable
@@ -60,15 +61,19 @@ def train_all(
         RunError: a training was stopped.
         DpoError: whatever a training refuses.
     """
-    asked = list(_asked(table, work, seeds))
     judge = work / "runs" / f"{table.name}-judge"
     first = next(iter(table.models.values()))
-    todo = [(table.judge, first, 0, judge)]
-    todo += [(variant, one.base, one.seed, one.directory) for variant, one in asked]
-    for place, (variant, model, seed, directory) in enumerate(todo, start=1):
-        config = variant.config(model, pairs_of(variant.pairs, source, work), seed, directory)
-        tell(f"{place} of {len(todo)}: {directory.name}: {_finish(config, directory)}")
-    return [one for _, one in asked], judge
+    todo = [(table.judge, Trained("judge", "", 0, judge, first)), *_asked(table, work, seeds)]
+    made = []
+    for place, (variant, one) in enumerate(todo, start=1):
+        config = variant.config(one.base, pairs_of(variant.pairs, source, work), one.seed, one.directory)
+        same = None if (one.directory / RUN).is_file() else _same(config, work / "runs")
+        if same is not None:
+            one = dataclasses.replace(one, directory=same)
+        done = f"is {same.name}" if same is not None else _finish(config, one.directory)
+        tell(f"{place} of {len(todo)}: {one.directory.name if same is None else config.output_dir}: {done}")
+        made.append(one)
+    return made[1:], made[0].directory
 
 
 def _asked(table: StudyTable, work: Path, seeds: int) -> Iterator[tuple[Variant, Trained]]:
@@ -79,17 +84,31 @@ def _asked(table: StudyTable, work: Path, seeds: int) -> Iterator[tuple[Variant,
                 yield variant, Trained(variant.name, model, seed, directory, base)
 
 
+def _same(config: CommonConfig, runs: Path) -> Path | None:
+    """The finished run of another table with the same settings: no table trains again what another has trained."""
+    for path in sorted(runs.glob(f"*/{RUN}")):
+        run = open_run(path.parent)
+        alike = run.config.keys() == set(dataclasses.asdict(config))  # of the same recipe
+        if run.state == "finished" and alike and _differing(config, run) == ["output_dir"]:
+            return path.parent
+    return None
+
+
+def _differing(config: CommonConfig, run: Run) -> list[str]:
+    """The settings in which a run was made otherwise."""
+    wanted = dataclasses.asdict(config)
+    facts = facts_of(run.info.get("family"))
+    if config.learning_rate is None and facts is not None:
+        wanted["learning_rate"] = facts.rates[config.kind, bool(wanted.get("lora"))]  # as training fills it in
+    return [name for name, value in wanted.items() if run.config.get(name, value) != value]
+
+
 def _finish(config: CommonConfig, directory: Path) -> str:
     """Train a run, go on with it, or leave it as it is; which of these, in a word."""
     done = "trained"
     if (directory / RUN).is_file():
         run = open_run(directory)
-        wanted = dataclasses.asdict(config)
-        # A rate that was not given is filled in by family and method.
-        filled = {"learning_rate"} if config.learning_rate is None else set()
-        differing = [
-            name for name, value in wanted.items() if name not in filled and run.config.get(name, value) != value
-        ]
+        differing = _differing(config, run)
         if differing:
             raise ConfigError(
                 f"{directory} was trained with another {', '.join(differing[:4])}: name another --work, or remove it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -24,7 +25,7 @@ def test_a_table_is_made_by_one_command_and_goes_on(
         "batch_size": 4, "probes": 0, "device": "cpu", "eval_fraction": 0.3, "precision": "fp32", "kl_prompts": 0,
         "max_prompt_length": 24, "max_completion_length": 60,
     }  # fmt: skip
-    table = {
+    table: dict[str, Any] = {
         "question": "Which?",
         "models": {"gpt2": str(tuned_home / "base"), "t5": str(save_tiny("t5", tmp_path / "t5"))},
         "variants": {
@@ -69,5 +70,19 @@ def test_a_table_is_made_by_one_command_and_goes_on(
     told = capsys.readouterr().out
     assert told.count("is there") == 9 and "trained" not in told
     assert (work / "which.md").read_text(encoding="utf-8") == text
+
+    alike = tmp_path / "alike.yaml"  # asks another question of runs that are there, and of its own: another rate
+    alike.write_text(
+        yaml.safe_dump(
+            table | {"models": {"gpt2": table["models"]["gpt2"]}, "judge": settings | {"learning_rate": 0.01},
+                     "variants": {"full": table["variants"]["dpo"]}, "evaluation": table["evaluation"]}
+        ), encoding="utf-8",
+    )  # fmt: skip
+    assert main([str(alike), *command[1:]]) == 0
+    told = capsys.readouterr().out
+    assert "alike-judge: trained" in told
+    assert "is which-gpt2-dpo-0" in told and "is which-gpt2-dpo-1" in told and told.count("trained") == 1
+    assert "| full | gpt2 |" in (work / "alike.md").read_text(encoding="utf-8")
+
     assert main([*command, "--updates", "3"]) == 2
     assert "was trained with another max_steps" in capsys.readouterr().err
