@@ -12,15 +12,25 @@ from dpo.errors import StorageError
 
 WAIT_SECONDS = 30.0
 _DAMAGED = "it is damaged: move it away, then a new one is begun; `sqlite3 FILE .recover` brings out what is whole"
-_ADVICE = {
-    sqlite3.SQLITE_BUSY: "another program holds it: try again in a moment",
-    sqlite3.SQLITE_LOCKED: "another program holds it: try again in a moment",
-    sqlite3.SQLITE_CORRUPT: _DAMAGED,
-    sqlite3.SQLITE_NOTADB: _DAMAGED,
-    sqlite3.SQLITE_ERROR: _DAMAGED,  # its tables are others, or JSON in it is none
-    sqlite3.SQLITE_FULL: "make room on its disk",
-}
-_PLACE = "its directory must be there and writable"
+_HELD = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_PLACE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR})
+
+
+def advice(error: BaseException, damaged: str = _DAMAGED, again: str = "try again") -> str:
+    """What to do about an error of SQLite, or of a library that has one as its cause.
+
+    Args:
+        damaged: what to do where the content is at fault: no database, other tables, a row that cannot be decoded.
+        again: how to go on, to be read before "in a moment".
+    """
+    code = _code(error)
+    if code in _HELD:
+        return f"another program holds it: {again} in a moment"
+    if code == sqlite3.SQLITE_FULL:
+        return f"make room on its disk, then {again}"
+    if code in _PLACE or (code is None and isinstance(error, OSError)):
+        return "its directory must be there and writable"
+    return damaged
 
 
 class Database:
@@ -86,7 +96,7 @@ class Database:
         except (sqlite3.Error, OSError, ValueError) as error:
             done = "written" if write else "read"
             raise StorageError(
-                f"The {self._name} in {self.path} cannot be {done} ({error}): {_advice(error)}"
+                f"The {self._name} in {self.path} cannot be {done} ({error}): {advice(error)}"
             ) from error
         finally:
             if write:
@@ -115,14 +125,14 @@ class Database:
         return found.fetchone() is not None
 
 
+def causes(error: BaseException) -> list[BaseException]:
+    """The error, what it was raised from, what that was raised from, and so on: SQLAlchemy's hold theirs as `orig`."""
+    found = [error]
+    while (cause := found[-1].__cause__ or getattr(found[-1], "orig", None)) is not None:
+        found.append(cause)
+    return found
+
+
 def _code(error: BaseException) -> int | None:
     """SQLite's number for an error, without its details."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else int(code) & 0xFF
-
-
-def _advice(error: BaseException) -> str:
-    code = _code(error)
-    if code is None and not isinstance(error, OSError):
-        return _DAMAGED  # a row that cannot be decoded
-    return _PLACE if code is None else _ADVICE.get(code, _PLACE)
+    return next((one.sqlite_errorcode & 0xFF for one in causes(error) if hasattr(one, "sqlite_errorcode")), None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,23 +13,16 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
+from dpo.database import advice, causes
 from dpo.errors import StorageError, first_line
 
 _OPENINGS, _PAUSE = 20, 0.5  # how often it is tried, seconds between
 _SQLITE = "sqlite:///"
 _WAIT_SECONDS = 60.0  # for a file that another program holds
-_HELD = "another program holds it: give the same command in a moment"
 _WHOLE = (
     "its runs are whole and stay; restore the file, or let `sqlite3 FILE .recover` bring out what is whole, "
     "or begin anew under another 'name:'"
 )
-_ADVICE = {
-    sqlite3.SQLITE_BUSY: _HELD,
-    sqlite3.SQLITE_LOCKED: _HELD,
-    sqlite3.SQLITE_FULL: "make room on its disk, then give the same command",
-    sqlite3.SQLITE_CANTOPEN: "its directory must be there and writable",
-    sqlite3.SQLITE_READONLY: "its directory must be there and writable",
-}
 
 
 @contextlib.contextmanager
@@ -47,16 +39,12 @@ def database_errors(url: str) -> Iterator[None]:
 
 
 def _failed(url: str, error: BaseException) -> StorageError:
-    causes = [error]
-    while (cause := causes[-1].__cause__ or getattr(causes[-1], "orig", None)) is not None:
-        causes.append(cause)  # SQLAlchemy's within Optuna's, the driver's within that
-    code = next((one.sqlite_errorcode & 0xFF for one in causes if hasattr(one, "sqlite_errorcode")), None)
     if url.startswith(_SQLITE):
-        place, advice = url.removeprefix(_SQLITE), _WHOLE if code is None else _ADVICE.get(code, _WHOLE)
+        place, then = url.removeprefix(_SQLITE), advice(error, damaged=_WHOLE, again="give the same command")
     else:
         place = make_url(url).render_as_string()  # without its password
-        advice = "once it answers, the same command goes on"
-    return StorageError(f"The database of the sweep, {place}, fails ({first_line(causes[-1])}): {advice}")
+        then = "once it answers, the same command goes on"
+    return StorageError(f"The database of the sweep, {place}, fails ({first_line(causes(error)[-1])}): {then}")
 
 
 def open_storage(url: str) -> optuna.storages.BaseStorage:
