@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import multiprocessing
+import os
 import sqlite3
 import threading
 from dataclasses import replace
@@ -89,6 +90,20 @@ def test_a_vote_is_taken_back_by_its_voter_alone_and_its_prompt_comes_again(tmp_
     assert votes.withdraw("k", "ben") is False and votes.withdraw("anonymous", "") is False
     assert votes.withdraw("k", "ann") is True and votes.withdraw("k", "ann") is False
     assert [vote.key for vote in votes.all()] == ["anonymous"] and prompts_left(votes.all(), "ann") == everything
+
+
+def test_the_sample_is_read_again_only_where_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = tmp_path / "sample.jsonl"
+    monkeypatch.setattr("dpo.dashboard.compare.votes.SAMPLE", sample)
+
+    def left(word: str, time: int) -> set[str]:
+        sample.write_text("".join(json.dumps({"prompt": f"{word} {n:03}"}) + "\n" for n in range(200)))
+        os.utime(sample, ns=(time, time))
+        return {prompt.split()[0] for prompt in set(prompts_left([], "ann")) - set(EXAMPLES)}
+
+    assert left("tea", 1) == {"tea"}
+    assert left("rum", 1) == {"tea"}  # of the same inode, size and time: nobody looked into it
+    assert left("rum", 2) == {"rum"}
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:

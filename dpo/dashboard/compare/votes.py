@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from dpo.evaluation.votes import Vote, Votes, preference_pairs
 from dpo.preferences.sources import SAMPLE
 from dpo.preferences.spec import DataSpec
 from dpo.preferences.split import is_held_out
+from dpo.runs.files import Identity, identity
 from dpo.training.job import TrainingJob
 from dpo.training.jobs import Jobs
 
@@ -149,9 +151,10 @@ def register(server: Flask, workbench: Workbench) -> None:
         return jsonify(training_state(jobs))
 
 
-def _prompts() -> tuple[str, ...]:
+@lru_cache(maxsize=1)
+def _prompts(sample: Path, known_by: Identity | None) -> tuple[str, ...]:
     """The example prompts, and those of the sample data that a training holds out by default."""
-    rows = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [json.loads(line) for line in sample.read_text(encoding="utf-8").splitlines() if line.strip()]
     held_out = [row["prompt"].strip() for row in rows if is_held_out(row["prompt"], DataSpec.eval_fraction)]
     return tuple(dict.fromkeys([*EXAMPLES, *held_out]))
 
@@ -159,7 +162,7 @@ def _prompts() -> tuple[str, ...]:
 def prompts_left(so_far: Sequence[Vote], voter: str) -> list[str]:
     """Prompts that a voter has not voted on, in an order of the voter's own: few voters then see many prompts."""
     done = {vote.prompt for vote in so_far if vote.voter == voter}
-    left = [prompt for prompt in _prompts() if prompt not in done]
+    left = [prompt for prompt in _prompts(SAMPLE, identity(SAMPLE)) if prompt not in done]
     return sorted(left, key=lambda prompt: hashlib.sha256(f"{voter} {prompt}".encode()).digest())
 
 
