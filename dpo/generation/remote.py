@@ -22,6 +22,8 @@ API_KEY = "DPO_REMOTE_API_KEY"
 _KNOWN = frozenset(
     {"temperature", "top_p", "top_k", "max_new_tokens", "seed", "min_p", "repetition_penalty", "stop", "same_noise"}
 )
+# Not OpenAI's own words, but those of vLLM and llama.cpp, each with its value for "off", at which it is not sent.
+_EXTRAS = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 _SECONDS = 60.0  # without a byte
 _CONNECT_SECONDS = 10.0
 _LOOK_SECONDS = 0.1  # between two looks whether the answer is still wanted
@@ -181,10 +183,8 @@ def _body(model: str, prompt: str, sampling: Sampling, sample: int) -> dict[str,
         body["model"] = model
     if sampling.stop:
         body["stop"] = list(sampling.stop)
-    # Not OpenAI's own words, but those of vLLM and llama.cpp: sent only where they say something.
-    extras = {"top_k": (sampling.top_k, 0), "min_p": (sampling.min_p, 0.0)}
-    extras["repetition_penalty"] = (sampling.repetition_penalty, 1.0)
-    return body | {key: value for key, (value, off) in extras.items() if value != off}
+    asked = {key: getattr(sampling, key) for key in _EXTRAS}
+    return body | {key: value for key, value in asked.items() if value != _EXTRAS[key]}
 
 
 async def _chunks(base: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
@@ -196,7 +196,8 @@ async def _chunks(base: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, A
         client.stream("POST", base.rstrip("/") + "/completions", json=body, headers=headers) as response,
     ):
         if response.status_code >= 300:
-            raise PolicyError(f"{base} refused ({response.status_code}): {_reason(await response.aread())}")
+            reason = _reason(await response.aread())
+            raise PolicyError(f"{base} refused ({response.status_code}): {reason}{_unknown(body, reason)}")
         if "event-stream" not in response.headers.get("Content-Type", ""):
             raise PolicyError(
                 f"{base} doesn't stream completions: is it the /v1 address of an OpenAI-compatible server?"
@@ -212,6 +213,16 @@ async def _chunks(base: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, A
                 about = chunk.get("error") if isinstance(chunk, dict) else chunk
                 raise PolicyError(f"{base} failed: {about.get('message', about) if isinstance(about, dict) else about}")
             yield chunk
+
+
+def _unknown(body: dict[str, Any], reason: str) -> str:
+    """What to do where the reason of a refusal names one of the fields that OpenAI's protocol has not.
+
+    Asked again without it, the server would answer under other settings than the policies beside it.
+    """
+    named = [key for key in _EXTRAS if key in body and key in reason]
+    off = " and ".join(f"{key.replace('_', ' ')} to {_EXTRAS[key]:g}" for key in named)
+    return f"; this server may have no word for it: set {off}, its value for off" if off else ""
 
 
 def _authorization() -> dict[str, str]:

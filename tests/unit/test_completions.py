@@ -8,11 +8,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, request
 from serving import api_server, listening
 
 from dpo.errors import ConfigError, PolicyError
@@ -188,6 +189,28 @@ def test_a_remote_arm_that_fails_says_why(address: str, policy_dirs: dict[str, P
         list(complete(address, "hello", Sampling(temperature=0, beams=2), lambda: False))
     with pytest.raises(ConfigError, match="remote server"):
         PolicySpec(f"{address}#m", 0.5).validate()
+
+
+def test_a_server_that_takes_nothing_but_openais_fields_is_asked_with_them_alone(
+    engine: Engine, policy_dirs: dict[str, Path]
+) -> None:
+    strict = api_server(engine, policy_dirs["t5"].parent)
+    openais = {"model", "prompt", "max_tokens", "temperature", "top_p", "seed", "stream", "stream_options", "stop"}
+
+    @strict.before_request
+    def refuse() -> tuple[dict[str, Any], int] | None:
+        beyond = sorted(set(request.get_json()) - openais)
+        line = f"Unrecognized request argument supplied: {beyond[0]}" if beyond else ""
+        return ({"error": {"message": line}}, 400) if beyond else None
+
+    plain = Sampling(temperature=1, top_p=1, repetition_penalty=1.0, max_new_tokens=4, seed=3)
+    with listening(strict) as made:
+        name = f"{made}/v1#{policy_dirs['gpt2']}"
+        text = "".join(piece.text for piece in complete(name, "hello", plain, lambda: False))
+        values = {"temperature": 1, "top_p": 1, "repetition_penalty": 1.0, "max_new_tokens": 4}
+        assert text == expected(policy_dirs["gpt2"], "hello", seed=3, **values)
+        with pytest.raises(PolicyError, match=r"set repetition penalty to 1, its value for off$"):
+            list(complete(name, "hello", replace(plain, repetition_penalty=1.1), lambda: False))
 
 
 def test_a_remote_server_can_be_asked_within_an_event_loop(address: str, policy_dirs: dict[str, Path]) -> None:
