@@ -9,6 +9,7 @@ COPY pyproject.toml poetry.lock README.md LICENSE NOTICE ./
 COPY scripts/constraints.py scripts/
 COPY assets assets
 COPY configs configs
+COPY docs docs
 COPY dpo dpo
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /dist . && python scripts/constraints.py > /dist/constraints.txt
 

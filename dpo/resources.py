@@ -1,4 +1,4 @@
-"""Files that come with the workbench beside its code: `assets` (of the pages) and `configs` (presets)."""
+"""Files that come with the workbench beside its code: `assets` (of the pages), `configs` (presets) and `docs`."""
 
 from __future__ import annotations
 

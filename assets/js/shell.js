@@ -104,6 +104,8 @@ export const callbacks = {
       if (on) item.setAttribute("aria-current", "page");
       else item.removeAttribute("aria-current");
     });
+    const { docs } = shown.dataset;
+    $("open-docs").setAttribute("href", docs ? `/docs?page=${docs}` : "/docs");
     document.title = `${shown.textContent} · DPO Workbench`;
     document.dispatchEvent(new CustomEvent("page", { detail: key }));
     requestAnimationFrame(remeasure);

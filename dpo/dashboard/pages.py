@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dpo.dashboard import compare, data, evaluate, lens, runs_page, training
+from dpo.dashboard import compare, data, evaluate, lens, manual, runs_page, training
 from dpo.dashboard.shell import Page
 from dpo.dashboard.training import run
 
@@ -20,11 +20,22 @@ _LENS_KEYS = (("← → Enter", "Lens: another token, keep it"),)
 _EVALUATE_KEYS = (("j k Enter", "Evaluate: another prompt, open it"),)
 
 PAGES = (
-    Page("/", "Compare", "compare", "c", compare.page, compare.register, keys=_COMPARE_KEYS),
-    Page("/training", "Training", "training", "t", training.page, training.register, charts=True),
-    Page("/lens", "Lens", "lens", "l", lens.page, lens.register, charts=True, grids=True, keys=_LENS_KEYS),
-    Page("/evaluate", "Evaluate", "scales", "e", evaluate.page, evaluate.register, charts=True, keys=_EVALUATE_KEYS),
-    Page("/data", "Data", "data", "d", data.page, data.register, charts=True, grids=True),
-    Page("/runs", "Runs", "runs", "r", runs_page.page, runs_page.register, charts=True, grids=True),
-    Page("/run", "Run", "file", "", run.page, run.register, charts=True, within="runs"),
+    Page("/", "Compare", "compare", "c", compare.page, compare.register, keys=_COMPARE_KEYS, docs="generation"),
+    Page("/training", "Training", "training", "t", training.page, training.register, charts=True, docs="curves"),
+    Page("/lens", "Lens", "lens", "l", lens.page, lens.register, charts=True, grids=True, keys=_LENS_KEYS, docs="lens"),
+    Page(
+        "/evaluate",
+        "Evaluate",
+        "scales",
+        "e",
+        evaluate.page,
+        evaluate.register,
+        charts=True,
+        keys=_EVALUATE_KEYS,
+        docs="evaluation",
+    ),
+    Page("/data", "Data", "data", "d", data.page, data.register, charts=True, grids=True, docs="data"),
+    Page("/runs", "Runs", "runs", "r", runs_page.page, runs_page.register, charts=True, grids=True, docs="sweeps"),
+    Page("/run", "Run", "file", "", run.page, run.register, charts=True, docs="curves", within="runs"),
+    Page("/docs", "Docs", "book", "m", manual.page, manual.register, within="docs"),
 )

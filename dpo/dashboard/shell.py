@@ -37,6 +37,7 @@ class Page:
         charts: whether it draws charts, so that their script is fetched at once.
         grids: whether it has one of Dash's grids, whose script must have run before it is drawn.
         keys: its own shortcuts, (keys, what they do).
+        docs: the document that explains it (`dpo.dashboard.manual`).
         within: the title of the page from which one comes to this one, in small letters: it has no entry of its own in
             the navigation, where that page's is marked.
     """
@@ -50,6 +51,7 @@ class Page:
     charts: bool = False
     grids: bool = False
     keys: tuple[tuple[str, str], ...] = ()
+    docs: str = ""
     within: str | None = None
 
     @property
@@ -116,6 +118,14 @@ def _header(first: Page, user: User | None) -> html.Div:
     return box(
         html.A([html.Span(className="brand-mark"), html.B("DPO Workbench")], href=first.path, className="brand js-nav"),
         box(
+            html.A(
+                icon("book"),
+                id="open-docs",
+                href="/docs",
+                className="js-nav icon-link",
+                title="About this page",
+                **{"aria-label": "About this page"},
+            ),
             action("help", "Shortcuts (?)", id="open-help", n_clicks=0),
             action("moon", "Switch between light and dark", id="theme-switch", n_clicks=0),
             None if user is None else _account(user),
@@ -172,7 +182,7 @@ def _nav(page: Page) -> html.A:
         className="nav-item js-nav",
         hidden=page.within is not None,
         **{"data-page": page.name, "data-key": page.key or None, "data-grids": "yes" if page.grids else None,
-           "data-within": page.within},
+           "data-docs": page.docs or None, "data-within": page.within},
     )  # fmt: skip
 
 

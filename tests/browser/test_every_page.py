@@ -17,6 +17,7 @@ PAGES = {
     "/lens": "#lens-heats .tok >> nth=0",
     "/evaluate": "#ev-rows .ev-open >> nth=0",
     "/data": "#da-detect tbody tr >> nth=0",
+    "/docs?page=generation": ".docs-text h1",
     "/runs": "#rn-frontier .main-svg >> nth=0",
 }
 MOST_SHIFT = 0.05

@@ -26,6 +26,13 @@ def test_a_page_comes_with_its_first_visit_and_stays(
     page.wait_for_function("document.querySelectorAll('#tr-fig-loss .scatterlayer .trace').length > 0")
     scripts = page.evaluate("performance.getEntriesByType('resource').map(entry => entry.name)")
     assert any("plotly-basic" in name for name in scripts) and not any("plotly.min" in name for name in scripts)
+    # What explains a page is a click away, and comes with dpo.
+    page.get_by_role("link", name="About this page").click()
+    expect(page.get_by_role("heading", level=1, name="Reading the curves")).to_be_visible()
+    page.get_by_role("navigation", name="Documents").get_by_role("link", name="Glossary").click()
+    expect(page.get_by_role("heading", level=1, name="Glossary")).to_be_visible()
+    page.go_back()
+    page.go_back()
     page.get_by_placeholder("Filter runs").fill("none of them")
     expect(page.locator("#tr-run-list")).to_contain_text("No run has that in its name")
     page.locator(".navigation").get_by_role("link", name="Lens").click()

@@ -108,11 +108,11 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy(source, target)
 
 
-def test_the_wheel_holds_every_file_of_the_three_directories(environment: _Environment) -> None:
+def test_the_wheel_holds_every_file_of_the_four_directories(environment: _Environment) -> None:
     [wheel] = environment.places["/dist"].glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
-    for directory, prefix in (("dpo", ""), ("assets", "dpo/"), ("configs", "dpo/")):
+    for directory, prefix in (("dpo", ""), ("assets", "dpo/"), ("configs", "dpo/"), ("docs", "dpo/")):
         files = [path for path in (ROOT / directory).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         assert {prefix + path.relative_to(ROOT).as_posix() for path in files} <= inside
     assert any(name.endswith("/licenses/NOTICE") for name in inside)  # the bundled policies' licence asks for it
