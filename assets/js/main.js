@@ -8,6 +8,7 @@ import "./compare/many.js";
 import { about, sampleOf, state } from "./compare/state.js";
 import * as votes from "./compare/votes.js";
 import * as data from "./data/grid.js";
+import "./docs.js";
 import * as evaluate from "./evaluate/view.js";
 import * as lens from "./lens/controls.js";
 import * as runs from "./runs/sweep.js";

@@ -37,7 +37,7 @@ function switchTheme() {
 }
 
 document.addEventListener("click", (event) => {
-  const link = closest(event, "a.js-nav");
+  const link = closest(event, "a.js-nav, .docs-text a[href^='/']");
   if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey && event.button === 0) {
     event.preventDefault();
     history.pushState({}, "", link.getAttribute("href"));

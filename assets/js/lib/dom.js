@@ -181,14 +181,15 @@ export function visit(address) {
 /** @type {ResizeObserver | undefined} */
 let sizes;
 /**
- * A text that is longer than its place can be scrolled by keys, too, also once the window or what stands above it has
+ * A text that is longer or wider than its place can be scrolled by keys, too, also once the window or what stands above it has
  * another size. To be called again after its text has changed.
  * @param {HTMLElement} node
  */
 export function scrollable(node) {
   sizes ??= new ResizeObserver((entries) => {
     for (const { target } of entries) {
-      if (target.scrollHeight > target.clientHeight) target.setAttribute("tabindex", "0");
+      const { scrollHeight, clientHeight, scrollWidth, clientWidth } = target;
+      if (scrollHeight > clientHeight || scrollWidth > clientWidth) target.setAttribute("tabindex", "0");
       else target.removeAttribute("tabindex");
     }
   });

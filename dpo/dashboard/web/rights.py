@@ -88,7 +88,7 @@ CALLBACKS: dict[str, Right] = {
     "tr-list.data > tr-run-list.children": _READ,
     "tr-answers.data > tr-step.max": _READ,
     "tr-step.value > tr-texts.children": _READ,
-    "url.search > docs-text.children": _READ,
+    "url.search > docs-shown.children": _READ,
     "url.search > rp-known.data": _READ,
     "rp-known.data > rp-head.children": _READ,
     "rp-known.data > rp-charts.children": _READ,
