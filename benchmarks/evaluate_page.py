@@ -30,6 +30,7 @@ from evaluations import stored
 from playwright.sync_api import Page, sync_playwright
 from waitress.server import create_server
 
+from dpo.cli.serve import spare_collections
 from dpo.dashboard.application import create_app
 
 VERDICTS = 10_000
@@ -105,6 +106,7 @@ def main() -> int:
             first, later, filtered = made[f"{VERDICTS // samples:,} prompts"] = Times(), Times(), Times()
             for _ in range(options.rounds):  # each with a server that has read nothing
                 app = create_app([Path(folder)], votes=Path(folder) / "votes.sqlite")
+                spare_collections()
                 server = create_server(app.server, host="127.0.0.1", port=0, threads=16)
                 threading.Thread(target=server.run, daemon=True).start()
                 url = f"http://127.0.0.1:{server.effective_port}/evaluate?evaluation={path}"

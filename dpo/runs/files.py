@@ -15,6 +15,8 @@ import stat
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pydantic_core import from_json
+
 MOST_RECORD_BYTES = 4 << 20
 """Of a JSON file that is read as a whole: ours have some kilobytes."""
 MOST_STATE_BYTES = 256 << 20
@@ -77,6 +79,10 @@ def parse(content: bytes | str) -> Any:
     Raises:
         ValueError: it is no JSON text, not UTF-8, or nested too deeply.
     """
+    try:
+        return from_json(content)  # in a third of the time of json's, for the same values
+    except ValueError:
+        pass  # half characters, another encoding than UTF-8, 200 levels: for json, which also says what is wrong
     try:
         return json.loads(content)
     except RecursionError:

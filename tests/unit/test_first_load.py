@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import re
 
 import pytest
 from flask.testing import FlaskClient
 
+from dpo.cli.serve import spare_collections
 from dpo.dashboard.application import ASSETS, create_app
 from dpo.palette import palette
 
@@ -74,3 +76,24 @@ def test_the_head_says_what_this_is(client: FlaskClient) -> None:
     for colors in palette():
         assert f'content="{colors["page"]}"' in document
     assert 'rel="icon" type="image/svg+xml" href="data:image/svg+xml,' in document and "_favicon.ico" not in document
+
+
+def test_what_a_started_server_holds_is_not_gone_through_again(client: FlaskClient) -> None:
+    asked = gc.get_threshold()
+    collected: list[int] = []
+    try:
+        spare_collections()
+        assert gc.get_freeze_count() > 100_000  # the modules of Dash and the pages, which are there for good
+        client.get("/_dash-layout")
+        gc.callbacks.append(lambda phase, info: collected.append(info["generation"]))
+        rows = [{"measures": {"words": [n]}} for n in range(20_000)]  # as of an evaluation's answers
+        assert len(rows) == 20_000 and len(collected) < 2 * 10 and 2 not in collected
+        loop: list[object] = []
+        loop.append(loop)
+        assert gc.is_tracked(loop)
+        del loop
+        assert gc.collect() > 0  # what is unreachable later is found as ever
+    finally:
+        gc.callbacks.clear()
+        gc.unfreeze()
+        gc.set_threshold(*asked)
