@@ -29,7 +29,7 @@ GROUPS = {
 
 
 @dataclass(frozen=True)
-class Section:
+class Chapter:
     """A heading with what stands below it, as Markdown; `ident` is what a link within the page names."""
 
     title: str
@@ -46,7 +46,7 @@ def titles() -> dict[str, str]:
     return found
 
 
-def document(name: str) -> list[Section]:
+def document(name: str) -> list[Chapter]:
     """A document's sections; what it links to among the others leads to them on this page, files of the repository are
     named alone, and pictures are in the text.
 
@@ -75,8 +75,8 @@ def document(name: str) -> list[Section]:
         if not any(first < heading.start() < last for first, last in fences)
     ]
     ends = [heading.start() for heading in starts] + [len(text)]
-    return [Section(known[name], "doc-top", text[: ends[0]])] + [
-        Section(heading[1].replace("`", ""), _ident(heading[1]), text[heading.start() : end])
+    return [Chapter(known[name], "doc-top", text[: ends[0]])] + [
+        Chapter(heading[1].replace("`", ""), _ident(heading[1]), text[heading.start() : end])
         for heading, end in zip(starts, ends[1:], strict=True)
     ]
 
@@ -132,7 +132,7 @@ def register(app: Dash, workbench: Workbench) -> None:
             return [], problem_card(str(error))
 
 
-def _drawn(name: str, sections: list[Section]) -> list[Any]:
+def _drawn(name: str, sections: list[Chapter]) -> list[Any]:
     """The text, and beside it what it has."""
     texts = [html.Section(dcc.Markdown(section.text), id=section.ident) for section in sections]
     shown = [html.Article(texts, className="card pad docs-text", **{"data-doc": name})]

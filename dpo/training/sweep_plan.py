@@ -23,8 +23,8 @@ from dpo.values import converted, inner, nearest
 
 METHODS = ("grid", "random", "tpe")
 PRUNINGS = ("median", "halving", "none")
-# A sweep decides these for each trial.
-_OWN = {"output_dir", "resume"}
+OWN = frozenset({"output_dir", "resume"})
+"""Settings that a sweep decides for each trial."""
 _MOST_COMBINATIONS = 10_000
 _MOST_TEXT = 64 * 1024  # bytes of a plan
 _MOST_DEPTH = 8  # of lists and names within each other
@@ -279,8 +279,8 @@ def _alone(name: str, value: Any, where: str) -> Any:
 
 def _name(given: Any, where: str) -> str:
     name = str(given).replace("-", "_")
-    names = [spec.name for spec in dataclasses.fields(TrainConfig) if spec.name not in _OWN]
-    if name in _OWN:
+    names = [spec.name for spec in dataclasses.fields(TrainConfig) if spec.name not in OWN]
+    if name in OWN:
         raise ConfigError(f"{where}: {name} is set by the sweep for each trial: leave it out")
     if name not in names:
         hint = nearest(name, names)

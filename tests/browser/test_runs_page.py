@@ -14,7 +14,7 @@ from run_rows import row as row_of
 
 from dpo.runs import RunRecord, open_run
 from dpo.runs.manage import note_of
-from dpo.training.sweep_plan import plan_of
+from dpo.training.sweep_plan import Choices, plan_of
 
 Write = Callable[..., RunRecord]
 
@@ -252,11 +252,28 @@ def test_a_new_sweep_starts_from_the_page(
     page = opened(open_page(serve([sweep]) + "/runs"), 6)
     page.get_by_role("button", name="New sweep").click()
     expect(page.locator("#rn-sweep")).to_contain_text("dpo sweep --config sweep.yaml")
+    message = page.locator("#rn-sweep-message")
+    expect(message).to_have_text("12 trainings: beta, learning_rate")
     plan = page.get_by_label("The sweep as YAML")
     assert plan_of(plan.input_value(), "the page", "x").trials == 12
+    # The form writes the text, and says at once what it comes to.
+    page.get_by_label("Method").select_option("grid")
+    expect(message).to_contain_text("a grid needs values of learning_rate")
+    expect(page.get_by_role("button", name="Start sweep")).to_be_disabled()
+    page.get_by_label("Values of learning_rate").fill("1e-4, 3e-4")
+    expect(message).to_have_text("6 trainings of 6 combinations: beta, learning_rate")
+    page.get_by_role("button", name="Remove learning_rate").click()
+    page.locator("#rn-sweep-search").get_by_role("button", name="Add a setting").click()
+    page.keyboard.type("loss_type")
+    page.get_by_label("Values of loss_type").fill("[sigmoid], [sigmoid, sft]")
+    page.locator("#rn-sweep-settings").get_by_label("Values of max_steps").fill("7")
+    expect(message).to_have_text("6 trainings of 6 combinations: beta, loss_type")
+    made = plan_of(plan.input_value(), "the page", "x")
+    assert made.settings["max_steps"] == 7
+    assert made.search["loss_type"] == Choices(('["sigmoid"]', '["sigmoid", "sft"]'))
+    page.get_by_text("As YAML").click()
     plan.fill("name: tiny\nsearch:\n  betta: [0.1, 0.3]\n")
-    page.get_by_role("button", name="Start sweep").click()
-    expect(page.locator("#rn-sweep-message")).to_contain_text("did you mean beta?")
+    expect(message).to_contain_text("did you mean beta?")
     settings = {
         "model": str(policy_dirs["gpt2"]), "dataset": "sample", "num_samples": 40, "eval_fraction": 0.2,
         "max_eval_pairs": 4, "max_prompt_length": 40, "max_completion_length": 32, "max_steps": 1, "batch_size": 2,
@@ -266,9 +283,9 @@ def test_a_new_sweep_starts_from_the_page(
         {"name": "tiny", "method": "grid", "measure": "margin", "settings": settings, "search": {"beta": [0.1, 0.3]}}
     ))  # fmt: skip
     page.get_by_role("button", name="Start sweep").click()
-    expect(page.locator("#rn-sweep-message")).to_contain_text("tiny: 2 trials are in the queue")
+    expect(message).to_contain_text("tiny: 2 trials are in the queue")
     page.get_by_role("button", name="Start sweep").click()
-    expect(page.locator("#rn-sweep-message")).to_contain_text("is in the queue already")
+    expect(message).to_contain_text("is in the queue already")
     page.keyboard.press("Escape")
     page.locator(".navigation").get_by_role("link", name="Training").click()
     page.get_by_role("button", name="New run").click()

@@ -70,8 +70,17 @@ def test_a_table_is_made_by_one_command_and_goes_on(
     told = capsys.readouterr().out
     assert told.count("is there") == 9 and "trained" not in told
     assert (work / "which.md").read_text(encoding="utf-8") == text
+    a_second_table_takes_what_is_there(table, settings, command, work, capsys)
 
-    alike = tmp_path / "alike.yaml"  # asks another question of runs that are there, and of its own: another rate
+    assert main([*command, "--updates", "3"]) == 2
+    assert "was trained with another max_steps" in capsys.readouterr().err
+
+
+def a_second_table_takes_what_is_there(
+    table: dict[str, Any], settings: dict[str, Any], command: list[str], work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the same settings by another name, with a judge of its own."""
+    alike = work.parent / "alike.yaml"
     alike.write_text(
         yaml.safe_dump(
             table | {"models": {"gpt2": table["models"]["gpt2"]}, "judge": settings | {"learning_rate": 0.01},
@@ -83,6 +92,3 @@ def test_a_table_is_made_by_one_command_and_goes_on(
     assert "alike-judge: trained" in told
     assert "is which-gpt2-dpo-0" in told and "is which-gpt2-dpo-1" in told and told.count("trained") == 1
     assert "| full | gpt2 |" in (work / "alike.md").read_text(encoding="utf-8")
-
-    assert main([*command, "--updates", "3"]) == 2
-    assert "was trained with another max_steps" in capsys.readouterr().err

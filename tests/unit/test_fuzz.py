@@ -44,6 +44,7 @@ BODIES: dict[str, Any] = {
     "/api/jobs/resume": {"run": "RUN"},
     "/api/jobs/sweep": {"plan": "name: x\nmethod: grid\nsearch: {beta: [0.1]}\n"},
     "/api/jobs/forget": {"job": "x"},
+    "/api/sweep/check": {"plan": "name: x\nmethod: grid\nsearch: {beta: [0.1]}\n"},
 }  # fmt: skip
 
 

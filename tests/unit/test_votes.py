@@ -18,8 +18,9 @@ import pytest
 from scipy.stats import binomtest, multinomial
 
 from dpo.cli.main import main
+from dpo.dashboard.application import create_app
 from dpo.dashboard.compare.policies import EXAMPLES
-from dpo.dashboard.compare.votes import prompts_left
+from dpo.dashboard.compare.votes import SAMPLE, prompts_left, prompts_of
 from dpo.errors import ConfigError, DataError, StorageError
 from dpo.evaluation.statistics.strengths import bradley_terry, standard_errors
 from dpo.evaluation.vote_statistics import statistics, strengths, win_rates
@@ -80,26 +81,30 @@ def test_votes_of_threads_and_processes_at_once_are_all_kept(tmp_path: Path) -> 
 def test_a_vote_is_taken_back_by_its_voter_alone_and_its_prompt_comes_again(tmp_path: Path) -> None:
     votes = Votes(tmp_path / "votes.sqlite")
     assert votes.withdraw("k", "ann") is False and not votes.path.exists()
-    everything = prompts_left([], "ann")
+    offered = prompts_of(SAMPLE)
+    everything = prompts_left(offered, [], "ann")
     assert all(prompt == prompt.strip() != "" for prompt in everything)  # as Compare asks, and votes have, them
     assert set(EXAMPLES) < set(everything) and len(set(everything)) == len(everything) > 20
-    assert everything != prompts_left([], "ben") and set(everything) == set(prompts_left([], "ben"))
+    assert everything != prompts_left(offered, [], "ben") and set(everything) == set(prompts_left(offered, [], "ben"))
     for key, voter in (("k", "ann"), ("anonymous", "")):
         votes.add(vote(key, voter=voter, prompt=everything[0]))
-    assert prompts_left(votes.all(), "ann") == everything[1:]
+    assert prompts_left(offered, votes.all(), "ann") == everything[1:]
     assert votes.withdraw("k", "ben") is False and votes.withdraw("anonymous", "") is False
     assert votes.withdraw("k", "ann") is True and votes.withdraw("k", "ann") is False
-    assert [vote.key for vote in votes.all()] == ["anonymous"] and prompts_left(votes.all(), "ann") == everything
+    assert [vote.key for vote in votes.all()] == ["anonymous"]
+    assert prompts_left(offered, votes.all(), "ann") == everything
 
 
 def test_the_sample_is_read_again_only_where_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sample = tmp_path / "sample.jsonl"
     monkeypatch.setattr("dpo.dashboard.compare.votes.SAMPLE", sample)
+    client = create_app([tmp_path], votes=tmp_path / "votes.sqlite").server.test_client()
 
     def left(word: str, time: int) -> set[str]:
         sample.write_text("".join(json.dumps({"prompt": f"{word} {n:03}"}) + "\n" for n in range(200)))
         os.utime(sample, ns=(time, time))
-        return {prompt.split()[0] for prompt in set(prompts_left([], "ann")) - set(EXAMPLES)}
+        prompts = client.get("/api/votes/prompts?voter=ann").get_json()["prompts"]
+        return {prompt.split()[0] for prompt in set(prompts) - set(EXAMPLES)}
 
     assert left("tea", 1) == {"tea"}
     assert left("rum", 1) == {"tea"}  # of the same inode, size and time: nobody looked into it

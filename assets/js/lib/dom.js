@@ -181,8 +181,8 @@ export function visit(address) {
 /** @type {ResizeObserver | undefined} */
 let sizes;
 /**
- * A text that is longer or wider than its place can be scrolled by keys, too, also once the window or what stands above it has
- * another size. To be called again after its text has changed.
+ * A text that is longer or wider than its place can be scrolled by keys, too, also once the window or what stands
+ * above it has another size. To be called again after its text has changed.
  * @param {HTMLElement} node
  */
 export function scrollable(node) {

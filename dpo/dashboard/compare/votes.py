@@ -105,6 +105,7 @@ def results() -> html.Section:
 def register(server: Flask, workbench: Workbench) -> None:
     """Add the routes under `/api/votes`; trainings on votes go through the queue of all trainings."""
     votes, jobs = workbench.votes, workbench.jobs
+    offered = lru_cache(maxsize=1)(prompts_of)
 
     @server.post("/api/votes")
     def store() -> Response:
@@ -135,7 +136,8 @@ def register(server: Flask, workbench: Workbench) -> None:
     @server.get("/api/votes/prompts")
     def prompts() -> Response:
         """What the `voter` has not voted on yet."""
-        return jsonify({"prompts": prompts_left(votes.all(), request.args.get("voter", "")[:64])})
+        all_of_them = offered(SAMPLE, identity(SAMPLE))
+        return jsonify({"prompts": prompts_left(all_of_them, votes.all(), request.args.get("voter", "")[:64])})
 
     @server.get("/api/votes/pairs.jsonl")
     def export() -> Response:
@@ -151,18 +153,20 @@ def register(server: Flask, workbench: Workbench) -> None:
         return jsonify(training_state(jobs))
 
 
-@lru_cache(maxsize=1)
-def _prompts(sample: Path, known_by: Identity | None) -> tuple[str, ...]:
-    """The example prompts, and those of the sample data that a training holds out by default."""
+def prompts_of(sample: Path, known_by: Identity | None = None) -> tuple[str, ...]:
+    """The example prompts, and those of the sample data that a training holds out by default.
+
+    `known_by` is the file's identity, for whoever keeps what was read.
+    """
     rows = [json.loads(line) for line in sample.read_text(encoding="utf-8").splitlines() if line.strip()]
     held_out = [row["prompt"].strip() for row in rows if is_held_out(row["prompt"], DataSpec.eval_fraction)]
     return tuple(dict.fromkeys([*EXAMPLES, *held_out]))
 
 
-def prompts_left(so_far: Sequence[Vote], voter: str) -> list[str]:
-    """Prompts that a voter has not voted on, in an order of the voter's own: few voters then see many prompts."""
+def prompts_left(prompts: Sequence[str], so_far: Sequence[Vote], voter: str) -> list[str]:
+    """Those of `prompts` that a voter has not voted on, in an order of the voter's own: few voters see many prompts."""
     done = {vote.prompt for vote in so_far if vote.voter == voter}
-    left = [prompt for prompt in _prompts(SAMPLE, identity(SAMPLE)) if prompt not in done]
+    left = [prompt for prompt in prompts if prompt not in done]
     return sorted(left, key=lambda prompt: hashlib.sha256(f"{voter} {prompt}".encode()).digest())
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
 import dash_ag_grid as dag
 import dash_mantine_components as dmc
-import yaml
 from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 from pydantic import AfterValidator
 from typing_extensions import TypedDict
@@ -23,13 +21,11 @@ from dpo.dashboard.components import (
     card,
     card_head,
     chart,
-    command,
-    dialog,
     icon,
     page_title,
     problem_card,
 )
-from dpo.dashboard.runs_page import figures, trash_box
+from dpo.dashboard.runs_page import figures, sweep_form, trash_box
 from dpo.dashboard.runs_page.grid_rows import GridRows, Named, paths_of
 from dpo.dashboard.runs_page.report import report
 from dpo.dashboard.runs_page.table import (
@@ -92,7 +88,7 @@ def page(workbench: Workbench) -> list[Any]:
         html.Div([_frontier_card(), _card("parallel", "Settings and outcome")], className="grid runs-grid"),
         _importance_card(),
         *trash_box.dialogs(),
-        dialog(html.Div(id="rn-sweep"), "rn-sweep-box", "New sweep", 640),
+        sweep_form.sweep_dialog(),
         dcc.Download(id="rn-download"),
         dcc.Store(id="rn-signature"),
         dcc.Store(id="rn-changed", data=0),
@@ -109,6 +105,7 @@ def register(app: Dash, workbench: Workbench) -> None:
     _editing(app, workbench)
     _choosing(app, table)
     trash_box.register(app, workbench)
+    sweep_form.register(app.server, workbench)
     _leaving(app, workbench)
 
 
@@ -264,49 +261,8 @@ def _leaving(app: Dash, workbench: Workbench) -> None:
         except DpoError as error:
             return no_update, problem_card(str(error))
 
-    @app.callback(
-        Output("rn-sweep-box", "opened"), Output("rn-sweep", "children"),
-        Input("rn-new", "n_clicks"), State("rn-grid", "selectedRows"),
-        prevent_initial_call=True,
-    )  # fmt: skip
-    def sweep(_: int, selected: GridRows) -> tuple[bool, Any]:
-        return True, _sweep_help(_start_of(paths_of(selected), workbench.roots))
-
-
-def _start_of(paths: Sequence[str], roots: Sequence[Path]) -> dict[str, Any]:
-    """Settings to begin a sweep with: those of the chosen run that are not the defaults."""
-    import dataclasses
-
-    from dpo.training.config import TrainConfig
-
-    try:
-        settings = listed(paths[0], roots).config if paths else {}
-    except DpoError:
-        settings = {}
-    defaults = dataclasses.asdict(TrainConfig())
-    left_out = {"output_dir", "resume", "beta", "learning_rate"}
-    changed = {name: value for name, value in settings.items()
-               if name in defaults and name not in left_out and value != defaults[name]}  # fmt: skip
-    return changed or {"model": "demo/gpt2", "dataset": "sample", "max_steps": 40}
-
-
-def _sweep_help(settings: dict[str, Any]) -> list[Any]:
-    rate = {"low": 1e-5, "high": 1e-3, "log": True}
-    plan = {"name": "beta-and-rate", "method": "tpe", "trials": 12, "measure": "accuracy", "settings": settings,
-            "search": {"beta": [0.05, 0.1, 0.3], "learning_rate": rate}}  # fmt: skip
-    text = yaml.safe_dump(plan, sort_keys=False, allow_unicode=True)
-    return [
-        html.P("Change what it searches; choose a run first to start from its settings.", className="sub"),
-        dmc.Textarea(id="rn-sweep-plan", value=text, autosize=True, minRows=8, maxRows=22, className="plan",
-                     spellCheck=False, **{"aria-label": "The sweep as YAML"}),
-        html.P("", id="rn-sweep-message", className="sub", role="status"),
-        box(button("Copy", "copy", id="rn-sweep-copy"), button("Start sweep", "play", "filled",
-                                                                     id="rn-sweep-start"), cls="row end-row"),
-        html.P("Or save it as sweep.yaml, and in as many terminals or on as many machines as you like:",
-               className="sub"),
-        command("dpo sweep --config sweep.yaml"),
-        html.P("Its runs appear in this table as they start.", className="sub"),
-    ]  # fmt: skip
+    asked = Input("rn-new", "n_clicks"), State("rn-grid", "selectedRows")
+    in_browser(app, "runs.sweep", Output("rn-sweep-box", "opened"), *asked)
 
 
 def _grid_room(rows: int) -> html.Div:

@@ -80,6 +80,8 @@ ROUTES: dict[tuple[str, str], Right] = {
     ("POST", "/api/jobs/resume"): _TRAIN,
     ("POST", "/api/jobs/sweep"): _TRAIN,
     ("POST", "/api/jobs/forget"): _TRAIN,
+    ("GET", "/api/sweep/form"): _READ,
+    ("POST", "/api/sweep/check"): _TRAIN,
 }
 
 # By the callback's first input and first output; a page's own coming, when it is visited, is right for all.
@@ -126,7 +128,6 @@ CALLBACKS: dict[str, Right] = {
     '{"entry":["ALL"],"type":"rn-back"}.n_clicks > rn-trash-list.children': _CHANGE,
     "rn-empty.n_clicks > rn-trash-list.children": _CHANGE,
     "rn-export.n_clicks > rn-download.data": _READ,
-    "rn-new.n_clicks > rn-sweep-box.opened": _READ,
 }
 _VISIT = re.compile(r"visit-(\w+)\.data > page-\1\.children")
 
