@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -23,6 +26,7 @@ from dpo.evaluation.statistics.judges import (
     krippendorffs_alpha,
     order_effect,
 )
+from dpo.evaluation.statistics.logistic import fit
 from dpo.evaluation.statistics.planning import (
     detectable_difference,
     halfwidth,
@@ -34,6 +38,7 @@ from dpo.evaluation.statistics.planning import (
 from dpo.evaluation.statistics.strengths import bradley_terry, percentiles, resampled_by_prompt
 from dpo.evaluation.statistics.verdicts import holm, p_value, verdict
 
+ORACLES = Path(__file__).parent.parent / "data" / "statistics-oracles.json"
 PROMPTS = np.array([1, 0.75, 0.5, 1, 0, 0.875, 0.625, 0.5, 1, 0.25])
 
 
@@ -153,6 +158,25 @@ def test_lengths_held_equal() -> None:
     assert mirrored is not None and mirrored.rate.value == pytest.approx(1 - made.rate.value, abs=1e-12)
     assert length_controlled(np.ones(10), np.arange(10)) is None
     assert length_controlled(h, np.zeros(40)) is None
+
+
+def test_other_programs_say_the_same() -> None:
+    """What statsmodels and evalica said once of the same data; neither is a dependency."""
+    said = json.loads(ORACLES.read_text(encoding="utf-8"))
+    h, longer, emoji, prompts = (np.array(said["rows"][name]) for name in ("h", "longer", "emoji", "prompt"))
+    for made, other, design in (
+        (length_controlled(h, longer, prompts), said["length"], np.tanh(longer / longer.std(ddof=1))[:, None]),
+        (controlled(h, np.column_stack([longer / 100, emoji]), prompts), said["style"],
+         np.column_stack([longer / 100, emoji])),
+    ):  # fmt: skip
+        assert made is not None
+        assert np.log(made.rate.value / (1 - made.rate.value)) == pytest.approx(other["coefficients"][0], abs=1e-6)
+        assert made.slopes == pytest.approx(other["coefficients"][1:], abs=1e-6)
+        fitted = fit(np.column_stack([np.ones(len(h)), design]), h, prompts)
+        assert fitted is not None and fitted.errors == pytest.approx(np.array(other["errors_plain"]), abs=1e-6)
+    assert bradley_terry(said["wins"]) == pytest.approx(np.array(said["strengths"]), abs=1e-6)
+    by_item = [[word for word in words if word is not None] for words in zip(*said["ratings"], strict=True)]
+    assert krippendorffs_alpha(by_item) == pytest.approx(said["alpha"], abs=1e-9)
 
 
 def test_strengths() -> None:
