@@ -32,6 +32,7 @@ FLOORS = (  # from the roof to the ground; the last two are files
         "errors",
         "families",
         "glossary",
+        "heap",
         "notebook",
         "processes",
         "resources",

@@ -20,6 +20,7 @@ from dpo import hub
 from dpo.errors import ConfigError
 from dpo.evaluation.votes import DEFAULT_VOTES
 from dpo.generation.remote import Remote
+from dpo.heap import limit_arenas
 from dpo.policies.names import BUNDLED_RUNS, DEFAULT_RUNS, check_weights
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _NO_HUB = "this dashboard asks the hub only if it is started with --allow-hub"
 _MOST_CONNECTIONS = 1000  # of which idle ones cost next to nothing
+_ARENAS = 2  # of the heap, for a hundred threads of which one computes at a time
 _IDLE_SECONDS = 60  # then they are closed; a stream says every 15 s that it lives
 
 
@@ -209,6 +211,7 @@ def _answer(app: Dash, host: str, port: int, lines: Sequence[str], proxy: str | 
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    limit_arenas(_ARENAS)
     spare_collections()
     # A byte is sent as soon as it is there: tokens must not wait for a buffer to fill.
     listening: dict[int, Any] = {}

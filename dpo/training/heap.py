@@ -8,37 +8,14 @@ which doubled the time of one; giving back what is free now and then costs almos
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import platform
-from collections.abc import Callable
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from dpo.heap import trim_heap
+
 EVERY = 10
 """Updates from one giving back to the next."""
-
-
-@functools.cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    """glibc's `malloc_trim`; None where the C library is another one."""
-    if platform.libc_ver()[0] != "glibc":
-        return None
-    try:
-        trim: Callable[[int], int] = ctypes.CDLL("libc.so.6").malloc_trim
-    except (OSError, AttributeError):  # no such library, or one without the function
-        return None
-    return trim
-
-
-def trim_heap() -> bool:
-    """Give the free pages of glibc's heap back to the system; whether there were any.
-
-    Does nothing elsewhere; an allocator that is preloaded (jemalloc, tcmalloc) goes on as it was.
-    """
-    trim = _malloc_trim()
-    return bool(trim and trim(0))
 
 
 class TrimHeap(TrainerCallback):
