@@ -1,7 +1,10 @@
-"""Rows of many runs outlive the server: the same rows, and only what has changed is read again."""
+"""Rows of many runs outlive the server: the same rows, only what has changed is read again, and few fields are sent."""
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,10 +12,14 @@ import pytest
 from dpo.dashboard.run_reader import RunReader
 from dpo.dashboard.runs_page import row_index, table
 from dpo.dashboard.runs_page.row_index import RowIndex
-from dpo.dashboard.runs_page.table import Row, RunTable, rows_of
+from dpo.dashboard.runs_page.table import Row, RunTable, columns_of, rows_of, sent
+from dpo.dashboard.web.reading import MOST_CALLBACK
 from dpo.evaluation.votes import Votes
 from dpo.runs import RunRecord, open_run
 from dpo.runs.manage import annotate
+from dpo.training.config import TrainConfig
+
+CELLS = Path(__file__).parents[2] / "assets" / "js" / "runs" / "cells.js"
 
 
 def test_a_new_server_reads_only_what_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,3 +61,22 @@ def test_a_new_server_reads_only_what_has_changed(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(row_index, "_MOST", 2)
     assert served() == second and len(read) == 3
     assert served() == second and len(read) == 1  # the oldest went
+
+
+def test_the_grid_gets_what_it_shows(tmp_path: Path) -> None:
+    for number in range(4):
+        config = asdict(TrainConfig(beta=0.1 + number, learning_rate=1e-4 * (1 + number), seed=number))
+        record = RunRecord.create(tmp_path / str(number), {"name": f"run {number}", "kind": "dpo", "config": config})
+        points = [{"step": step, "eval_kl": 2.0, "eval_rewards/margins": 0.2} for step in range(20)]
+        record.log_all([{"step": 1, "eval_loss": 0.5}, *points])
+    rows = rows_of(RunReader([tmp_path]))
+    columns = columns_of(rows)
+    shown = sent(rows, columns)
+    for column in columns:
+        assert [row.get(column["field"]) for row in shown] == [row.get(column["field"]) for row in rows]
+    cells = re.findall(r"props\.data\.(\w+)", CELLS.read_text())
+    drawn_by = {*cells, "family", "kind", "path", "own", "reason", "over"}
+    assert len(drawn_by) > 6 and all(drawn_by <= row.keys() for row in shown)
+    assert not any("points" in row or "set/warmup_ratio" in row for row in shown)
+    # The grid sends all its rows back with a choice: ten thousand runs, with long names and notes, must fit.
+    assert max(len(json.dumps(row)) for row in shown) * 10_000 < MOST_CALLBACK / 2

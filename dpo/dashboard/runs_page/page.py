@@ -38,6 +38,7 @@ from dpo.dashboard.runs_page.table import (
     filtered,
     heading,
     rows_of,
+    sent,
 )
 from dpo.dashboard.web.access import Access, Right
 from dpo.dashboard.web.schema import Count
@@ -141,8 +142,8 @@ def _reading(app: Dash, workbench: Workbench, table: RunTable) -> None:
         apart = differing(rows)
         columns = columns_of(rows, chosen or (), apart)
         return (
-            shown, columns if columns != before else no_update, subtitle or _subtitle(rows, len(shown), apart[1]),
-            _room(len(shown)), problem, now, choices_of(rows, apart),
+            sent(shown, columns), columns if columns != before else no_update,
+            subtitle or _subtitle(rows, len(shown), apart[1]), _room(len(shown)), problem, now, choices_of(rows, apart),
         )  # fmt: skip
 
 
