@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -171,6 +172,12 @@ def chunk_of_rows(rows: Iterable[Mapping[str, Any]]) -> Chunk:
 
 def _column(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[Floats, list[int], int]:
     """The numbers under `key`, the steps at which they are not finite, and how many values are none."""
+    given = [row.get(key, math.nan) for row in rows]
+    if set(map(type, given)) <= {int, float}:  # as in nearly all columns, for which this is five times as quick
+        with contextlib.suppress(OverflowError):
+            values = np.array(given, float)
+            if np.isnan(values).sum() == sum(key not in row for row in rows) and not np.isinf(values).any():
+                return values, [], 0
     values, not_finite, unfit = np.full(len(rows), np.nan), [], 0
     for place, row in enumerate(rows):
         value = row.get(key, "")
