@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from dpo import hub
 from dpo.errors import ConfigError
 from dpo.evaluation.votes import DEFAULT_VOTES
 from dpo.generation.remote import Remote
-from dpo.heap import limit_arenas
+from dpo.heap import limit_arenas, trim_heap
 from dpo.policies.names import BUNDLED_RUNS, DEFAULT_RUNS, check_weights
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _NO_HUB = "this dashboard asks the hub only if it is started with --allow-hub"
 _MOST_CONNECTIONS = 1000  # of which idle ones cost next to nothing
 _ARENAS = 2  # of the heap, for a hundred threads of which one computes at a time
+_GIVEN_BACK_SECONDS = 30.0  # a tenth of a second's work for a heap of a gigabyte
 _IDLE_SECONDS = 60  # then they are closed; a stream says every 15 s that it lives
 
 
@@ -225,6 +227,7 @@ def _answer(app: Dash, host: str, port: int, lines: Sequence[str], proxy: str | 
             listener.channel_class = Channel
     print("\n".join(lines), flush=True)  # from here on it answers
     threading.Thread(target=_prepare, args=[app], name="dpo-prepare", daemon=True).start()
+    threading.Thread(target=_give_back, name="dpo-memory", daemon=True).start()
     try:
         server.run()
     finally:
@@ -246,6 +249,13 @@ def _prepare(app: Dash) -> None:
     """Do what the first visitor would wait for, where there are thousands of runs."""
     for work in app.server.config["beforehand"]:
         work()
+
+
+def _give_back() -> None:
+    """Give what requests left free back to the system now and then: what lives on among it keeps it else."""
+    while True:
+        time.sleep(_GIVEN_BACK_SECONDS)
+        trim_heap()
 
 
 def _trusted(proxy: str | None) -> dict[str, Any]:
