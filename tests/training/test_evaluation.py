@@ -193,7 +193,7 @@ def test_conversations_several_samples_and_temperatures_in_the_other_family(tmp_
         ({"judges": ["oracle"]}, ConfigError, "No judge is called 'oracle'"),
         ({"judges": ["reward:BASE"]}, PolicyError, "no recorded reference"),
         ({"against": "RUN"}, ConfigError, "--against"),
-        ({"eval_fraction": 0.5}, ConfigError, "held out 0.3 of the prompts"),
+        ({"eval_fraction": 0.5}, ConfigError, "held out 0.3 of the prompts, .*: give 0.3 at most, or leave it out"),
         ({"eval_fraction": 1.5}, ConfigError, "eval_fraction is 1.5"),
         ({"dataset": "missing.jsonl"}, DataError, "no file"),
         ({"policies": ["BASE"]}, ConfigError, "--against"),

@@ -304,8 +304,8 @@ def _fraction(config: EvaluationConfig, policies: tuple[str, ...], trained: bool
         return fraction
     if trained and config.eval_fraction > fraction:
         raise ConfigError(
-            f"--eval-fraction {config.eval_fraction:g}: a policy's run held out {fraction:g} of the prompts and "
-            "was trained on others; leave it out"
+            f"--eval-fraction {config.eval_fraction:g}: a policy's run held out {fraction:g} of the prompts, by their "
+            f"hash in whatever data, and may have been trained on any other: give {fraction:g} at most, or leave it out"
         )
     return config.eval_fraction
 
