@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import threading
 import time
@@ -21,6 +20,7 @@ from waitress.server import create_server
 
 from dpo.dashboard.application import create_app
 from dpo.runs import BUNDLED_RUNS, RunRecord
+from scripts.ensure_browser import system_browser
 
 FLAGS = [
     "--no-sandbox",
@@ -31,7 +31,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 # A slow machine is not a broken page.
 expect.set_options(timeout=30_000)
 Open = Callable[..., Page]
@@ -62,7 +61,7 @@ Page.wait_for_function = _wait_for_function  # type: ignore[assignment,method-as
 @pytest.fixture(scope="session")
 def launch() -> Iterator[Callable[..., Browser]]:
     """Start a Chromium with further flags."""
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    path = system_browser()
     with sync_playwright() as playwright:
         yield lambda *flags: playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
 
