@@ -38,12 +38,26 @@ SHARED = Path(os.environ.get("DPO_SHARED", ROOT.parent / "shared"))
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Browser tests of a file share one Chromium: where tests run in several processes a file stays in one."""
+    """Where tests run in several processes, those that share something costly stay in one.
+
+    That is a Chromium for the browser tests of a file, what a fixture makes for a module, and the evaluated policies.
+    """
     for item in items:
-        if "browser" in item.path.parent.name:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        if item.get_closest_marker("xdist_group") is None and (group := _shares(item)):
+            item.add_marker(pytest.mark.xdist_group(group))
     if hasattr(config, "workerinput"):
         items[:] = _mixed(items)
+
+
+def _shares(item: pytest.Item) -> str | None:
+    """With which tests it shares something, by a name for all of them."""
+    fixtures = getattr(item, "_fixtureinfo", None)  # pytest tells a fixture's scope nowhere else
+    known = fixtures.name2fixturedefs if fixtures else {}
+    if "tuned_home" in known:
+        return "tuned_home"
+    if item.path.parent.name == "browser" or any(found[-1].scope == "module" for found in known.values()):
+        return str(item.path)
+    return None
 
 
 def _mixed(items: list[pytest.Item]) -> list[pytest.Item]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import damaged, write_run
+from damage import KINDS, damaged, write_run
 from waitress.server import create_server
 
 from dpo.cli.main import main, parser
@@ -30,6 +30,7 @@ from dpo.runs import Run, RunRecord, find_runs, open_run, record
 # Others than those of every test run: DPO_DAMAGED_FIRST=1000 DPO_DAMAGED_RUNS=2000
 COUNT, BATCH = int(os.environ.get("DPO_DAMAGED_RUNS", "300")), 25
 FIRST = int(os.environ.get("DPO_DAMAGED_FIRST", "0"))
+SEEDS, DAILY = range(FIRST, FIRST + COUNT), 100  # each kind of damage comes in every day
 HANGS = 20.0  # seconds without an answer: the slowest takes a twentieth of it
 CHARTS = ("loss", "chosen", "margin", "accuracy", "kl", "logps", "length", "lr", "grad", "use", "repetition")
 
@@ -176,19 +177,29 @@ def emptied(folder: str) -> None:
         os.unlink(entry) if entry.is_symlink() else shutil.rmtree(entry)
 
 
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        pytest.param(SEEDS[:DAILY], id="daily"),
+        pytest.param(SEEDS[DAILY:], id="more", marks=pytest.mark.slow),
+    ],
+)
 def test_one_bad_run_hides_nothing(
-    client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    seeds: range, client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["dpo.cli.main"], "parser", functools.cache(parser))  # made once for 2,000 commands
+    monkeypatch.setattr(sys.modules["dpo.cli.main"], "parser", functools.cache(parser))  # made once for all commands
     caplog.set_level(logging.ERROR)
     failures: list[str] = []
     answered: dict[str, set[int]] = {}
-    for first in range(FIRST, FIRST + COUNT, BATCH):
+    kinds: set[str] = set()
+    for place in range(0, len(seeds), BATCH):
+        batch = seeds[place : place + BATCH]
         write_run(Path("runs/good"), name="the good run")
-        made = [damaged(seed, Path(f"runs/bad-{seed}")) for seed in range(first, min(first + BATCH, FIRST + COUNT))]
-        failures += [f"{line} with seeds {first} to {first + BATCH - 1}" for line in failures_of_lists(client)]
-        for place in range(0, len(made), 5):
-            some = made[place : place + 5]
+        made = [damaged(seed, Path(f"runs/bad-{seed}")) for seed in batch]
+        kinds |= {kind for kind in KINDS for _, what in made if f": {kind} (" in what}
+        failures += [f"{line} with seeds {batch[0]} to {batch[-1]}" for line in failures_of_lists(client)]
+        for few in range(0, len(made), 5):
+            some = made[few : few + 5]
             shown = [str(path).encode("utf-8", "replace").decode() for path, _ in some]
             for label, (status, _) in client.of_runs(["runs/good", *shown]):
                 answered.setdefault(label, set()).add(status)
@@ -201,6 +212,7 @@ def test_one_bad_run_hides_nothing(
     assert not failures, "\n".join([f"{len(failures)} failures", *failures[:60], *sorted(where)])
     assert not where, "\n".join(sorted(where))
     assert all(200 in statuses for statuses in answered.values()), answered  # nothing was refused from the start
+    assert kinds == set(KINDS) or len(seeds) < DAILY
 
 
 def test_what_was_left_out_is_named_and_never_trained_on(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Scores and gradients with every block's weights split over two processes (FSDP), beside those of one process.
 
-Started by `torchrun`; prints the largest differences as JSON.
+Started by `run_together`, as `torchrun` does it; prints the largest differences as JSON.
 """
 
 from __future__ import annotations

@@ -94,38 +94,41 @@ def test_two_processes_win_as_often_as_one(policy_dirs: dict[str, Path], tmp_pat
 
 def test_sharded_weights_score_like_whole_ones() -> None:
     """FSDP gathers a block's weights inside the block's forward pass only; the scoring head keeps to that."""
-    tests = Path(__file__).resolve().parent.parent
-    path = os.pathsep.join([str(tests / "helpers"), str(tests.parent)])
-    found = subprocess.run(
-        [*several(2), str(tests / "helpers" / "sharded.py")], capture_output=True, text=True, timeout=280,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-    )  # fmt: skip
+    found = run_together(str(Path(__file__).resolve().parent.parent / "helpers" / "sharded.py"), count=2)
     assert found.returncode == 0, found.stderr
     for family, differences in json.loads(found.stdout.splitlines()[-1]).items():
         assert differences["log_probs"] < 1e-5 and differences["gradients"] < 1e-5, family
 
 
-def test_two_processes_stop_and_resume_together(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
-    whole = launch(2, policy_dirs["gpt2"], tmp_path / "whole", batch_size=2, max_steps=6)
-    assert whole.returncode == 0, whole.stderr
-    # As a kill after the first checkpoint leaves it.
-    shutil.copytree(tmp_path / "whole", tmp_path / "half")
-    shutil.rmtree(tmp_path / "half" / "checkpoint-6")
-    shutil.rmtree(tmp_path / "half" / "policy")
-    path = tmp_path / "half" / "run.json"
+@pytest.fixture(scope="module")
+def whole(policy_dirs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that two processes trained without a break."""
+    out = tmp_path_factory.mktemp("processes") / "whole"
+    done = launch(2, policy_dirs["gpt2"], out, batch_size=2)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def as_stopped(whole: Path, half: Path) -> None:
+    """What a kill after the first checkpoint leaves of it."""
+    shutil.copytree(whole, half)
+    shutil.rmtree(half / "checkpoint-6")
+    shutil.rmtree(half / "policy")
+    path = half / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "stopped"}))
+
+
+def test_two_processes_stop_and_resume_together(whole: Path, policy_dirs: dict[str, Path], tmp_path: Path) -> None:
+    as_stopped(whole, tmp_path / "half")
     resumed = launch(2, policy_dirs["gpt2"], tmp_path / "half", batch_size=2, resume=str(tmp_path / "half"))
     assert resumed.returncode == 0, resumed.stderr
-    assert [row["loss"] for row in rows_of(tmp_path / "half")] == [row["loss"] for row in rows_of(tmp_path / "whole")]
+    assert [row["loss"] for row in rows_of(tmp_path / "half")] == [row["loss"] for row in rows_of(whole)]
 
 
-def test_another_number_of_processes_goes_on_with_the_same_pairs(policy_dirs: dict[str, Path], tmp_path: Path) -> None:
-    whole = launch(2, policy_dirs["gpt2"], tmp_path / "whole", batch_size=2)
-    assert whole.returncode == 0, whole.stderr
-    shutil.copytree(tmp_path / "whole", tmp_path / "half")
-    shutil.rmtree(tmp_path / "half" / "checkpoint-6")
-    path = tmp_path / "half" / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "stopped"}))
+def test_another_number_of_processes_goes_on_with_the_same_pairs(
+    whole: Path, policy_dirs: dict[str, Path], tmp_path: Path
+) -> None:
+    as_stopped(whole, tmp_path / "half")
     resume = {"batch_size": 2, "resume": str(tmp_path / "half")}
     environment = os.environ | {"RANK": "0", "WORLD_SIZE": "3"}
     refused = run("train", f"--resume={tmp_path / 'half'}", env=environment, cwd=tmp_path)
@@ -133,7 +136,7 @@ def test_another_number_of_processes_goes_on_with_the_same_pairs(policy_dirs: di
     assert "trains on 4 at a time (2 processes with 2 each), which 3 cannot share evenly" in refused.stderr
     resumed = launch(1, policy_dirs["gpt2"], tmp_path / "half", **resume)
     assert resumed.returncode == 0, resumed.stderr
-    for before, after in zip(rows_of(tmp_path / "whole"), rows_of(tmp_path / "half"), strict=True):
+    for before, after in zip(rows_of(whole), rows_of(tmp_path / "half"), strict=True):
         assert before["examples"] == after["examples"] and before["loss"] == pytest.approx(after["loss"], abs=1e-5)
 
 

@@ -14,6 +14,10 @@ from dpo.preferences.sources import NAMED, SAMPLE
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, re.S)
+SHORT = (
+    "--max-steps=1", "--batch-size=2", "--max-completion-length=48", "--max-eval-pairs=2", "--probes=0",
+    "--kl-prompts=0",
+)  # fmt: skip
 
 
 def test_commands_and_snippet(
@@ -29,9 +33,8 @@ def test_commands_and_snippet(
     for command in commands:
         if "--resume" in command or "--config" in command:
             continue  # test_sigkill_then_resume_equals_the_uninterrupted_run, test_presets
-        short = ["--max-steps", "2", "--probes", "1", "--batch-size", "4"] if command[1] == "train" else []
-        short += ["--max-eval-pairs", "4"] if command[1] == "train" else []
-        short += ["--kl-prompts", "1"] if command[1] in ("train", "eval") else []
+        short = [*SHORT] if command[1] == "train" else []
+        short += ["--kl-prompts", "1"] if command[1] == "eval" else []
         few = ["--max-new-tokens", "8"] if command[1] in ("generate", "compare", "eval") else []
         few += ["--prompts", "2"] if command[1] == "eval" else []
         assert main(command[1:] + short + few) == 0, command
