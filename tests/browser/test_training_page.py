@@ -26,8 +26,15 @@ def roots(tmp_path: Path, write_run: Write) -> list[Path]:
     return [tmp_path]
 
 
-def test_both_families_stand_in_the_three_charts(serve: Any, open_page: Any, roots: list[Path]) -> None:
+def test_a_visit_of_two_runs(serve: Any, open_page: Any, roots: list[Path]) -> None:
     page = open_page(serve(roots) + "/training")
+    both_families_stand_in_the_three_charts(page)
+    answers_follow_the_step(page)
+    a_point_shows_what_was_said_there(page)
+    a_chart_is_a_table_and_files_and_fills_the_screen(page)
+
+
+def both_families_stand_in_the_three_charts(page: Page) -> None:
     for title in ("Loss", "Chosen reward", "Rejected reward"):
         expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
     for chart in ("loss", "chosen", "rejected"):
@@ -41,20 +48,77 @@ def test_both_families_stand_in_the_three_charts(serve: Any, open_page: Any, roo
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_answers_follow_the_step(serve: Any, open_page: Any, roots: list[Path]) -> None:
-    page = open_page(serve(roots) + "/training")
+def answers_follow_the_step(page: Page) -> None:
     expect(page.get_by_text("t5 at 19 🍵")).to_be_visible()
     expect(page.get_by_text("gpt2 at 19 🍵")).to_be_visible()
     page.get_by_role("slider", name="Step of the answers").press("ArrowLeft")
     expect(page.get_by_text("t5 at 0 🍵")).to_be_visible()
+    page.get_by_role("slider", name="Step of the answers").press("ArrowRight")
 
 
-def test_a_running_run_grows_without_a_reload(serve: Any, open_page: Any, tmp_path: Path, write_run: Write) -> None:
+def a_point_shows_what_was_said_there(page: Page) -> None:
+    expect(page.get_by_text("t5 at 19 🍵")).to_be_visible()
+    box = page.locator("#tr-fig-loss .nsewdrag").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2)
+    page.mouse.move(box["x"] + box["width"] * 0.31, box["y"] + box["height"] / 2)
+    for chart in ("loss", "chosen"):  # a look at one chart is a look at all
+        expect(page.locator(f"#tr-note-{chart}")).to_contain_text(re.compile(r"^Step \d+ · T5 "))
+    page.mouse.click(box["x"] + box["width"] * 0.31, box["y"] + box["height"] / 2)
+    expect(page.get_by_text("t5 at 0 🍵")).to_be_visible()
+    page.wait_for_function(
+        "document.querySelector('#tr-fig-chosen .js-plotly-plot').layout.shapes[0].visible"  # the line at that step
+    )
+    page.keyboard.press("]")
+    expect(page.get_by_text("t5 at 19 🍵")).to_be_visible()
+    expect(page.locator(".answers-run.seq2seq .new")).to_have_text("19")
+
+
+def a_chart_is_a_table_and_files_and_fills_the_screen(page: Page) -> None:
+    page.get_by_label("More for Loss").click()
+    page.locator("#tr-card-loss").get_by_role("button", name="Table").click()
+    expect(page.locator("#tr-card-loss tbody tr")).to_have_count(20)
+    page.get_by_label("More for Loss").click()
+    for name in ("CSV", "PNG", "SVG"):
+        if not page.locator("#tr-card-loss").get_by_role("button", name=name).is_visible():
+            page.get_by_label("More for Loss").click()
+        with page.expect_download() as download:
+            page.locator("#tr-card-loss").get_by_role("button", name=name).click()
+        content = Path(download.value.path()).read_bytes()
+        assert content and download.value.suggested_filename == f"loss.{name.lower()}"
+        if name == "CSV":
+            head, *rows = content.decode().splitlines()
+            assert head.startswith("Step,T5 (raw),T5 (smoothed 0.60),T5 (held out),GPT-2 (raw),") and len(rows) == 20
+        else:
+            assert content.startswith(b"\x89PNG") if name == "PNG" else b"<svg" in content[:200]
+    page.get_by_label("More for Loss").click()
+    page.locator("#tr-card-loss").get_by_role("button", name="Full screen").click()
+    page.wait_for_function(
+        "document.fullscreenElement?.id === 'tr-card-loss' &&"
+        " document.querySelector('#tr-fig-loss .main-svg').clientWidth > innerWidth * 0.8"
+    )
+    page.evaluate("document.exitFullscreen()")
+    page.wait_for_function("document.querySelector('#tr-fig-loss .main-svg').clientWidth < innerWidth * 0.5")
+
+
+def test_a_running_run_grows_without_a_reload_unless_paused(
+    serve: Any, open_page: Any, tmp_path: Path, write_run: Write
+) -> None:
     record = write_run(tmp_path / "live", "gpt2", steps=5, state="running")
     page = open_page(serve([tmp_path]) + "/training")
     until(page, "loss", "GPT-2", 5)
     expect(page.locator("#tr-live")).to_contain_text("live · step 5 of 40")
-    for step in (5, 6, 7):
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("button", name="Go on")).to_be_visible()
+    record.log(row(5))
+    with page.expect_response(lambda response: "/api/training" in response.url):
+        pass  # the page goes on asking
+    with page.expect_response(lambda response: "/api/training" in response.url):
+        pass
+    assert points(page, "loss")["GPT-2"] == 5
+    page.get_by_role("button", name="Go on").click()
+    until(page, "loss", "GPT-2", 6)
+    for step in (6, 7):
         record.log(row(step))
     until(page, "loss", "GPT-2", 8)
     record.update(state="finished")
@@ -82,52 +146,12 @@ def test_choosing_runs_and_views_is_kept_in_the_address(serve: Any, open_page: A
     expect(again.get_by_role("checkbox", name="Show t5-run")).not_to_be_checked()
 
 
-def test_table_and_csv_of_a_chart(serve: Any, open_page: Any, roots: list[Path]) -> None:
-    page = open_page(serve(roots) + "/training")
-    until(page, "loss", "T5", 20)
-    page.get_by_label("More for Loss").click()
-    page.locator("#tr-card-loss").get_by_role("button", name="Table").click()
-    expect(page.locator("#tr-card-loss tbody tr")).to_have_count(20)
-    page.get_by_label("More for Loss").click()
-    for name in ("CSV", "PNG", "SVG"):
-        if not page.locator("#tr-card-loss").get_by_role("button", name=name).is_visible():
-            page.get_by_label("More for Loss").click()
-        with page.expect_download() as download:
-            page.locator("#tr-card-loss").get_by_role("button", name=name).click()
-        content = Path(download.value.path()).read_bytes()
-        assert content and download.value.suggested_filename == f"loss.{name.lower()}"
-        if name == "CSV":
-            head, *rows = content.decode().splitlines()
-            assert head.startswith("Step,T5 (raw),T5 (smoothed 0.60),T5 (held out),GPT-2 (raw),") and len(rows) == 20
-        else:
-            assert content.startswith(b"\x89PNG") if name == "PNG" else b"<svg" in content[:200]
-    page.get_by_label("More for Loss").click()
-    page.locator("#tr-card-loss").get_by_role("button", name="Full screen").click()
-    page.wait_for_function(
-        "document.fullscreenElement?.id === 'tr-card-loss' &&"
-        " document.querySelector('#tr-fig-loss .main-svg').clientWidth > innerWidth * 0.8"
-    )
-    page.evaluate("document.exitFullscreen()")
-    page.wait_for_function("document.querySelector('#tr-fig-loss .main-svg').clientWidth < innerWidth * 0.5")
-
-
 def test_no_runs_says_what_to_do(serve: Any, open_page: Any, tmp_path: Path, write_run: Write) -> None:
     page = open_page(serve([tmp_path]) + "/training")
     expect(page.get_by_role("heading", name="No runs yet")).to_be_visible()
     expect(page.get_by_text("dpo train --model demo/gpt2")).to_be_visible()
     write_run(tmp_path / "first", "t5")
     expect(page.get_by_role("checkbox", name="Show first")).to_be_visible()
-
-
-def test_a_damaged_run_is_shown_not_hidden(serve: Any, open_page: Any, roots: list[Path]) -> None:
-    broken = roots[0] / "broken"
-    broken.mkdir()
-    (broken / "run.json").write_text("{")
-    page = open_page(serve(roots) + "/training")
-    expect(page.get_by_role("checkbox", name="Show broken")).to_be_disabled()
-    metrics = roots[0] / "t5-run" / "metrics.jsonl"
-    metrics.write_text(metrics.read_text() + '{"step": 99, "lo')
-    until(page, "loss", "T5", 20)
 
 
 def test_no_width_scrolls_sideways(serve: Any, open_page: Any, roots: list[Path]) -> None:
@@ -239,6 +263,34 @@ def test_zoom_is_shared_and_stays_while_points_arrive(
     assert axis_range(page, "rejected") == pytest.approx([low, high])
     page.locator("#tr-fig-loss .nsewdrag").dblclick()
     page.wait_for_function("document.querySelector('#tr-fig-rejected .js-plotly-plot')._fullLayout.xaxis.range[1] > 20")
+    a_double_click_fits_the_data_however_busy_the_page_is(page, record)
+
+
+def a_double_click_fits_the_data_however_busy_the_page_is(page: Page, record: RunRecord) -> None:
+    """Neither an answer that was asked for before it, nor a page busy between the two clicks, undoes it."""
+    ends = "document.querySelector('#tr-fig-rejected .js-plotly-plot')._fullLayout.xaxis.range"
+    for busy in (False, True):
+        drag(page, "loss", 0.25, 0.75)
+        page.wait_for_function(f"{ends}[0] > 2 && dpo.training.settled()")
+        release = hold(page, "**/api/curves")
+        record.log(row(24 + busy))
+        with page.expect_request("**/api/curves"):
+            pass
+        if busy:
+            box = page.locator("#tr-fig-loss .nsewdrag").bounding_box()
+            assert box is not None
+            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+            page.evaluate("for (const end = Date.now() + 500; Date.now() < end; );")
+            page.mouse.down(click_count=2)
+            page.mouse.up(click_count=2)
+        else:
+            page.locator("#tr-fig-loss .nsewdrag").dblclick()
+        page.wait_for_function(f"{ends}[1] > 18")
+        release()
+        until(page, "rejected", "GPT-2", 25 + busy)
+        page.wait_for_function("dpo.training.settled()")
+        assert page.evaluate(ends)[1] > 18
+        page.unroute("**/api/curves")
 
 
 def hold(page: Page, url: str) -> Callable[[], None]:
@@ -262,58 +314,6 @@ def hold(page: Page, url: str) -> Callable[[], None]:
     return release
 
 
-def test_a_double_click_fits_the_data_however_busy_the_page_is(
-    serve: Any, open_page: Any, tmp_path: Path, write_run: Write
-) -> None:
-    """Neither an answer that was asked for before it, nor a page busy between the two clicks, undoes it."""
-    record = write_run(tmp_path / "live", "gpt2", steps=20, state="running")
-    page = open_page(serve([tmp_path]) + "/training")
-    until(page, "rejected", "GPT-2", 20)
-    ends = "document.querySelector('#tr-fig-rejected .js-plotly-plot')._fullLayout.xaxis.range"
-    for busy in (False, True):
-        drag(page, "loss", 0.25, 0.75)
-        page.wait_for_function(f"{ends}[0] > 2 && dpo.training.settled()")
-        release = hold(page, "**/api/curves")
-        record.log(row(20 + busy))
-        with page.expect_request("**/api/curves"):
-            pass
-        if busy:
-            box = page.locator("#tr-fig-loss .nsewdrag").bounding_box()
-            assert box is not None
-            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-            page.evaluate("for (const end = Date.now() + 500; Date.now() < end; );")
-            page.mouse.down(click_count=2)
-            page.mouse.up(click_count=2)
-        else:
-            page.locator("#tr-fig-loss .nsewdrag").dblclick()
-        page.wait_for_function(f"{ends}[1] > 18")
-        release()
-        until(page, "rejected", "GPT-2", 21 + busy)
-        page.wait_for_function("dpo.training.settled()")
-        assert page.evaluate(ends)[1] > 18
-        page.unroute("**/api/curves")
-
-
-def test_a_point_shows_what_was_said_there(serve: Any, open_page: Any, roots: list[Path]) -> None:
-    page = open_page(serve(roots) + "/training")
-    until(page, "loss", "T5", 20)
-    expect(page.get_by_text("t5 at 19 🍵")).to_be_visible()
-    box = page.locator("#tr-fig-loss .nsewdrag").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2)
-    page.mouse.move(box["x"] + box["width"] * 0.31, box["y"] + box["height"] / 2)
-    for chart in ("loss", "chosen"):  # a look at one chart is a look at all
-        expect(page.locator(f"#tr-note-{chart}")).to_contain_text(re.compile(r"^Step \d+ · T5 "))
-    page.mouse.click(box["x"] + box["width"] * 0.31, box["y"] + box["height"] / 2)
-    expect(page.get_by_text("t5 at 0 🍵")).to_be_visible()
-    page.wait_for_function(
-        "document.querySelector('#tr-fig-chosen .js-plotly-plot').layout.shapes[0].visible"  # the line at that step
-    )
-    page.keyboard.press("]")
-    expect(page.get_by_text("t5 at 19 🍵")).to_be_visible()
-    expect(page.locator(".answers-run.seq2seq .new")).to_have_text("19")
-
-
 def test_smoothing_axes_and_units(serve: Any, open_page: Any, roots: list[Path]) -> None:
     page = open_page(serve(roots) + "/training")
     until(page, "loss", "T5 raw", 20)
@@ -335,22 +335,6 @@ def test_smoothing_axes_and_units(serve: Any, open_page: Any, roots: list[Path])
     expect(again.locator("#tr-smoothing-value")).to_have_text("0.00")
 
 
-def test_pause_stops_drawing_not_training(serve: Any, open_page: Any, tmp_path: Path, write_run: Write) -> None:
-    record = write_run(tmp_path / "live", "gpt2", steps=5, state="running")
-    page = open_page(serve([tmp_path]) + "/training")
-    until(page, "loss", "GPT-2", 5)
-    page.get_by_role("button", name="Pause").click()
-    expect(page.get_by_role("button", name="Go on")).to_be_visible()
-    record.log(row(5))
-    with page.expect_response(lambda response: "/api/training" in response.url):
-        pass  # the page goes on asking
-    with page.expect_response(lambda response: "/api/training" in response.url):
-        pass
-    assert points(page, "loss")["GPT-2"] == 5
-    page.get_by_role("button", name="Go on").click()
-    until(page, "loss", "GPT-2", 6)
-
-
 def test_sensors_filters_and_equal_names(serve: Any, open_page: Any, tmp_path: Path, write_run: Write) -> None:
     for folder in ("a", "b"):
         write_run(tmp_path / folder / "same", "t5", steps=6)
@@ -370,14 +354,20 @@ def test_sensors_filters_and_equal_names(serve: Any, open_page: Any, tmp_path: P
     expect(page.locator("#tr-run-list")).to_contain_text("No run has that in its name")
 
 
-def test_ruined_numbers_and_deleted_runs_are_named(serve: Any, open_page: Any, roots: list[Path]) -> None:
+def test_damaged_and_deleted_runs_are_shown_and_named(serve: Any, open_page: Any, roots: list[Path]) -> None:
+    broken = roots[0] / "broken"
+    broken.mkdir()
+    (broken / "run.json").write_text("{")
     metrics = roots[0] / "t5-run" / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + '{"step": 20, "loss": NaN}\n{broken\n{"step": 21, "loss": 0.5}\n')
     page = open_page(serve(roots) + "/training")
+    expect(page.get_by_role("checkbox", name="Show broken")).to_be_disabled()
     until(page, "loss", "T5", 21)
     expect(page.locator('[data-code="divergence"] h3')).to_have_text("T5: numbers that are not finite")
     expect(page.locator("#tr-kpis")).to_contain_text("loss was not finite once")
     expect(page.locator("#tr-kpis")).to_contain_text("1 damaged line of metrics.jsonl left out")
+    metrics.write_text(metrics.read_text() + '{"step": 99, "lo')
+    until(page, "loss", "T5", 21)
     for file in (roots[0] / "t5-run").iterdir():
         file.unlink()
     (roots[0] / "t5-run").rmdir()
