@@ -109,7 +109,7 @@ def run_eval(arguments: argparse.Namespace) -> int:
     # With --json standard output holds the result alone.
     out = sys.stderr if arguments.json else sys.stdout
     try:
-        with interruptible(), _bars() as progress:
+        with interruptible(), bars() as progress:
             made = evaluate(config, announce=lambda plan, store: _announce(plan, store, out), progress=progress)
     except KeyboardInterrupt:
         print(
@@ -199,7 +199,7 @@ def _announce(plan: Plan, store: RowStore, out: Any) -> None:
 
 
 @contextlib.contextmanager
-def _bars() -> Iterator[Any]:
+def bars() -> Iterator[Any]:
     """A progress bar for each stage, with rate and time left."""
     from tqdm import tqdm
 

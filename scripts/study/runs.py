@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpo.cli.evaluate import bars
 from dpo.errors import ConfigError, RunError
 from dpo.evaluation.comparison.plan import EvaluationConfig
 from dpo.evaluation.comparison.work import evaluate
@@ -138,11 +139,11 @@ def evaluate_all(table: StudyTable, runs: list[Trained], judge: Path, source: st
     # A directory for each set of runs: the verdicts of a smaller one are no part of a larger one's result.
     seeds = 1 + max(run.seed for run in runs)
     target = work / "evaluations" / f"{table.name}-{seeds}-seeds"
-    evaluate(
-        EvaluationConfig(
-            [str(run.directory) for run in runs], dataset=str(pairs_of("repaired", source, work)),
-            judges=[f"reward:{judge}"], temperatures=(temperature,), output_dir=str(target),
-            votes=str(work / "votes.sqlite"), **settings,
-        )
+    config = EvaluationConfig(
+        [str(run.directory) for run in runs], dataset=str(pairs_of("repaired", source, work)),
+        judges=[f"reward:{judge}"], temperatures=(temperature,), output_dir=str(target),
+        votes=str(work / "votes.sqlite"), **settings,
     )  # fmt: skip
+    with bars() as progress:
+        evaluate(config, progress=progress)
     return target
