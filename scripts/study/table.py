@@ -116,6 +116,7 @@ def markdown(table: StudyTable, made: Sequence[Measured], command: str, plan: Ro
         "the standard error that the choice of prompts makes; the interval (95 %) holds both. Each is against its own "
         "base; differences are from the first line of a model.",
     ]  # fmt: skip
+    lines += ["", *_overview(made)]
     for measure in dict.fromkeys(one.measure for one in made):
         lines += [
             "", f"## {measure[0].upper()}{measure[1:]}", "",
@@ -126,6 +127,25 @@ def markdown(table: StudyTable, made: Sequence[Measured], command: str, plan: Ro
             if one.measure == measure:
                 lines.append(_line(one))
     return "\n".join(lines) + "\n"
+
+
+def _overview(made: Sequence[Measured]) -> list[str]:
+    """All measures beside each other, a line a variant and model: means with their intervals."""
+    measures = list(dict.fromkeys(one.measure for one in made))
+    cells = {(one.variant, one.model, one.measure): _cell(one) for one in made}
+    lines = [f"| variant | model | {' | '.join(measures)} |", f"|---|---|{'---|' * len(measures)}"]
+    for variant, model in dict.fromkeys((one.variant, one.model) for one in made):
+        found = [cells.get((variant, model, measure), "–") for measure in measures]
+        lines.append(f"| {variant} | {model} | {' | '.join(found)} |")
+    return lines
+
+
+def _cell(one: Measured) -> str:
+    scale, unit = (100.0, " %") if one.measure in _SHARES else (1.0, "")
+    found = one.found
+    if found.low is None or found.high is None:
+        return f"{scale * found.value:.1f}{unit}"
+    return f"{scale * found.value:.1f}{unit} ({scale * found.low:.1f} to {scale * found.high:.1f})"
 
 
 def _line(one: Measured) -> str:

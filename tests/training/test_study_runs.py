@@ -46,7 +46,8 @@ def test_a_table_is_made_by_one_command_and_goes_on(
     assert {open_run(run).config["half"] for run in runs if run.name != "which-judge"} == {1}
 
     text = (work / "which.md").read_text(encoding="utf-8")
-    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith(("| dpo", "| sft"))]
+    in_full = text.partition("## Win rate")[2].splitlines()
+    rows = [line.strip("| ").split(" | ") for line in in_full if line.startswith(("| dpo", "| sft"))]
     assert "| variant | model | mean | 95 % | training | sampling | difference |" in text
     won = {(row[0], row[1]): row for row in rows[:4]}
     store = RowStore(work / "evaluations" / "which-2-seeds")

@@ -97,7 +97,10 @@ def test_the_table_tells_the_errors_apart() -> None:
     other = replace(one, variant="ipo", difference=Spread(-0.25, 0.1, 0.05, -0.5, 0.0, 2, 4))
     plan = {"data": {"source": "p.jsonl", "fingerprint": "f"}, "prompts": list("abcd"), "temperatures": [0.7]}
     lines = markdown(table, [one, other], "python -m x", plan).splitlines()
-    [first, second] = [line for line in lines if "| gpt2 |" in line]
+    overview = lines.index("| variant | model | win rate |")
+    assert lines[overview + 2] == "| dpo | gpt2 | 75.0 % (-304.0 to 454.0) |"
+    assert lines[overview + 3].startswith("| ipo | gpt2 | 75.0 %")
+    [first, second] = [line for line in lines[overview + 4 :] if "| gpt2 |" in line]
     assert first.split(" | ")[2:7] == ["0.750", "-3.040 to 4.540", "0.289", "0.144", "–"]
     assert second.split(" | ")[6:8] == ["-0.250", "-0.500 to +0.000"]
     figure = picture(table, [one, other])
