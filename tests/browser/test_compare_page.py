@@ -148,22 +148,25 @@ def test_a_first_visit_opens_on_stored_answers(bundled: str, open_page: Any) -> 
     expect(page.locator("#cmp-out-3")).to_have_text(texts["demo/gpt2-dpo"])
 
 
-def test_stop_keeps_what_was_written(bundled: str, open_page: Any) -> None:
+def test_keys_mistakes_and_stop(bundled: str, open_page: Any) -> None:
     page = open_page(bundled)
-    page.get_by_label("Temperature").fill("5")
-    page.get_by_label("Top-p").fill("1")
-    ask(page, "Tell me everything about soup.", tokens=2000)
-    page.wait_for_function("document.getElementById('cmp-out-0').textContent.length > 20", timeout=120_000)
-    page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_role("button", name="Generate")).to_be_visible()
-    expect(page.locator("#cmp-rows")).to_contain_text("stopped")  # an answer may have ended by itself before
-    assert len(answer(page, "T5 base").inner_text()) > 20
-    ask(page, "Hello!", tokens=4)
+    keys_ask_and_lead_to_a_pane(page)
+    mistakes_are_told_in_the_page(page)
+    stop_keeps_what_was_written(page)
+
+
+def keys_ask_and_lead_to_a_pane(page: Page) -> None:
+    box = page.get_by_role("textbox", name="Prompt")
+    box.fill("Hello!")
+    page.get_by_label("Max new tokens").fill("4")
+    box.press("Control+Enter")
     wait_done(page)
+    page.locator("body").click(position={"x": 5, "y": 400})
+    page.keyboard.press("3")
+    expect(page.get_by_role("region", name="GPT-2 base")).to_be_focused()
 
 
-def test_mistakes_are_told_in_the_page(bundled: str, open_page: Any) -> None:
-    page = open_page(bundled)
+def mistakes_are_told_in_the_page(page: Page) -> None:
     page.get_by_role("textbox", name="Prompt").fill("   ")
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_role("alert")).to_have_text("The prompt is blank: write a question or a sentence.")
@@ -178,6 +181,19 @@ def test_mistakes_are_told_in_the_page(bundled: str, open_page: Any) -> None:
     expect(page.get_by_role("region", name="GPT-2 base")).to_contain_text(
         re.compile(r"takes at most \d+"), timeout=120_000
     )
+    wait_done(page)
+
+
+def stop_keeps_what_was_written(page: Page) -> None:
+    page.get_by_label("Temperature").fill("5")
+    page.get_by_label("Top-p").fill("1")
+    ask(page, "Tell me everything about soup.", tokens=2000)
+    page.wait_for_function("document.getElementById('cmp-out-0').textContent.length > 20", timeout=120_000)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Generate")).to_be_visible()
+    expect(page.locator("#cmp-rows")).to_contain_text("stopped")  # an answer may have ended by itself before
+    assert len(answer(page, "T5 base").inner_text()) > 20
+    ask(page, "Hello!", tokens=4)
     wait_done(page)
 
 
@@ -209,18 +225,6 @@ def test_a_second_viewer_sees_its_place_in_the_queue(serve: Any, open_page: Any)
     first.keyboard.press("Escape")
     wait_done(second)
     assert answer(second, "GPT-2 DPO").inner_text()
-
-
-def test_keys(bundled: str, open_page: Any) -> None:
-    page = open_page(bundled)
-    box = page.get_by_role("textbox", name="Prompt")
-    box.fill("Hello!")
-    page.get_by_label("Max new tokens").fill("4")
-    box.press("Control+Enter")
-    wait_done(page)
-    page.locator("body").click(position={"x": 5, "y": 400})
-    page.keyboard.press("3")
-    expect(page.get_by_role("region", name="GPT-2 base")).to_be_focused()
 
 
 def test_no_width_scrolls_sideways(bundled: str, open_page: Any) -> None:

@@ -210,9 +210,13 @@ def test_three_readings_are_asked_about(serve: Serve, open_page: Open, tmp_path:
     assert fits(page)
 
 
-def test_columns_are_named_and_swapped(serve: Serve, open_page: Open, tmp_path: Path) -> None:
+def test_mistakes_are_told_and_columns_named_and_swapped(serve: Serve, open_page: Open, tmp_path: Path) -> None:
+    page = open_page(serve([tmp_path]) + "/data", scheme="dark", width=420)
+    upload(page, write(tmp_path / "answers.jsonl", [{"instruction": "a", "output": "b"}]))
+    expect(page.locator("#da-problem")).to_contain_text("answers.jsonl: these are single answers, not preferences")
+    expect(page.get_by_role("button", name="Audit")).to_be_disabled()
+    assert fits(page)
     rows = [{"q": f"Egg {n}?", "good": f"Boil egg {n}.", "bad": f"No egg {n}."} for n in range(100)]
-    page = open_page(serve([tmp_path]) + "/data", width=420)
     upload(page, write(tmp_path / "odd.jsonl", rows))
     expect(page.locator("#da-problem")).to_contain_text("the columns are q, good, bad")
     for role, name in (("prompt", "q"), ("chosen", "good"), ("rejected", "bad")):
@@ -228,13 +232,4 @@ def test_columns_are_named_and_swapped(serve: Serve, open_page: Open, tmp_path: 
     )
     page.get_by_role("button", name="Audit").click()
     expect(page.locator("#da-pair .side.c")).to_contain_text("No egg 0.", timeout=AUDIT)
-    assert fits(page)
-
-
-def test_mistakes_are_told_in_the_page(serve: Serve, open_page: Open, tmp_path: Path) -> None:
-    path = write(tmp_path / "answers.jsonl", [{"instruction": "a", "output": "b"}])
-    page = open_page(serve([tmp_path]) + "/data", scheme="dark", width=420)
-    upload(page, path)
-    expect(page.locator("#da-problem")).to_contain_text("answers.jsonl: these are single answers, not preferences")
-    expect(page.get_by_role("button", name="Audit")).to_be_disabled()
     assert fits(page)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from dpo.dashboard.application import ASSETS
 from dpo.dashboard.web.modules import ENTRY, Modules
@@ -50,9 +50,12 @@ def test_a_page_comes_with_its_first_visit_and_stays(
     assert page.locator("#rn-grid, #da-source").count() == 0  # never visited
 
 
-def test_a_page_that_did_not_come_is_asked_for_again(serve: Any, open_page: Any, tmp_path: Path) -> None:
+def test_the_first_tab_skips_to_the_page_and_a_page_that_did_not_come_is_asked_for_again(
+    serve: Any, open_page: Any, tmp_path: Path
+) -> None:
     page = open_page(serve([tmp_path]) + "/data")
     expect(page.get_by_role("heading", name="Data", exact=True)).to_be_visible()
+    the_first_tab_skips_to_the_page(page)
     page.route("**/_dash-update-component*", lambda route: route.fulfill(status=204))
     page.locator(".navigation").get_by_role("link", name="Runs").click()
     expect(page.get_by_text("Opening Runs")).to_be_visible()
@@ -60,6 +63,21 @@ def test_a_page_that_did_not_come_is_asked_for_again(serve: Any, open_page: Any,
     page.locator(".navigation").get_by_role("link", name="Data").click()
     page.locator(".navigation").get_by_role("link", name="Runs").click()
     expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
+
+
+def the_first_tab_skips_to_the_page(page: Page) -> None:
+    expect(page.locator("#page-data h1")).to_be_visible()
+    page.keyboard.press("Tab")
+    link = page.get_by_role("link", name="Skip to the page")
+    expect(link).to_be_focused()
+    expect(link).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.locator("#content")).to_be_focused()
+    page.emulate_media(media="print")
+    expect(page.locator("#page-data h1")).to_be_visible()
+    for part in (".topbar", ".navigation", ".statusbar", ".skip"):
+        expect(page.locator(part)).to_be_hidden()
+    page.emulate_media(media="screen")
 
 
 def test_dash_starts_when_all_modules_are_there_however_late(serve: Any, browser: Any, tmp_path: Path) -> None:
@@ -117,21 +135,6 @@ def test_modules_are_fetched_side_by_side_once_and_remembered(serve: Any, browse
     expect(page.locator("#cmp-prompt")).to_be_visible()
     assert page.evaluate(sizes) == [0] * len(files)
     page.close()
-
-
-def test_the_first_tab_skips_to_the_page(serve: Any, open_page: Any, tmp_path: Path) -> None:
-    page = open_page(serve([tmp_path]) + "/data")
-    expect(page.locator("#page-data h1")).to_be_visible()
-    page.keyboard.press("Tab")
-    link = page.get_by_role("link", name="Skip to the page")
-    expect(link).to_be_focused()
-    expect(link).to_be_in_viewport()
-    page.keyboard.press("Enter")
-    expect(page.locator("#content")).to_be_focused()
-    page.emulate_media(media="print")
-    expect(page.locator("#page-data h1")).to_be_visible()
-    for part in (".topbar", ".navigation", ".statusbar", ".skip"):
-        expect(page.locator(part)).to_be_hidden()
 
 
 def test_a_grid_is_one_stop_of_the_tab_key(serve: Any, open_page: Any, tmp_path: Path, write_run: Any) -> None:

@@ -187,18 +187,9 @@ def test_a_finding_is_mended_and_run_again(serve: Any, open_page: Any, tmp_path:
     expect(page.locator("#st-f-loss_type")).to_have_values(["sigmoid", "sft"])
 
 
-def test_presets_and_choices_come_from_the_files_and_the_dataclass(serve: Any, open_page: Any, tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
-    page = open_page(serve([tmp_path / "runs"]) + "/training", width=420)
-    page.get_by_role("button", name="Start a 2-minute demo run").click()
-    page.get_by_label("Preset").select_option("t5-small-human-like")
-    expect(page.locator("#st-command")).to_have_text(
-        re.compile(r"^dpo train --model t5 --dataset human-like .*--learning-rate 2e-05 --schedule cosine")
-    )
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
-def test_the_form_starts_supervised_fine_tuning_too(serve: Any, open_page: Any, tmp_path: Path) -> None:
+def test_the_form_starts_supervised_fine_tuning_too_and_has_the_presets_of_the_files(
+    serve: Any, open_page: Any, tmp_path: Path
+) -> None:
     (tmp_path / "runs").mkdir()
     page = open_page(serve([tmp_path / "runs"]) + "/training")
     page.get_by_role("button", name="Start a 2-minute demo run").click()
@@ -211,6 +202,12 @@ def test_the_form_starts_supervised_fine_tuning_too(serve: Any, open_page: Any, 
     expect(page.locator("#st-command")).to_contain_text("--learn both")
     page.get_by_label("Learn from").select_option("dpo")
     expect(page.locator("#st-command")).to_contain_text("dpo train --max-steps 40 --batch-size 4")
+    page.set_viewport_size({"width": 420, "height": 900})
+    page.get_by_label("Preset").select_option("t5-small-human-like")
+    expect(page.locator("#st-command")).to_have_text(
+        re.compile(r"^dpo train --model t5 --dataset human-like .*--learning-rate 2e-05 --schedule cosine")
+    )
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_margins_lie_beneath_the_losses(
