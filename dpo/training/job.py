@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,9 +136,14 @@ def _state(path: Path, run: Path, found: JobFiles) -> tuple[str, str | None]:
     awaited = evaluates(found.asked) and lock_is_held(path.parent / WORKER_LOCK)
     if ended is None and (process_of(begun) is not None or awaited or lock_is_held(run / LOCK)):
         return ("stopping", "finishing the step and saving") if stopping else ("running", None)
+    return _over(path, run, found, stopping)
+
+
+def _over(path: Path, run: Path, found: JobFiles, stopping: bool) -> tuple[str, str | None]:
+    """How a job ended whose process is gone."""
     record = record_of(run)
     now = {"state": record.state, "reason": record.info.get("reason")} if record is not None else {}
-    last: dict[str, Any] = ended or now
+    last: dict[str, Any] = found.ended or now
     code: int | None = last.get("code")
     if last.get("state") in ("finished", "stopped") and code in (0, None):
         return str(last["state"]), last.get("reason")
@@ -149,6 +155,8 @@ def _state(path: Path, run: Path, found: JobFiles) -> tuple[str, str | None]:
         return "stopped", "the trial under way was saved"
     if stopping and (record is None or not record.checkpoints):
         return "cancelled", "stopped before it had begun"
+    if stopping and code == -signal.SIGTERM:  # while it was loading: nothing was trained that could be lost
+        return "stopped", "stopped before it went on: its last checkpoint stays"
     if code is None or code < 0:
         return "interrupted", "its process was killed: resume it"
     return "failed", last_line(tail(path, 4096))

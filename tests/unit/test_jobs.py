@@ -172,6 +172,15 @@ def test_a_killed_training_is_named_and_what_is_no_job_is_left_out(tmp_path: Pat
     torn, job = queue.all()[::-1]
     assert torn.state == "damaged" and torn.over and "job.json cannot be read" in (torn.message or "")
     assert (job.state, job.message) == ("interrupted", "its process was killed: resume it")
+    # One that was resumed, and asked to stop while it was still loading, when nobody listened yet.
+    RunRecord.create(tmp_path / "a", {"state": "stopped", "kind": "dpo", "config": {"beta": 0.1}})
+    (tmp_path / "a" / "checkpoint-4").mkdir()
+    (tmp_path / "a" / "checkpoint-4" / "trainer_state.json").touch()
+    (folder / "stop").touch()
+    (folder / "exit.json").write_text(json.dumps({"code": -signal.SIGTERM, "time": 2.0}))
+    job = queue.get("1-a")
+    assert (job.state, job.message) == ("stopped", "stopped before it went on: its last checkpoint stays")
+    assert job.record()["resumable"]
 
 
 def test_parameters_are_counted_from_the_headers(policy_dirs: dict[str, Path]) -> None:
