@@ -13,6 +13,8 @@ import * as evaluate from "./evaluate/view.js";
 import * as lens from "./lens/controls.js";
 import * as runs from "./runs/sweep.js";
 import "./runs/cells.js";
+import "./runs/selection.js";
+import "./runs/sweep_page.js";
 import * as shell from "./shell.js";
 import "./training/checkpoints.js";
 import * as training from "./training/controls.js";

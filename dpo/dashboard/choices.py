@@ -142,6 +142,11 @@ def run_link(path: Path | str) -> str:
     return "/run?" + urlencode([("run", str(path))])
 
 
+def sweep_link(key: str) -> str:
+    """The address of a sweep's own page."""
+    return "/sweep?" + urlencode({"name": key})
+
+
 def evaluation_link(directory: Path | str) -> str:
     """The address where an evaluation is looked at."""
     return "/evaluate?" + urlencode([("evaluation", str(directory))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dpo.dashboard import compare, data, evaluate, lens, manual, runs_page, training
+from dpo.dashboard.runs_page import sweep_page
 from dpo.dashboard.shell import Page
 from dpo.dashboard.training import run
 
@@ -37,5 +38,7 @@ PAGES = (
     Page("/data", "Data", "data", "d", data.page, data.register, charts=True, grids=True, docs="data"),
     Page("/runs", "Runs", "runs", "r", runs_page.page, runs_page.register, charts=True, grids=True, docs="sweeps"),
     Page("/run", "Run", "file", "", run.page, run.register, charts=True, docs="curves", within="runs"),
+    # Its callbacks come with those of the Runs page, whose table it shares.
+    Page("/sweep", "Sweep", "runs", "", sweep_page.page, lambda *_: None, charts=True, docs="sweeps", within="runs"),
     Page("/docs", "Docs", "book", "m", manual.page, manual.register, within="docs"),
 )

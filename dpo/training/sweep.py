@@ -30,7 +30,7 @@ from dpo.processes import interruptible, start_python
 from dpo.runs import Run, open_run
 from dpo.training.config import BEST_BY
 from dpo.training.job_files import last_line
-from dpo.training.sweep_plan import Choices, SweepPlan
+from dpo.training.sweep_plan import Choices, SweepPlan, write_plan
 from dpo.training.sweep_storage import database_errors, open_storage
 from dpo.training.sweep_workers import is_here, lives, placed
 
@@ -81,6 +81,7 @@ class Sweep:
         with database_errors(self.storage), self._alone():
             self._database = open_storage(self.storage)
             self._set_up()
+        write_plan(self.plan, self.directory)
 
     def run(self) -> list[Outcome]:
         """Take trials until none is left, wait for those of other workers, return all outcomes.

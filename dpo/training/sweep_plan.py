@@ -16,7 +16,8 @@ from typing import Any, Literal, get_origin, get_type_hints
 
 import yaml
 
-from dpo.errors import ConfigError, quoted
+from dpo.errors import ConfigError, StorageError, quoted
+from dpo.files import write_json
 from dpo.training.config import BEST_BY, TrainConfig
 from dpo.training.settings import alone, make
 from dpo.values import converted, inner, nearest
@@ -90,6 +91,23 @@ class SweepPlan:
     def as_json(self) -> dict[str, Any]:
         """The plan as it is stored in the sweep's database, to see whether the same sweep is meant."""
         return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
+
+
+def plan_file(directory: Path, name: str) -> Path:
+    """Where a sweep leaves its plan for whoever looks at its runs."""
+    return directory / ".trials" / f"{name}.json"
+
+
+def write_plan(plan: SweepPlan, directory: Path) -> None:
+    """Leave the plan beside the runs.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        write_json(plan_file(directory, plan.name), plan.as_json())
+    except OSError as error:
+        raise StorageError(f"{directory} cannot be written ({error.strerror}): name another --dir") from error
 
 
 def read_plan(path: str | Path) -> SweepPlan:

@@ -18,6 +18,7 @@ PAGES = {
     "/evaluate": "#ev-rows .ev-open >> nth=0",
     "/data": "#da-detect tbody tr >> nth=0",
     "/docs?page=generation": ".docs-text h1",
+    "/sweep?name=rates": ".sweep-trials tbody tr >> nth=0",
     "/runs": "#rn-frontier .main-svg >> nth=0",
 }
 MOST_SHIFT = 0.05
@@ -43,7 +44,7 @@ def come(page: Page, url: str, drawn: str) -> None:
 def test_every_page_keeps_its_policy_stays_in_place_and_is_accessible(
     serve: Any, browser: Browser, tmp_path: Path, write_run: Any
 ) -> None:
-    for name, family in (("one", "gpt2"), ("two", "t5")):
+    for name, family in (("rates-000", "gpt2"), ("rates-001", "t5")):
         write_run(tmp_path / name, family)
     stored(tmp_path / "evaluations" / "first", {"tuned": ["Longer, honestly."] * 8, "base": ["Short."] * 8})
     url = serve([tmp_path])

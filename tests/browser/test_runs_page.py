@@ -50,6 +50,16 @@ def choose(page: Page, name: str) -> None:
     row.locator("input[type=checkbox]").check()
 
 
+CHOOSE_AS_ROWS_COME = """async (name) => {
+  const api = await dash_ag_grid.getApiAsync("rn-grid");
+  const rows = [];
+  api.forEachNode((row) => rows.push({ ...row.data, note: `${row.data.note} again` }));
+  const shown = [...document.querySelectorAll("#rn-grid .ag-pinned-left-cols-container .ag-row")];
+  shown.find((row) => row.innerText.includes(name)).querySelector("input").click();
+  dash_clientside.set_props("rn-grid", { rowData: rows });
+}"""
+
+
 @pytest.fixture
 def sweep(tmp_path: Path, write_run: Write) -> Path:
     root = tmp_path / "runs"
@@ -186,6 +196,10 @@ def test_runs_are_deleted_after_a_question_and_never_while_they_train(
 ) -> None:
     write_run(sweep / "live", "t5", state="running")
     page = opened(open_page(serve([sweep]) + "/runs"), 7)
+    page.evaluate(CHOOSE_AS_ROWS_COME, "rates-000")
+    expect(page.locator("#rn-count")).to_have_text("1 run chosen")
+    page.evaluate(CHOOSE_AS_ROWS_COME, "rates-000")
+    expect(page.locator("#rn-chosen")).to_be_hidden()
     choose(page, "rates-001")
     choose(page, "rates-004")
     expect(page.locator("#rn-count")).to_have_text("2 runs chosen")
@@ -246,6 +260,19 @@ def test_the_exported_report_opens_offline(
     context.close()
 
 
+def its_own_page(page: Page) -> None:
+    """Of a sweep of two trials."""
+    expect(page.get_by_role("heading", level=1, name="tiny")).to_be_visible()
+    expect(page.locator("#sw-head")).to_contain_text("2 of 2 trials done in")
+    expect(page.locator("#sw-head")).to_contain_text("Searched, gridβ0.1, 0.3")
+    expect(page.locator(".sweep-trials tbody tr")).to_have_count(2)
+    expect(page.locator(".sweep-trials th").nth(3)).to_have_text("Margin")  # what the plan says
+    best = page.locator(".sweep-trials tr.best")
+    expect(page.locator(".sweep-best a")).to_have_text(best.locator("a").inner_text())
+    page.locator("#sw-measure").get_by_text("Loss").click()
+    expect(page.locator(".sweep-trials th").nth(3)).to_have_text("Loss")
+
+
 def test_a_new_sweep_starts_from_the_page(
     serve: Any, open_page: Any, sweep: Path, policy_dirs: dict[str, Path]
 ) -> None:
@@ -293,8 +320,12 @@ def test_a_new_sweep_starts_from_the_page(
     job = page.locator(".st-job", has_text="tiny")
     expect(job).to_have_attribute("data-state", "finished", timeout=240_000)
     expect(job.locator(".num")).to_contain_text("2 of 2 trials done")
+    job.get_by_role("link", name="Show the sweep tiny").click()
+    its_own_page(page)
     page.locator(".navigation").get_by_role("link", name="Runs").click()
     opened(page, 8)
+    page.get_by_role("navigation", name="Sweeps").get_by_role("link", name="rates, 6 trials").click()
+    expect(page.locator(".sweep-trials tbody tr")).to_have_count(6)
 
 
 def test_no_runs_and_a_damaged_one_are_told(serve: Any, open_page: Any, tmp_path: Path) -> None:

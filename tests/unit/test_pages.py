@@ -108,7 +108,9 @@ def test_a_setting_with_a_label_has_its_field_on_the_page(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("part", ["path", "name", "key"])
 def test_pages_differ_in_what_opens_them(part: str) -> None:
-    values = [getattr(page, part) for page in PAGES]
+    values = [
+        value for page in PAGES if (value := getattr(page, part))
+    ]  # some have no key: one comes to them by a link
     assert len(set(values)) == len(values)
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from dpo.dashboard.application import create_app
+from dpo.dashboard.choices import sweep_link
 from dpo.dashboard.markup import to_html
 from dpo.dashboard.run_reader import RunReader
 from dpo.dashboard.training.jobs_api import rerun
@@ -25,7 +26,6 @@ from dpo.publishing.evaluated import evaluated
 from dpo.runs import BUNDLED_RUNS, RunRecord, find_runs, open_run
 from dpo.runs.doctor.verdict import Change
 from dpo.runs.record import AUDIT
-from dpo.training.jobs import SWEEP
 
 HOST = "http://127.0.0.1"
 
@@ -41,16 +41,15 @@ def write(path: Path, **config: Any) -> RunRecord:
 def root(tmp_path: Path) -> Path:
     """A sweep of two runs, of which one was trained further."""
     root = tmp_path / "runs"
-    write(root / "rates" / "first", beta=0.3)
-    write(root / "rates" / "second")
-    write(root / "further", model=str(root / "rates" / "first"))
-    (root / "rates" / SWEEP).touch()
+    write(root / "rates" / "rates-000", beta=0.3)
+    write(root / "rates" / "rates-001")
+    write(root / "further", model=str(root / "rates" / "rates-000"))
     return root
 
 
 def test_an_address_means_one_run(root: Path) -> None:
     runs = find_runs([root])
-    path = root / "rates" / "first"
+    path = root / "rates" / "rates-000"
     assert asked_for(f"?run={quote(str(path))}", runs).path == path
     assert asked_for("?run=further&step=3", runs).name == "further"
     for search, says in (("", "No run is chosen"), ("?run=gone", "no run 'gone' here")):
@@ -83,11 +82,11 @@ def test_what_the_audit_found_is_mended_and_run_again(root: Path) -> None:
 
 def test_a_run_stands_in_its_line(root: Path) -> None:
     runs = find_runs([root, BUNDLED_RUNS])
-    line = {one.place: one for one in relatives(open_run(root / "rates" / "first"), runs)}
+    line = {one.place: one for one in relatives(open_run(root / "rates" / "rates-000"), runs)}
     assert line["Start"].name == "Llama-3-t5-sft" and line["Start"].href is not None and line["Start"].tuned is False
     assert (line["Data"].name, line["Data"].about) == ("sample", "90 train, 10 held out")
-    assert line["Runs from it"].name == "further" and line["Sweep"].about == "2 runs"
-    assert line["Sweep"].href is None  # no page shows a sweep
+    assert line["Runs from it"].name == "further" and line["Sweep"].about == "2 trials"
+    assert line["Sweep"].href == sweep_link(str(root / "rates" / "rates"))
     alone = {one.place: one for one in relatives(open_run(root / "further"), find_runs([root / "further"]))}
     assert alone["Start"].href is None and alone["Start"].about == "not among the runs here"  # it keeps its name
     bundled = find_runs([BUNDLED_RUNS])
@@ -102,7 +101,7 @@ def test_a_run_stands_in_its_line(root: Path) -> None:
 
 
 def test_only_the_table_of_a_card_escapes_its_bars(root: Path) -> None:
-    run = open_run(root / "rates" / "first")
+    run = open_run(root / "rates" / "rates-000")
     judged = {
         "policy": "a|b", "against": "base", "judge": "longer", "kind": "rule", "temperature": 0.7, "verdict": "better",
         "sentence": "a|b wins", "says": "longer|better", "win_rate": {"value": 0.5, "low": None, "high": None},
@@ -123,7 +122,7 @@ def test_only_the_table_of_a_card_escapes_its_bars(root: Path) -> None:
 
 
 def test_its_settings_begin_with_what_was_changed_and_its_commands_say_them(root: Path) -> None:
-    run = open_run(root / "rates" / "first")
+    run = open_run(root / "rates" / "rates-000")
     differ, others = settings(run)
     assert ("beta", 0.3, 0.1) in differ and ("dataset", "sample") in others
     lines = dict(commands(run))
@@ -134,7 +133,7 @@ def test_its_settings_begin_with_what_was_changed_and_its_commands_say_them(root
 
 
 def test_only_plain_files_of_the_run_are_sent(root: Path, tmp_path: Path) -> None:
-    first = root / "rates" / "first"
+    first = root / "rates" / "rates-000"
     (tmp_path / "secret").write_text("x")
     (first / "link.json").symlink_to(tmp_path / "secret")
     (first / ".lock").touch()

@@ -167,6 +167,8 @@ function check() {
 /** @param {HTMLButtonElement} start */
 async function begin(start) {
   start.disabled = true;
+  clearTimeout(waiting);
+  asked += 1; // a check that is under way says nothing over what comes of this
   try {
     const { name, trials } = await postJson("/api/jobs/sweep", { plan: plan() });
     notify(`${name}: ${trials} trials are in the queue (Training, New run, Queue)`, false);

@@ -90,6 +90,12 @@ function actions(one) {
     found.push(show);
     if (state === "finished") found.push(compareLink(one));
   }
+  if (trials !== null) {
+    const href = `/sweep?${new URLSearchParams({ name: `${run}/${name}` })}`;
+    const show = make("a", { className: "ex js-nav", textContent: "Show the sweep", href });
+    show.setAttribute("aria-label", `Show the sweep ${name}`);
+    found.push(show);
+  }
   if (!ended && state !== "stopping") {
     const text = state === "waiting" ? "Take from the queue" : "Stop and save";
     found.push(act(text, () => postJson("/api/jobs/stop", { job }), `Stop ${name}`));

@@ -47,6 +47,7 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
     inside = [(row, points) for row, points in drawn if points[-1][0] <= limit]
     best = _undominated([point for _, points in inside for point in points])
     data = [_line([x for x, _, _ in best], [y for _, y, _ in best], NEUTRAL, 1.25, DOTTED)]
+    ends: list[dict[str, Any]] = []  # over all lines, so that none crosses a name
     farthest = max((points[-1][0] for _, points in inside), default=0.0)
     for row, points in inside:
         color = FAMILY_COLOR[row["family"]]
@@ -61,7 +62,7 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
         x, y, step = points[-1]
         left = x > 0.6 * farthest  # a name at the right edge would be cut
         symbol = SYMBOL[row["family"]] + ("-open" if row["state"] == "running" else "")
-        data.append({
+        ends.append({
             "type": "scatter", "x": [x], "y": [y], "mode": "markers+text", "name": row["name"],
             "text": [f"  {label}  " if len(inside) <= _MOST_LABELS else ""],
             "textposition": "middle left" if left else "middle right",
@@ -69,7 +70,7 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
             "marker": {"symbol": symbol, "size": 11, "color": color, "line": {"width": 2, "color": color}},
             "hovertemplate": f"{label}, step {step:g}<br>KL %{{x:.3g}}, %{{y:.3g}}<extra></extra>",
         })  # fmt: skip
-    figure["data"] = data
+    figure["data"] = data + ends
     figure["layout"]["uirevision"] = over  # a zoom into one measure means nothing on another's axis
     figure["layout"]["xaxis"]["range"] = [0, 1.35 * max(point[0] for _, points in inside for point in points) or 1]
     figure["layout"]["yaxis"] |= {"tickformat": ".0%" if over == "Accuracy" else "~g"}
@@ -79,6 +80,23 @@ def frontier(rows: Sequence[Row], over: str = OVER[0], selected: Sequence[str] =
     without = [row["name"] for row in rows if row["kind"] == "dpo" and not row["points"]]
     note += f" Not drawn: {'; '.join(off)}." if off else ""
     return figure, note + (f" Without KL: {_few(without)}." if without else "")
+
+
+def points(values: Sequence[tuple[int, float, Row]], best: Sequence[float], x_title: str, tickformat: str) -> Figure:
+    """A mark for each (place, value, run), and a line of steps through what was `best` up to each place."""
+    figure = _empty(x_title)
+    places = [place for place, *_ in values]
+    figure["layout"]["xaxis"] |= {"dtick": max(1, len(places) // 8), "tickformat": "d"}
+    figure["layout"]["yaxis"] |= {"tickformat": tickformat}
+    figure["data"] = [_line(places, best, NEUTRAL, 1.5) | {"line": {"color": NEUTRAL, "width": 1.5, "shape": "hv"}}]
+    for place, value, row in values:
+        color, name = FAMILY_COLOR[row["family"]], literal(row["name"])
+        figure["data"].append({
+            "type": "scatter", "x": [place], "y": [value], "mode": "markers", "name": row["name"],
+            "marker": {"symbol": SYMBOL[row["family"]], "size": 9, "color": color}, "cliponaxis": False,
+            "hovertemplate": f"{name}<br>%{{y:.3g}}<extra></extra>",
+        })  # fmt: skip
+    return figure
 
 
 def parallel(rows: Sequence[Row], selected: Sequence[str] = ()) -> tuple[Figure, str]:

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from dpo.counting import counted
 from dpo.dashboard.browser import also, in_browser
-from dpo.dashboard.choices import evaluate_link, training_link
+from dpo.dashboard.choices import evaluate_link, sweep_link, training_link
 from dpo.dashboard.components import (
     action,
     box,
@@ -25,7 +25,7 @@ from dpo.dashboard.components import (
     page_title,
     problem_card,
 )
-from dpo.dashboard.runs_page import figures, sweep_form, trash_box
+from dpo.dashboard.runs_page import figures, sweep_form, sweep_page, trash_box
 from dpo.dashboard.runs_page.grid_rows import GridRows, Named, paths_of
 from dpo.dashboard.runs_page.report import report
 from dpo.dashboard.runs_page.table import (
@@ -40,6 +40,8 @@ from dpo.dashboard.runs_page.table import (
     rows_of,
     sent,
 )
+from dpo.dashboard.runs_page.weights import weights
+from dpo.dashboard.sweeps import sweeps_of
 from dpo.dashboard.web.access import Access, Right
 from dpo.dashboard.web.schema import Count
 from dpo.dashboard.workbench import Workbench
@@ -48,6 +50,7 @@ from dpo.runs.manage import annotate, listed, rename
 
 _POLL_MS = 2000
 _ROW, _HEAD, _MOST_ROWS = 38, 40, 12
+_MOST_SWEEPS = 8
 _FIELDS = [{"value": field, "label": title} for field, title, _ in MEASURES[:4]]
 
 
@@ -85,6 +88,7 @@ def page(workbench: Workbench) -> list[Any]:
         ),
         html.Div(id="rn-problem", role="alert"),
         trash_box.bar(),
+        html.Nav(id="rn-sweeps", className="sweeps", **{"aria-label": "Sweeps"}),
         card(_grid_room(len(workbench.runs.look().runs)), _chosen(workbench.access), cls="gridcard"),
         html.Div([_frontier_card(), _card("parallel", "Settings and outcome")], className="grid runs-grid"),
         _importance_card(),
@@ -108,6 +112,7 @@ def register(app: Dash, workbench: Workbench) -> None:
     trash_box.register(app, workbench)
     sweep_form.register(app.server, workbench)
     _leaving(app, workbench)
+    sweep_page.register(app, workbench, table)
 
 
 def _reading(app: Dash, workbench: Workbench, table: RunTable) -> None:
@@ -116,7 +121,7 @@ def _reading(app: Dash, workbench: Workbench, table: RunTable) -> None:
     @app.callback(
         Output("rn-grid", "rowData"), Output("rn-grid", "columnDefs"), Output("rn-sub", "children"),
         Output("rn-grid", "style"), Output("rn-filter", "error"), Output("rn-signature", "data"),
-        Output("rn-columns", "data"),
+        Output("rn-columns", "data"), Output("rn-sweeps", "children"),
         Input("rn-poll", "n_intervals"), Input("rn-changed", "data"), Input("page-runs", "hidden"),
         Input("rn-filter", "value"), Input("rn-columns", "value"), State("rn-signature", "data"),
         State("rn-grid", "columnDefs"),
@@ -126,12 +131,12 @@ def _reading(app: Dash, workbench: Workbench, table: RunTable) -> None:
         before: Any,
     ) -> tuple[Any, ...]:  # fmt: skip
         if hidden:
-            return (no_update,) * 7
+            return (no_update,) * 8
         if ctx.triggered_id == "rn-changed":
             table.reader.forget()
         now = table.signature()
         if now == known and ctx.triggered_id not in ("rn-changed", "rn-filter", "rn-columns"):
-            return (no_update,) * 7
+            return (no_update,) * 8
         may_change = workbench.access.grants(Right.CHANGE)  # the grid lets one write into cells of one's own runs
         rows = [row | {"own": row["own"] and may_change} for row in table.rows(now)]
         shown, problem, subtitle = rows, None, ""
@@ -144,7 +149,18 @@ def _reading(app: Dash, workbench: Workbench, table: RunTable) -> None:
         return (
             sent(shown, columns), columns if columns != before else no_update,
             subtitle or _subtitle(rows, len(shown), apart[1]), _room(len(shown)), problem, now, choices_of(rows, apart),
+            _sweeps(workbench),
         )  # fmt: skip
+
+
+def _sweeps(workbench: Workbench) -> list[Any]:
+    """A link to each sweep's own page."""
+    links = [
+        html.A([icon("runs", 14), f"{sweep.name}, {counted(sweep.trials, 'trial')}"], href=sweep_link(sweep.key),
+               className="jump js-nav")
+        for sweep in sweeps_of(workbench.runs.find())[:_MOST_SWEEPS]
+    ]  # fmt: skip
+    return [html.Span("Sweeps", className="label"), *links] if links else []
 
 
 def _room(rows: int) -> dict[str, int]:
@@ -180,14 +196,7 @@ def _drawing(app: Dash, table: RunTable) -> None:
     )  # fmt: skip
     def weigh(shown: GridRows, measure: RankedMeasure) -> tuple[list[Any], str]:
         shares, note = figures.importance(table.named(paths_of(shown)), measure)
-        bars = [
-            box(html.Span(heading(name)), html.Div(html.I(style={"width": f"{100 * share:.1f}%"}), className="bar"),
-                 html.B(f"{share:.0%}", className="num"),
-                cls="weight",
-            )
-            for name, share in shares
-        ]  # fmt: skip
-        return bars, note
+        return weights(shares), note
 
 
 def _editing(app: Dash, workbench: Workbench) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dash import html
 
+from dpo.counting import duration
 from dpo.dashboard.choices import evaluate_link, policies_of, run_link
 from dpo.dashboard.components import box, glyph, icon, light
 from dpo.dashboard.run_reader import Shown, several
@@ -208,14 +209,6 @@ def _left(entry: Shown) -> str | None:
     if not isinstance(most, int) or len(steps) < 2 or steps[-1] <= steps[0] or steps[-1] >= most:
         return None
     return duration((most - steps[-1]) * (times[-1] - times[0]) / (steps[-1] - steps[0]))
-
-
-def duration(seconds: float) -> str:
-    """Two units at most: 45 s, 3 min, 2 h 5 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 _TILES = (

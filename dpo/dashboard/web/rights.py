@@ -92,6 +92,7 @@ CALLBACKS: dict[str, Right] = {
     "tr-step.value > tr-texts.children": _READ,
     "url.search > docs-shown.children": _READ,
     "url.search > rp-known.data": _READ,
+    "url.search > sw-known.data": _READ,
     "rp-known.data > rp-head.children": _READ,
     "rp-known.data > rp-charts.children": _READ,
     "rp-known.data > rp-step.max": _READ,

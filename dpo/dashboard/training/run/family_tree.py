@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpo.counting import counted
-from dpo.dashboard.choices import base_of, evaluation_link, run_link
+from dpo.dashboard.choices import base_of, evaluation_link, run_link, sweep_link
+from dpo.dashboard.sweeps import sweeps_of
 from dpo.families import facts_of
 from dpo.policies.names import BUNDLED
 from dpo.publishing.evaluated import evaluated
 from dpo.runs import BUNDLED_RUNS, Run
-from dpo.training.jobs import SWEEP
 
 _MOST_ANCESTORS = 8
 
@@ -47,9 +47,9 @@ def relatives(run: Run, runs: Sequence[Run]) -> list[Relative]:
     about = f"{_word(run)}, {counted(done, 'step')}" if isinstance(done, int) else _word(run)
     found.append(Relative("This run", run.name, None, about, run.family, run.kind == "dpo"))
     found += _children(run, known)
-    if (run.path.parent / SWEEP).is_file():
-        siblings = sum(path.startswith(os.path.realpath(run.path.parent) + os.sep) for path in known)
-        found.append(Relative("Sweep", run.path.parent.name, None, counted(siblings, "run")))  # has no page of its own
+    for sweep in sweeps_of(runs):
+        if any(other.path == run.path for other in sweep.runs):
+            found.append(Relative("Sweep", sweep.name, sweep_link(sweep.key), counted(sweep.trials, "trial")))
     for made in evaluated(run):
         about = counted(made["prompts"], "prompt") + ("" if made["complete"] else ", not finished")
         found.append(Relative("Evaluation", made["directory"].name, evaluation_link(made["directory"]), about))

@@ -8,11 +8,11 @@ from typing import Any
 
 from dash import html
 
-from dpo.counting import counted
+from dpo.counting import counted, duration
 from dpo.dashboard.choices import compare_link, evaluate_link, policies_of, training_link
 from dpo.dashboard.components import box, button, glyph, icon, light
 from dpo.dashboard.run_reader import Shown
-from dpo.dashboard.training.panels import duration, live_line
+from dpo.dashboard.training.panels import live_line
 from dpo.dashboard.training.run.family_tree import Relative, relatives
 from dpo.dashboard.web.access import Access, Right
 from dpo.families import facts_of
