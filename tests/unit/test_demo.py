@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from dpo.dashboard.compare.example import stored
+from dpo.dashboard.markup import to_html
 from dpo.dashboard.training.run_picker import rows
 from dpo.evaluation.comparison.measures import repeated_4grams
 from dpo.generation.pieces import Generation
@@ -18,7 +20,7 @@ from dpo.policies.names import BUNDLED, BUNDLED_RUNS, resolve
 from dpo.policies.text import is_lossless
 from dpo.preferences import load_preferences
 from dpo.pretraining.config import PretrainConfig
-from dpo.runs import find_runs, open_run
+from dpo.runs import RunRecord, find_runs, open_run
 from dpo.training.config import RunConfig, SftConfig, TrainConfig
 from dpo.training.settings import make, read_yaml
 from dpo.training.sweep_plan import read_plan
@@ -82,6 +84,20 @@ def test_the_list_of_runs_says_how_each_was_trained() -> None:
     shown = str(rows(find_runs([BUNDLED_RUNS]), [], ""))
     assert shown.count("language modelling from random weights") == 2
     assert shown.count("supervised fine-tuning on answers") == 2
+
+
+def test_the_list_of_runs_begins_with_one_s_own_and_folds_sweeps(tmp_path: Path) -> None:
+    RunRecord.create(tmp_path / "own", {"name": "own", "kind": "sft", "family": "t5", "state": "finished"})
+    runs = find_runs([tmp_path, BUNDLED_RUNS])
+    html, opened = to_html(rows(runs, [], "")), re.compile(r"<details[^>]* open")
+    t5, gpt2 = html.split("8 trials")[0], html.split("8 trials")[1]
+    names = re.compile(r'class="run-name" title="([^"]*)"')
+    assert names.findall(t5)[:2] == ["own", "Llama-3-t5-dpo"] and names.findall(t5)[-1] == "t5-sweep"
+    assert next(name for name in names.findall(gpt2) if "t5" not in name) == "Llama-3-gpt2-dpo"
+    assert html.count("<details") == 2 and not opened.findall(html)
+    trial = next(str(run.path) for run in runs if run.name == "t5-sweep-003")
+    assert len(opened.findall(to_html(rows(runs, [trial], "")))) == 1  # what is on screen is in sight
+    assert len(opened.findall(to_html(rows(runs, [], "sweep-00")))) == 2
 
 
 def test_no_path_of_a_machine_is_shipped() -> None:

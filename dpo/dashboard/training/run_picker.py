@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
 from dash import html
 
-from dpo.dashboard.choices import settings_line
+from dpo.counting import counted
+from dpo.dashboard.choices import is_bundled, settings_line, sweep_link
 from dpo.dashboard.components import box, glyph, icon
 from dpo.dashboard.run_reader import MOST_RUNS
+from dpo.dashboard.sweeps import sweeps_of
 from dpo.dashboard.theme import FAMILY_HEADING
 from dpo.publishing.card import METHODS
-from dpo.runs import Run
+from dpo.runs import BUNDLED_RUNS, Run
 from dpo.runs.find import names
+
+_FEW = 6
+"""Runs of a family that need no folding."""
 
 
 def preselected(runs: Sequence[Run]) -> list[str]:
@@ -56,7 +61,13 @@ def picker(runs: Sequence[Run], selected: list[str]) -> html.Aside:
 
 
 def rows(runs: Sequence[Run], selected: Sequence[str], text: str) -> list[Any]:
-    """Runs by family; `text` is looked for in the name, `*` stands for anything."""
+    """Runs by family: one's own, newest first, then those that come with dpo, what they are there for first.
+
+    The trials of a sweep are folded under its name.
+
+    Args:
+        text: is looked for in the name; `*` stands for anything.
+    """
     labels = dict(zip((str(run.path) for run in runs), names(runs), strict=True))
     made: list[Any] = []
     ranks = _ranks(runs, selected)
@@ -73,10 +84,39 @@ def rows(runs: Sequence[Run], selected: Sequence[str], text: str) -> list[Any]:
                 cls="row nowrap picker-head",
             )
         )
-        made += [_row(run, labels[str(run.path)], ranks.get(str(run.path))) for run in matching]
+        drawn = {str(run.path): _row(run, labels[str(run.path)], ranks.get(str(run.path))) for run in matching}
+        made += _folded(matching, drawn, bool(text.strip()) or len(matching) <= _FEW)
     if len(selected) > MOST_RUNS:
         made.append(html.P(f"The first {MOST_RUNS} are drawn.", className="sub pad"))
     return made or [html.P("No run has that in its name.", className="sub pad")]
+
+
+def _place(run: Run, in_sweep: bool) -> int:
+    """One's own before those that come with dpo, of which the tuned policies are what one comes for."""
+    if run.path.parent not in (BUNDLED_RUNS, BUNDLED_RUNS.resolve()):
+        return 0
+    return 1 if is_bundled(run) and run.kind == "dpo" else 3 if in_sweep else 2
+
+
+def _folded(runs: Sequence[Run], drawn: Mapping[str, html.Label], unfold: bool) -> list[Any]:
+    """The rows in the order of their places, a sweep's together where its newest trial stands."""
+    sweep_of = {str(run.path): sweep for sweep in sweeps_of(runs) for run in sweep.runs}
+    made: list[Any] = []
+    done: set[str] = set()
+    for run in sorted(runs, key=lambda run: _place(run, str(run.path) in sweep_of)):
+        sweep = sweep_of.get(str(run.path))
+        if sweep is None:
+            made.append(drawn[str(run.path)])
+        elif sweep.key not in done:
+            done.add(sweep.key)
+            trials = [drawn[str(trial.path)] for trial in sweep.runs]
+            page = html.A("Its page", href=sweep_link(sweep.key), className="js-nav sub")
+            name = html.Div(sweep.name, className="run-name", title=sweep.name)
+            count = html.Div(counted(sweep.trials, "trial"), className="sub num")
+            summary = html.Summary([icon("chevron-d", 14), html.Div([name, count], className="grow")])
+            opened = unfold or any("on" in str(trial.className).split() for trial in trials)
+            made.append(html.Details([summary, page, *trials], open=opened, className="run-fold"))
+    return made
 
 
 def _ranks(runs: Sequence[Run], selected: Sequence[str]) -> dict[str, int]:
