@@ -40,6 +40,7 @@ document.addEventListener("click", (event) => {
   const link = closest(event, "a.js-nav, .docs-text a[href^='/']");
   if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey && event.button === 0) {
     event.preventDefault();
+    if (new URL(/** @type {HTMLAnchorElement} */ (link).href).pathname !== location.pathname) scrollTo(0, 0);
     history.pushState({}, "", link.getAttribute("href"));
     dispatchEvent(new PopStateEvent("popstate"));
     return;

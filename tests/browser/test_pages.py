@@ -40,8 +40,11 @@ def test_a_page_comes_with_its_first_visit_and_stays(
     page.go_back()
     page.get_by_placeholder("Filter runs").fill("none of them")
     expect(page.locator("#tr-run-list")).to_contain_text("No run has that in its name")
+    page.evaluate("scrollTo(0, 400)")
+    assert page.evaluate("scrollY") > 0
     page.locator(".navigation").get_by_role("link", name="Lens").click()
-    expect(page.get_by_role("heading", name="Lens", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name="Lens", exact=True)).to_be_in_viewport()
+    assert page.evaluate("scrollY") == 0  # a page begins at its beginning
     page.go_back()
     expect(page.locator("#tr-run-list")).to_contain_text("No run has that in its name")
     page.locator(".navigation").get_by_role("link", name="Compare").click()
