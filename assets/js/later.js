@@ -1,9 +1,10 @@
 // @ts-check
-/* What few visitors open is fetched when they do: the walk and the command palette. */
+/* What few visitors open is fetched when they do: the walk, many prompts, the command palette. */
 import { closest } from "./lib/dom.js";
 
 document.addEventListener("click", async (event) => {
   if (closest(event, ".js-walk")) (await import("./walk.js")).start();
+  if (closest(event, "#cmp-many-open, #cmp-many-first")) (await import("./many/many.js")).show(true);
 });
 document.addEventListener(
   "keydown",

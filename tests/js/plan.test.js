@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { dimension, planText, values } from "../../assets/js/runs/plan.js";
+import { dimension, planText, values } from "../../assets/js/sweep/plan.js";
 
 test("values are parted at commas, but not within brackets and quotes", () => {
   assert.deepEqual(values("0.1, 0.3,"), ["0.1", "0.3"]);

@@ -103,8 +103,8 @@ function bring(run) {
 }
 /**
  * A row of the table of many prompts as the usual panes.
- * @param {import("./many.js").Row} row
- * @param {import("./many.js").Table} table
+ * @param {import("../many/many.js").Row} row
+ * @param {import("../many/many.js").Table} table
  */
 function openRow(row, { policies, lambdas, panes: places, settings, same_noise }) {
   const sides = { policies: /** @type {string[]} */ ([]), lambdas: PANES.map(() => 1) };

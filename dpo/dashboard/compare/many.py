@@ -1,4 +1,4 @@
-"""Many prompts at once: a table of prompt by policy, which the browser fills (assets/js/compare/many.js).
+"""Many prompts at once: a table of prompt by policy, which the browser fills (assets/js/many/many.js).
 
 Each prompt is asked as a single one is, by `/api/generate` and one after the other, so queue and limits are the same.
 """

@@ -1,4 +1,4 @@
-"""The dialog in which a sweep is made: its form (filled by assets/js/runs/sweep.js), and the routes that it asks."""
+"""The dialog in which a sweep is made: its form (filled by assets/js/sweep/form.js), and the routes that it asks."""
 
 from __future__ import annotations
 

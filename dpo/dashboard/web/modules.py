@@ -13,7 +13,7 @@ from flask import Flask, Response, abort, send_from_directory
 
 RULE = "/modules/<wanted>/<path:filename>"
 ENTRY = "js/main.js"
-LATER = ("js/walk.js", "js/palette/")  # what js/later.js imports when somebody opens it: not sent at the first visit
+LATER = ("js/walk.js", "js/palette/", "js/many/", "js/sweep/")  # imported when opened: not sent at the first visit
 _FOREVER = "public, max-age=31536000, immutable"
 
 

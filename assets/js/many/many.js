@@ -4,9 +4,9 @@ import { $, closest, download, field } from "../lib/dom.js";
 import { counted } from "../lib/format.js";
 import { aborted, messageOf, postJson } from "../lib/http.js";
 import { stream as follow } from "../lib/stream.js";
-import { scoreOf } from "./ask.js";
-import { csv, drawRow, drawTable, jsonl } from "./many_table.js";
-import { about, active, lambdaOf, onPage, state } from "./state.js";
+import { scoreOf } from "../compare/ask.js";
+import { csv, drawRow, drawTable, jsonl } from "./table.js";
+import { about, active, lambdaOf, onPage, state } from "../compare/state.js";
 
 /**
  * @typedef {object} Cell one answer of the table
@@ -14,7 +14,7 @@ import { about, active, lambdaOf, onPage, state } from "./state.js";
  * @property {number} tokens
  * @property {string} [end]
  * @property {string} [failed]
- * @property {import("./state.js").Look} [look]
+ * @property {import("../compare/state.js").Look} [look]
  * @typedef {object} Row
  * @property {string} prompt
  * @property {Cell[]} cells in the order of the columns
@@ -160,7 +160,7 @@ function stop() {
   asking.controller.abort();
 }
 /** @param {boolean} on whether the table stands in place of the panes */
-function show(on) {
+export function show(on) {
   delete document.documentElement.dataset.visit;
   $("cmp-many").hidden = !on;
   $("page-compare").classList.toggle("many-shown", on);
@@ -187,7 +187,6 @@ function open(row, now) {
 }
 
 document.addEventListener("click", (event) => {
-  if (closest(event, "#cmp-many-open, #cmp-many-first")) show(true);
   if (closest(event, "#cmp-many-close")) show(false);
   if (closest(event, "#cmp-many-start")) start();
   if (closest(event, "#cmp-many-stop")) stop();

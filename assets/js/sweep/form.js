@@ -205,21 +205,15 @@ document.addEventListener("input", (event) => {
   else if (changed.id === "rn-sweep-plan") check();
 });
 
-export const callbacks = {
-  polls: /** @param {boolean} hidden */ (hidden) => hidden,
-  close: () => false,
-  clear: () => null,
-  /**
-   * Open the dialog of a new sweep, with the settings of the first chosen run.
-   * @param {number} _
-   * @param {{path: string}[] | null} chosen
-   */
-  sweep(_, chosen) {
-    const run = chosen?.length ? `?${new URLSearchParams({ run: chosen[0].path })}` : "";
-    appeared("rn-sweep-yaml")
-      .then(() => getJson(`/api/sweep/form${run}`))
-      .then(fill)
-      .catch((error) => notify(messageOf(error), true));
-    return true;
-  },
-};
+/**
+ * Fill the dialog, with the settings of the run where one is named.
+ * @param {string | undefined} run
+ */
+export async function open(run) {
+  try {
+    await appeared("rn-sweep-yaml");
+    fill(await getJson(`/api/sweep/form${run ? `?${new URLSearchParams({ run })}` : ""}`));
+  } catch (error) {
+    notify(messageOf(error), true);
+  }
+}

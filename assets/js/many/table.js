@@ -4,9 +4,9 @@ import { $, make, makeButton, scrollable, stat } from "../lib/dom.js";
 import { glyph } from "../lib/families.js";
 import { csvCell, signed } from "../lib/format.js";
 import { words } from "../lib/diff.js";
-import { mark } from "./marks.js";
-import { about } from "./state.js";
-import { line, traitsOf } from "./summary.js";
+import { mark } from "../compare/marks.js";
+import { about } from "../compare/state.js";
+import { line, traitsOf } from "../compare/summary.js";
 
 /**
  * @typedef {import("./many.js").Table} Table
