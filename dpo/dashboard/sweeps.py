@@ -25,7 +25,7 @@ _BETWEEN_TRIALS = 60.0
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepRuns:
     """Runs that one `dpo sweep` made, by number, and what its plan says.
 
     Args:
@@ -72,7 +72,7 @@ class Progress:
     left: float | None
 
 
-def sweeps_of(runs: Sequence[Run]) -> list[Sweep]:
+def sweeps_of(runs: Sequence[Run]) -> list[SweepRuns]:
     """The sweeps among runs, in the order of their newest run; runs alone in their number are none."""
     found: dict[tuple[Path, str], list[Run]] = {}
     for run in runs:
@@ -83,7 +83,7 @@ def sweeps_of(runs: Sequence[Run]) -> list[Sweep]:
         plan = _plan(directory, name)
         if len(members) > 1 or plan:
             ordered = sorted(members, key=lambda run: (len(run.path.name), run.path.name))
-            made.append(Sweep(directory, name, tuple(ordered), plan))
+            made.append(SweepRuns(directory, name, tuple(ordered), plan))
     return made
 
 
@@ -94,7 +94,7 @@ def _plan(directory: Path, name: str) -> dict[str, Any]:
         return {}
 
 
-def asked_for(key: str, runs: Sequence[Run]) -> Sweep:
+def asked_for(key: str, runs: Sequence[Run]) -> SweepRuns:
     """The sweep that an address names by its place or its name.
 
     Raises:
@@ -108,7 +108,7 @@ def asked_for(key: str, runs: Sequence[Run]) -> Sweep:
     raise RunError(f"There is no sweep {quoted(key, 200)} here{known}" if key else f"No sweep is chosen{known}")
 
 
-def progress(sweep: Sweep, jobs: Sequence[TrainingJob], now: float) -> Progress:
+def progress(sweep: SweepRuns, jobs: Sequence[TrainingJob], now: float) -> Progress:
     """How far it is at the time `now` (seconds since 1970).
 
     Args:
@@ -135,7 +135,7 @@ def progress(sweep: Sweep, jobs: Sequence[TrainingJob], now: float) -> Progress:
     return Progress(counts, ended, sweep.trials, live, seconds, per_hour, left)
 
 
-def job_of(sweep: Sweep, jobs: Sequence[TrainingJob]) -> TrainingJob | None:
+def job_of(sweep: SweepRuns, jobs: Sequence[TrainingJob]) -> TrainingJob | None:
     """The newest job of the queue that works, or worked, on it."""
     mine = [job for job in jobs if job.trials is not None and job.run / sweep.name == sweep.directory / sweep.name]
     return mine[-1] if mine else None

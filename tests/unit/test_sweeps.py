@@ -16,7 +16,7 @@ from dpo.dashboard.run_reader import RunReader
 from dpo.dashboard.runs_page.sweep_page import history
 from dpo.dashboard.runs_page.table import Row, rows_of
 from dpo.dashboard.runs_page.trials import outcomes, searched
-from dpo.dashboard.sweeps import Sweep, asked_for, progress, sweeps_of
+from dpo.dashboard.sweeps import SweepRuns, asked_for, progress, sweeps_of
 from dpo.errors import RunError
 from dpo.runs import BUNDLED_RUNS, RunRecord, find_runs
 from dpo.training.job import TrainingJob
@@ -56,17 +56,17 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sweep(root: Path) -> Sweep:
+def sweep(root: Path) -> SweepRuns:
     return asked_for("rates", find_runs([root]))
 
 
 @pytest.fixture
-def rows(root: Path, sweep: Sweep) -> list[Row]:
+def rows(root: Path, sweep: SweepRuns) -> list[Row]:
     known = {row["path"]: row for row in rows_of(RunReader([root]))}
     return [known[str(run.path)] for run in sweep.runs]
 
 
-def test_runs_that_one_sweep_made_belong_together(root: Path, sweep: Sweep) -> None:
+def test_runs_that_one_sweep_made_belong_together(root: Path, sweep: SweepRuns) -> None:
     [found] = sweeps_of(find_runs([root]))
     assert found == sweep == asked_for(str(root / "rates" / "rates"), find_runs([root]))
     assert [run.name for run in found.runs] == ["trial 0", "trial 1", "trial 2", "trial 3"]
@@ -79,11 +79,11 @@ def test_runs_that_one_sweep_made_belong_together(root: Path, sweep: Sweep) -> N
             asked_for(asked, find_runs([root]))
 
 
-def job(sweep: Sweep, state: str) -> TrainingJob:
+def job(sweep: SweepRuns, state: str) -> TrainingJob:
     return TrainingJob("1", sweep.directory, sweep.directory, "dpo sweep", 0.0, state, False, None, None, 6)
 
 
-def test_how_far_it_is_how_fast_and_what_is_left(sweep: Sweep) -> None:
+def test_how_far_it_is_how_fast_and_what_is_left(sweep: SweepRuns) -> None:
     four = datetime(2026, 1, 1, 4, tzinfo=UTC).timestamp()
     far = progress(sweep, [job(sweep, "running")], four)
     assert far.counts == {"finished": 2, "failed": 1, "running": 1, "not begun": 2}
@@ -98,7 +98,7 @@ def test_how_far_it_is_how_fast_and_what_is_left(sweep: Sweep) -> None:
         assert progress(between, jobs, four - 3600 + now).live is live, (state, now)
 
 
-def test_the_best_is_the_best_of_those_that_ended(sweep: Sweep, rows: list[Row]) -> None:
+def test_the_best_is_the_best_of_those_that_ended(sweep: SweepRuns, rows: list[Row]) -> None:
     by_loss = outcomes(rows, sweep, "loss")
     assert [row["value"] for row in by_loss] == [0.4, 0.5, 0.6, None]
     assert [row["best"] for row in by_loss] == [True, False, False, False]
@@ -129,7 +129,7 @@ def write(root: Path) -> Callable[..., None]:
     return change
 
 
-def test_what_was_searched_is_the_plan_or_else_what_differs(sweep: Sweep, rows: list[Row]) -> None:
+def test_what_was_searched_is_the_plan_or_else_what_differs(sweep: SweepRuns, rows: list[Row]) -> None:
     assert searched(rows, sweep) == [
         ("learning_rate", "lr", "1e-05 to 0.001, evenly in its logarithm"),
         ("loss_type", "Objective", "sigmoid, sigmoid + sft"),

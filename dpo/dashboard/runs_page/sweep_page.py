@@ -20,7 +20,7 @@ from dpo.dashboard.runs_page import figures
 from dpo.dashboard.runs_page.table import MEASURES, Row, RunTable
 from dpo.dashboard.runs_page.trials import outcomes, searched
 from dpo.dashboard.runs_page.weights import weights
-from dpo.dashboard.sweeps import Progress, Sweep, asked_for, job_of, progress
+from dpo.dashboard.sweeps import Progress, SweepRuns, asked_for, job_of, progress
 from dpo.dashboard.web.access import Right
 from dpo.dashboard.workbench import Workbench
 from dpo.errors import RunError
@@ -41,7 +41,7 @@ def _measure(name: str) -> str:
     return name
 
 
-Judged = Annotated[str, AfterValidator(_measure)]
+JudgedBy = Annotated[str, AfterValidator(_measure)]
 
 
 def page(workbench: Workbench) -> list[Any]:
@@ -99,7 +99,9 @@ def register(app: Dash, workbench: Workbench, table: RunTable) -> None:
         Input("url", "search"), Input("sw-poll", "n_intervals"), Input("sw-measure", "value"),
         State("url", "pathname"), State("sw-known", "data"),
     )  # fmt: skip
-    def show(search: str | None, _: int | None, judged: Judged, path: str | None, known: str | None) -> tuple[Any, ...]:
+    def show(
+        search: str | None, _: int | None, judged: JudgedBy, path: str | None, known: str | None
+    ) -> tuple[Any, ...]:
         if path != "/sweep":
             return (no_update,) * 15
         try:
@@ -132,7 +134,7 @@ def _shares(ranked: Sequence[Row], measure: str) -> tuple[list[Any], str]:
     return weights(shares), note
 
 
-def _head(sweep: Sweep, far: Progress, ranked: Sequence[Row], measure: str, job: TrainingJob | None) -> list[Any]:
+def _head(sweep: SweepRuns, far: Progress, ranked: Sequence[Row], measure: str, job: TrainingJob | None) -> list[Any]:
     state = "running" if far.live else "finished" if far.ended == far.trials else "stopped"
     best = next((row for row in ranked if row["best"]), None)
     bar = html.Progress(value=str(far.ended), max=str(far.trials), **{"aria-label": "Trials that have ended"})
@@ -175,7 +177,7 @@ def _actions(ranked: Sequence[Row], job: TrainingJob | None) -> list[Any]:
     return parts
 
 
-def _best(best: Row | None, sweep: Sweep, ranked: Sequence[Row], measure: str) -> html.Div:
+def _best(best: Row | None, sweep: SweepRuns, ranked: Sequence[Row], measure: str) -> html.Div:
     label = html.Div("Best trial" if len(sweep.runs) == sweep.trials else "Best trial so far", className="label")
     if best is None:
         return box(label, html.P("None has ended yet.", className="sub"))
@@ -192,14 +194,14 @@ def _best(best: Row | None, sweep: Sweep, ranked: Sequence[Row], measure: str) -
     )  # fmt: skip
 
 
-def _space(found: Sequence[tuple[str, str, str]], sweep: Sweep) -> html.Div:
+def _space(found: Sequence[tuple[str, str, str]], sweep: SweepRuns) -> html.Div:
     method = sweep.plan.get("method")
     title = "Searched" + (f", {method}" if isinstance(method, str) else "")
     lines = [box(html.Dt(title, title=name), html.Dd(space)) for name, title, space in found]
     return box(html.Div(title, className="label"), html.Dl(lines, className="sweep-space num"))
 
 
-def _trials(ranked: Sequence[Row], sweep: Sweep, measure: str) -> html.Table:
+def _trials(ranked: Sequence[Row], sweep: SweepRuns, measure: str) -> html.Table:
     settings = [(f"set/{name}", title) for name, title, _ in searched(ranked, sweep)]
     others = [name for name in ("loss", "accuracy", "margin", "kl") if name != measure]
     others = [name for name in others if any(row.get(name) is not None for row in ranked)]

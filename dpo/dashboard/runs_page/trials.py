@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpo.dashboard.runs_page.table import Row, differing, heading
-from dpo.dashboard.sweeps import Sweep
+from dpo.dashboard.sweeps import SweepRuns
 from dpo.runs import Run
 from dpo.runs.newest import HELD_OUT
 from dpo.training.config import BEST_BY
 
 
-def outcomes(rows: Sequence[Row], sweep: Sweep, measure: str) -> list[Row]:
+def outcomes(rows: Sequence[Row], sweep: SweepRuns, measure: str) -> list[Row]:
     """The trials' rows with what each came to (`value`), the best first and then those that have none.
 
     A trial that has not ended has a value so far; it is never called best (`best`).
@@ -42,7 +42,7 @@ def _value(run: Run, row: Row, measure: str) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def searched(rows: Sequence[Row], sweep: Sweep) -> list[tuple[str, str, str]]:
+def searched(rows: Sequence[Row], sweep: SweepRuns) -> list[tuple[str, str, str]]:
     """Name, heading and space of each setting that was searched: as its plan says, or as its runs differ."""
     space = sweep.plan.get("search")
     if isinstance(space, dict):
