@@ -21,7 +21,10 @@ FAMILY_HEADING: dict[str | None, str] = {facts.key: facts.kind for facts in FAMI
 SYMBOL: dict[str | None, str] = {facts.key: facts.symbol for facts in FAMILIES} | {None: "square"}
 HELD_OUT = "5px,4px"  # a dash means held out, everywhere
 DOTTED = "2px,3px"  # second measures, and values to hold a measure against
-SANS = '"Emoji only", Inter, ui-sans-serif, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
+SANS = (
+    '"Emoji only", Inter, "Inter stand-in", "DejaVu stand-in", ui-sans-serif, -apple-system, "Segoe UI", Roboto, '
+    '"DejaVu Sans", sans-serif'
+)
 
 # Mantine wants ten steps of each; the pages' own greys are the tokens.
 _INK = ["#f7f7f5", "#ececea", "#d9dade", "#b9bcc4", "#8f949f", "#6b717c", "#4d535e", "#30343c", "#1c1f25", "#15171c"]

@@ -88,7 +88,7 @@ def page(workbench: Workbench) -> list[Any]:
         ),
         html.Div(id="rn-problem", role="alert"),
         trash_box.bar(),
-        html.Nav(id="rn-sweeps", className="sweeps", **{"aria-label": "Sweeps"}),
+        html.Nav(_sweeps(workbench), id="rn-sweeps", className="sweeps", **{"aria-label": "Sweeps"}),
         card(_grid_room(len(workbench.runs.look().runs)), _chosen(workbench.access), cls="gridcard"),
         html.Div([_frontier_card(), _card("parallel", "Settings and outcome")], className="grid runs-grid"),
         _importance_card(),
@@ -282,7 +282,7 @@ def _grid_room(rows: int) -> html.Div:
 
 def _grid(rows: int) -> dag.AgGrid:
     return dag.AgGrid(
-        id="rn-grid", rowData=[], columnDefs=[], className="ag-theme-quartz", getRowId="params.data.path",
+        id="rn-grid", rowData=[], columnDefs=columns_of([]), className="ag-theme-quartz", getRowId="params.data.path",
         defaultColDef={"sortable": True, "resizable": True, "filter": True, "suppressHeaderFilterButton": True},
         dashGridOptions={
             "rowHeight": _ROW, "headerHeight": _HEAD, "animateRows": False, "ensureDomOrder": True,
