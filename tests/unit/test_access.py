@@ -120,6 +120,26 @@ def test_the_runs_page_offers_to_change_runs_where_they_may_be(tmp_path: Path, b
     assert ("dpo runs rm" in text) is not local and ("Double-click" in text) is local
 
 
+def test_a_poll_brings_what_the_answer_in_whose_place_it_comes_would_have_brought(tmp_path: Path) -> None:
+    """Dash drops an answer once its callback is asked again: a choice of columns was lost where a poll followed."""
+    for name in ("a", "b"):
+        RunRecord.create(tmp_path / name, {"name": name, "kind": "dpo", "family": "t5", "state": "finished"})
+    app = create_app([tmp_path], votes=tmp_path / "v.sqlite")
+    client = app.server.test_client()
+    client.get("/")
+    body = callback_body(app, next(output for output in app.callback_map if output.startswith("..rn-grid.rowData")))
+    body["inputs"][2]["value"], body["changedPropIds"] = False, ["rn-poll.n_intervals"]
+
+    def asked() -> dict[str, Any]:
+        answer = client.post(CALLBACK, json=body)
+        return answer.get_json()["response"] if answer.status_code == 200 else {}
+
+    body["state"][0]["value"] = asked()["rn-signature"]["data"]
+    assert asked() == {}  # nothing has changed
+    body["inputs"][4]["value"] = ["kl"]
+    assert [column["field"] for column in asked()["rn-grid"]["columnDefs"]] == ["name", "state", "kl"]
+
+
 def test_what_has_no_right_is_refused(app: Dash, monkeypatch: pytest.MonkeyPatch) -> None:
     client = app.server.test_client()
     monkeypatch.delitem(ROUTES, ("GET", "/api/training"))
