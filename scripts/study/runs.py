@@ -68,11 +68,12 @@ def train_all(
     made = []
     for place, (variant, one) in enumerate(todo, start=1):
         config = variant.config(one.base, pairs_of(variant.pairs, source, work), one.seed, one.directory)
+        name = one.directory.name
         same = None if (one.directory / RUN).is_file() else _same(config, work / "runs")
         if same is not None:
             one = dataclasses.replace(one, directory=same)
         done = f"is {same.name}" if same is not None else _finish(config, one.directory)
-        tell(f"{place} of {len(todo)}: {one.directory.name if same is None else config.output_dir}: {done}")
+        tell(f"{place} of {len(todo)}: {name}: {done}")
         made.append(one)
     return made[1:], made[0].directory
 
