@@ -224,3 +224,10 @@ def write_run() -> Callable[..., RunRecord]:
         return record
 
     return write
+
+
+@pytest.fixture
+def pairs(write_pairs: Callable[..., Path]) -> Path:
+    """The file of 64 pairs, for a small training from the page."""
+    rows = [{"prompt": f"Do you like tea {i}?", "chosen": f"I do {i}!", "rejected": f"No {i}."} for i in range(64)]
+    return write_pairs(rows)

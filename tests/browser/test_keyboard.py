@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +58,6 @@ class Keyboard:
         self.press("g")
         self.press(letter)
         expect(self.page.get_by_role("heading", name=title, exact=True)).to_be_attached()
-
-
-@pytest.fixture
-def pairs(write_pairs: Callable[..., Path]) -> Path:
-    rows = [{"prompt": f"Do you like tea {i}?", "chosen": f"I do {i}!", "rejected": f"No {i}."} for i in range(64)]
-    return write_pairs(rows)
 
 
 @pytest.fixture

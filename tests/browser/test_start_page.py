@@ -6,7 +6,6 @@ import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,12 +17,6 @@ from dpo.runs import RunRecord
 from dpo.training.jobs import Jobs
 
 SLOW = 240_000  # PyTorch is started anew for each training
-
-
-@pytest.fixture
-def pairs(write_pairs: Callable[..., Path]) -> Path:
-    rows = [{"prompt": f"Do you like tea {i}?", "chosen": f"I do {i}!", "rejected": f"No {i}."} for i in range(64)]
-    return write_pairs(rows)
 
 
 @pytest.fixture
